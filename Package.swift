@@ -1,0 +1,71 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+    // https://github.com/swiftlang/swift-evolution/blob/main/proposals/0335-existential-any.md
+    .enableUpcomingFeature("ExistentialAny"),
+    // https://github.com/swiftlang/swift-evolution/blob/main/proposals/0409-access-level-on-imports.md
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    // https://github.com/swiftlang/swift-evolution/blob/main/proposals/0444-member-import-visibility.md
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+/// Borrowed requests are `~Escapable`, which only targets of the daemon return; the client's public
+/// interface does without.
+let borrowing: [SwiftSetting] = settings + [.enableExperimentalFeature("Lifetimes")]
+
+let package = Package(
+    name: "smalloc",
+    products: [
+        .library(name: "Smalloc", targets: ["Smalloc"]),
+        .executable(name: "smallocd", targets: ["smallocd"]),
+        .executable(name: "smalloc-cli", targets: ["smalloc-cli"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(
+            url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: ["YAML"]),
+    ],
+    targets: [
+        .systemLibrary(name: "CLibuv", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"])]),
+        .target(name: "CSmalloc"),
+        .target(name: "SmallocWire", swiftSettings: borrowing),
+        .target(
+            name: "SmallocCore", dependencies: ["SmallocWire", "CSmalloc"], swiftSettings: borrowing
+        ),
+        .target(name: "Smalloc", dependencies: ["SmallocWire"], swiftSettings: settings),
+        .executableTarget(
+            name: "smallocd",
+            dependencies: [
+                "CLibuv", "CSmalloc", "SmallocCore", "SmallocWire",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Configuration", package: "swift-configuration"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: borrowing),
+        .executableTarget(
+            name: "smalloc-cli",
+            dependencies: [
+                "Smalloc",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: settings),
+        .target(
+            name: "TestSupport", dependencies: ["SmallocWire"], path: "Tests/TestSupport",
+            swiftSettings: settings),
+        .testTarget(
+            name: "WireTests", dependencies: ["SmallocWire", "TestSupport"],
+            swiftSettings: borrowing),
+        .testTarget(
+            name: "CoreTests", dependencies: ["SmallocCore", "SmallocWire", "TestSupport"],
+            swiftSettings: borrowing),
+        .testTarget(
+            name: "ClientTests", dependencies: ["Smalloc", "TestSupport"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "DaemonTests", dependencies: ["Smalloc", "TestSupport"],
+            swiftSettings: settings),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,89 @@
+// The 40 bytes that start every frame, in both directions. protocol/spec.md § Frames is the source.
+
+/// The fixed little-endian header of a frame, request or reply.
+///
+/// `offset` and `size` are bytes, always. A field that an operation does not use is 0.
+@frozen
+public struct FrameHeader: Equatable, Sendable {
+    public var magic: UInt8
+    public var version: UInt8
+    /// An `Operation`'s number; open, since it comes from the wire.
+    public var operation: UInt8
+    public var flags: UInt8
+    public var status: UInt16
+    /// Bytes of name at the start of the payload.
+    public var nameSize: UInt8
+    /// Element type; in an error reply the error's class.
+    public var type: UInt8
+    public var cookie: UInt64
+    public var handle: UInt32
+    /// Bytes that follow the header.
+    public var payloadSize: UInt32
+    public var offset: UInt64
+    public var size: UInt64
+
+    /// Bytes of a header.
+    @inlinable public static var byteCount: Int { 40 }
+    /// First byte of a request. Over 0x7f, so that no line of text can start with it.
+    @inlinable public static var requestMagic: UInt8 { 0xE5 }
+    /// First byte of a reply.
+    @inlinable public static var replyMagic: UInt8 { 0xE6 }
+    /// The protocol version spoken here.
+    @inlinable public static var currentVersion: UInt8 { 1 }
+
+    /// A header of the current version; every field not named is 0.
+    @inlinable
+    public init(
+        magic: UInt8, operation: UInt8, flags: UInt8 = 0, status: UInt16 = 0, nameSize: UInt8 = 0,
+        type: UInt8 = 0, cookie: UInt64 = 0, handle: UInt32 = 0, payloadSize: UInt32 = 0,
+        offset: UInt64 = 0, size: UInt64 = 0
+    ) {
+        self.magic = magic
+        self.version = FrameHeader.currentVersion
+        self.operation = operation
+        self.flags = flags
+        self.status = status
+        self.nameSize = nameSize
+        self.type = type
+        self.cookie = cookie
+        self.handle = handle
+        self.payloadSize = payloadSize
+        self.offset = offset
+        self.size = size
+    }
+
+    /// Reads a header from at least 40 bytes at `source`, which need no alignment. Checks nothing.
+    @inlinable
+    public init(from source: UnsafeRawPointer) {
+        magic = source.load(as: UInt8.self)
+        version = source.load(fromByteOffset: 1, as: UInt8.self)
+        operation = source.load(fromByteOffset: 2, as: UInt8.self)
+        flags = source.load(fromByteOffset: 3, as: UInt8.self)
+        status = UInt16(littleEndian: source.loadUnaligned(fromByteOffset: 4, as: UInt16.self))
+        nameSize = source.load(fromByteOffset: 6, as: UInt8.self)
+        type = source.load(fromByteOffset: 7, as: UInt8.self)
+        cookie = UInt64(littleEndian: source.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+        handle = UInt32(littleEndian: source.loadUnaligned(fromByteOffset: 16, as: UInt32.self))
+        payloadSize = UInt32(
+            littleEndian: source.loadUnaligned(fromByteOffset: 20, as: UInt32.self))
+        offset = UInt64(littleEndian: source.loadUnaligned(fromByteOffset: 24, as: UInt64.self))
+        size = UInt64(littleEndian: source.loadUnaligned(fromByteOffset: 32, as: UInt64.self))
+    }
+
+    /// Writes the 40 bytes at `target`, which needs no alignment.
+    @inlinable
+    public func write(to target: UnsafeMutableRawPointer) {
+        target.storeBytes(of: magic, as: UInt8.self)
+        target.storeBytes(of: version, toByteOffset: 1, as: UInt8.self)
+        target.storeBytes(of: operation, toByteOffset: 2, as: UInt8.self)
+        target.storeBytes(of: flags, toByteOffset: 3, as: UInt8.self)
+        target.storeBytes(of: status.littleEndian, toByteOffset: 4, as: UInt16.self)
+        target.storeBytes(of: nameSize, toByteOffset: 6, as: UInt8.self)
+        target.storeBytes(of: type, toByteOffset: 7, as: UInt8.self)
+        target.storeBytes(of: cookie.littleEndian, toByteOffset: 8, as: UInt64.self)
+        target.storeBytes(of: handle.littleEndian, toByteOffset: 16, as: UInt32.self)
+        target.storeBytes(of: payloadSize.littleEndian, toByteOffset: 20, as: UInt32.self)
+        target.storeBytes(of: offset.littleEndian, toByteOffset: 24, as: UInt64.self)
+        target.storeBytes(of: size.littleEndian, toByteOffset: 32, as: UInt64.self)
+    }
+}

@@ -1,0 +1,41 @@
+// The operations by number. What each asks for is in Request.swift; protocol/values.json is the source.
+
+/// What a request asks. The raw value is the number on the wire.
+@frozen
+public enum Operation: UInt8, CaseIterable, Sendable {
+    case hello = 1
+    case ping = 2
+    case alloc = 3
+    case open = 4
+    case close = 5
+    case stat = 6
+    case list = 7
+    case read = 8
+    case write = 9
+    case fill = 10
+    case copy = 11
+    case dispose = 12
+    case truncate = 13
+    case rename = 14
+    case stats = 15
+    case quit = 16
+
+    /// The verb in text mode, and the name in protocol/values.json.
+    public var name: String { "\(self)" }
+}
+
+/// Flags of a request's header.
+@frozen
+public struct RequestFlags: OptionSet, Sendable {
+    public let rawValue: UInt8
+
+    @inlinable
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    /// read, write: many ranges in one frame.
+    @inlinable
+    public static var vectored: RequestFlags { RequestFlags(rawValue: 1) }
+    /// alloc: make the allocation, open no handle to it.
+    @inlinable
+    public static var noHandle: RequestFlags { RequestFlags(rawValue: 2) }
+}

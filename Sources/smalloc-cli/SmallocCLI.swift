@@ -1,0 +1,4 @@
+@main
+struct SmallocCLI {
+    static func main() {}
+}

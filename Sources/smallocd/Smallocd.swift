@@ -1,0 +1,4 @@
+@main
+struct Smallocd {
+    static func main() {}
+}

@@ -94,9 +94,11 @@ extension Session {
     ) -> Bool {
         if let operation = Session.operation(request) { loop.counters.count(operation) }
         var reply = TextReplies(output: loop.output, format: format)
-        if case .help(let verb) = request {
+        switch request {
+        case .help(let verb):
             reply.help(verb)
             return true
+        default: break
         }
         if !loop.registry.execute(request, &holdings, reply: &reply) { loop.counters.add(.errors) }
         defer { holdings.deferred = .nothing }
@@ -107,8 +109,10 @@ extension Session {
             let errand = needErrand()
             errand.listCursor = cursor
             errand.listed = reply.listed
-            if case .list(let prefix, _, _, _) = request {
+            switch request {
+            case .list(let prefix, _, _, _):
                 errand.listPrefix = prefix.withUnsafeBytes { Array($0) }
+            default: break
             }
             _ = goOn(loop)
         case .send(let transfer):

@@ -130,6 +130,10 @@ extension LoadedSettings {
                     throw .configuration("\(name): \(error.reason)")
                 }
             }
+            // The default anew in its turn, as length-max is a part of what memory-max has become.
+            if let standard = setting.standard {
+                sources.append(("default of \(setting.key)", [standard]))
+            }
             // From the weakest to the strongest, each over the one before.
             for source in sources.reversed() {
                 do {

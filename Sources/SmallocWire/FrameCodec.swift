@@ -1,0 +1,161 @@
+// Frames to requests: the shape of each operation's header and payload. protocol/spec.md § Operations.
+
+/// Reads requests from binary frames.
+public enum FrameCodec {
+    /// Most bytes of payload of any request that carries no bulk data: name, ranges and arguments.
+    @inlinable
+    public static var smallPayloadMax: Int { Limits.nameSizeMax + Limits.rangesMax * 16 + 512 }
+
+    /// Reads a whole frame whose magic, version, status, operation and flags were checked.
+    ///
+    /// - Parameter payload: The `payloadSize` bytes after the header.
+    /// - Throws: `.malformedRequest`, `.invalidArgument` for a number of ranges.
+    @inlinable
+    @_lifetime(copy payload)
+    public static func decode(
+        _ header: FrameHeader, _ operation: Operation, payload: RawSpan
+    ) throws(SmallocError) -> Request {
+        let nameSize = Int(header.nameSize)
+        guard nameSize <= payload.byteCount else {
+            throw .malformed("the name is longer than the payload")
+        }
+        let name = payload.extracting(first: nameSize)
+        let rest = payload.extracting(droppingFirst: nameSize)
+        // The two that matter for speed come first.
+        if operation == .read || operation == .write {
+            return try data(header, operation, name: name, rest: rest)
+        }
+        return try other(header, operation, name: name, rest: rest)
+    }
+
+    @inlinable
+    @_lifetime(copy name, copy rest)
+    static func data(
+        _ header: FrameHeader, _ operation: Operation, name: RawSpan, rest: RawSpan
+    ) throws(SmallocError) -> Request {
+        let target = Reference(handle: header.handle, name: name)
+        guard (header.handle != 0) != (header.nameSize != 0), header.type == 0 else {
+            throw FrameCodec.shape
+        }
+        if header.flags & RequestFlags.vectored.rawValue != 0 {
+            return try vectored(header, operation, target, rest)
+        }
+        if operation == .read {
+            guard rest.byteCount == 0 else { throw FrameCodec.shape }
+            return .read(target, start: header.offset, count: header.size, .bytes)
+        }
+        guard header.size == UInt64(rest.byteCount) else { throw FrameCodec.shape }
+        return .write(target, start: header.offset, .bytes(rest), .bytes)
+    }
+
+    @usableFromInline
+    @_lifetime(copy target, copy rest)
+    static func vectored(
+        _ header: FrameHeader, _ operation: Operation, _ target: borrowing Reference,
+        _ rest: RawSpan
+    ) throws(SmallocError) -> Request {
+        guard header.offset == 0 else { throw shape }
+        guard header.size >= 1, header.size <= UInt64(Limits.rangesMax) else {
+            throw .invalidArgument("a vectored request has 1 to \(Limits.rangesMax) ranges")
+        }
+        let rangesSize = Int(header.size) * 16  // At most 16 KiB, see above.
+        guard rangesSize <= rest.byteCount else { throw shape }
+        let ranges = rest.extracting(first: rangesSize)
+        let data = rest.extracting(droppingFirst: rangesSize)
+        let again = Reference(handle: target.handle, name: target.name)
+        if operation == .read {
+            guard data.byteCount == 0 else { throw shape }
+            return .readRanges(again, ranges: ranges)
+        }
+        return .writeRanges(again, ranges: ranges, data: data)
+    }
+
+    @usableFromInline
+    @_lifetime(copy name, copy rest)
+    static func other(
+        _ header: FrameHeader, _ operation: Operation, name: RawSpan, rest: RawSpan
+    ) throws(SmallocError) -> Request {
+        let named = header.nameSize != 0
+        let handled = header.handle != 0
+        let oneTarget = named != handled
+        let noNumbers = header.offset == 0 && header.size == 0
+        let empty = rest.byteCount == 0
+        guard header.type == 0 || operation == .alloc else { throw shape }
+        let target = Reference(handle: header.handle, name: name)
+        switch operation {
+        case .hello:
+            guard !named, !handled, noNumbers, rest.byteCount <= Limits.softwareSizeMax else {
+                throw shape
+            }
+            return .hello
+        case .ping, .stats, .quit:
+            guard !named, !handled, noNumbers, empty else { throw shape }
+            return operation == .ping ? .ping : operation == .stats ? .stats : .quit
+        case .alloc:
+            let flags = RequestFlags(rawValue: header.flags)
+            guard !handled, header.offset == 0, empty else { throw shape }
+            guard named || !flags.contains(.noHandle) else { throw shape }
+            return .alloc(
+                name: name, type: header.type, typeWord: RawSpan(), length: header.size, .bytes,
+                flags)
+        case .open:
+            guard named, !handled, noNumbers, empty else { throw shape }
+            return .open(name: name)
+        case .close:
+            guard handled, !named, noNumbers, empty else { throw shape }
+            return .close(handle: header.handle)
+        case .stat, .dispose:
+            guard oneTarget, noNumbers, empty else { throw shape }
+            return operation == .stat ? .stat(target) : .dispose(target)
+        case .list:
+            guard !handled, empty else { throw shape }
+            return .list(prefix: name, cursor: header.offset, count: header.size)
+        case .fill:
+            guard oneTarget else { throw shape }
+            return .fill(target, start: header.offset, count: header.size, .bytes(rest), .bytes)
+        case .copy:
+            guard oneTarget else { throw shape }
+            return try copy(header, source: target, rest)
+        case .truncate:
+            guard oneTarget, header.offset == 0, empty else { throw shape }
+            return .truncate(target, length: header.size, .bytes)
+        case .rename:
+            guard oneTarget, noNumbers else { throw shape }
+            return .rename(target, newName: rest)
+        case .read, .write:
+            return try data(header, operation, name: name, rest: rest)
+        }
+    }
+
+    /// The 16 bytes that say where a copy goes: offset, handle, size of the name, zeros; the name.
+    @_lifetime(copy source, copy rest)
+    private static func copy(
+        _ header: FrameHeader, source: borrowing Reference, _ rest: RawSpan
+    ) throws(SmallocError) -> Request {
+        guard rest.byteCount >= 16 else { throw shape }
+        let word = rest.littleEndian64(at: 8)
+        let destHandle = UInt32(truncatingIfNeeded: word)
+        let destNameSize = Int(word >> 32 & 0xFF)
+        guard word >> 40 == 0, rest.byteCount == 16 + destNameSize else { throw shape }
+        guard (destHandle != 0) != (destNameSize != 0) else { throw shape }
+        let dest = Reference(handle: destHandle, name: rest.extracting(droppingFirst: 16))
+        return .copy(
+            source: Reference(handle: source.handle, name: source.name),
+            sourceStart: header.offset, dest: dest, destStart: rest.littleEndian64(at: 0),
+            count: header.size, .bytes)
+    }
+
+    @usableFromInline
+    static var shape: SmallocError {
+        .malformed("the fields of the frame contradict each other or the operation")
+    }
+}
+
+extension RawSpan {
+    /// The little-endian number at `offset`; the caller has checked that 8 bytes are there, and the
+    /// standard library checks it again.
+    @inlinable
+    public func littleEndian64(at offset: Int) -> UInt64 {
+        UInt64(littleEndian: unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self))
+    }
+}

@@ -1,0 +1,133 @@
+// Answers as binary frames.
+
+/// Writes the reply frames of one request into an output buffer.
+public struct FrameReplies: ReplyWriter, ~Copyable {
+    @usableFromInline let output: UnsafeMutablePointer<Output>
+    @usableFromInline let operation: UInt8
+    @usableFromInline let cookie: UInt64
+    /// Where the header of a reply of unknown size stands, to be completed at its end.
+    @usableFromInline var headerAt = 0
+    @usableFromInline var entries: UInt64 = 0
+
+    /// - Parameter output: Must outlive this writer.
+    @inlinable
+    public init(output: UnsafeMutablePointer<Output>, operation: UInt8, cookie: UInt64) {
+        self.output = output
+        self.operation = operation
+        self.cookie = cookie
+        headerAt = 0
+        entries = 0
+    }
+
+    @inlinable
+    func header(
+        status: Status = .ok, nameSize: UInt8 = 0, type: UInt8 = 0, handle: UInt32 = 0,
+        payloadSize: Int = 0, offset: UInt64 = 0, size: UInt64 = 0
+    ) -> UnsafeMutableRawPointer {
+        // A payload is at most `frameSizeMax`, which fits 32 bits.
+        let start = output.pointee.reserve(FrameHeader.byteCount + payloadSize)
+        FrameHeader(
+            magic: FrameHeader.replyMagic, operation: operation, status: status.rawValue,
+            nameSize: nameSize, type: type, cookie: cookie, handle: handle,
+            payloadSize: UInt32(payloadSize), offset: offset, size: size
+        ).write(to: start)
+        return start + FrameHeader.byteCount
+    }
+
+    @inlinable
+    public mutating func ok() { _ = header() }
+
+    @inlinable
+    public mutating func done(size: UInt64) { _ = header(size: size) }
+
+    public mutating func opened(handle: UInt32, type: ElementType, size: UInt64) {
+        _ = header(type: type.rawValue, handle: handle, size: size)
+    }
+
+    public mutating func hello(_ limits: Limits) {
+        let fields = limits.helloFields
+        var target = header(payloadSize: fields.count * 8)
+        for field in fields {
+            target.storeBytes(of: field.littleEndian, as: UInt64.self)
+            target += 8
+        }
+    }
+
+    public mutating func pong() { ok() }
+
+    public mutating func bye() { ok() }
+
+    public mutating func error(_ error: SmallocError) {
+        let message = error.message.utf8
+        let target = header(
+            status: error.status, type: error.errorClass.rawValue, payloadSize: message.count)
+        UnsafeMutableRawBufferPointer(start: target, count: message.count).copyBytes(from: message)
+    }
+
+    public mutating func stat(_ status: AllocationStatus, name: UnsafeRawBufferPointer) {
+        var target = header(
+            nameSize: UInt8(name.count), type: status.type.rawValue, payloadSize: name.count + 24,
+            size: status.size)
+        if let start = name.baseAddress { target.copyMemory(from: start, byteCount: name.count) }
+        target += name.count
+        target.storeBytes(of: status.created.littleEndian, as: UInt64.self)
+        target.storeBytes(of: status.handles.littleEndian, toByteOffset: 8, as: UInt64.self)
+        target.storeBytes(
+            of: UInt64(status.storage.rawValue).littleEndian, toByteOffset: 16, as: UInt64.self)
+    }
+
+    @inlinable
+    public mutating func beginData(size: Int, type: ElementType) {
+        let start = output.pointee.reserve(FrameHeader.byteCount)
+        FrameHeader(
+            magic: FrameHeader.replyMagic, operation: operation, type: type.rawValue,
+            cookie: cookie, payloadSize: UInt32(size), size: UInt64(size)
+        ).write(to: start)
+    }
+
+    @inlinable
+    public mutating func appendData(_ bytes: UnsafeRawPointer, _ size: Int) {
+        output.pointee.append(bytes, size)
+    }
+
+    @inlinable
+    public mutating func endData() {}
+
+    public mutating func beginList() {
+        headerAt = output.pointee.count
+        entries = 0
+        _ = header()
+    }
+
+    public mutating func listEntry(name: UnsafeRawBufferPointer, type: ElementType, size: UInt64) {
+        let target = output.pointee.reserve(10 + name.count)
+        target.storeBytes(of: size.littleEndian, as: UInt64.self)
+        target.storeBytes(of: type.rawValue, toByteOffset: 8, as: UInt8.self)
+        target.storeBytes(of: UInt8(name.count), toByteOffset: 9, as: UInt8.self)
+        if let start = name.baseAddress {
+            (target + 10).copyMemory(from: start, byteCount: name.count)
+        }
+        entries += 1
+    }
+
+    public mutating func endList(nextCursor: UInt64) {
+        complete(offset: nextCursor, size: entries)
+    }
+
+    public mutating func beginStats() { beginList() }
+
+    public mutating func statistic(_ key: StaticString, _ value: UInt64) {
+        output.pointee.append("\(key) \(value)\n")
+    }
+
+    public mutating func endStats() { complete(offset: 0, size: 0) }
+
+    /// Writes the header of a reply whose payload is in place now.
+    private func complete(offset: UInt64, size: UInt64) {
+        let payloadSize = output.pointee.count - headerAt - FrameHeader.byteCount
+        FrameHeader(
+            magic: FrameHeader.replyMagic, operation: operation, cookie: cookie,
+            payloadSize: UInt32(payloadSize), offset: offset, size: size
+        ).write(to: output.pointee.base + headerAt)
+    }
+}

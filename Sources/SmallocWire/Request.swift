@@ -1,0 +1,66 @@
+// Everything that can be asked, in either mode. A request borrows the bytes that it was read from.
+
+/// What the numbers of a request count: bytes in binary mode, elements in text mode.
+@frozen
+public enum Unit: Sendable {
+    case bytes
+    case elements
+}
+
+/// The allocation that a request means: a handle of this connection, or a name.
+@frozen
+public struct Reference: ~Escapable {
+    /// 0 means by name.
+    public let handle: UInt32
+    /// As it came: not yet checked against the grammar of names.
+    public let name: RawSpan
+
+    /// Refers by handle if it is not 0, else by name.
+    @inlinable
+    @_lifetime(copy name)
+    public init(handle: UInt32, name: RawSpan) {
+        self.handle = handle
+        self.name = name
+    }
+}
+
+/// Data that a request brings.
+@frozen
+public enum Payload: ~Escapable {
+    /// The bytes themselves.
+    case bytes(RawSpan)
+    /// Words of text: numbers in the element type, `hex:`, `base64:`, `text:`.
+    case words(RawSpan)
+}
+
+/// A request of either mode, borrowed: one case an operation.
+///
+/// Numbers are as the peer sent them, saturated to `UInt64`; nothing is checked but the shape.
+/// Source: protocol/spec.md § Operations.
+public enum Request: ~Escapable {
+    case hello
+    case ping
+    /// `typeWord` is the type as written in text mode, empty in binary mode.
+    case alloc(name: RawSpan, type: UInt8, typeWord: RawSpan, length: UInt64, Unit, RequestFlags)
+    case open(name: RawSpan)
+    case close(handle: UInt32)
+    case stat(Reference)
+    case list(prefix: RawSpan, cursor: UInt64, count: UInt64)
+    /// A `count` of nil is "to the end".
+    case read(Reference, start: UInt64, count: UInt64?, Unit)
+    /// `ranges` holds pairs of offset and size, 8 bytes each.
+    case readRanges(Reference, ranges: RawSpan)
+    case write(Reference, start: UInt64, Payload, Unit)
+    case writeRanges(Reference, ranges: RawSpan, data: RawSpan)
+    case fill(Reference, start: UInt64, count: UInt64, Payload, Unit)
+    case copy(
+        source: Reference, sourceStart: UInt64, dest: Reference, destStart: UInt64, count: UInt64,
+        Unit)
+    case dispose(Reference)
+    case truncate(Reference, length: UInt64, Unit)
+    case rename(Reference, newName: RawSpan)
+    case stats
+    /// Text mode only.
+    case help(verb: RawSpan)
+    case quit
+}

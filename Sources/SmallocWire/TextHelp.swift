@@ -1,0 +1,60 @@
+// What `help` says inside a session.
+
+/// One verb's help.
+struct TextHelp: Sendable {
+    let verb: String
+    let form: String
+    let meaning: String
+    let more: [String]
+
+    static let lines: [TextHelp] = [
+        TextHelp(
+            verb: "alloc", form: "alloc NAME LENGTH [TYPE]", meaning: "make an allocation of zeros",
+            more: [
+                "LENGTH counts elements. TYPE is Int8, Uint8 (default), Int16, Uint16, Int32,",
+                "Uint32, Float, Double or Uint8Clamped, in any case.",
+                "example: alloc samples 1000 Double",
+            ]),
+        TextHelp(
+            verb: "write", form: "write NAME START VALUE...", meaning: "store values from START on",
+            more: [
+                "VALUE is a number (NaN, Infinity and -0 too), hex:DIGITS, base64:DIGITS, or",
+                "text:... which takes the rest of the line as it is.",
+                "example: write samples 0 1 2.5 -3e4",
+            ]),
+        TextHelp(
+            verb: "read", form: "read NAME [START [COUNT [numbers|hex|base64]]]",
+            meaning: "print elements",
+            more: ["example: read samples 0 3"]),
+        TextHelp(
+            verb: "copy", form: "copy SOURCE START DEST START COUNT",
+            meaning: "copy inside the daemon",
+            more: [
+                "START and COUNT count elements of their own allocation, COUNT those of SOURCE.",
+                "Bytes are copied, values never converted; overlap is right.",
+                "example: copy b 2 a 0 2",
+            ]),
+        TextHelp(
+            verb: "fill", form: "fill NAME START COUNT VALUE", meaning: "store one value many times",
+            more: ["example: fill samples 0 1000 0.5"]),
+        TextHelp(
+            verb: "dispose", form: "dispose NAME", meaning: "free an allocation", more: []),
+        TextHelp(
+            verb: "truncate", form: "truncate NAME LENGTH", meaning: "make an allocation shorter",
+            more: []),
+        TextHelp(
+            verb: "rename", form: "rename NAME NAME", meaning: "give an allocation another name",
+            more: []),
+        TextHelp(
+            verb: "stat", form: "stat NAME", meaning: "tell about an allocation", more: []),
+        TextHelp(
+            verb: "list", form: "list [PREFIX]", meaning: "tell names, types and lengths",
+            more: ["answers ITEM lines, then OK and their number"]),
+        TextHelp(verb: "ping", form: "ping", meaning: "answer OK pong", more: []),
+        TextHelp(
+            verb: "stats", form: "stats", meaning: "tell the daemon's counters and limits",
+            more: ["answers STAT lines, then OK and their number"]),
+        TextHelp(verb: "help", form: "help [VERB]", meaning: "this, or more about one verb", more: []),
+        TextHelp(verb: "quit", form: "quit", meaning: "end the session", more: []),
+    ]
+}

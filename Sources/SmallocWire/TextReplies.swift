@@ -1,0 +1,139 @@
+// Answers as lines of text.
+
+#if canImport(Glibc)
+    internal import Glibc
+#endif
+
+/// Writes the reply lines of one request into an output buffer.
+public struct TextReplies: ReplyWriter, ~Copyable {
+    private let output: UnsafeMutablePointer<Output>
+    private let format: TextFormat
+    private var type = ElementType.uint8
+    /// Items of a listing told so far, over all its pages.
+    public var listed: UInt64
+    private var statistics: UInt64 = 0
+
+    /// - Parameters:
+    ///   - output: Must outlive this writer.
+    ///   - listed: Items that earlier pages of the same listing told.
+    public init(
+        output: UnsafeMutablePointer<Output>, format: TextFormat = .numbers, listed: UInt64 = 0
+    ) {
+        self.output = output
+        self.format = format
+        self.listed = listed
+    }
+
+    /// Goes on with data that `beginData` of an earlier writer announced.
+    public init(
+        continuing type: ElementType, output: UnsafeMutablePointer<Output>, format: TextFormat
+    ) {
+        self.init(output: output, format: format)
+        self.type = type
+    }
+
+    public mutating func ok() { output.pointee.append("OK\n") }
+
+    public mutating func done(size: UInt64) { ok() }
+
+    public mutating func opened(handle: UInt32, type: ElementType, size: UInt64) { ok() }
+
+    public mutating func hello(_ limits: Limits) { ok() }
+
+    public mutating func pong() { output.pointee.append("OK pong\n") }
+
+    public mutating func bye() { output.pointee.append("OK bye\n") }
+
+    public mutating func error(_ error: SmallocError) {
+        output.pointee.append("ERR \(error.status.name) \(error)\n")
+    }
+
+    public mutating func stat(_ status: AllocationStatus, name: UnsafeRawBufferPointer) {
+        output.pointee.append("OK name=")
+        append(name)
+        let length = status.size >> UInt64(status.type.shift)
+        output.pointee.append(
+            " type=\(status.type.name) length=\(length) size=\(status.size)"
+                + " handles=\(status.handles) storage=\(status.storage.name)"
+                + " created=\(TextReplies.utc(milliseconds: status.created))\n")
+    }
+
+    public mutating func beginData(size: Int, type: ElementType) {
+        self.type = type
+        switch format {
+        case .numbers: output.pointee.append("OK")
+        case .hex: output.pointee.append("OK hex:")
+        case .base64: output.pointee.append("OK base64:")
+        }
+    }
+
+    public mutating func appendData(_ bytes: UnsafeRawPointer, _ size: Int) {
+        switch format {
+        case .numbers:
+            for offset in stride(from: 0, to: size, by: type.size) {
+                output.pointee.append(0x20)
+                NumberText.print(type, at: bytes + offset, to: &output.pointee)
+            }
+        case .hex:
+            TextBytes.encodeHex(UnsafeRawBufferPointer(start: bytes, count: size), to: &output.pointee)
+        case .base64:
+            TextBytes.encodeBase64(
+                UnsafeRawBufferPointer(start: bytes, count: size), to: &output.pointee)
+        }
+    }
+
+    public mutating func endData() { output.pointee.append(0x0A) }
+
+    public mutating func beginList() {}
+
+    public mutating func listEntry(name: UnsafeRawBufferPointer, type: ElementType, size: UInt64) {
+        listed += 1
+        output.pointee.append("ITEM ")
+        append(name)
+        output.pointee.append(" \(type.name) \(size >> UInt64(type.shift))\n")
+    }
+
+    public mutating func endList(nextCursor: UInt64) {
+        if nextCursor == 0 { output.pointee.append("OK \(listed)\n") }
+    }
+
+    public mutating func beginStats() { statistics = 0 }
+
+    public mutating func statistic(_ key: StaticString, _ value: UInt64) {
+        statistics += 1
+        output.pointee.append("STAT \(key) \(value)\n")
+    }
+
+    public mutating func endStats() { output.pointee.append("OK \(statistics)\n") }
+
+    /// Answers `help`: one verb, or all of them.
+    public mutating func help(_ verb: RawSpan) {
+        let wanted = verb.byteCount <= 16 ? verb.text.lowercased() : "?"
+        let found = TextHelp.lines.filter { wanted.isEmpty || $0.verb == wanted }
+        if found.isEmpty {
+            error(SmallocError(.unknownOperation, .error, "unknown verb; try help"))
+            return
+        }
+        for line in found {
+            output.pointee.append("HELP \(line.form)  \(line.meaning)\n")
+            guard !wanted.isEmpty else { continue }
+            for more in line.more { output.pointee.append("HELP   \(more)\n") }
+        }
+        ok()
+    }
+
+    private func append(_ name: UnsafeRawBufferPointer) {
+        guard let start = name.baseAddress else { return }
+        output.pointee.append(start, name.count)
+    }
+
+    /// `2026-11-23T08:00:00Z`.
+    static func utc(milliseconds: UInt64) -> String {
+        var seconds = time_t(truncatingIfNeeded: milliseconds / 1000)
+        var parts = tm()
+        gmtime_r(&seconds, &parts)
+        func padded(_ value: Int32) -> String { value < 10 ? "0\(value)" : "\(value)" }
+        return "\(parts.tm_year + 1900)-\(padded(parts.tm_mon + 1))-\(padded(parts.tm_mday))"
+            + "T\(padded(parts.tm_hour)):\(padded(parts.tm_min)):\(padded(parts.tm_sec))Z"
+    }
+}

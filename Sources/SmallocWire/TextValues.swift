@@ -1,0 +1,53 @@
+// The values of a `write` or `fill` line as bytes of an element type.
+
+/// Reads value words: numbers, `hex:`, `base64:`, `text:`.
+public enum TextValues {
+    /// Appends the bytes that `words` say, which must be whole elements.
+    ///
+    /// Numbers are stored as `ElementType.store` does. `text:` takes the rest of the line as it is.
+    /// - Throws: `.invalidArgument`; what was appended by then is of no use.
+    public static func encode(
+        _ values: RawSpan, as type: ElementType, to out: inout Output
+    ) throws(SmallocError) {
+        let before = out.count
+        var words = Words(values)
+        while true {
+            words.dropBlanks()
+            if let text = words.rest.dropping(prefix: "text:") {
+                out.append(text)
+                break
+            }
+            let word = words.next()
+            guard word.byteCount > 0 else { break }
+            if let digits = word.dropping(prefix: "hex:") {
+                guard digits.withUnsafeBytes({ TextBytes.decodeHex($0, to: &out) }) else {
+                    throw .invalidArgument("hex: takes pairs of hexadecimal digits")
+                }
+            } else if let digits = word.dropping(prefix: "base64:") {
+                guard digits.withUnsafeBytes({ TextBytes.decodeBase64($0, to: &out) }) else {
+                    throw .invalidArgument("base64: takes base64 as in RFC 4648")
+                }
+            } else if let number = NumberText.number(word) {
+                type.store(number, at: out.reserve(type.size))
+            } else {
+                throw .invalidArgument("a value is a number, hex:, base64: or text:")
+            }
+        }
+        guard (out.count - before) % type.size == 0 else {
+            throw .invalidArgument("the values are not whole elements of \(type.name)")
+        }
+    }
+}
+
+extension RawSpan {
+    /// What follows `prefix`, compared without regard to case; nil if the bytes start otherwise.
+    @_lifetime(copy self)
+    func dropping(prefix: StaticString) -> RawSpan? {
+        let size = prefix.utf8CodeUnitCount
+        guard byteCount >= size else { return nil }
+        let matches = withUnsafeBytes { bytes in
+            (0..<size).allSatisfy { bytes[$0] == prefix.utf8Start[$0] || bytes[$0] | 0x20 == prefix.utf8Start[$0] }
+        }
+        return matches ? extracting(droppingFirst: size) : nil
+    }
+}

@@ -3,6 +3,7 @@
 
 #include <linux/futex.h>
 #include <malloc.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -16,4 +17,12 @@ void smalloc_futex_wake(uint32_t *word) {
 
 size_t smalloc_usable_size(void *block) {
     return malloc_usable_size(block);
+}
+
+int smalloc_accept(int listener) {
+    return accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+char **smalloc_environment(void) {
+    return environ;
 }

@@ -18,7 +18,10 @@ extension Session {
                 at += taken
                 if taken > 0 { continue }
             }
-            guard left >= FrameHeader.byteCount else { break }
+            guard left >= FrameHeader.byteCount else {
+                wanted = FrameHeader.byteCount
+                break
+            }
             let header = FrameHeader(from: base + at)
             let payloadSize = Int(header.payloadSize)
             let operation: Operation

@@ -12,6 +12,12 @@ void smalloc_futex_wake(uint32_t *word);
 /// `malloc_usable_size`: bytes that a block of malloc really has.
 size_t smalloc_usable_size(void *block);
 
+/// `accept4` without an address, non-blocking and close-on-exec: a descriptor, or -1 and errno.
+int smalloc_accept(int listener);
+
+/// The variables of the environment, `NAME=value` each, ended by NULL.
+char **smalloc_environment(void);
+
 /// Tells the core that this thread spins.
 static inline void smalloc_spin_hint(void) {
 #if defined(__x86_64__) || defined(__i386__)

@@ -30,7 +30,7 @@ import TestSupport
                     TestFrame(10, handle: 1, offset: offset, size: size, payload: [7]), range)
                 sweep.add(
                     TestFrame(10, name: "a", offset: offset, size: size, payload: [7, 8]),
-                    size % 2 == 0 ? range : "invalidArgument")
+                    range ?? (size % 2 == 0 ? nil : "invalidArgument"))
                 let data = size <= 5 ? [UInt8](repeating: 1, count: Int(size)) : []
                 if size <= 5 {
                     sweep.add(
@@ -44,7 +44,7 @@ import TestSupport
                         9, flags: 1, handle: 1, size: 1,
                         payload: littleEndian(offset, size) + data),
                     size <= 5 ? range : "malformedRequest")
-                sweep.add(TestFrame(7, offset: offset, size: size), nil)
+                sweep.add(TestFrame(7, offset: offset, size: size), Model.list(offset))
             }
         }
         try sweep.finish()
@@ -198,6 +198,9 @@ private enum Model {
         offset > 4 || size > 4 - offset ? "outOfRange" : nil
     }
 
+    /// A cursor that no page told means nothing; the daemon may know it for one or refuse it.
+    static func list(_ cursor: UInt64) -> String? { cursor == 0 ? nil : cursor > 1 << 31 ? "invalidArgument" : "skip" }
+
     static func copy(
         _ offset: UInt64, _ length: UInt64, _ target: UInt64, _ targetLength: UInt64, _ size: UInt64
     ) -> String? {
@@ -260,7 +263,8 @@ private enum Model {
             return "invalidName"
         }
         switch name {
-        case "hello", "ping", "stats", "list": return nil
+        case "hello", "ping", "stats": return nil
+        case "list": return list(frame.offset)
         case "alloc":
             guard let unit = elementSize(frame.type) else { return "unknownType" }
             if frame.size > 1 << 20 { return "tooLarge" }
@@ -272,8 +276,10 @@ private enum Model {
         case "truncate", "dispose", "close", "open":
             return size == nil || (name == "open" && target != "a") ? "noData" : "skip"
         case "fill":
-            if rest == 0 || rest > 64 || frame.size % UInt64(rest) != 0 { return "invalidArgument" }
-            return bounds(size, frame.offset, frame.size)
+            guard size != nil else { return "noData" }
+            if rest == 0 || rest > 64 { return "invalidArgument" }
+            let isMultiple = frame.size % UInt64(rest) == 0
+            return bounds(size, frame.offset, frame.size) ?? (isMultiple ? nil : "invalidArgument")
         case "read" where frame.flags & 1 == 0, "write" where frame.flags & 1 == 0:
             return bounds(size, frame.offset, frame.size)
         case "read", "write":

@@ -9,7 +9,9 @@ import TestSupport
     @Test("over the connection limit each gets one error; the daemon sleeps and recovers")
     func connectionLimit() throws {
         let daemon = try DaemonProcess(["--connections-max", "10"])
-        var clients = try (0..<10).map { _ in try daemon.text() }
+        var clients = [try daemon.text()]
+        #expect(try eventually { try clients[0].stats()["connections"] == "1" })
+        for _ in 1..<10 { clients.append(try daemon.text()) }
         for client in clients { #expect(try client.ask("ping") == "OK pong") }
         var refused: [RawSocket] = []
         for _ in 0..<Scale.count(200) { refused.append(try daemon.connect()) }
@@ -58,7 +60,7 @@ import TestSupport
         for _ in 0..<Scale.count(60) { try wave(50) }
         try settle(daemon)
         let after = try daemon.figures()
-        #expect(after.descriptors == before.descriptors)
+        #expect(after.descriptors <= before.descriptors)
         #expect(after.residentSize - before.residentSize < 2 << 20)
     }
 

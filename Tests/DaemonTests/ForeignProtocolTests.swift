@@ -43,7 +43,7 @@ import TestSupport
     @Test("is dropped before a whole line has come, if its first byte is no text")
     func droppedAtOnce() throws {
         let daemon = try DaemonProcess()
-        for byte in [0x00, 0x01, 0x16, 0x1B, 0x7F] as [UInt8] {
+        for byte in [0x00, 0x01, 0x16, 0x1B, 0x1F] as [UInt8] {
             let socket = try daemon.connect(seconds: 5)
             try socket.send([byte, 0x03, 0x01])
             let output = String(decoding: try socket.receiveToEnd(), as: UTF8.self)

@@ -51,6 +51,13 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings),
+        .target(name: "CBench"),
+        .executableTarget(
+            name: "smalloc-bench",
+            dependencies: [
+                "CBench", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: settings),
         .target(
             name: "TestSupport", dependencies: ["SmallocWire"], path: "Tests/TestSupport",
             swiftSettings: settings),
@@ -70,6 +77,8 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: borrowing),
+        .testTarget(
+            name: "BenchTests", dependencies: ["smalloc-bench"], swiftSettings: settings),
         .testTarget(
             name: "DaemonTests", dependencies: ["Smalloc", "TestSupport"],
             swiftSettings: settings),

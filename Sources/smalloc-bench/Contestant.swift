@@ -1,0 +1,27 @@
+/// A server and the protocol that it is spoken to in.
+struct Contestant: Sendable {
+    let kind: ServerKind
+    let dialect: any Dialect
+    /// What tables call it.
+    let label: String
+
+    static let smallocd = Contestant(
+        kind: .smallocd, dialect: SmallocDialect(), label: "smallocd")
+    static let redis = Contestant(kind: .redis, dialect: RESPDialect(), label: "redis")
+    static let memcached = Contestant(
+        kind: .memcached, dialect: MemcachedDialect(), label: "memcached")
+    /// The raw exchange of the daemon's own requests and replies, in plain C.
+    static let raw = Contestant(kind: .null, dialect: SmallocDialect(), label: "raw C")
+    /// The same for the peers' protocols, only to see what the load generator can drive.
+    static let rawRESP = Contestant(kind: .null, dialect: RESPDialect(), label: "raw C, RESP")
+    static let rawMemcached = Contestant(
+        kind: .null, dialect: MemcachedDialect(), label: "raw C, memcached")
+
+    /// Whether it greets and knows allocations.
+    var isServer: Bool { kind != .null }
+
+    /// Connects and greets.
+    func connect(to server: ServerProcess) throws -> Wire {
+        try Wire(to: server.address, speaking: dialect, greeting: isServer)
+    }
+}

@@ -1,0 +1,131 @@
+import ArgumentParser
+import Foundation
+
+/// Counts what a request costs the server in user space.
+struct InstructionsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "instructions",
+        abstract: "Counts the daemon's instructions per operation with callgrind.",
+        discussion: """
+            Two runs of different lengths, and the difference of their counts by the difference of \
+            their lengths: start and end cancel out, and what is left hardly depends on how busy \
+            the machine is. Ends with an error if an operation needs more than its budget.
+            """)
+
+    @Option(help: "The budgets.") var budgets = "Tests/Budgets/instructions.json"
+    @Option(help: "Operations of the shorter run; the longer has six times as many.")
+    var length = 20_000
+    @Option(help: "Keeps callgrind's files of the longer runs in this folder.") var keep: String?
+    @Option(help: "Only these operations, by name, with commas.") var only: String?
+    @Flag(help: "Counts Redis and memcached, too, to compare.") var peers = false
+    @OptionGroup var places: ProgramOptions
+
+    func run() throws {
+        signal(SIGPIPE, SIG_IGN)
+        let programs = try places.programs()
+        let file = try InstructionBudgets.read(from: budgets)
+        var table = Table(["operation", "server", "instructions", "budget", ""])
+        var over: [String] = []
+        let wanted = only.map { Set($0.split(separator: ",").map(String.init)) }
+        for budget in file.operations where wanted?.contains(budget.name) ?? true {
+            let count = try counted(budget, .smallocd, programs, depth: file.depth)
+            let isOver = count > budget.instructions
+            if isOver { over.append(budget.name) }
+            table.add([
+                budget.name, "smallocd", Table.decimals(count, 1),
+                Table.decimals(budget.instructions, 0), isOver ? "OVER" : "ok",
+            ])
+            for peer in peers ? [Contestant.redis, .memcached] : [] {
+                let count = try counted(budget, peer, programs, depth: file.depth)
+                table.add([budget.name, peer.label, Table.decimals(count, 1)])
+            }
+        }
+        print(table.text)
+        guard over.isEmpty else {
+            log("over budget: \(over.joined(separator: ", "))")
+            throw ExitCode(1)
+        }
+    }
+
+    private func counted(
+        _ budget: InstructionBudgets.Operation, _ contestant: Contestant, _ programs: Programs,
+        depth: Int
+    ) throws -> Double {
+        guard let work = budget.work else {
+            throw BenchError.setup("\(budgets): no work is called \(budget.name)")
+        }
+        let short = try count(
+            work, contestant, programs, depth: depth, jobs: length, name: budget.name, keep: nil)
+        let long = try count(
+            work, contestant, programs, depth: depth, jobs: length * 6, name: budget.name,
+            keep: contestant.kind == .smallocd ? keep : nil)
+        return Double(long.instructions - short.instructions) / Double(long.jobs - short.jobs)
+    }
+
+    /// Runs the server under callgrind for so many jobs; how many it did, and its instructions.
+    private func count(
+        _ work: Work, _ contestant: Contestant, _ programs: Programs, depth: Int, jobs: Int,
+        name: String, keep: String?
+    ) throws -> (jobs: Int, instructions: Int) {
+        var template = Array("/tmp/smalloc-count-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else { throw BenchError.last("mkdtemp") }
+        let folder = String(
+            decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let output = folder + "/out"
+        let point = LoadPoint(name: name, work: work, depth: depth)
+        let placement = Placement(available: Placement.available(), serverCount: 1)
+        let done = try {
+            let load = try PreparedLoad(
+                point, contestant, placement, programs: programs, pattern: Pattern(),
+                under: [
+                    "valgrind", "--tool=callgrind", "--callgrind-out-file=\(output)",
+                ])
+            return try load.run(jobs: jobs)
+        }()
+        guard let text = try? String(contentsOfFile: output, encoding: .utf8) else {
+            throw BenchError.setup("valgrind wrote no counts; is it installed?")
+        }
+        if let keep {
+            try FileManager.default.createDirectory(
+                atPath: keep, withIntermediateDirectories: true)
+            let place = "\(keep)/callgrind.out.\(name.replacing("/", with: "-"))"
+            try text.write(toFile: place, atomically: true, encoding: .utf8)
+        }
+        for line in text.split(separator: "\n") where line.hasPrefix("totals:") {
+            if let value = Int(line.dropFirst(7).trimmingCharacters(in: .whitespaces)) {
+                return (done, value)
+            }
+        }
+        throw BenchError.setup("valgrind's file has no totals")
+    }
+}
+
+/// What operations may cost, as checked in.
+struct InstructionBudgets: Codable {
+    /// Requests in flight on the one connection.
+    let depth: Int
+    let operations: [Operation]
+
+    struct Operation: Codable {
+        /// `ping`, `read/64B`, `write/64B`, `alloc/64B` (made and disposed of).
+        let name: String
+        /// The most that one job may take, server side, user space.
+        let instructions: Double
+
+        var work: Work? {
+            switch name {
+            case "ping": .ping
+            case "read/64B": .read(64)
+            case "write/64B": .write(64)
+            case "alloc/64B": .allocDispose(64)
+            default: nil
+            }
+        }
+    }
+
+    static func read(from path: String) throws -> InstructionBudgets {
+        try JSONDecoder().decode(
+            InstructionBudgets.self, from: Data(contentsOf: URL(fileURLWithPath: path)))
+    }
+}

@@ -1,0 +1,280 @@
+import CBench
+import Glibc
+
+/// Connections that each send a batch, wait for all its replies, and send the next: the load.
+///
+/// One thread, raw buffers, one `send` and usually one `recv` a batch; every byte that comes back
+/// is compared with what must come. Nothing here knows the protocol.
+final class Load {
+    /// How replies are waited for.
+    enum Waiting {
+        /// One connection, blocking calls: the client sleeps until the reply wakes it.
+        case blocking
+        /// The thread asks again and again and never sleeps, so that the server never pays for
+        /// waking it.
+        case polling
+        /// The thread sleeps when nothing is there: for when it must share a processor.
+        case sleeping
+    }
+
+    /// What one run came to.
+    struct Outcome {
+        var jobs = 0
+        var nanoseconds: UInt64 = 0
+        var p50: Double = 0
+        var p99: Double = 0
+        /// The part of the time in which the load had nothing to do, 0 to 1; only when polling.
+        var idle: Double = 0
+    }
+
+    /// One connection; plain memory.
+    private struct Lane {
+        let fd: Int32
+        let batches: UnsafeMutablePointer<Batch>
+        let batchCount: Int
+        var batch: Int
+        var cookie: UInt64
+        var started: UInt64 = 0
+        var active = false
+        var sendIndex = 0
+        var sendOffset = 0
+        var replyIndex = 0
+        var replyOffset = 0
+        /// Whether bytes of the batch are still to be sent.
+        var sending = false
+    }
+
+    private static let bufferSize = 256 << 10
+    /// A run that makes no progress for so long has failed, in nanoseconds.
+    private static let patience: UInt64 = 60_000_000_000
+
+    private let waiting: Waiting
+    private let wires: [Wire]
+    private let arena: Arena
+    private let lanes: UnsafeMutablePointer<Lane>
+    private let laneCount: Int
+    private let buffer: UnsafeMutableRawPointer
+    private let poll: Int32
+
+    /// - Parameters:
+    ///   - wires: the connections, greeted; they belong to the load from now on.
+    ///   - batches: for each connection the batches that it sends in turn, at least one.
+    ///   - arena: where the batches are.
+    init(_ wires: [Wire], batches: [[Batch]], arena: Arena, waiting: Waiting) throws {
+        self.wires = wires
+        self.arena = arena
+        self.waiting = waiting
+        laneCount = wires.count
+        lanes = .allocate(capacity: laneCount)
+        buffer = .allocate(byteCount: Self.bufferSize, alignment: 4096)
+        buffer.initializeMemory(as: UInt8.self, repeating: 0, count: Self.bufferSize)
+        poll = cbench_poll_create()
+        guard poll >= 0 else { throw BenchError.last("epoll_create1") }
+        for (index, wire) in wires.enumerated() {
+            let own = arena.allocate(Batch.self, count: batches[index].count)
+            for (place, batch) in batches[index].enumerated() { own[place] = batch }
+            (lanes + index).initialize(
+                to: Lane(
+                    fd: wire.fd, batches: own, batchCount: batches[index].count, batch: 0,
+                    cookie: UInt64(index) << 40 | 1))
+            guard waiting != .blocking else { continue }
+            wire.setNonBlocking()
+            guard cbench_poll_add(poll, wire.fd, lanes + index) == 0 else {
+                throw BenchError.last("epoll_ctl")
+            }
+        }
+        precondition(waiting != .blocking || laneCount == 1, "one thread can block for one lane")
+    }
+
+    deinit {
+        close(poll)
+        lanes.deallocate()
+        buffer.deallocate()
+    }
+
+    /// Drives the connections for so long and waits for the last replies.
+    func run(seconds: Double) throws -> Outcome {
+        var times = Histogram()
+        let start = clockNanoseconds()
+        let end = start + UInt64(seconds * 1e9)
+        var outcome = Outcome()
+        if waiting == .blocking {
+            try runBlocking(until: end, &outcome, &times)
+        } else {
+            try runPolling(until: end, &outcome, &times)
+        }
+        outcome.nanoseconds = clockNanoseconds() - start
+        outcome.idle = min(1, outcome.idle / Double(outcome.nanoseconds))
+        outcome.p50 = times.percentile(0.5)
+        outcome.p99 = times.percentile(0.99)
+        return outcome
+    }
+
+    /// Does at least so many jobs on one blocking connection; the number of them.
+    func run(jobs: Int) throws -> Int {
+        var outcome = Outcome()
+        var times = Histogram()
+        while outcome.jobs < jobs { try runBlocking(until: 0, &outcome, &times) }
+        return outcome.jobs
+    }
+
+    private func runBlocking(
+        until end: UInt64, _ outcome: inout Outcome, _ times: inout Histogram
+    ) throws {
+        var now = clockNanoseconds()
+        let lane = lanes
+        // Past the end until a job is done, so that what one batch makes and a later one disposes of
+        // is gone.
+        var jobs = 0
+        repeat {
+            begin(lane, now)
+            while try !send(lane) {}
+            jobs = -1
+            while jobs < 0 { jobs = try receive(lane) }
+            let then = now
+            now = clockNanoseconds()
+            times.record(now - then)
+            outcome.jobs += jobs
+        } while now < end || jobs == 0
+    }
+
+    private func runPolling(
+        until end: UInt64, _ outcome: inout Outcome, _ times: inout Histogram
+    ) throws {
+        var now = clockNanoseconds()
+        var active = laneCount
+        var sending = 0
+        for index in 0..<laneCount {
+            begin(lanes + index, now)
+            if try !send(lanes + index) { sending += 1 }
+        }
+        let eventCount = 64
+        let events = UnsafeMutablePointer<UnsafeMutableRawPointer?>.allocate(capacity: eventCount)
+        defer { events.deallocate() }
+        var progress = now
+        while active > 0 {
+            let count = cbench_poll_wait(
+                poll, events, Int32(eventCount), waiting == .sleeping && sending == 0 ? 1000 : 0)
+            if count <= 0 && sending == 0 {
+                let then = now
+                now = clockNanoseconds()
+                outcome.idle += Double(now - then)
+                if now > progress + Self.patience { throw BenchError.timeout("a measured run") }
+                continue
+            }
+            for index in 0..<Int(max(0, count)) {
+                guard let pointer = events[index] else { continue }
+                let lane = pointer.assumingMemoryBound(to: Lane.self)
+                let jobs = try receive(lane)
+                if jobs < 0 { continue }
+                now = clockNanoseconds()
+                progress = now
+                times.record(now - lane.pointee.started)
+                outcome.jobs += jobs
+                if now >= end && jobs > 0 {
+                    active -= 1
+                    continue
+                }
+                begin(lane, now)
+                if try !send(lane) { sending += 1 }
+            }
+            if sending > 0 {
+                sending = 0
+                for index in 0..<laneCount where lanes[index].sending {
+                    if try !send(lanes + index) { sending += 1 }
+                }
+            }
+            now = clockNanoseconds()
+        }
+    }
+
+    @inline(__always)
+    private func begin(_ lane: UnsafeMutablePointer<Lane>, _ now: UInt64) {
+        let batch = lane.pointee.batches + lane.pointee.batch
+        batch.pointee.number(from: lane.pointee.cookie)
+        lane.pointee.cookie &+= UInt64(truncatingIfNeeded: batch.pointee.cookieCount)
+        lane.pointee.started = now
+        lane.pointee.sendIndex = 0
+        lane.pointee.sendOffset = 0
+        lane.pointee.replyIndex = 0
+        lane.pointee.replyOffset = 0
+        lane.pointee.active = true
+    }
+
+    /// Sends what the socket takes. True once the whole batch has left.
+    @inline(__always)
+    private func send(_ lane: UnsafeMutablePointer<Lane>) throws -> Bool {
+        let batch = lane.pointee.batches + lane.pointee.batch
+        while lane.pointee.sendIndex < batch.pointee.requestCount {
+            let index = lane.pointee.sendIndex
+            let vector = batch.pointee.request + index
+            let offset = lane.pointee.sendOffset
+            var sent: Int
+            if offset > 0 || index + 1 == batch.pointee.requestCount {
+                sent = write(lane.pointee.fd, vector.pointee.iov_base + offset,
+                    vector.pointee.iov_len - offset)
+            } else {
+                let count = min(batch.pointee.requestCount - index, 64)
+                sent = writev(lane.pointee.fd, vector, Int32(truncatingIfNeeded: count))
+            }
+            if sent < 0 {
+                guard errno == EAGAIN else { throw BenchError.last("write") }
+                lane.pointee.sending = true
+                return false
+            }
+            while sent > 0 {
+                let left =
+                    batch.pointee.request[lane.pointee.sendIndex].iov_len
+                    &- lane.pointee.sendOffset
+                if sent < left {
+                    lane.pointee.sendOffset &+= sent
+                    break
+                }
+                sent &-= left
+                lane.pointee.sendOffset = 0
+                lane.pointee.sendIndex &+= 1
+            }
+        }
+        lane.pointee.sending = false
+        return true
+    }
+
+    /// Receives once and compares. The jobs done if that completed the batch, else -1.
+    @inline(__always)
+    private func receive(_ lane: UnsafeMutablePointer<Lane>) throws -> Int {
+        let received = recv(lane.pointee.fd, buffer, Self.bufferSize, 0)
+        guard received > 0 else {
+            if received == 0 { throw BenchError.closed }
+            guard errno == EAGAIN || errno == EINTR else { throw BenchError.last("recv") }
+            if waiting == .blocking { throw BenchError.timeout("a measured run") }
+            return -1
+        }
+        let batch = lane.pointee.batches + lane.pointee.batch
+        var done = 0
+        while done < received {
+            guard lane.pointee.active, lane.pointee.replyIndex < batch.pointee.replyCount else {
+                throw BenchError.setup("\(received - done) bytes more than the replies")
+            }
+            let expected = batch.pointee.reply[lane.pointee.replyIndex]
+            let offset = lane.pointee.replyOffset
+            let count = min(expected.iov_len &- offset, received &- done)
+            if memcmp(buffer + done, expected.iov_base + offset, count) != 0 {
+                throw wrongReply(
+                    at: offset,
+                    expected: iovec(iov_base: expected.iov_base + offset, iov_len: count),
+                    received: buffer + done, count: count)
+            }
+            done &+= count
+            lane.pointee.replyOffset &+= count
+            if lane.pointee.replyOffset == expected.iov_len {
+                lane.pointee.replyOffset = 0
+                lane.pointee.replyIndex &+= 1
+            }
+        }
+        guard lane.pointee.replyIndex == batch.pointee.replyCount else { return -1 }
+        lane.pointee.active = false
+        lane.pointee.batch &+= 1
+        if lane.pointee.batch == lane.pointee.batchCount { lane.pointee.batch = 0 }
+        return batch.pointee.jobs
+    }
+}

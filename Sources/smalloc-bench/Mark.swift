@@ -1,0 +1,158 @@
+/// A figure that the daemon has to reach, and whether it does.
+struct Mark: Codable {
+    let work: String
+    /// What the mark asks for, as text.
+    let demand: String
+    /// What was measured; nil if it was not.
+    let figure: Double?
+    let isMet: Bool?
+
+    private init(_ work: String, atLeast bound: Double, _ unit: String, _ figure: Double?) {
+        self.work = work
+        demand = "≥ \(Table.number(bound)) \(unit)"
+        self.figure = figure
+        isMet = figure.map { $0 >= bound }
+    }
+
+    private init(_ work: String, atMost bound: Double, _ unit: String, _ figure: Double?) {
+        self.work = work
+        demand = "≤ \(Table.number(bound)) \(unit)"
+        self.figure = figure
+        isMet = figure.map { $0 <= bound }
+    }
+
+    private static let own = "smallocd"
+    private static let peers = ["redis", "memcached"]
+
+    /// All marks, in the order of the table that sets them.
+    static func all(_ results: Results) -> [Mark] {
+        small(results) + large(results) + memory(results) + latencies(results)
+    }
+
+    private static func small(_ results: Results) -> [Mark] {
+        var marks: [Mark] = []
+        func ratio(_ point: String, _ peer: String, _ bound: Double, _ text: String) {
+            marks.append(
+                Mark(
+                    "\(point), \(text)", atLeast: bound, "x",
+                    results.advantage(point, own, over: peer)?.median))
+        }
+        for verb in ["read", "write"] {
+            ratio("\(verb)/64B/50x16", "redis", 3, "over Redis")
+            ratio("\(verb)/64B/50x16", "memcached", 1.6, "over memcached")
+        }
+        for verb in ["read", "write"] {
+            ratio("loops/2/\(verb)/64B/50x16", "memcached", 1.6, "two loops, two cores")
+        }
+        for point in ["ping/50x1", "read/64B/50x1", "write/64B/50x1"] {
+            marks.append(
+                Mark(
+                    "\(point), over the better peer", atLeast: 1.1, "x",
+                    results.advantage(point, own, overBest: peers)?.median))
+            let ours = results[point, own]?.median(\.processor)
+            let theirs = peers.compactMap { results[point, $0]?.median(\.processor) }.min()
+            marks.append(
+                Mark(
+                    "\(point), server CPU per operation against the lowest", atMost: 1, "x",
+                    ours.flatMap { own in theirs.map { own / $0 } }))
+        }
+        for verb in ["read", "write"] {
+            let point = "\(verb)/64B/1x1"
+            let client = "Swift client"
+            marks.append(
+                Mark(
+                    "\(point), synchronous Swift client, time against C ping-pong", atMost: 1.1,
+                    "x", results.advantage(point, "C ping-pong", over: client)?.median))
+            marks.append(
+                Mark(
+                    "\(point), bench's client, time against C ping-pong", atMost: 1.1, "x",
+                    results.advantage(point, "C ping-pong", over: own)?.median))
+        }
+        for verb in ["read", "write"] {
+            ratio("\(verb)/4KiB/50x16", "memcached", 1.3, "over memcached")
+        }
+        return marks
+    }
+
+    private static func large(_ results: Results) -> [Mark] {
+        var marks: [Mark] = []
+        func ratio(_ point: String, _ peers: [String], _ bound: Double, _ text: String) {
+            marks.append(
+                Mark(
+                    "\(point), \(text)", atLeast: bound, "x",
+                    results.advantage(point, own, overBest: peers)?.median))
+        }
+        for size in ["1MiB", "64MiB"] {
+            for verb in ["read", "write"] {
+                for lanes in [1, 4] {
+                    let point = "\(verb)/\(size)/\(lanes)x1"
+                    ratio(point, ["memcached"], 1, "over memcached")
+                    ratio(point, ["raw C"], 0.9, "of the same exchange in C")
+                }
+            }
+        }
+        for point in ["copy/1MiB/1x16", "copy/64MiB/1x1", "copy/1GiB/1x1"] {
+            ratio(point, ["memmove"], 0.9, "of memmove")
+        }
+        ratio("alloc/64B/50x16", ["memcached"], 1.3, "over memcached")
+        for size in ["1MiB", "64MiB"] {
+            ratio("alloc/\(size)/1x1", peers, 2, "over the better peer")
+            ratio("allocwrite/\(size)/1x1", peers, 2, "over the better peer")
+        }
+        return marks
+    }
+
+    private static func memory(_ results: Results) -> [Mark] {
+        func median(_ point: String) -> Double? { results[point, own]?.statistics?.median }
+        return [
+            Mark(
+                "memory per 64-byte allocation", atMost: 130, "B", median("memory/allocation")),
+            Mark(
+                "resident per idle connection, 5,000", atMost: 590, "B",
+                median("memory/connection/5000")),
+            Mark(
+                "resident per idle connection, 10,000", atMost: 590, "B",
+                median("memory/connection/10000")),
+            Mark(
+                "peak over the value while 1 GiB moves in", atMost: 8, "MiB",
+                median("memory/peak/write")),
+            Mark(
+                "peak over the value while 1 GiB moves out", atMost: 8, "MiB",
+                median("memory/peak/read")),
+        ]
+    }
+
+    private static func latencies(_ results: Results) -> [Mark] {
+        func ratio(_ numerator: String, _ denominator: String) -> Double? {
+            guard let one = results[numerator, own], let other = results[denominator, own],
+                let top = one.statistics?.median, let bottom = other.statistics?.median
+            else { return nil }
+            return one.unit.isRate ? bottom / top : top / bottom
+        }
+        var marks = ["copy", "dispose", "stream"].map {
+            Mark(
+                "p99 of 64 B reads, another client: \($0)", atMost: 3, "x idle",
+                ratio("latency/\($0)", "latency/idle"))
+        }
+        for verb in ["read", "alloc"] {
+            marks.append(
+                Mark(
+                    "\(verb) 64 B with 10 million allocations, time against 10 thousand",
+                    atMost: 1.3, "x",
+                    ratio("scale/10000000/\(verb)/64B/50x16", "scale/10000/\(verb)/64B/50x16")))
+        }
+        return marks
+    }
+
+    /// The marks as lines: met, missed or not measured.
+    static func text(_ marks: [Mark]) -> String {
+        var table = Table(["mark", "asked", "measured", ""])
+        for mark in marks {
+            let verdict = mark.isMet.map { $0 ? "met" : "MISSED" } ?? "not measured"
+            table.add([
+                mark.work, mark.demand, mark.figure.map { Table.number($0) } ?? "-", verdict,
+            ])
+        }
+        return table.text
+    }
+}

@@ -1,0 +1,230 @@
+import Foundation
+
+/// A server that runs, with the load for one point ready beside it.
+final class PreparedLoad {
+    let contestant: Contestant
+    let server: ServerProcess
+    private let point: LoadPoint
+    private let pattern: Pattern
+    private let load: Load
+    private let control: Wire?
+    /// What must be found in the server after the runs.
+    private var written: [(Target, Pattern.Content)] = []
+
+    /// Starts the server, makes what the point works on, connects, renders every batch.
+    ///
+    /// - Parameter wrapper: a program and arguments that run the server, such as a profiler.
+    init(
+        _ point: LoadPoint, _ contestant: Contestant, _ placement: Placement,
+        programs: Programs, pattern: Pattern, under wrapper: [String] = []
+    ) throws {
+        self.point = point
+        self.contestant = contestant
+        self.pattern = pattern
+        let isServer = contestant.isServer
+        server = try ServerProcess(
+            contestant.kind, tcp: point.tcp, processors: placement.servers
+        ) { address in
+            isServer
+                ? contestant.kind.arguments(address, threads: point.threads, programs: programs)
+                    .map { wrapper + $0 }
+                : try Self.nullArguments(point, contestant, address, pattern)
+        }
+        control = isServer ? try contestant.connect(to: server) : nil
+        if let control {
+            try control.preload(point.preload, size: 64, pattern)
+            try Self.make(point, control, pattern, &written)
+        }
+        let arena = Arena()
+        var wires: [Wire] = []
+        var batches: [[Batch]] = []
+        for lane in 0..<point.lanes {
+            let wire = try contestant.connect(to: server)
+            var targets = Self.targets(point, contestant, lane: lane)
+            if contestant.kind == .smallocd && Self.usesHandles(point) {
+                targets = try wire.open(targets)
+            }
+            batches.append(Self.render(point, contestant, targets, pattern, arena))
+            wires.append(wire)
+        }
+        let waiting: Load.Waiting =
+            point.lanes == 1 ? .blocking : placement.isShared ? .sleeping : .polling
+        load = try Load(wires, batches: batches, arena: arena, waiting: waiting)
+    }
+
+    /// Runs for so long.
+    func run(seconds: Double) throws -> Sample {
+        let before = server.processorNanoseconds()
+        let outcome = try load.run(seconds: seconds)
+        let used = server.processorNanoseconds() - before
+        return Sample(
+            figure: point.work.figure(jobs: outcome.jobs, nanoseconds: outcome.nanoseconds),
+            p50: outcome.p50 / 1000, p99: outcome.p99 / 1000,
+            processor: used / Double(max(1, outcome.jobs)), resident: server.residentSizes().now,
+            idle: point.lanes > 1 ? outcome.idle : nil)
+    }
+
+    /// Runs for so many jobs, or a batch more. The number of them.
+    func run(jobs: Int) throws -> Int { try load.run(jobs: jobs) }
+
+    /// Looks at what the runs wrote, byte for byte.
+    func verify() throws {
+        guard let control else { return }
+        for (target, content) in written {
+            try control.exchange(pattern) { control.dialect.read(target, content: content, &$0) }
+        }
+    }
+
+    private static func usesHandles(_ point: LoadPoint) -> Bool {
+        switch point.work {
+        case .read, .write, .copy: point.preload == 0
+        case .ping, .allocDispose, .allocWriteDispose: false
+        }
+    }
+
+    /// Makes the allocations that the point works on.
+    private static func make(
+        _ point: LoadPoint, _ control: Wire, _ pattern: Pattern,
+        _ written: inout [(Target, Pattern.Content)]
+    ) throws {
+        let dialect = control.dialect
+        for number in 0..<point.targetCount {
+            let target = Target(number: number)
+            switch point.work {
+            case .ping, .allocDispose, .allocWriteDispose: break
+            case .read(let size):
+                try control.exchange(pattern) { dialect.createFilled(target, size: size, &$0) }
+            case .write(let size):
+                // Zeros, so that what is found afterwards was written by the runs.
+                try control.exchange(pattern) { dialect.create(target, size: size, &$0) }
+                written.append((target, target.content(size)))
+            case .copy(let size):
+                let source = Target(number: number + point.targetCount)
+                try control.exchange(pattern) {
+                    dialect.createFilled(source, size: size, &$0)
+                    dialect.create(target, size: size, &$0)
+                }
+                written.append((target, source.content(size)))
+            }
+        }
+    }
+
+    /// What a connection works on, in the order of its requests; of copies the destinations, and
+    /// then as many sources.
+    private static func targets(
+        _ point: LoadPoint, _ contestant: Contestant, lane: Int
+    ) -> [Target] {
+        let count = point.depth * point.variants
+        if contestant.kind == .null {
+            return Array(repeating: Target(number: 0, handle: 1), count: count)
+        }
+        if case .read = point.work, point.preload > 0 {
+            var random = SystemRandomNumberGenerator()
+            return (0..<count).map { _ in
+                Target(number: Int.random(in: 0..<point.preload, using: &random))
+            }
+        }
+        let first = lane * count
+        if case .copy = point.work {
+            return (first..<first + count).map { Target(number: $0) }
+                + (first..<first + count).map { Target(number: $0 + point.targetCount) }
+        }
+        return (first..<first + count).map { Target(number: point.preload + $0) }
+    }
+
+    private static func render(
+        _ point: LoadPoint, _ contestant: Contestant, _ targets: [Target], _ pattern: Pattern,
+        _ arena: Arena
+    ) -> [Batch] {
+        let dialect = contestant.dialect
+        var builder = BatchBuilder(pattern)
+        var batches: [Batch] = []
+        func finish(jobs: Int) {
+            batches.append(builder.finish(jobs: jobs, in: arena))
+            builder.removeAll()
+        }
+        let count = point.depth * point.variants
+        for variant in 0..<point.variants {
+            for slot in 0..<point.depth {
+                let index = variant * point.depth + slot
+                let target = targets[index]
+                switch point.work {
+                case .ping: dialect.ping(&builder)
+                case .read(let size):
+                    dialect.read(target, content: target.content(size), &builder)
+                case .write(let size): dialect.write(target, size: size, &builder)
+                case .copy(let size):
+                    _ = dialect.copy(targets[count + index], to: target, size: size, &builder)
+                case .allocDispose(let size):
+                    // Two requests a job: a batch of 16 requests is 8 jobs.
+                    if point.depth > 1 && slot % 2 == 1 { continue }
+                    dialect.create(target, size: size, &builder)
+                    if point.depth == 1 { finish(jobs: 0) }
+                    dialect.dispose(target, &builder)
+                case .allocWriteDispose(let size):
+                    // One request at a time; peers make and write with one.
+                    if contestant.kind == .smallocd {
+                        dialect.create(target, size: size, &builder)
+                        finish(jobs: 0)
+                    }
+                    dialect.write(target, size: size, &builder)
+                    finish(jobs: 0)
+                    dialect.dispose(target, &builder)
+                }
+            }
+            switch point.work {
+            case .allocDispose: finish(jobs: max(1, point.depth / 2))
+            case .allocWriteDispose: finish(jobs: 1)
+            default: finish(jobs: point.depth)
+            }
+        }
+        return batches
+    }
+
+    /// How the null server is started for a point: with the size of its requests, and its reply.
+    private static func nullArguments(
+        _ point: LoadPoint, _ contestant: Contestant, _ address: Address, _ pattern: Pattern
+    ) throws -> [String] {
+        guard case .unix(let path) = address else {
+            throw BenchError.setup("the null server has no TCP")
+        }
+        var single = point
+        single.depth = 1
+        single.variants = 1
+        let arena = Arena()
+        let batch = render(
+            single, contestant, [Target(number: 0, handle: 1)], pattern, arena)[0]
+        let requestSize = (0..<batch.requestCount).reduce(0) { $0 + batch.request[$1].iov_len }
+        var reply = Data()
+        for index in 0..<batch.replyCount {
+            let piece = batch.reply[index]
+            guard let base = piece.iov_base else { continue }
+            reply.append(Data(bytes: base, count: piece.iov_len))
+        }
+        let file = path + ".reply"
+        try reply.write(to: URL(fileURLWithPath: file))
+        return [
+            try executablePath(), "null-server", "--path", path, "--request-size",
+            "\(requestSize)", "--reply", file, "--cookie-offset=\(contestant.dialect.cookieOffset ?? -1)",
+        ]
+    }
+}
+
+/// The path of this program.
+func executablePath() throws -> String {
+    try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+}
+
+extension Wire {
+    /// Makes the first `count` targets, each of `size` bytes with its content.
+    func preload(_ count: Int, size: Int, _ pattern: Pattern) throws {
+        var builder = BatchBuilder(pattern)
+        for start in stride(from: 0, to: count, by: 500) {
+            for number in start..<min(start + 500, count) {
+                dialect.createFilled(Target(number: number), size: size, &builder)
+            }
+            try exchange(builder.finish(jobs: 1, in: Arena()))
+            builder.removeAll()
+        }
+    }
+}

@@ -195,11 +195,12 @@ final class PreparedLoad {
         let batch = render(
             single, contestant, [Target(number: 0, handle: 1)], pattern, arena)[0]
         let requestSize = (0..<batch.requestCount).reduce(0) { $0 + batch.request[$1].iov_len }
-        var reply = Data()
-        for index in 0..<batch.replyCount {
-            let piece = batch.reply[index]
-            guard let base = piece.iov_base else { continue }
-            reply.append(Data(bytes: base, count: piece.iov_len))
+        let reply = withExtendedLifetime(arena) {
+            (0..<batch.replyCount).reduce(into: Data()) { data, index in
+                let piece = UnsafeRawBufferPointer(
+                    start: batch.reply[index].iov_base, count: batch.reply[index].iov_len)
+                data.append(contentsOf: piece)
+            }
         }
         let file = path + ".reply"
         try reply.write(to: URL(fileURLWithPath: file))
@@ -223,7 +224,9 @@ extension Wire {
             for number in start..<min(start + 500, count) {
                 dialect.createFilled(Target(number: number), size: size, &builder)
             }
-            try exchange(builder.finish(jobs: 1, in: Arena()))
+            let arena = Arena()
+            let batch = builder.finish(jobs: 1, in: arena)
+            try withExtendedLifetime(arena) { try exchange(batch) }
             builder.removeAll()
         }
     }

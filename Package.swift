@@ -71,6 +71,13 @@ let package = Package(
             name: "ClientTests", dependencies: ["Smalloc", "TestSupport"],
             swiftSettings: settings),
         .testTarget(
+            name: "SmallocdTests",
+            dependencies: [
+                "smallocd", "SmallocWire",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: borrowing),
+        .testTarget(
             name: "BenchTests", dependencies: ["smalloc-bench"], swiftSettings: settings),
         .testTarget(
             name: "DaemonTests", dependencies: ["Smalloc", "TestSupport"],

@@ -2,6 +2,8 @@
 #include "CSmalloc.h"
 
 #include <linux/futex.h>
+#include <malloc.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -11,4 +13,16 @@ void smalloc_futex_wait(uint32_t *word, uint32_t expected) {
 
 void smalloc_futex_wake(uint32_t *word) {
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, (void *)0, (void *)0, 0);
+}
+
+size_t smalloc_usable_size(void *block) {
+    return malloc_usable_size(block);
+}
+
+int smalloc_accept(int listener) {
+    return accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+char **smalloc_environment(void) {
+    return environ;
 }

@@ -109,7 +109,7 @@ public enum FrameCodec {
             return operation == .stat ? .stat(target) : .dispose(target)
         case .list:
             guard !handled, empty else { throw shape }
-            return .list(prefix: name, cursor: header.offset, count: header.size)
+            return .list(prefix: name, cursor: header.offset, count: header.size, sorted: false)
         case .fill:
             guard oneTarget else { throw shape }
             return .fill(target, start: header.offset, count: header.size, .bytes(rest), .bytes)
@@ -145,8 +145,8 @@ public enum FrameCodec {
             count: header.size, .bytes)
     }
 
-    @usableFromInline
-    static var shape: SmallocError {
+    /// What is said of fields that contradict each other or the operation.
+    public static var shape: SmallocError {
         .malformed("the fields of the frame contradict each other or the operation")
     }
 }

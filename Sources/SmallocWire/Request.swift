@@ -45,7 +45,8 @@ public enum Request: ~Escapable {
     case open(name: RawSpan)
     case close(handle: UInt32)
     case stat(Reference)
-    case list(prefix: RawSpan, cursor: UInt64, count: UInt64)
+    /// A `count` of 0 leaves the size of the page to the daemon. Sorted if there are few names.
+    case list(prefix: RawSpan, cursor: UInt64, count: UInt64, sorted: Bool)
     /// A `count` of nil is "to the end".
     case read(Reference, start: UInt64, count: UInt64?, Unit)
     /// `ranges` holds pairs of offset and size, 8 bytes each.

@@ -70,7 +70,7 @@ public enum TextCodec {
         case "list":
             let prefix = words.next()
             try end(words, "list [PREFIX]")
-            return .list(prefix: prefix, cursor: 0, count: 0)
+            return .list(prefix: prefix, cursor: 0, count: 0, sorted: true)
         case "help":
             let about = words.next()
             try end(words, "help [VERB]")

@@ -1,4 +1,48 @@
+// The daemon's entry: settings, sockets, server, exit code.
+
+import CSmalloc
+import Glibc
+import Logging
+
+/// smallocd, the daemon.
 @main
 struct Smallocd {
-    static func main() {}
+    /// Reads the settings, listens, serves until told to stop. Exit codes are in `--help`.
+    static func main() {
+        // libuv writes with plain `write`: a peer that is gone must be an error, not our end.
+        signal(SIGPIPE, SIG_IGN)
+        Machine.raiseDescriptorLimit()
+        let environment = currentEnvironment()
+        do throws(StartFailure) {
+            let arguments = Array(CommandLine.arguments.dropFirst())
+            let loaded = try Settings.load(arguments: arguments, environment: environment)
+            let daemonLog = DaemonLog(
+                isJournal: DaemonLog.isJournal(environment: environment),
+                level: loaded.settings.logLevel)
+            for warning in loaded.warnings { daemonLog.logger().warning("\(warning)") }
+            var sockets = try ServiceManager.activatedSockets(environment: environment)
+            if sockets.isEmpty || !loaded.settings.addressesAreDefault {
+                sockets += try ListeningSocket.openAll(loaded.settings)
+            }
+            let server = Server(
+                loaded, sockets: sockets, daemonLog: daemonLog,
+                manager: ServiceManager(environment: environment))
+            server.run()
+        } catch {
+            error.leave()
+        }
+    }
+
+    private static func currentEnvironment() -> [String: String] {
+        var variables: [String: String] = [:]
+        guard var entry = smalloc_environment() else { return variables }
+        while let pointer = entry.pointee {
+            let text = String(cString: pointer)
+            if let equals = text.firstIndex(of: "=") {
+                variables[String(text[..<equals])] = String(text[text.index(after: equals)...])
+            }
+            entry += 1
+        }
+        return variables
+    }
 }

@@ -1,11 +1,30 @@
 // What Swift can't import from the C library: function macros and calls hidden behind _GNU_SOURCE.
 #ifndef CSMALLOC_H
 #define CSMALLOC_H
+#include <stddef.h>
 #include <stdint.h>
 
 /// Sleeps while `*word` is `expected`; wakes on `smalloc_futex_wake`, on a signal, or for no reason.
 void smalloc_futex_wait(uint32_t *word, uint32_t expected);
 /// Wakes one thread that sleeps on `word`.
 void smalloc_futex_wake(uint32_t *word);
+
+/// `malloc_usable_size`: bytes that a block of malloc really has.
+size_t smalloc_usable_size(void *block);
+
+/// `accept4` without an address, non-blocking and close-on-exec: a descriptor, or -1 and errno.
+int smalloc_accept(int listener);
+
+/// The variables of the environment, `NAME=value` each, ended by NULL.
+char **smalloc_environment(void);
+
+/// Tells the core that this thread spins.
+static inline void smalloc_spin_hint(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
 
 #endif

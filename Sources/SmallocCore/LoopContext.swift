@@ -1,0 +1,26 @@
+// What all sessions of one loop share, so that an idle connection owns almost nothing.
+
+public import SmallocWire
+
+/// One loop's registry, limits, counters and output buffer. Used by its loop's thread only.
+public final class LoopContext {
+    public let registry: Registry
+    public let limits: SharedLimits
+    public let counters: Counters
+    /// Replies of the session that is being served. Empty between sessions.
+    public let output: UnsafeMutablePointer<Output>
+
+    /// - Parameter index: The loop's number, from 0.
+    public init(registry: Registry, index: Int) {
+        self.registry = registry
+        limits = registry.limits
+        counters = registry.counters[index]
+        output = .allocate(capacity: 1)
+        output.initialize(to: Output(capacity: 128 * 1024))
+    }
+
+    deinit {
+        output.deinitialize(count: 1)
+        output.deallocate()
+    }
+}

@@ -1,0 +1,221 @@
+// Large memory: mappings, kept warm for reuse, wiped and unmapped by a thread of their own, so that
+// no loop waits for gigabytes to be zeroed or given back.
+
+internal import Glibc
+internal import Synchronization
+
+/// Page-aligned memory from the kernel. Zero beyond `dirtySize`.
+struct Mapping: @unchecked Sendable {
+    let base: UnsafeMutableRawPointer
+    /// Bytes, a multiple of the page size.
+    let capacity: Int
+    /// Bytes from the start that may be other than zero.
+    var dirtySize = 0
+    /// To be unmapped, not kept: it was warm for the longest time.
+    var isStale = false
+}
+
+/// Hands out zeroed mappings and takes them back.
+final class MappingPool: @unchecked Sendable {
+    /// Bytes from which on an allocation is a mapping of its own.
+    static let sizeMin = 65_536
+    /// Up to here a mapping is wiped on the spot; it takes about 10 microseconds.
+    private static let wipedAtOnceMax = 262_144
+    private static let hugePage = 2 << 20
+    private static let entriesMax = 64
+
+    private struct State {
+        var clean: [Mapping] = []
+        var cleanSize = 0
+        var queue: [Mapping] = []
+        var queueSize = 0
+        var isWorking = false
+        var started = false
+    }
+
+    private let state = Mutex(State())
+    private let budget: MemoryBudget
+    /// Bytes of warm memory kept at most.
+    private let cleanSizeMax: Int
+    /// The reclaiming thread sleeps on this; a count of what was queued.
+    private let bell: UnsafeMutablePointer<sem_t>
+    private let pageSize = Int(sysconf(Int32(_SC_PAGESIZE)))
+
+    init(budget: MemoryBudget, cleanSizeMax: Int) {
+        self.budget = budget
+        self.cleanSizeMax = cleanSizeMax
+        bell = .allocate(capacity: 1)
+        sem_init(bell, 0, 0)
+    }
+
+    /// The bytes that a mapping for `size` bytes takes.
+    func capacity(for size: Int) -> Int { (size + pageSize - 1) / pageSize * pageSize }
+
+    /// Bytes given back that are not free yet.
+    var pendingSize: Int { state.withLock { $0.queueSize } }
+
+    /// Bytes of warm memory.
+    var warmSize: Int { state.withLock { $0.cleanSize } }
+
+    /// A zeroed mapping of at least `size` bytes, or nil if the machine has none.
+    ///
+    /// The caller has charged `capacity(for: size)`; a larger warm one is not taken, so that the
+    /// charge is what is used.
+    func take(_ size: Int) -> Mapping? {
+        let wanted = capacity(for: size)
+        let warm = state.withLock { state -> Mapping? in
+            guard let index = state.clean.lastIndex(where: { $0.capacity == wanted }) else {
+                return nil
+            }
+            state.cleanSize -= wanted
+            return state.clean.remove(at: index)
+        }
+        if let warm {
+            budget.unpool(UInt64(wanted))
+            return warm
+        }
+        return MappingPool.map(wanted)
+    }
+
+    /// Takes a mapping back, and its charge with it once the memory is free or warm and clean.
+    func give(_ mapping: Mapping) {
+        var mapping = mapping
+        if mapping.dirtySize <= MappingPool.wipedAtOnceMax {
+            memset(mapping.base, 0, mapping.dirtySize)
+            mapping.dirtySize = 0
+            if keep(mapping) { return }
+            // Nothing but touched pages costs time to unmap, and these are few.
+            MappingPool.unmap(mapping)
+            budget.uncharge(UInt64(mapping.capacity))
+            return
+        }
+        state.withLock { state in
+            state.queue.append(mapping)
+            state.queueSize += mapping.capacity
+        }
+        ring(1)
+    }
+
+    /// Tells the reclaiming thread of `count` queued mappings; the first call starts it.
+    private func ring(_ count: Int) {
+        let mustStart = state.withLock { state -> Bool in
+            defer { state.started = true }
+            return !state.started
+        }
+        if mustStart { start() }
+        for _ in 0..<count { sem_post(bell) }
+    }
+
+    /// Waits until all that was given back is free. For threads that may block, never for loops.
+    func drain() {
+        while state.withLock({ !$0.queue.isEmpty || $0.isWorking }) { usleep(500) }
+        dropWarm()
+    }
+
+    /// Gives all warm memory back to the kernel.
+    func dropWarm() {
+        let dropped = state.withLock { state -> [Mapping] in
+            defer {
+                state.clean = []
+                state.cleanSize = 0
+            }
+            return state.clean
+        }
+        for mapping in dropped {
+            MappingPool.unmap(mapping)
+            budget.unpool(UInt64(mapping.capacity))
+        }
+    }
+
+    /// Puts a clean mapping among the warm ones, if there is room. Its charge becomes pool.
+    ///
+    /// Makes room by queueing the oldest for the reclaiming thread, where unmapping them holds up
+    /// nobody.
+    private func keep(_ mapping: Mapping) -> Bool {
+        guard mapping.capacity <= cleanSizeMax else { return false }
+        let evicted = state.withLock { state -> Int in
+            var evicted = 0
+            while state.clean.count >= MappingPool.entriesMax
+                || mapping.capacity > cleanSizeMax - state.cleanSize
+            {
+                var oldest = state.clean.removeFirst()
+                oldest.isStale = true
+                state.cleanSize -= oldest.capacity
+                state.queue.append(oldest)
+                state.queueSize += oldest.capacity
+                budget.charge(pooled: UInt64(oldest.capacity))
+                evicted += 1
+            }
+            state.clean.append(mapping)
+            state.cleanSize += mapping.capacity
+            return evicted
+        }
+        budget.pool(UInt64(mapping.capacity))
+        if evicted > 0 { ring(evicted) }
+        return true
+    }
+
+    // MARK: The reclaiming thread
+
+    private func start() {
+        var thread = pthread_t()
+        let context = Unmanaged.passRetained(self).toOpaque()
+        let failed = pthread_create(&thread, nil, reclaimForever, context)
+        precondition(failed == 0, "no thread to reclaim memory: \(failed)")
+        pthread_detach(thread)
+    }
+
+    fileprivate func reclaimNext() {
+        while sem_wait(bell) != 0 {}
+        let next = state.withLock { state -> Mapping? in
+            guard !state.queue.isEmpty else { return nil }
+            state.isWorking = true
+            return state.queue.removeFirst()
+        }
+        guard var mapping = next else { return }
+        let size = mapping.capacity
+        let wanted = !mapping.isStale && size <= cleanSizeMax
+        if wanted {
+            memset(mapping.base, 0, mapping.dirtySize)
+            mapping.dirtySize = 0
+        }
+        if !wanted || !keep(mapping) {
+            MappingPool.unmap(mapping)
+            budget.uncharge(UInt64(size))
+        }
+        state.withLock { state in
+            state.queueSize -= size
+            state.isWorking = false
+        }
+    }
+
+    // MARK: The kernel
+
+    private static func map(_ capacity: Int) -> Mapping? {
+        let huge = capacity >= hugePage
+        let slack = huge ? hugePage : 0
+        guard
+            let start = mmap(
+                nil, capacity + slack, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), start != MAP_FAILED
+        else { return nil }
+        guard huge else { return Mapping(base: start, capacity: capacity) }
+        // Aligned for huge pages: the first touch of 4 KiB pages is what makes large memory slow.
+        let address = Int(bitPattern: start)
+        let lead = (hugePage - address % hugePage) % hugePage
+        if lead > 0 { munmap(start, lead) }
+        if slack - lead > 0 { munmap(start + lead + capacity, slack - lead) }
+        madvise(start + lead, capacity, MADV_HUGEPAGE)
+        return Mapping(base: start + lead, capacity: capacity)
+    }
+
+    private static func unmap(_ mapping: Mapping) {
+        munmap(mapping.base, mapping.capacity)
+    }
+}
+
+private func reclaimForever(_ context: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+    guard let context else { return nil }
+    let pool = Unmanaged<MappingPool>.fromOpaque(context).takeUnretainedValue()
+    while true { pool.reclaimNext() }
+}

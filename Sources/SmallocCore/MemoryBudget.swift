@@ -1,0 +1,62 @@
+// What all allocations take together, against the limits that a reload may change.
+
+internal import Synchronization
+
+/// Counts bytes and allocations against their limits. All methods from any thread, none waits.
+final class MemoryBudget: Sendable {
+    private let used = Atomic<UInt64>(0)
+    private let pooled = Atomic<UInt64>(0)
+    private let allocations = Atomic<UInt64>(0)
+    private let limits: SharedLimits
+
+    init(limits: SharedLimits) { self.limits = limits }
+
+    /// Bytes charged, warm memory aside.
+    var usedSize: UInt64 { used.load(ordering: .relaxed) }
+    /// Bytes of warm memory.
+    var pooledSize: UInt64 { pooled.load(ordering: .relaxed) }
+    /// Live allocations.
+    var allocationCount: UInt64 { allocations.load(ordering: .relaxed) }
+
+    /// Charges `size` bytes unless that is over the limit.
+    func charge(_ size: UInt64) -> Bool {
+        let total = used.wrappingAdd(size, ordering: .relaxed).newValue
+        // Warm memory is taken into account by the caller dropping it before it gives up.
+        let whole = total &+ pooled.load(ordering: .relaxed)
+        if whole <= limits.memorySizeMax { return true }
+        used.wrappingSubtract(size, ordering: .relaxed)
+        return false
+    }
+
+    /// Replaces an estimate by what was really taken.
+    func correct(from estimate: UInt64, to size: UInt64) {
+        used.wrappingAdd(size &- estimate, ordering: .relaxed)
+    }
+
+    func uncharge(_ size: UInt64) { used.wrappingSubtract(size, ordering: .relaxed) }
+
+    /// Turns charged bytes into warm ones.
+    func pool(_ size: UInt64) {
+        pooled.wrappingAdd(size, ordering: .relaxed)
+        used.wrappingSubtract(size, ordering: .relaxed)
+    }
+
+    /// Turns warm bytes back into charged ones, until they are unmapped.
+    func charge(pooled size: UInt64) {
+        used.wrappingAdd(size, ordering: .relaxed)
+        pooled.wrappingSubtract(size, ordering: .relaxed)
+    }
+
+    /// Warm bytes are warm no more: handed out (and charged by who took them) or unmapped.
+    func unpool(_ size: UInt64) { pooled.wrappingSubtract(size, ordering: .relaxed) }
+
+    /// Counts one more allocation unless that is over the limit.
+    func addAllocation() -> Bool {
+        let count = allocations.wrappingAdd(1, ordering: .relaxed).newValue
+        if count <= limits.allocationsMax { return true }
+        allocations.wrappingSubtract(1, ordering: .relaxed)
+        return false
+    }
+
+    func removeAllocation() { allocations.wrappingSubtract(1, ordering: .relaxed) }
+}

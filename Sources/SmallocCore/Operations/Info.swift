@@ -1,0 +1,146 @@
+// Operations that tell: stat, list, stats.
+// protocol/spec.md § Operations is the source.
+
+internal import Glibc
+internal import SmallocWire
+
+extension Registry {
+    /// Entries of a page whose size the client leaves to us.
+    private static let pageEntries: UInt64 = 1024
+    /// Slots that one page looks at, at most about this many: what a loop may spend on it.
+    private static let pageSlots = 65_536
+    /// Up to so many allocations a listing for people is sorted.
+    private static let sortedMax: UInt64 = 4096
+
+    func stat<Reply: ReplyWriter & ~Copyable>(
+        _ target: borrowing Reference, _ holdings: inout Holdings, _ reply: inout Reply
+    ) throws(SmallocError) {
+        let allocation = try resolve(target, holdings, missing: .noData)
+        defer { letGo(allocation, target) }
+        allocation.lock.lock()
+        defer { allocation.lock.unlock() }
+        try checkAlive(allocation, .noData)
+        // The registry's own reference does not count, nor does the one of this lookup.
+        let mine: UInt64 = target.handle == 0 ? 2 : 1
+        let references = allocation.referenceCount
+        reply.stat(
+            AllocationStatus(
+                type: allocation.type, size: allocation.size, created: created(allocation),
+                handles: references > mine ? references - mine : 0, storage: allocation.storage),
+            name: allocation.name)
+    }
+
+    func list<Reply: ReplyWriter & ~Copyable>(
+        _ prefix: RawSpan, _ cursor: UInt64, _ count: UInt64, _ sorted: Bool,
+        _ holdings: inout Holdings, _ reply: inout Reply
+    ) throws(SmallocError) {
+        guard cursor < UInt64(Registry.shardCount) else {
+            throw .invalidArgument("no page starts at this cursor")
+        }
+        prefix.withUnsafeBytes { prefix in
+            if sorted, cursor == 0, budget.allocationCount <= Registry.sortedMax {
+                listSorted(prefix, &reply)
+                return
+            }
+            let wanted = count == 0 ? Registry.pageEntries : min(count, Registry.pageEntries)
+            var entries: UInt64 = 0
+            var slots = 0
+            var shard = Int(cursor)
+            reply.beginList()
+            while shard < Registry.shardCount, entries < wanted, slots < Registry.pageSlots {
+                slots += visit(shard, prefix) { allocation in
+                    reply.listEntry(
+                        name: allocation.name, type: allocation.type, size: allocation.size)
+                    entries += 1
+                }
+                shard += 1
+            }
+            let next = shard < Registry.shardCount ? UInt64(shard) : 0
+            reply.endList(nextCursor: next)
+            if next != 0 { holdings.deferred = .page(next) }
+        }
+    }
+
+    /// Calls back for each named allocation of a shard that starts with `prefix`, under its locks.
+    ///
+    /// - Returns: Slots looked at.
+    private func visit(
+        _ shard: Int, _ prefix: UnsafeRawBufferPointer, _ body: (Allocation) -> Void
+    ) -> Int {
+        let lock = lock(of: shard)
+        lock.lock()
+        defer { lock.unlock() }
+        let slots = shards[shard].table.slotCount
+        for index in 0..<slots {
+            guard let allocation = shards[shard].table.allocation(at: index) else { continue }
+            guard allocation.name.starts(with: prefix) else { continue }
+            allocation.lock.lock()
+            body(allocation)
+            allocation.lock.unlock()
+        }
+        return slots
+    }
+
+    private func listSorted<Reply: ReplyWriter & ~Copyable>(
+        _ prefix: UnsafeRawBufferPointer, _ reply: inout Reply
+    ) {
+        var found: [(name: [UInt8], type: ElementType, size: UInt64)] = []
+        for shard in 0..<Registry.shardCount {
+            _ = visit(shard, prefix) { found.append((Array($0.name), $0.type, $0.size)) }
+        }
+        found.sort { $0.name.lexicographicallyPrecedes($1.name) }
+        reply.beginList()
+        for entry in found {
+            entry.name.withUnsafeBytes {
+                reply.listEntry(name: $0, type: entry.type, size: entry.size)
+            }
+        }
+        reply.endList(nextCursor: 0)
+    }
+
+    func stats<Reply: ReplyWriter & ~Copyable>(_ reply: inout Reply) {
+        func total(_ key: Counters.Key) -> UInt64 { counters.reduce(0) { $0 &+ $1.value(key) } }
+        reply.beginStats()
+        reply.statistic("pid", UInt64(getpid()))
+        reply.statistic("uptime_seconds", UInt64(age))
+        reply.statistic("loops", UInt64(counters.count))
+        reply.statistic("allocations", budget.allocationCount)
+        reply.statistic("memory_used_bytes", budget.usedSize)
+        reply.statistic("memory_warm_bytes", budget.pooledSize)
+        reply.statistic("memory_returning_bytes", UInt64(mappings.pendingSize))
+        let accepted = total(.connectionsAccepted)
+        reply.statistic("connections", accepted &- total(.connectionsClosed))
+        reply.statistic("connections_accepted", accepted)
+        reply.statistic("connections_refused", total(.connectionsRefused))
+        reply.statistic("bytes_read", total(.bytesRead))
+        reply.statistic("bytes_written", total(.bytesWritten))
+        reply.statistic("errors", total(.errors))
+        reply.statistic("pauses", total(.pauses))
+        reply.statistic("idle_timeouts", total(.idleTimeouts))
+        reply.statistic("request_timeouts", total(.requestTimeouts))
+        for (operation, key) in Registry.operationKeys {
+            reply.statistic(key, counters.reduce(0) { $0 &+ $1.value(operation) })
+        }
+        reply.statistic("limit_memory_bytes", limits.memorySizeMax)
+        reply.statistic("limit_length_bytes", limits.lengthSizeMax)
+        reply.statistic("limit_allocations", limits.allocationsMax)
+        reply.statistic("limit_connections", limits.connectionsMax)
+        reply.statistic("limit_frame_bytes", limits.frameSizeMax)
+        reply.statistic("limit_requests_in_flight", limits.requestsInFlightMax)
+        reply.statistic("limit_handles", limits.handlesMax)
+        reply.statistic("limit_output_bytes", limits.outputSizeMax)
+        reply.statistic("limit_line_bytes", limits.lineSizeMax)
+        reply.statistic("limit_idle_milliseconds", limits.idleTimeoutMilliseconds)
+        reply.statistic("limit_request_milliseconds", limits.requestTimeoutMilliseconds)
+        reply.endStats()
+    }
+
+    private static let operationKeys: [(Operation, StaticString)] = [
+        (.hello, "requests_hello"), (.ping, "requests_ping"), (.alloc, "requests_alloc"),
+        (.open, "requests_open"), (.close, "requests_close"), (.stat, "requests_stat"),
+        (.list, "requests_list"), (.read, "requests_read"), (.write, "requests_write"),
+        (.fill, "requests_fill"), (.copy, "requests_copy"), (.dispose, "requests_dispose"),
+        (.truncate, "requests_truncate"), (.rename, "requests_rename"),
+        (.stats, "requests_stats"), (.quit, "requests_quit"),
+    ]
+}

@@ -1,0 +1,262 @@
+// Operations that make, find, name and end allocations.
+// protocol/spec.md § Operations is the source of every check and its order.
+
+internal import Glibc
+internal import SmallocWire
+
+extension Registry {
+    func alloc<Reply: ReplyWriter & ~Copyable>(
+        _ name: RawSpan, _ typeNumber: UInt8, _ typeWord: RawSpan, _ length: UInt64, _ unit: Unit,
+        _ flags: RequestFlags, _ holdings: inout Holdings, _ reply: inout Reply
+    ) throws(SmallocError) {
+        guard name.byteCount == 0 || Name.isValid(name) else { throw .invalidName }
+        guard let type = ElementType(rawValue: typeNumber) else {
+            throw .unknownType(typeWord.byteCount > 0 ? typeWord.text : "\(typeNumber)")
+        }
+        let size = WireSize(length, unit, type)
+        guard size.bytes <= limits.lengthSizeMax else { throw .overMaxLength }
+        guard size.bytes % UInt64(type.size) == 0 else {
+            throw .invalidArgument("the size is not a whole number of elements")
+        }
+        let wantsHandle = !flags.contains(.noHandle)
+        if wantsHandle, UInt64(holdings.handles.count) >= limits.handlesMax {
+            throw taken(name) ? .alreadyExists : .handleLimit
+        }
+        guard budget.addAllocation() else {
+            throw taken(name) ? .alreadyExists : .allocationLimit
+        }
+        let allocation: Allocation
+        switch make(name, type, Int(size.bytes)) {
+        case .success(let made): allocation = made
+        case .failure(.memoryLimit):
+            budget.removeAllocation()
+            if taken(name) { throw .alreadyExists }
+            if mappings.pendingSize > 0 {
+                // Memory is on its way back: the request is served again when it is free.
+                holdings.deferred = .work(
+                    Work(kind: .reclaim(mappings), size: 0, allocations: (nil, nil)))
+                return
+            }
+            throw .memoryLimit
+        case .failure(let error):
+            budget.removeAllocation()
+            throw taken(name) ? .alreadyExists : error
+        }
+        // Held until the handle has it: under its name, anybody may dispose of it at once.
+        allocation.retain()
+        if name.byteCount > 0 {
+            do throws(SmallocError) {
+                try name.withUnsafeBytes { (name) throws(SmallocError) in
+                    try insert(allocation, name)
+                }
+            } catch {
+                budget.removeAllocation()
+                _ = allocation.release()
+                release(allocation)
+                throw error
+            }
+        }
+        var handle: UInt32 = 0
+        if wantsHandle {
+            guard let opened = holdings.handles.open(allocation) else {
+                disposeNow(allocation)
+                release(allocation)
+                throw .outOfMemory
+            }
+            handle = opened
+        } else {
+            release(allocation)
+        }
+        reply.opened(handle: handle, type: type, size: size.bytes)
+    }
+
+    /// Makes an allocation within the memory limit, warm memory given up if it must be.
+    private func make(
+        _ name: RawSpan, _ type: ElementType, _ size: Int
+    ) -> Result<Allocation, SmallocError> {
+        // What the heap takes is known only after; the estimate is corrected below.
+        let mapped = size >= MappingPool.sizeMin ? UInt64(mappings.capacity(for: size)) : 0
+        let estimate = 48 + UInt64(name.byteCount) + (mapped > 0 ? 0 : UInt64(size))
+        if !budget.charge(estimate + mapped) {
+            mappings.dropWarm()
+            guard budget.charge(estimate + mapped) else { return .failure(.memoryLimit) }
+        }
+        let made = name.withUnsafeBytes {
+            Allocation.make(name: $0, type: type, size: size, created: age, mappings: mappings)
+        }
+        guard let made else {
+            budget.uncharge(estimate + mapped)
+            return .failure(.outOfMemory)
+        }
+        budget.correct(from: estimate, to: made.heapCharge)
+        return .success(made)
+    }
+
+    private func taken(_ name: RawSpan) -> Bool {
+        guard name.byteCount > 0, let other = name.withUnsafeBytes({ find($0) }) else {
+            return false
+        }
+        release(other)
+        return true
+    }
+
+    /// Puts an allocation under its name. Its reference is the registry's from then on.
+    private func insert(
+        _ allocation: Allocation, _ name: UnsafeRawBufferPointer
+    ) throws(SmallocError) {
+        let place = place(of: name)
+        let lock = lock(of: place.shard)
+        lock.lock()
+        defer { lock.unlock() }
+        if shards[place.shard].table.find(name, tag: place.tag) != nil { throw .alreadyExists }
+        guard shards[place.shard].table.insert(allocation, tag: place.tag) else {
+            throw .outOfMemory
+        }
+    }
+
+    func open<Reply: ReplyWriter & ~Copyable>(
+        _ name: RawSpan, _ holdings: inout Holdings, _ reply: inout Reply
+    ) throws(SmallocError) {
+        let allocation = try resolve(
+            Reference(handle: 0, name: name), holdings, missing: .noData)
+        guard UInt64(holdings.handles.count) < limits.handlesMax else {
+            release(allocation)
+            throw .handleLimit
+        }
+        guard let handle = holdings.handles.open(allocation) else {
+            release(allocation)
+            throw .outOfMemory
+        }
+        allocation.lock.lock()
+        let size = allocation.size
+        allocation.lock.unlock()
+        reply.opened(handle: handle, type: allocation.type, size: size)
+    }
+
+    func close<Reply: ReplyWriter & ~Copyable>(
+        _ handle: UInt32, _ holdings: inout Holdings, _ reply: inout Reply
+    ) throws(SmallocError) {
+        guard let allocation = holdings.handles.close(handle) else { throw .noData }
+        disposeIfAnonymous(allocation)
+        release(allocation)
+        reply.ok()
+    }
+
+    func dispose<Reply: ReplyWriter & ~Copyable>(
+        _ target: borrowing Reference, _ holdings: inout Holdings, _ reply: inout Reply
+    ) throws(SmallocError) {
+        let allocation = try resolve(target, holdings, missing: .noDataToDispose)
+        if target.handle != 0 { _ = holdings.handles.close(target.handle) }
+        // Either way the reference is ours now.
+        defer { release(allocation) }
+        guard disposeNow(allocation) else { throw .noDataToDispose }
+        reply.ok()
+    }
+
+    /// Ends an allocation: its name is free, every handle to it is dead, its memory goes with the
+    /// last reference. False: somebody was faster.
+    @discardableResult
+    func disposeNow(_ allocation: Allocation) -> Bool {
+        while true {
+            // The name may change until both locks are held, the shard's first.
+            allocation.lock.lock()
+            let isDisposed = allocation.flags.contains(.disposed)
+            let isAnonymous = allocation.flags.contains(.anonymous)
+            let place = place(of: allocation.name)
+            if isAnonymous, !isDisposed { allocation.flags.insert(.disposed) }
+            allocation.lock.unlock()
+            if isDisposed { return false }
+            if isAnonymous { break }
+            let lock = lock(of: place.shard)
+            lock.lock()
+            let removed = shards[place.shard].table.remove(allocation, tag: place.tag)
+            if removed {
+                allocation.lock.lock()
+                allocation.flags.insert(.disposed)
+                allocation.lock.unlock()
+            }
+            lock.unlock()
+            if removed { break }
+        }
+        budget.removeAllocation()
+        release(allocation)
+        return true
+    }
+
+    /// For handles that close: an anonymous allocation has but one, and goes with it.
+    func disposeIfAnonymous(_ allocation: Allocation) {
+        allocation.lock.lock()
+        let isAnonymous = allocation.flags.contains(.anonymous)
+        allocation.lock.unlock()
+        if isAnonymous { disposeNow(allocation) }
+    }
+
+    func truncate<Reply: ReplyWriter & ~Copyable>(
+        _ target: borrowing Reference, _ length: UInt64, _ unit: Unit,
+        _ holdings: inout Holdings, _ reply: inout Reply
+    ) throws(SmallocError) {
+        let allocation = try resolve(target, holdings, missing: .noDataToTruncate)
+        defer { letGo(allocation, target) }
+        allocation.lock.lock()
+        defer { allocation.lock.unlock() }
+        try checkAlive(allocation, .noDataToTruncate)
+        let size = WireSize(length, unit, allocation.type)
+        guard size.bytes <= limits.lengthSizeMax else { throw .truncateOverMaxLength }
+        guard size.bytes <= allocation.size else { throw .truncateOverLength }
+        guard size.bytes % UInt64(allocation.type.size) == 0 else {
+            throw .invalidArgument("the size is not a whole number of elements")
+        }
+        allocation.size = size.bytes
+        reply.done(size: size.bytes)
+    }
+
+    func rename<Reply: ReplyWriter & ~Copyable>(
+        _ target: borrowing Reference, _ newName: RawSpan, _ holdings: inout Holdings,
+        _ reply: inout Reply
+    ) throws(SmallocError) {
+        guard Name.isValid(newName) else { throw .invalidName }
+        let allocation = try resolve(target, holdings, missing: .noData)
+        defer { letGo(allocation, target) }
+        try newName.withUnsafeBytes { (newName) throws(SmallocError) in
+            while try !move(allocation, to: newName) {}
+        }
+        reply.ok()
+    }
+
+    /// One try to rename: false if the name changed between looking at it and locking its shard.
+    private func move(
+        _ allocation: Allocation, to newName: UnsafeRawBufferPointer
+    ) throws(SmallocError) -> Bool {
+        allocation.lock.lock()
+        let old = place(of: allocation.name)
+        allocation.lock.unlock()
+        let new = place(of: newName)
+        let first = lock(of: min(old.shard, new.shard))
+        let second = lock(of: max(old.shard, new.shard))
+        first.lock()
+        if old.shard != new.shard { second.lock() }
+        allocation.lock.lock()
+        defer {
+            allocation.lock.unlock()
+            if old.shard != new.shard { second.unlock() }
+            first.unlock()
+        }
+        try checkAlive(allocation, .noData)
+        let isAnonymous = allocation.flags.contains(.anonymous)
+        let current = place(of: allocation.name)
+        guard current.shard == old.shard, current.tag == old.tag else { return false }
+        if let other = shards[new.shard].table.find(newName, tag: new.tag) {
+            guard other == allocation else { throw .alreadyExists }
+            return true
+        }
+        guard shards[new.shard].table.insert(allocation, tag: new.tag) else { throw .outOfMemory }
+        guard allocation.rename(newName) else {
+            _ = shards[new.shard].table.remove(allocation, tag: new.tag)
+            throw .outOfMemory
+        }
+        // Found by identity: the table never looks at the name here. With the same shard and tag
+        // both slots are equal, and it does not matter which of them goes.
+        if !isAnonymous { _ = shards[old.shard].table.remove(allocation, tag: old.tag) }
+        return true
+    }
+}

@@ -1,0 +1,213 @@
+// All allocations, by name in shards, and the one switch that every request of either mode goes
+// through. The only thing that the loops share.
+
+internal import Glibc
+internal import SmallocWire
+internal import Synchronization
+
+/// What is left to do after an operation.
+enum Deferred {
+    /// The reply is in the output.
+    case nothing
+    /// The head of the reply is in the output, its data leaves straight from the allocation.
+    case send(Transfer)
+    /// The reply comes when the work is done.
+    case work(Work)
+    /// A page of a listing is in the output; text mode goes on from here.
+    case page(UInt64)
+    /// The connection ends after the reply.
+    case quit
+}
+
+/// What a connection holds: its handles, and what its last request left to do.
+struct Holdings: ~Copyable {
+    var handles = HandleTable()
+    var deferred = Deferred.nothing
+}
+
+/// All allocations. Its methods may be called from every loop at once.
+public final class Registry: @unchecked Sendable {
+    static let shardCount = 1024
+    /// Above this many bytes a copy or fill is left to another thread.
+    static let workSizeMin = 1 << 20
+
+    struct Shard: ~Copyable {
+        var lockWord: UInt32 = 0
+        var table = NameTable()
+        // A cache line each, so that loops on neighbouring shards leave each other alone.
+        private var padding: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
+    }
+
+    /// The limits in force.
+    public let limits: SharedLimits
+    /// One for each loop.
+    public let counters: [Counters]
+    let shards: UnsafeMutablePointer<Shard>
+    let budget: MemoryBudget
+    let mappings: MappingPool
+    /// Seconds since 1970 and the monotonic clock at start: allocations keep 32-bit ages.
+    private let birth: UInt64
+    private let birthMonotonic: UInt64
+
+    /// - Parameters:
+    ///   - loops: Number of loops that will serve; each has counters of its own.
+    ///   - warmSizeMax: Bytes of freed large memory kept for reuse.
+    public init(limits: SharedLimits, loops: Int, warmSizeMax: Int) {
+        self.limits = limits
+        counters = (0..<loops).map { _ in Counters() }
+        shards = .allocate(capacity: Registry.shardCount)
+        for index in 0..<Registry.shardCount { (shards + index).initialize(to: Shard()) }
+        budget = MemoryBudget(limits: limits)
+        mappings = MappingPool(budget: budget, cleanSizeMax: warmSizeMax)
+        birth = UInt64(time(nil))
+        birthMonotonic = Registry.monotonicSeconds()
+    }
+
+    /// Does what a request asks and answers it; what is left to do is in `holdings.deferred`.
+    ///
+    /// Never traps, whatever the request says. Cost: one lock of the allocation by handle, one of a
+    /// shard more by name.
+    ///
+    /// - Returns: False if the answer is an error.
+    func execute<Reply: ReplyWriter & ~Copyable>(
+        _ request: borrowing Request, _ holdings: inout Holdings, reply: inout Reply
+    ) -> Bool {
+        do throws(SmallocError) {
+            switch request {
+            case .read(let target, let start, let count, let unit):
+                try read(target, start, count, unit, &holdings, &reply)
+            case .write(let target, let start, let payload, let unit):
+                try write(target, start, payload, unit, &holdings, &reply)
+            case .readRanges(let target, let ranges):
+                try readRanges(target, ranges, &holdings, &reply)
+            case .writeRanges(let target, let ranges, let data):
+                try writeRanges(target, ranges, data, &holdings, &reply)
+            case .fill(let target, let start, let count, let payload, let unit):
+                try fill(target, start, count, payload, unit, &holdings, &reply)
+            case .copy(let source, let sourceStart, let dest, let destStart, let count, let unit):
+                try copy(
+                    source, sourceStart, dest, destStart, count, unit, &holdings, &reply)
+            case .alloc(let name, let type, let typeWord, let length, let unit, let flags):
+                try alloc(name, type, typeWord, length, unit, flags, &holdings, &reply)
+            case .open(let name): try open(name, &holdings, &reply)
+            case .close(let handle): try close(handle, &holdings, &reply)
+            case .dispose(let target): try dispose(target, &holdings, &reply)
+            case .truncate(let target, let length, let unit):
+                try truncate(target, length, unit, &holdings, &reply)
+            case .rename(let target, let newName):
+                try rename(target, newName, &holdings, &reply)
+            case .stat(let target): try stat(target, &holdings, &reply)
+            case .list(let prefix, let cursor, let count, let sorted):
+                try list(prefix, cursor, count, sorted, &holdings, &reply)
+            case .stats: stats(&reply)
+            case .hello: reply.hello(limits.snapshot)
+            case .ping: reply.pong()
+            case .quit:
+                reply.bye()
+                holdings.deferred = .quit
+            case .help:
+                // Text mode answers it itself: there is nothing in the registry to ask.
+                throw .malformed("help is a verb of text mode")
+            }
+            return true
+        } catch {
+            reply.error(error)
+            return false
+        }
+    }
+
+    // MARK: Finding
+
+    /// Where a name belongs: its shard, and its 16 bits in the shard's table.
+    ///
+    /// Swift's own hash is keyed with a secret of the process, so nobody can choose names that
+    /// collide.
+    func place(of name: UnsafeRawBufferPointer) -> (shard: Int, tag: UInt64) {
+        var hasher = Hasher()
+        hasher.combine(bytes: name)
+        let hash = UInt64(bitPattern: Int64(hasher.finalize()))
+        return (Int(hash & UInt64(Registry.shardCount - 1)), hash >> 48)
+    }
+
+    func lock(of shard: Int) -> ByteLock { ByteLock(UnsafeMutableRawPointer(shards + shard)) }
+
+    /// The allocation of a name, with a reference for the caller; nil if there is none.
+    func find(_ name: UnsafeRawBufferPointer) -> Allocation? {
+        let place = place(of: name)
+        let lock = lock(of: place.shard)
+        lock.lock()
+        defer { lock.unlock() }
+        let found = shards[place.shard].table.find(name, tag: place.tag)
+        found?.retain()
+        return found
+    }
+
+    /// Finds what a request means. By name the caller holds a reference after it, and `letGo`s.
+    ///
+    /// - Throws: `.invalidName`, then `missing`.
+    @inline(__always)
+    func resolve(
+        _ target: borrowing Reference, _ holdings: borrowing Holdings, missing: SmallocError
+    ) throws(SmallocError) -> Allocation {
+        if target.handle != 0 {
+            guard let allocation = holdings.handles[target.handle] else { throw missing }
+            return allocation
+        }
+        let found = target.name.withUnsafeBytes { find($0) }
+        guard let found else {
+            // A name outside the grammar is never found; only then is it worth a look.
+            throw Name.isValid(target.name) ? missing : .invalidName
+        }
+        return found
+    }
+
+    /// Ends what `resolve` began.
+    @inline(__always)
+    func letGo(_ allocation: Allocation, _ target: borrowing Reference) {
+        if target.handle == 0 { release(allocation) }
+    }
+
+    /// Gives a reference back, and the memory with the last one.
+    func release(_ allocation: Allocation) {
+        if allocation.release() { budget.uncharge(allocation.destroy(mappings: mappings)) }
+    }
+
+    // MARK: Ends
+
+    /// Ends a transfer, done or not.
+    func end(_ transfer: Transfer) {
+        transfer.freeRanges()
+        release(transfer.allocation)
+    }
+
+    /// Ends work, done or not. Not while it runs.
+    func end(_ work: Work) {
+        if case .fill(_, let pattern) = work.kind { pattern.deallocate() }
+        if let allocation = work.allocations.0 { release(allocation) }
+        if let allocation = work.allocations.1 { release(allocation) }
+    }
+
+    /// Ends a connection: its handles close, its anonymous allocations go.
+    func end(_ holdings: inout Holdings) {
+        while let allocation = holdings.handles.closeLast() {
+            disposeIfAnonymous(allocation)
+            release(allocation)
+        }
+    }
+
+    // MARK: Time
+
+    /// Seconds since the registry's birth, by the monotonic clock.
+    var age: UInt32 { UInt32(truncatingIfNeeded: Registry.monotonicSeconds() &- birthMonotonic) }
+
+    /// When an allocation was made, in milliseconds since 1970.
+    func created(_ allocation: Allocation) -> UInt64 {
+        (birth + UInt64(allocation.created)) * 1000
+    }
+
+    private static func monotonicSeconds() -> UInt64 {
+        var now = timespec()
+        clock_gettime(CLOCK_MONOTONIC_COARSE, &now)
+        return UInt64(now.tv_sec)
+    }
+}

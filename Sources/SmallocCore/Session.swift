@@ -1,0 +1,171 @@
+// One connection's protocol: bytes in, replies out, no IO. The whole daemon as one loop.
+//
+//   detecting -> text                       by the first byte
+//   detecting -> frames (greeted after hello)
+//   any       -> pause == .close
+//
+// `serve` consumes whole requests and says why it stopped. What it did not consume comes again, with
+// more behind it. It knows nothing of sockets, loops or time.
+
+internal import Glibc
+public import SmallocWire
+
+/// The state of one connection. Used by its loop's thread only.
+public struct Session: ~Copyable {
+    enum Mode: UInt8 {
+        case detecting
+        case text
+        case frames
+    }
+
+    /// Why `serve` stopped.
+    public enum Pause: UInt8, Sendable {
+        /// All that was whole is answered; more input is welcome.
+        case none
+        /// Enough replies: they must leave first. Then `serve` again.
+        case output
+        /// After the output, the pieces of `sendPiece` must leave; then `serve` again.
+        case send
+        /// `takeWork` must run; then `finish`, then `serve` again.
+        case work
+        /// After the output the connection ends.
+        case close
+    }
+
+    var mode = Mode.detecting
+    var isGreeted = false
+    /// Text mode: the rest of a line that was too long is on its way.
+    var skipsLine = false
+    public internal(set) var pause = Pause.none
+    /// Bytes of the unfinished request, as far as they are known; 0: not known.
+    public internal(set) var wanted = 0
+    /// Bytes of unconsumed text in which no line end was found.
+    var scanned = 0
+    var holdings = Holdings()
+    var errand: Errand?
+
+    public init() {}
+
+    /// Answers the whole requests at the start of `input` into the loop's output.
+    ///
+    /// - Returns: Bytes consumed. The rest must come again, in front of what arrives next.
+    public mutating func serve(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Int {
+        if pause == .output { pause = .none }
+        guard pause == .none else { return 0 }
+        wanted = 0
+        if mode == .detecting, let first = input.first {
+            mode = first >= 0x80 ? .frames : .text
+            if first < 0x20, first != 0x0A, first != 0x0D, first != 0x09 {
+                fail(SmallocError(.notSmalloc, .error, "neither a frame nor a line of text"), loop)
+                return 0
+            }
+        }
+        return mode == .text ? serveText(input, loop) : serveFrames(input, loop)
+    }
+
+    /// The input has ended: answers a last line without its end. Call after `serve`, when it paused
+    /// for nothing, with what it left.
+    public mutating func serveEnd(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) {
+        guard mode == .text, pause == .none, !skipsLine, !input.isEmpty else { return }
+        serveLine(input, loop)
+    }
+
+    /// Whether a request has begun to arrive or to be answered, input that waits aside.
+    public var isBusy: Bool {
+        guard let errand else { return false }
+        return errand.incoming != nil || errand.outgoing != nil || errand.work != nil
+            || errand.refusal != nil || errand.listCursor != 0
+    }
+
+    /// Adds an error that belongs to no request, and ends the session after it.
+    public mutating func fail(_ error: SmallocError, _ loop: LoopContext) {
+        switch mode {
+        case .detecting: break
+        case .text:
+            var reply = TextReplies(output: loop.output)
+            reply.error(error)
+        case .frames:
+            var reply = FrameReplies(output: loop.output, operation: 0, cookie: 0)
+            reply.error(error)
+        }
+        loop.counters.add(.errors)
+        pause = .close
+    }
+
+    /// Ends the session: handles close, anonymous allocations go. Not while its work runs.
+    public mutating func end(_ loop: LoopContext) {
+        errand?.end(loop.registry)
+        errand = nil
+        loop.registry.end(&holdings)
+        pause = .close
+    }
+
+    // MARK: Straight into an allocation
+
+    /// Where the next bytes of input belong, if they are data of a large write; else empty.
+    ///
+    /// Bytes put there are told by `received`, not served.
+    public var receivePiece: UnsafeMutableRawBufferPointer {
+        errand?.incoming?.piece ?? UnsafeMutableRawBufferPointer(start: nil, count: 0)
+    }
+
+    /// `count` bytes arrived in `receivePiece`. The last ones are answered.
+    public mutating func received(_ count: Int, _ loop: LoopContext) {
+        guard let errand, errand.incoming != nil else { return }
+        errand.incoming?.advance(count)
+        guard let transfer = errand.incoming, transfer.left == 0 else { return }
+        errand.incoming = nil
+        var reply = FrameReplies(
+            output: loop.output, operation: transfer.operation, cookie: transfer.cookie)
+        reply.done(size: UInt64(transfer.size))
+        loop.registry.end(transfer)
+    }
+
+    // MARK: Straight out of an allocation
+
+    /// What must leave next, after the output; empty when all of it has.
+    public var sendPiece: UnsafeRawBufferPointer {
+        errand?.outgoing.map { UnsafeRawBufferPointer($0.piece) }
+            ?? UnsafeRawBufferPointer(start: nil, count: 0)
+    }
+
+    /// `count` bytes of `sendPiece` have left.
+    public mutating func sent(_ count: Int, _ loop: LoopContext) {
+        guard let errand, errand.outgoing != nil else { return }
+        errand.outgoing?.advance(count)
+        guard let transfer = errand.outgoing, transfer.left == 0 else { return }
+        errand.outgoing = nil
+        loop.registry.end(transfer)
+        if pause == .send { pause = .none }
+    }
+
+    // MARK: Work
+
+    /// The work that `serve` paused for. The session keeps it until `finish`.
+    public var work: Work? { errand?.work }
+
+    /// The work is done: answers its request.
+    public mutating func finish(_ loop: LoopContext) {
+        guard let errand, let work = errand.work else { return }
+        errand.work = nil
+        if pause == .work { pause = .none }
+        if case .reclaim = work.kind { return }
+        if mode == .text {
+            var reply = TextReplies(output: loop.output)
+            reply.done(size: UInt64(work.size))
+        } else {
+            var reply = FrameReplies(
+                output: loop.output, operation: errand.workOperation, cookie: errand.workCookie)
+            reply.done(size: UInt64(work.size))
+        }
+        loop.registry.end(work)
+    }
+
+    /// The errand, made on first use.
+    mutating func needErrand() -> Errand {
+        if let errand { return errand }
+        let made = Errand()
+        errand = made
+        return made
+    }
+}

@@ -1,0 +1,257 @@
+// Binary mode of a session: one frame after another.
+
+internal import Glibc
+internal import SmallocWire
+
+extension Session {
+    /// Answers whole frames; begins large writes; skips what was refused.
+    mutating func serveFrames(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Int {
+        guard let base = input.baseAddress else { return 0 }
+        var at = 0
+        var replies: UInt64 = 0
+        let outputMax = Int(truncatingIfNeeded: loop.limits.outputSizeMax)
+        let repliesMax = loop.limits.requestsInFlightMax
+        while pause == .none {
+            let left = input.count - at
+            if errand != nil, left > 0 {
+                let taken = absorb(UnsafeRawBufferPointer(start: base + at, count: left), loop)
+                at += taken
+                if taken > 0 { continue }
+            }
+            guard left >= FrameHeader.byteCount else {
+                wanted = FrameHeader.byteCount
+                break
+            }
+            let header = FrameHeader(from: base + at)
+            let payloadSize = Int(header.payloadSize)
+            let operation: Operation
+            do throws(SmallocError) {
+                operation = try examine(header, loop)
+            } catch {
+                if error.status.closes {
+                    refuse(header, error, loop)
+                    pause = .close
+                } else {
+                    at += FrameHeader.byteCount
+                    refuse(header, error, payloadSize: UInt64(payloadSize), loop)
+                }
+                continue
+            }
+            let payload = base + at + FrameHeader.byteCount
+            let arrived = left - FrameHeader.byteCount
+            if operation == .write, payloadSize > Limits.atomicSizeMax {
+                let begun = beginBulk(header, payload, arrived: arrived, loop)
+                if begun >= 0 {
+                    at += FrameHeader.byteCount + begun
+                    continue
+                }
+                if begun == Session.prefixMissing { break }
+            }
+            guard arrived >= payloadSize else {
+                wanted = FrameHeader.byteCount + payloadSize
+                break
+            }
+            execute(
+                header, operation,
+                RawSpan(_unsafeStart: UnsafeRawPointer(payload), byteCount: payloadSize), loop)
+            if case .nothing = holdings.deferred {} else if !settle(header, loop) { break }
+            at += FrameHeader.byteCount + payloadSize
+            replies += 1
+            if loop.output.pointee.count >= outputMax || replies >= repliesMax, pause == .none {
+                pause = .output
+                loop.counters.add(.pauses)
+            }
+        }
+        return at
+    }
+
+    @inline(__always)
+    private mutating func execute(
+        _ header: FrameHeader, _ operation: Operation, _ payload: RawSpan, _ loop: LoopContext
+    ) {
+        loop.counters.count(operation)
+        var reply = FrameReplies(
+            output: loop.output, operation: header.operation, cookie: header.cookie)
+        do throws(SmallocError) {
+            let request = try FrameCodec.decode(header, operation, payload: payload)
+            if loop.registry.execute(request, &holdings, reply: &reply) { return }
+        } catch {
+            reply.error(error)
+        }
+        loop.counters.add(.errors)
+    }
+
+    /// The checks that come before an operation's own, in the order of protocol/spec.md § Frames.
+    @inline(__always)
+    private mutating func examine(
+        _ header: FrameHeader, _ loop: LoopContext
+    ) throws(SmallocError) -> Operation {
+        guard header.magic == FrameHeader.requestMagic,
+            header.version == FrameHeader.currentVersion, isGreeted,
+            UInt64(header.payloadSize) <= loop.limits.frameSizeMax, header.status == 0,
+            let operation = Operation(rawValue: header.operation),
+            header.flags & ~Session.flags(operation) == 0,
+            Int(header.payloadSize) <= FrameCodec.smallPayloadMax || operation == .write
+        else { return try examineSlowly(header, loop) }
+        return operation
+    }
+
+    /// The same once more, to find out what is wrong; and the first hello.
+    @inline(never)
+    private mutating func examineSlowly(
+        _ header: FrameHeader, _ loop: LoopContext
+    ) throws(SmallocError) -> Operation {
+        guard header.magic == FrameHeader.requestMagic else {
+            throw SmallocError(.malformedFrame, .error, "a frame starts with 0xE5")
+        }
+        guard header.version == FrameHeader.currentVersion else {
+            throw SmallocError(
+                .unsupportedVersion, .error,
+                "the daemon speaks version \(FrameHeader.currentVersion)")
+        }
+        let operation = Operation(rawValue: header.operation)
+        guard isGreeted || operation == .hello else {
+            throw SmallocError(.helloRequired, .error, "the first frame must be hello")
+        }
+        guard UInt64(header.payloadSize) <= loop.limits.frameSizeMax else { throw .frameTooLarge }
+        guard header.status == 0 else { throw .malformed("the status of a request is 0") }
+        guard let operation else {
+            throw SmallocError(
+                .unknownOperation, .error, "there is no operation \(header.operation)")
+        }
+        guard header.flags & ~Session.flags(operation) == 0 else {
+            throw SmallocError(
+                .unsupportedFlags, .error, "a flag has no meaning for \(operation.name)")
+        }
+        guard Int(header.payloadSize) <= FrameCodec.smallPayloadMax || operation == .write else {
+            throw .malformed("more payload than \(operation.name) can have")
+        }
+        isGreeted = true
+        return operation
+    }
+
+    @inline(__always)
+    private static func flags(_ operation: Operation) -> UInt8 {
+        switch operation {
+        case .read, .write: RequestFlags.vectored.rawValue
+        case .alloc: RequestFlags.noHandle.rawValue
+        default: 0
+        }
+    }
+
+    // MARK: What is left to do
+
+    /// Sees to what an operation left to do. False: the request has to be served again.
+    private mutating func settle(_ header: FrameHeader, _ loop: LoopContext) -> Bool {
+        defer { holdings.deferred = .nothing }
+        switch holdings.deferred {
+        case .nothing, .page: break
+        case .quit: pause = .close
+        case .send(let transfer):
+            needErrand().outgoing = transfer
+            pause = .send
+        case .work(let work):
+            let errand = needErrand()
+            errand.work = work
+            errand.workOperation = header.operation
+            errand.workCookie = header.cookie
+            pause = .work
+            if case .reclaim = work.kind { return false }
+        }
+        return true
+    }
+
+    // MARK: Large writes
+
+    static let prefixMissing = -1
+    static let notBulk = -2
+
+    /// Begins a write whose data is received straight into its allocation, or refuses it.
+    ///
+    /// - Returns: Bytes of payload consumed: name and ranges; or `prefixMissing`, or `notBulk` for
+    ///   one small enough to wait for.
+    private mutating func beginBulk(
+        _ header: FrameHeader, _ payload: UnsafeRawPointer, arrived: Int, _ loop: LoopContext
+    ) -> Int {
+        let isVectored = header.flags & RequestFlags.vectored.rawValue != 0
+        let nameSize = Int(header.nameSize)
+        var error: SmallocError?
+        var rangesSize = 0
+        if isVectored {
+            if header.size < 1 || header.size > UInt64(Limits.rangesMax) {
+                error = .invalidArgument("a vectored request has 1 to \(Limits.rangesMax) ranges")
+            } else {
+                rangesSize = Int(header.size) * 16
+            }
+            if header.offset != 0 { error = FrameCodec.shape }
+        }
+        // Over the atomic size by far, so name and ranges fit.
+        let prefix = nameSize + rangesSize
+        let dataSize = Int(header.payloadSize) - prefix
+        if dataSize <= Limits.atomicSizeMax, error == nil { return Session.notBulk }
+        if !isVectored, header.size != UInt64(dataSize) { error = FrameCodec.shape }
+        if (header.handle != 0) == (nameSize != 0) || header.type != 0 { error = FrameCodec.shape }
+        if let error {
+            loop.counters.count(.write)
+            refuse(header, error, payloadSize: UInt64(header.payloadSize), loop)
+            return 0
+        }
+        guard arrived >= prefix else {
+            wanted = FrameHeader.byteCount + prefix
+            return Session.prefixMissing
+        }
+        loop.counters.count(.write)
+        let name = RawSpan(_unsafeStart: payload, byteCount: nameSize)
+        let ranges = RawSpan(_unsafeStart: payload + nameSize, byteCount: rangesSize)
+        do throws(SmallocError) {
+            needErrand().incoming = try loop.registry.receive(
+                Reference(handle: header.handle, name: name), header, ranges: ranges,
+                dataSize: dataSize, holdings)
+        } catch {
+            refuse(header, error, payloadSize: UInt64(dataSize), loop)
+        }
+        return prefix
+    }
+
+    /// Takes input that belongs to a write begun, or to a payload refused. 0: there is neither.
+    private mutating func absorb(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Int {
+        guard let errand, let source = input.baseAddress else { return 0 }
+        if errand.incoming != nil {
+            let piece = receivePiece
+            let size = min(piece.count, input.count)
+            piece.baseAddress?.copyMemory(from: source, byteCount: size)
+            received(size, loop)
+            return size
+        }
+        guard let refusal = errand.refusal else { return 0 }
+        let size = Int(min(errand.refusedLeft, UInt64(input.count)))
+        errand.refusedLeft -= UInt64(size)
+        if errand.refusedLeft == 0 {
+            errand.refusal = nil
+            refuse(refusal.header, refusal.error, loop)
+        }
+        return size
+    }
+
+    // MARK: Refusals
+
+    /// Answers with an error, once the payload has gone by.
+    private mutating func refuse(
+        _ header: FrameHeader, _ error: SmallocError, payloadSize: UInt64, _ loop: LoopContext
+    ) {
+        if payloadSize == 0 {
+            refuse(header, error, loop)
+            return
+        }
+        let errand = needErrand()
+        errand.refusal = (header, error)
+        errand.refusedLeft = payloadSize
+    }
+
+    private func refuse(_ header: FrameHeader, _ error: SmallocError, _ loop: LoopContext) {
+        loop.counters.add(.errors)
+        var reply = FrameReplies(
+            output: loop.output, operation: header.operation, cookie: header.cookie)
+        reply.error(error)
+    }
+}

@@ -1,0 +1,78 @@
+// The limits in force, for all threads; a reload changes them under running requests.
+
+public import SmallocWire
+internal import Synchronization
+
+/// `Limits` that every loop reads without a lock. A relaxed load is a plain one.
+public final class SharedLimits: Sendable {
+    private let memory: Atomic<UInt64>
+    private let length: Atomic<UInt64>
+    private let allocations: Atomic<UInt64>
+    private let connections: Atomic<UInt64>
+    private let frame: Atomic<UInt64>
+    private let inFlight: Atomic<UInt64>
+    private let handles: Atomic<UInt64>
+    private let output: Atomic<UInt64>
+    private let line: Atomic<UInt64>
+    private let idle: Atomic<UInt64>
+    private let request: Atomic<UInt64>
+
+    /// Starts with `limits` in force.
+    public init(_ limits: Limits) {
+        memory = Atomic(limits.memorySizeMax)
+        length = Atomic(limits.lengthSizeMax)
+        allocations = Atomic(limits.allocationsMax)
+        connections = Atomic(limits.connectionsMax)
+        frame = Atomic(limits.frameSizeMax)
+        inFlight = Atomic(limits.requestsInFlightMax)
+        handles = Atomic(limits.handlesMax)
+        output = Atomic(limits.outputSizeMax)
+        line = Atomic(limits.lineSizeMax)
+        idle = Atomic(limits.idleTimeoutMilliseconds)
+        request = Atomic(limits.requestTimeoutMilliseconds)
+    }
+
+    /// Puts other limits in force. What is over them already stays.
+    public func update(_ limits: Limits) {
+        memory.store(limits.memorySizeMax, ordering: .relaxed)
+        length.store(limits.lengthSizeMax, ordering: .relaxed)
+        allocations.store(limits.allocationsMax, ordering: .relaxed)
+        connections.store(limits.connectionsMax, ordering: .relaxed)
+        frame.store(limits.frameSizeMax, ordering: .relaxed)
+        inFlight.store(limits.requestsInFlightMax, ordering: .relaxed)
+        handles.store(limits.handlesMax, ordering: .relaxed)
+        output.store(limits.outputSizeMax, ordering: .relaxed)
+        line.store(limits.lineSizeMax, ordering: .relaxed)
+        idle.store(limits.idleTimeoutMilliseconds, ordering: .relaxed)
+        request.store(limits.requestTimeoutMilliseconds, ordering: .relaxed)
+    }
+
+    public var memorySizeMax: UInt64 { memory.load(ordering: .relaxed) }
+    public var lengthSizeMax: UInt64 { length.load(ordering: .relaxed) }
+    public var allocationsMax: UInt64 { allocations.load(ordering: .relaxed) }
+    public var connectionsMax: UInt64 { connections.load(ordering: .relaxed) }
+    public var frameSizeMax: UInt64 { frame.load(ordering: .relaxed) }
+    public var requestsInFlightMax: UInt64 { inFlight.load(ordering: .relaxed) }
+    public var handlesMax: UInt64 { handles.load(ordering: .relaxed) }
+    public var outputSizeMax: UInt64 { output.load(ordering: .relaxed) }
+    public var lineSizeMax: UInt64 { line.load(ordering: .relaxed) }
+    public var idleTimeoutMilliseconds: UInt64 { idle.load(ordering: .relaxed) }
+    public var requestTimeoutMilliseconds: UInt64 { request.load(ordering: .relaxed) }
+
+    /// All of them at this moment.
+    public var snapshot: Limits {
+        var limits = Limits()
+        limits.memorySizeMax = memorySizeMax
+        limits.lengthSizeMax = lengthSizeMax
+        limits.allocationsMax = allocationsMax
+        limits.connectionsMax = connectionsMax
+        limits.frameSizeMax = frameSizeMax
+        limits.requestsInFlightMax = requestsInFlightMax
+        limits.handlesMax = handlesMax
+        limits.outputSizeMax = outputSizeMax
+        limits.lineSizeMax = lineSizeMax
+        limits.idleTimeoutMilliseconds = idleTimeoutMilliseconds
+        limits.requestTimeoutMilliseconds = requestTimeoutMilliseconds
+        return limits
+    }
+}

@@ -1,0 +1,136 @@
+// The command line. Values stay as they were typed: the table in Setting.swift reads them, as it
+// reads those of the environment and the file, so that each is checked once and in one way.
+
+import ArgumentParser
+
+/// The daemon's command line.
+struct Options: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "smallocd",
+        abstract: "Holds named, typed allocations of memory for its clients.",
+        discussion: """
+            Each option may also be set in the configuration file, by the same word without the \
+            dashes (memory-max: 64M), and in the environment (SMALLOCD_MEMORY_MAX=64M). The command \
+            line wins over the environment, the environment over the file.
+
+            Sizes: 4096, 64K, 64M, 1G (powers of 1024), 64MB (powers of 1000). Times: 30 (seconds), \
+            500ms, 5m, 1h.
+
+            SIGHUP rereads the file, SIGTERM and SIGINT finish what was begun and leave, a second \
+            one leaves at once.
+
+            Exit codes: 0 after a clean stop, 64 wrong command line, 69 the address is in use, \
+            71 the system refused something, 78 wrong configuration.
+            """,
+        version: "smallocd \(version)"
+    )
+
+    @Option(
+        help: ArgumentHelp(
+            "Listen at unix:PATH, tcp:HOST:PORT or tcp:[IPV6]:PORT. May be repeated.",
+            discussion: """
+                Default: unix:$XDG_RUNTIME_DIR/smallocd.sock, or unix:/run/smallocd/smallocd.sock \
+                where there is no XDG_RUNTIME_DIR. TCP has neither encryption nor passwords: \
+                whoever can reach the port may do everything. In the environment: separated by \
+                commas.
+                """, valueName: "address"))
+    var listen: [String] = []
+
+    @Option(help: ArgumentHelp("Permissions of Unix sockets. (default: 0600)", valueName: "octal"))
+    var socketMode: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Loops, a thread each, or auto: the processors less one, at least 1. (default: auto)",
+            valueName: "count"))
+    var loops: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Log events of trace, debug, info, notice, warning, error or critical and above."
+                + " (default: info)", valueName: "level"))
+    var logLevel: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Bytes in all allocations, or a percentage of the machine's or the cgroup's memory."
+                + " (default: 80%)", valueName: "size"))
+    var memoryMax: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Bytes in one allocation (kMaxLength), or a percentage of --memory-max."
+                + " (default: 100%)", valueName: "size"))
+    var lengthMax: String?
+
+    @Option(
+        help: ArgumentHelp("Allocations, named or not. (default: 16777216)", valueName: "count"))
+    var allocationsMax: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Connections. Lowered to what the limit of descriptors leaves. (default: 65536)",
+            valueName: "count"))
+    var connectionsMax: String?
+
+    @Option(
+        help: ArgumentHelp("Bytes in a frame's payload, below 4G. (default: 1G)", valueName: "size")
+    )
+    var frameSizeMax: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Requests under way on a connection before it is not read from. (default: 4096)",
+            valueName: "count"))
+    var requestsInFlightMax: String?
+
+    @Option(help: ArgumentHelp("Handles of a connection. (default: 1048576)", valueName: "count"))
+    var handlesMax: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Unsent bytes of a connection before it is not read from. (default: 1M)",
+            valueName: "size"))
+    var outputSizeMax: String?
+
+    @Option(help: ArgumentHelp("Bytes in a line of text mode. (default: 1M)", valueName: "size"))
+    var lineSizeMax: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Close a connection that sends nothing for so long; 0: never. (default: 0)",
+            valueName: "time"))
+    var idleTimeout: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Close a connection whose request makes no progress (64 KiB, or its end) for so long;"
+                + " 0: never. (default: 30)", valueName: "time"))
+    var requestTimeout: String?
+
+    @Option(
+        help: ArgumentHelp("Read this configuration file (YAML).", valueName: "file"),
+        completion: .file(extensions: ["yaml", "yml"]))
+    var config: String?
+
+    @Flag(help: "Check all settings, print those that hold, and exit.")
+    var checkConfig = false
+
+    /// What was given, by key of the table of settings.
+    var values: [String: [String]] {
+        let single: [(String, String?)] = [
+            ("socket-mode", socketMode), ("loops", loops), ("log-level", logLevel),
+            ("memory-max", memoryMax), ("length-max", lengthMax),
+            ("allocations-max", allocationsMax), ("connections-max", connectionsMax),
+            ("frame-size-max", frameSizeMax), ("requests-in-flight-max", requestsInFlightMax),
+            ("handles-max", handlesMax), ("output-size-max", outputSizeMax),
+            ("line-size-max", lineSizeMax), ("idle-timeout", idleTimeout),
+            ("request-timeout", requestTimeout),
+        ]
+        var values: [String: [String]] = listen.isEmpty ? [:] : ["listen": listen]
+        for case (let key, let value?) in single {
+            values[key] = [value]
+        }
+        return values
+    }
+}

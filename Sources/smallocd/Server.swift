@@ -1,0 +1,162 @@
+// The daemon while it runs: its loops, its listeners, its signals, its way out. On the main thread,
+// which turns the first loop.
+
+import CLibuv
+import Glibc
+import Logging
+import SmallocCore
+import SmallocWire
+import Synchronization
+
+/// Loops, acceptors and signals.
+final class Server {
+    private var loaded: LoadedSettings
+    private let log: Logger
+    private let daemonLog: DaemonLog
+    private let manager: ServiceManager
+    private let limits: SharedLimits
+    private let loops: [Loop]
+    private var acceptors: [Acceptor] = []
+    private var threads: [pthread_t] = []
+    private var signals: [UnsafeMutablePointer<uv_signal_t>] = []
+    private let housekeeping = allocateUV(uv_timer_t.self)
+    private var isStopping = false
+
+    /// How often the log is flushed and the watchdog told, at most.
+    private static let housekeepingMilliseconds: UInt64 = 1000
+
+    /// Prepares loops; nothing is served before `run`.
+    ///
+    /// - Parameter sockets: Listening already, so that a client that comes early waits rather than
+    ///   fails.
+    init(
+        _ loaded: LoadedSettings, sockets: [ListeningSocket], daemonLog: DaemonLog,
+        manager: ServiceManager
+    ) {
+        self.loaded = loaded
+        self.daemonLog = daemonLog
+        self.manager = manager
+        log = daemonLog.logger()
+        limits = SharedLimits(loaded.settings.limits)
+        let count = loaded.settings.loops
+        // An eighth of what may be used is kept warm at most, so that freed memory is soon useful
+        // to others.
+        let warm = Int(min(loaded.settings.limits.memorySizeMax / 8, 1 << 30))
+        let registry = Registry(limits: limits, loops: count, warmSizeMax: warm)
+        loops = (0..<count).map { Loop(index: $0, registry: registry) }
+        acceptors = sockets.map { Acceptor($0, loops: loops, limits: limits, log: log) }
+        for socket in sockets { log.info("listening at \(socket.description)") }
+    }
+
+    /// Serves until a signal says stop and all loops have drained.
+    func run() {
+        let me = Unmanaged.passUnretained(self).toOpaque()
+        for number in [SIGTERM, SIGINT, SIGHUP] {
+            let handle = allocateUV(uv_signal_t.self)
+            check(uv_signal_init(loops[0].uv, handle), "uv_signal_init")
+            handle.pointee.data = me
+            check(uv_signal_start(handle, serverSignalled, number), "uv_signal_start")
+            signals.append(handle)
+        }
+        check(uv_timer_init(loops[0].uv, housekeeping), "uv_timer_init")
+        housekeeping.pointee.data = me
+        let period = min(
+            Server.housekeepingMilliseconds, (manager.watchdogMilliseconds ?? 2000) / 2)
+        uv_timer_start(housekeeping, serverKeepsHouse, period, period)
+        for loop in loops.dropFirst() { threads.append(Server.start(loop)) }
+        log.info("smallocd \(version) serves with \(loops.count) loop(s)", metadata: [
+            "pid": "\(getpid())", "memory-max": "\(limits.memorySizeMax)",
+        ])
+        manager.ready(status: "serving")
+        loops[0].run()
+        for thread in threads { pthread_join(thread, nil) }
+        log.info("stopped")
+        daemonLog.flush()
+    }
+
+    private static func start(_ loop: Loop) -> pthread_t {
+        var thread = pthread_t()
+        let context = Unmanaged.passRetained(loop).toOpaque()
+        let failed = pthread_create(&thread, nil, runLoop, context)
+        precondition(failed == 0, "pthread_create: \(failed)")
+        return thread
+    }
+
+    // MARK: Signals
+
+    fileprivate func signalled(_ number: Int32) {
+        if number == SIGHUP { return reload() }
+        if isStopping {
+            log.notice("stopping at once")
+            _exit(0)
+        }
+        stop(number)
+    }
+
+    private func stop(_ number: Int32) {
+        isStopping = true
+        log.info("stopping", metadata: ["signal": number == SIGINT ? "SIGINT" : "SIGTERM"])
+        manager.stopping()
+        for acceptor in acceptors { acceptor.close() }
+        loops[0].onDrained = { [unowned self] in closeHandles() }
+        for loop in loops { loop.post(.drain) }
+    }
+
+    /// The first loop has drained. A second signal must still be heard while others drain, so the
+    /// handles are not counted as reasons to turn rather than closed.
+    private func closeHandles() {
+        for handle in signals { uv_unref(UnsafeMutableRawPointer(handle).handle) }
+        uv_unref(UnsafeMutableRawPointer(housekeeping).handle)
+    }
+
+    private func reload() {
+        guard !isStopping else { return }
+        manager.reloading()
+        do throws(StartFailure) {
+            let change = try loaded.reload()
+            daemonLog.level = loaded.settings.logLevel
+            limits.update(loaded.settings.limits)
+            for loop in loops { loop.post(.retime) }
+            for warning in loaded.warnings { log.warning("\(warning)") }
+            log.notice("settings reread", metadata: [
+                "applied": "\(change.applied.joined(separator: ","))",
+                "needs-restart": "\(change.waiting.joined(separator: ","))",
+            ])
+        } catch {
+            log.error("settings not reread: \(error.message)")
+        }
+        manager.ready(status: "serving")
+    }
+
+    // MARK: Housekeeping
+
+    fileprivate func keepHouse() {
+        daemonLog.flush()
+        guard let limit = manager.watchdogMilliseconds else { return }
+        // Every loop ticks at least once a second, on the same clock: one that hangs is silence.
+        let now = loops[0].now
+        let alive = loops.allSatisfy {
+            let tick = $0.lastTick.load(ordering: .relaxed)
+            return tick == 0 || now < tick + max(limit, 3000)
+        }
+        if alive { manager.watchdog() }
+    }
+}
+
+private func server(of data: UnsafeMutableRawPointer?) -> Server? {
+    data.map { Unmanaged<Server>.fromOpaque($0).takeUnretainedValue() }
+}
+
+private func serverSignalled(_ handle: UnsafeMutablePointer<uv_signal_t>?, _ number: Int32) {
+    server(of: handle?.pointee.data)?.signalled(number)
+}
+
+private func serverKeepsHouse(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
+    server(of: handle?.pointee.data)?.keepHouse()
+}
+
+private func runLoop(_ context: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+    guard let context else { return nil }
+    Unmanaged<Loop>.fromOpaque(context).takeRetainedValue().run()
+    return nil
+}

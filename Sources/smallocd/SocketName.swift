@@ -1,0 +1,106 @@
+// What a socket is, asked of the socket: family, address, port. And the check of sockets that
+// somebody else opened.
+
+import CLibuv
+import Glibc
+import SmallocWire
+
+/// The address a socket is bound to, as a connection string; nil for other families.
+func socketName(_ descriptor: Int32) -> String? {
+    var storage = sockaddr_storage()
+    var size = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    let result = withUnsafeMutablePointer(to: &storage) { pointer in
+        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            getsockname(descriptor, $0, &size)
+        }
+    }
+    guard result == 0 else { return nil }
+    switch Int32(storage.ss_family) {
+    case AF_UNIX:
+        let head = MemoryLayout<sockaddr_un>.offset(of: \.sun_path) ?? 2
+        return withUnsafeBytes(of: &storage) { bytes in
+            let path = bytes[head..<min(bytes.count, Int(size))]
+            if path.isEmpty { return "unix:(unnamed)" }
+            if path.first == 0 { return "unix:@" + escaped(path.dropFirst()) }
+            return "unix:" + String(decoding: path.prefix { $0 != 0 }, as: UTF8.self)
+        }
+    case AF_INET, AF_INET6:
+        var host = [CChar](repeating: 0, count: Int(NI_MAXHOST))
+        let found = withUnsafePointer(to: &storage) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                getnameinfo($0, size, &host, socklen_t(host.count), nil, 0, NI_NUMERICHOST)
+            }
+        }
+        guard found == 0, let port = boundPort(descriptor) else { return nil }
+        let text = String(
+            decoding: host.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+        return "\(Address.tcp(host: text, port: port))"
+    default:
+        return nil
+    }
+}
+
+/// The TCP port a socket is bound to, 1 to 65535; nil for other kinds.
+func boundPort(_ descriptor: Int32) -> UInt16? {
+    var storage = sockaddr_storage()
+    var size = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    let result = withUnsafeMutablePointer(to: &storage) { pointer in
+        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            getsockname(descriptor, $0, &size)
+        }
+    }
+    let family = Int32(storage.ss_family)
+    guard result == 0, family == AF_INET || family == AF_INET6 else { return nil }
+    // sin_port and sin6_port lie at the same place: after the family.
+    return withUnsafeBytes(of: &storage) { bytes in
+        UInt16(bigEndian: bytes.loadUnaligned(fromByteOffset: 2, as: UInt16.self))
+    }
+}
+
+/// Puts a port into an IPv4 or IPv6 address.
+func setPort(_ port: UInt16, in storage: inout sockaddr_storage) {
+    withUnsafeMutableBytes(of: &storage) { bytes in
+        bytes.storeBytes(of: port.bigEndian, toByteOffset: 2, as: UInt16.self)
+    }
+}
+
+extension ListeningSocket {
+    /// Takes over a socket that the service manager opened, after a look at what it is.
+    ///
+    /// - Parameters:
+    ///   - descriptor: Becomes close-on-exec and non-blocking.
+    ///   - name: From `LISTEN_FDNAMES`, for the log; may be empty.
+    /// - Throws: A `StartFailure` if it is no listening stream socket over Unix, IPv4 or IPv6.
+    convenience init(activated descriptor: Int32, name: String) throws(StartFailure) {
+        let label = "activated descriptor \(descriptor)" + (name.isEmpty ? "" : " (\(name))")
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else {
+            throw .configuration("\(label): \(reason(errno))")
+        }
+        guard status.st_mode & S_IFMT == S_IFSOCK,
+            socketOption(descriptor, SO_TYPE) == Int32(SOCK_STREAM.rawValue)
+        else { throw .configuration("\(label): not a stream socket") }
+        guard socketOption(descriptor, SO_ACCEPTCONN) == 1 else {
+            throw .configuration("\(label): not listening (Accept=no is needed in the socket unit)")
+        }
+        let kind: Kind
+        switch socketOption(descriptor, SO_DOMAIN) {
+        case AF_UNIX: kind = .unix
+        case AF_INET, AF_INET6: kind = .tcp
+        default: throw .configuration("\(label): neither a Unix nor a TCP socket")
+        }
+        let flags = fcntl(descriptor, F_GETFL)
+        guard fcntl(descriptor, F_SETFD, FD_CLOEXEC) == 0,
+            fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) == 0
+        else { throw .system("\(label): \(reason(errno))") }
+        let place = socketName(descriptor) ?? label
+        let giver = name.isEmpty ? "activated" : "activated as \(singleLine(name))"
+        self.init(descriptor: descriptor, kind: kind, description: "\(place) (\(giver))")
+    }
+}
+
+private func socketOption(_ descriptor: Int32, _ option: Int32) -> Int32? {
+    var value: Int32 = 0
+    var size = socklen_t(MemoryLayout<Int32>.size)
+    return getsockopt(descriptor, SOL_SOCKET, option, &value, &size) == 0 ? value : nil
+}

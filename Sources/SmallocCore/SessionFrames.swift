@@ -77,6 +77,7 @@ extension Session {
         _ header: FrameHeader, _ operation: Operation, _ payload: RawSpan, _ loop: LoopContext
     ) {
         loop.counters.count(operation)
+        expectsBulk = false
         var reply = FrameReplies(
             output: loop.output, operation: header.operation, cookie: header.cookie)
         do throws(SmallocError) {

@@ -153,16 +153,23 @@ struct Channel: ~Copyable {
         let sent = Glibc.send(
             socket.descriptor, bytes.baseAddress!, bytes.count,
             Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
-        if sent >= 0 { return sent }
+        if sent >= 0 {
+            sentNothing = false
+            return sent
+        }
         guard errno == EAGAIN || errno == EINTR else { throw failure(errno, sending: true) }
         return 0
     }
 
+    /// To be called before `sendSome` is used for the first part of something.
+    mutating func markUnsent() { sentNothing = true }
+
     /// Waits until the socket takes or has something.
     ///
     /// - Returns: Whether there is something to receive.
-    mutating func waitForEither(_ deadline: Deadline) throws(SmallocError) -> Bool {
+    mutating func waitForEither(_ extra: UInt64) throws(SmallocError) -> Bool {
         if inputEnd > inputStart { return true }
+        let deadline = Deadline.after(timeout == .max ? .max : timeout &+ extra)
         let events = try wait(Int16(POLLIN) | Int16(POLLOUT), deadline)
         return events & ~Int16(POLLOUT) != 0
     }

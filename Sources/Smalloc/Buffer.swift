@@ -26,8 +26,11 @@ extension Smalloc {
         ///
         /// Node: `new Buffer(size)`.
         public init(_ length: Int, on smalloc: Smalloc? = nil) throws(SmallocError) {
-            let smalloc = try smalloc ?? .standard
-            try smalloc.alloc(length, self)
+            if let smalloc {
+                try smalloc.alloc(length, self)
+            } else {
+                try Smalloc.standard.alloc(length, self)
+            }
         }
 
         /// Allocates as many bytes as given, and writes them.

@@ -148,6 +148,23 @@ struct Channel: ~Copyable {
         return true
     }
 
+    /// Waits until the socket takes more, taking in replies that nobody waits for.
+    ///
+    /// - Returns: Whether it does.
+    mutating func waitForRoom(milliseconds: Int) throws(SmallocError) -> Bool {
+        let deadline = Deadline.after(UInt64(milliseconds) * 1_000_000)
+        while true {
+            let left = deadline.pollMilliseconds
+            guard left > 0 else { return false }
+            var wait = pollfd(
+                fd: socket.descriptor, events: Int16(POLLIN) | Int16(POLLOUT), revents: 0)
+            guard poll(&wait, 1, left) > 0 else { continue }
+            if wait.revents & Int16(POLLOUT) != 0 { return true }
+            guard unread > 0 else { throw .connectionLost("the daemon closed the connection") }
+            try drainUnread(ifOver: 0)
+        }
+    }
+
     /// Sends what the socket takes of `bytes` without waiting: for batches.
     mutating func sendSome(_ bytes: UnsafeRawBufferPointer) throws(SmallocError) -> Int {
         let sent = Glibc.send(

@@ -28,6 +28,7 @@ final class Shell {
     ///   - script: May call `cli`, and anything that a machine has.
     ///   - program: `/bin/sh` or another shell that knows `cli() { …; }`.
     /// - Returns: Its exit code and what it printed.
+    /// - Throws: If it can't be started or does not end within two minutes.
     func run(_ script: String, in program: String = "/bin/sh") throws -> Result {
         let tool = ProjectFolder.executable("smalloc-cli")
         let errors = folder + "/.errors"

@@ -21,7 +21,7 @@ extension Allocation {
     ) throws(SmallocError) -> [Element] {
         let view = try checkedView()
         try view.type.check(element)
-        let count = count ?? view.countFrom(start)
+        let count = count ?? view.window.countFrom(start)
         _ = try view.bounded(start, count)
         var failure: SmallocError?
         let array = [Element](unsafeUninitializedCapacity: count) { memory, initialized in
@@ -117,7 +117,7 @@ extension Allocation {
         let view = try checkedView()
         let type = view.type
         if type == .double { return try read(Double.self, from: start, count: count) }
-        let (_, size) = try view.bounded(start, count ?? view.countFrom(start))
+        let (_, size) = try view.bounded(start, count ?? view.window.countFrom(start))
         let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 8)
         defer { bytes.deallocate() }
         try view.read(start, into: bytes)
@@ -209,13 +209,5 @@ extension Allocation {
             }
         }
         try view.write(start, from: UnsafeRawBufferPointer(bytes))
-    }
-}
-
-extension View {
-    /// Elements from `start` to the end; 0 if it lies outside, which the daemon then refuses.
-    func countFrom(_ start: Int) -> Int {
-        let length = self.length
-        return start >= 0 && start < length ? length - start : 0
     }
 }

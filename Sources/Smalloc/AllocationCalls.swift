@@ -109,10 +109,8 @@ extension Allocation {
         _ value: Double, from start: Int = 0, count: Int? = nil
     ) throws(SmallocError) {
         let view = try checkedView()
-        var element: UInt64 = 0
-        view.type.store(value, at: &element)
-        let pattern = withUnsafeBytes(of: element) { Array($0[..<view.type.size]) }
-        try view.fill(start, count ?? view.countFrom(start), pattern)
+        let window = view.window
+        try view.fill(start, count ?? window.countFrom(start), window.pattern(value))
     }
 
     /// Repeats a pattern of elements over a range, inside the daemon.
@@ -131,7 +129,7 @@ extension Allocation {
         let view = try checkedView()
         try view.type.check(Element.self)
         try view.fill(
-            start, count ?? view.countFrom(start), pattern.withUnsafeBytes { Array($0) })
+            start, count ?? view.window.countFrom(start), pattern.withUnsafeBytes { Array($0) })
     }
 
     /// Makes a slice: an object of its own that looks onto elements of this one.
@@ -149,22 +147,14 @@ extension Allocation {
 extension View {
     func fill(_ start: Int, _ count: Int, _ pattern: [UInt8]) throws(SmallocError) {
         let (offset, size) = try resolve(start, count)
-        guard (1...Limits.fillPatternSizeMax).contains(pattern.count) else {
-            throw .invalidArgument(
-                "a fill pattern has 1 to \(Limits.fillPatternSizeMax) bytes, not \(pattern.count)")
-        }
+        try Window.checkPattern(pattern)
         try remote.connection.perform(
             .fill(remote.handle, offset: offset, size: size, pattern: pattern), on: remote)
     }
 
     func slice(_ start: Int, _ end: Int) throws(SmallocError) -> View {
-        let length = self.length
-        if start < 0 || start > length { throw .outOfRange("start > length") }
-        if end < 0 || end > length { throw .outOfRange("end > length") }
-        if start > end { throw .outOfRange("start > end") }
-        return View(
-            remote: remote, start: self.start + start << type.shift,
-            sliceSize: (end - start) << type.shift)
+        let part = try window.slice(start, end)
+        return View(remote: remote, start: part.start, sliceSize: part.size)
     }
 
     func copy(
@@ -172,32 +162,10 @@ extension View {
     ) throws(SmallocError) {
         guard remote.connection === dest.remote.connection, remote.session == dest.remote.session
         else { throw .invalidArgument("source and dest are on different connections") }
-        var offset = type.bytes(sourceStart)
-        var destOffset = dest.type.bytes(destStart)
-        let size = type.bytes(count)
-        // A slice's end is known only here; without slices the daemon checks everything.
-        if sliceSize != nil || dest.sliceSize != nil {
-            try View.checkCopy(UInt64(self.size), offset, UInt64(dest.size), destOffset, size)
-            offset += UInt64(start)
-            destOffset += UInt64(dest.start)
-        }
+        let part = try window.copy(sourceStart, count, onto: dest.window, destStart)
         try remote.connection.perform(
             .copy(
-                .handle(remote.handle), offset: offset, to: .handle(dest.remote.handle),
-                offset: destOffset, size: size), on: remote)
-    }
-
-    /// Node's six comparisons, in bytes and in its order.
-    static func checkCopy(
-        _ source: UInt64, _ sourceStart: UInt64, _ dest: UInt64, _ destStart: UInt64, _ size: UInt64
-    ) throws(SmallocError) {
-        if size > source { throw .outOfRange("copy_length > source_length") }
-        if size > dest { throw .outOfRange("copy_length > dest_length") }
-        if sourceStart > source { throw .outOfRange("source_start > source_length") }
-        if destStart > dest { throw .outOfRange("dest_start > dest_length") }
-        if size > source - sourceStart {
-            throw .outOfRange("source_start + copy_length > source_length")
-        }
-        if size > dest - destStart { throw .outOfRange("dest_start + copy_length > dest_length") }
+                .handle(remote.handle), offset: part.offset, to: .handle(dest.remote.handle),
+                offset: part.destOffset, size: part.size), on: remote)
     }
 }

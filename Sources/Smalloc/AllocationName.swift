@@ -10,9 +10,7 @@ struct AllocationName: Hashable, Sendable {
     /// - Throws: `.invalidName`.
     init(_ text: String) throws(SmallocError) {
         let bytes = Array(text.utf8)
-        guard (1...Limits.nameSizeMax).contains(bytes.count),
-            bytes.allSatisfy({ (0x21...0x7e).contains($0) })
-        else { throw .invalidName }
+        guard bytes.withUnsafeBytes({ Name.isValid($0) }) else { throw .invalidName }
         self.bytes = bytes
     }
 

@@ -67,41 +67,13 @@ extension Allocation {
 }
 
 extension View {
-    /// Ranges in bytes, in groups that fit a frame each.
-    private func groups(
-        _ ranges: [Range<Int>], frameSizeMax: UInt64
-    ) throws(SmallocError) -> [[(offset: UInt64, size: UInt64)]] {
-        let ranged = UInt64(Limits.rangesMax * 16)
-        let most = frameSizeMax > 2 * ranged ? frameSizeMax - ranged : frameSizeMax / 2
-        var groups: [[(offset: UInt64, size: UInt64)]] = []
-        var group: [(offset: UInt64, size: UInt64)] = []
-        var held: UInt64 = 0
-        for range in ranges where !range.isEmpty {
-            var (offset, size) = try resolve(range.lowerBound, range.count)
-            while size > 0 {
-                if group.count == Limits.rangesMax || held == most {
-                    groups.append(group)
-                    group = []
-                    held = 0
-                }
-                let part = min(size, most - held)
-                group.append((offset, part))
-                held += part
-                offset += part
-                size -= part
-            }
-        }
-        if !group.isEmpty { groups.append(group) }
-        return groups
-    }
-
     func read(
         _ ranges: [Range<Int>], into target: UnsafeMutableRawBufferPointer
     ) throws(SmallocError) {
         let memory = Memory(target)
         let connection = remote.connection
         var done = 0
-        for group in try groups(ranges, frameSizeMax: connection.limits.frameSizeMax) {
+        for group in try window.groups(ranges, frameSizeMax: connection.limits.frameSizeMax) {
             let size = group.reduce(0) { $0 + Int($1.size) }
             let request = Request.vectored(.read, remote.handle, group)
             let part = memory.slice(done, size)
@@ -122,7 +94,7 @@ extension View {
         let memory = Memory(source)
         let connection = remote.connection
         var done = 0
-        for group in try groups(ranges, frameSizeMax: connection.limits.frameSizeMax) {
+        for group in try window.groups(ranges, frameSizeMax: connection.limits.frameSizeMax) {
             let size = group.reduce(0) { $0 + Int($1.size) }
             let request = Request.vectored(.write, remote.handle, group)
             let part = memory.slice(done, size)

@@ -51,6 +51,15 @@ extension Connection {
 }
 
 extension Channel {
+    /// Exchanges greetings: the first thing on every connection.
+    mutating func greet(_ software: String) throws(SmallocError) -> Limits {
+        let reply = try exchange(.hello(software: software))
+        guard reply.payloadSize <= 65_536 else {
+            throw .unexpectedReply("the greeting has \(reply.payloadSize) bytes")
+        }
+        return Limits(helloPayload: try takeArray(Int(reply.payloadSize)))
+    }
+
     /// Sends one request, with data behind it, and receives the header of its reply.
     ///
     /// - Throws: The reply's error, too.

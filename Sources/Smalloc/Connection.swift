@@ -53,23 +53,11 @@ final class Connection: @unchecked Sendable {
         let timeout = options.requestTimeout?.nanosecondsClamped ?? .max
         socket.setUserTimeout(nanoseconds: timeout)
         var channel = Channel(socket, timeout: limit)
-        let request = Request.hello(software: options.software)
-        channel.begin(request.header)
-        request.body.withUnsafeBytes { channel.append($0) }
-        channel.end()
-        try channel.send()
-        let reply = try channel.receive(channel.cookie, operation: request.header.operation)
-        guard reply.payloadSize <= 65_536 else {
-            throw .unexpectedReply("the greeting has \(reply.payloadSize) bytes")
-        }
-        let payload = try channel.takeArray(Int(reply.payloadSize))
-        guard reply.status == 0 else {
-            throw SmallocError(reply: reply, message: String(decoding: payload, as: UTF8.self))
-        }
+        let greeted = try channel.greet(options.software)
         channel.setTimeout(timeout)
         state.channel = consume channel
         state.session += 1
-        state.limits = Limits(helloPayload: payload)
+        state.limits = greeted
         state.failure = nil
     }
 

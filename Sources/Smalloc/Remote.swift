@@ -55,22 +55,15 @@ struct View: Sendable {
     /// Bytes of a slice; nil for all there is.
     var sliceSize: Int?
 
-    var size: Int { sliceSize.map { min($0, max(0, remote.size - start)) } ?? remote.size }
     var type: ElementType { remote.type }
+    var size: Int { window.size }
     var length: Int { size >> type.shift }
+    var window: Window { Window(remote.type, remote.size, start, sliceSize) }
 
     /// Turns elements into bytes of the remote allocation.
-    ///
-    /// All of an allocation is checked by the daemon, which alone knows; a slice's end only we know.
     func resolve(
         _ start: Int, _ count: Int
     ) throws(SmallocError) -> (offset: UInt64, size: UInt64) {
-        let offset = type.bytes(start)
-        let size = type.bytes(count)
-        guard sliceSize != nil else { return (offset, size) }
-        let held = UInt64(self.size)
-        if offset > held { throw .outOfRange("start > length") }
-        if size > held - offset { throw .outOfRange("start + count > length") }
-        return (UInt64(self.start) + offset, size)
+        try window.resolve(start, count)
     }
 }

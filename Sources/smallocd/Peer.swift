@@ -10,6 +10,8 @@ import SmallocWire
 final class Peer {
     /// Bytes that one peer may send before others get their turn.
     private static let turnSize = 4 << 20
+    /// Bytes read at first when a large write is expected: its header and name, little of its data.
+    private static let bulkHeadSize = 512
     /// How long the other side may take to close after we have said goodbye.
     private static let goodbyeMilliseconds: UInt64 = 1000
     /// Payload that counts as progress of an unfinished request.
@@ -88,7 +90,8 @@ final class Peer {
             }
         }
         return uv_buf_t(
-            base: loop.readBuffer.assumingMemoryBound(to: CChar.self), len: Loop.readSize)
+            base: loop.readBuffer.assumingMemoryBound(to: CChar.self),
+            len: session.expectsBulk ? Peer.bulkHeadSize : Loop.readSize)
     }
 
     /// Input came (count > 0), ended, or failed (count < 0). 0 is "not now".

@@ -35,6 +35,8 @@ final class Link: @unchecked Sendable {
     var stalled = false
     /// The thread waits without a time limit and has to be woken for deadlines.
     var sleeping = false
+    /// The thread waits for long and has to be woken to look after a flush that is scheduled.
+    var parked = false
     var ended: SmallocError?
 
     private struct Backlogged {
@@ -241,7 +243,7 @@ final class Link: @unchecked Sendable {
     enum Step { case nothing, flush, flushSoon }
 
     /// Few enough requests under way that waiting for company is not worth it.
-    private static var fewInFlight: Int { 8 }
+    static var fewInFlight: Int { 8 }
     /// Enough bytes that a system call is well used.
     private static var enoughBytes: Int { 32_768 }
 
@@ -255,6 +257,11 @@ final class Link: @unchecked Sendable {
         if inFlight <= Link.fewInFlight || outgoing.frameSize >= Link.enoughBytes { return .flush }
         if flushScheduled { return .nothing }
         flushScheduled = true
+        // The executor's threads may all be busy for long: the thread sees to it within a millisecond.
+        if parked {
+            parked = false
+            wake()
+        }
         return .flushSoon
     }
 

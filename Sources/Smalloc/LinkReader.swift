@@ -28,6 +28,8 @@ struct LinkReader: ~Copyable {
     private var resumed: [(waiter: Waiter, outcome: Outcome)] = []
     /// Handles opened for calls that had been cancelled by then.
     private var unwanted: [UInt32] = []
+    /// The last wait ended with nothing.
+    private var isQuiet = false
     private var idleTicks = 0
 
     init(_ link: Link) {
@@ -66,15 +68,20 @@ struct LinkReader: ~Copyable {
 
     /// - Returns: Whether there is something to receive.
     private mutating func waitForInput() throws(SmallocError) -> Bool {
-        let (timeout, stalled): (Int32, Bool) = link.lock.withLock { _ in
-            var timeout: Int32 = -1
+        var timeout: Int32 = -1
+        let stalled = link.lock.withLock { _ in
+            if link.flushScheduled || (link.inFlight > Link.fewInFlight && !isQuiet) {
+                timeout = 1
+                return link.stalled
+            }
+            link.parked = true
             if link.timeout != .max {
                 if link.inFlight > 0 { idleTicks = 0 }
                 // After some idle time nobody is to be woken once a second for nothing.
                 link.sleeping = idleTicks > 4
                 if !link.sleeping { timeout = tick }
             }
-            return (timeout, link.stalled)
+            return link.stalled
         }
         var waits = (
             pollfd(
@@ -85,7 +92,14 @@ struct LinkReader: ~Copyable {
         let ready = withUnsafeMutablePointer(to: &waits) {
             $0.withMemoryRebound(to: pollfd.self, capacity: 2) { poll($0, 2, timeout) }
         }
+        isQuiet = ready == 0
         idleTicks = ready == 0 ? idleTicks + 1 : 0
+        let overdue = link.lock.withLock { _ in
+            link.parked = false
+            link.sleeping = false
+            return link.flushScheduled && timeout == 1 && ready == 0
+        }
+        if overdue { link.flush() }
         if ready < 0, errno != EINTR { throw .connectionLost(systemMessage(errno)) }
         if ready > 0, waits.1.revents != 0 {
             var wakes: (UInt64, UInt64) = (0, 0)

@@ -11,6 +11,6 @@ enum BackgroundThread {
     /// Lowers the calling thread's priority. Costs a system call of a fraction of a microsecond.
     static func yieldToLoops() {
         // On Linux, against POSIX, 0 means this thread and not the process: setpriority(2), Notes.
-        _ = setpriority(PRIO_PROCESS, 0, niceness)
+        _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, niceness)
     }
 }

@@ -68,6 +68,11 @@ struct RunCommand: ParsableCommand {
         print("\(report.rounds) alternating rounds of \(report.seconds) s; MB = 10^6 bytes")
         print()
         print(results.text)
+        let calibration = results.calibration
+        if !calibration.isEmpty {
+            print("The load generator against a server that only answers, by protocol:")
+            print(calibration)
+        }
         print(Mark.text(report.marks))
         guard let plot else { return }
         let subtitle =

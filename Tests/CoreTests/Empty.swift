@@ -1,1 +1,1 @@
-// Filled soon.
+// placeholder

@@ -80,8 +80,8 @@ public struct Session: ~Copyable {
     /// Adds an error that belongs to no request, and ends the session after it.
     public mutating func fail(_ error: SmallocError, _ loop: LoopContext) {
         switch mode {
-        case .detecting: break
-        case .text:
+        // Before its first byte nobody knows the mode; a line can be read by whoever is there.
+        case .detecting, .text:
             var reply = TextReplies(output: loop.output)
             reply.error(error)
         case .frames:

@@ -19,6 +19,11 @@ extension Session {
                 if taken > 0 { continue }
             }
             guard left >= FrameHeader.byteCount else {
+                // What is no frame is refused by its first byte: 39 more may never come.
+                if left > 0, base.load(fromByteOffset: at, as: UInt8.self) != FrameHeader.requestMagic {
+                    refuseStream(loop)
+                    break
+                }
                 wanted = FrameHeader.byteCount
                 break
             }
@@ -28,7 +33,9 @@ extension Session {
             do throws(SmallocError) {
                 operation = try examine(header, loop)
             } catch {
-                if error.status.closes {
+                if error.status == .malformedFrame {
+                    refuseStream(loop)
+                } else if error.status.closes {
                     refuse(header, error, loop)
                     pause = .close
                 } else {
@@ -74,7 +81,11 @@ extension Session {
             output: loop.output, operation: header.operation, cookie: header.cookie)
         do throws(SmallocError) {
             let request = try FrameCodec.decode(header, operation, payload: payload)
-            if loop.registry.execute(request, &holdings, reply: &reply) { return }
+            if loop.registry.execute(request, &holdings, reply: &reply) {
+                // Nothing but hello gets here ungreeted.
+                isGreeted = true
+                return
+            }
         } catch {
             reply.error(error)
         }
@@ -101,9 +112,7 @@ extension Session {
     private mutating func examineSlowly(
         _ header: FrameHeader, _ loop: LoopContext
     ) throws(SmallocError) -> Operation {
-        guard header.magic == FrameHeader.requestMagic else {
-            throw SmallocError(.malformedFrame, .error, "a frame starts with 0xE5")
-        }
+        guard header.magic == FrameHeader.requestMagic else { throw Session.noFrame }
         guard header.version == FrameHeader.currentVersion else {
             throw SmallocError(
                 .unsupportedVersion, .error,
@@ -126,7 +135,6 @@ extension Session {
         guard Int(header.payloadSize) <= FrameCodec.smallPayloadMax || operation == .write else {
             throw .malformed("more payload than \(operation.name) can have")
         }
-        isGreeted = true
         return operation
     }
 
@@ -234,6 +242,15 @@ extension Session {
     }
 
     // MARK: Refusals
+
+    private static var noFrame: SmallocError {
+        SmallocError(.malformedFrame, .error, "a frame starts with 0xE5")
+    }
+
+    /// Ends a connection whose bytes are no frames; what they would say of a request means nothing.
+    private mutating func refuseStream(_ loop: LoopContext) {
+        fail(Session.noFrame, loop)
+    }
 
     /// Answers with an error, once the payload has gone by.
     private mutating func refuse(

@@ -141,6 +141,7 @@ enum ForeignProtocol {
         guard let first = word.withUnsafeBytes({ $0.first }) else { return false }
         let isLetter = (0x41...0x5A).contains(first & 0xDF)
         guard isLetter else { return true }
+        if word.dropping(prefix: "ssh-") != nil { return true }
         guard word.byteCount <= 16 else { return false }
         return verbs.contains(word.text.lowercased())
     }
@@ -149,6 +150,6 @@ enum ForeignProtocol {
         "get", "head", "post", "put", "delete", "connect", "options", "trace", "patch", "pri",
         "host:", "ehlo", "helo", "proxy", "set", "gets", "add", "replace", "append", "prepend",
         "cas", "incr", "decr", "touch", "version", "verbosity", "flush_all", "mg", "ms", "md",
-        "mn", "auth", "config", "eval", "ssh-2.0-", "user", "starttls",
+        "mn", "auth", "config", "eval", "user", "starttls",
     ]
 }

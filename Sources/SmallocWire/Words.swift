@@ -45,4 +45,13 @@ extension RawSpan {
     public var text: String {
         withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
     }
+
+    /// The first 64 bytes with all that is not printable ASCII as `?`: a word of a peer that goes
+    /// into a message must not move a cursor or end a line.
+    public var printable: String {
+        withUnsafeBytes { bytes in
+            let shown = bytes.prefix(64).map { (0x20...0x7E).contains($0) ? $0 : UInt8(ascii: "?") }
+            return String(decoding: shown, as: UTF8.self)
+        }
+    }
 }

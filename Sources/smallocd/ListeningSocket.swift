@@ -2,6 +2,7 @@
 // descriptors: its own binding cuts long paths, leaves a window of wrong permissions, and removes
 // the socket file by name, whoever's it is by then.
 
+import CLibuv
 import Glibc
 import SmallocWire
 

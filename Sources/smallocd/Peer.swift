@@ -179,6 +179,8 @@ final class Peer {
         isWaitingForTurn = false
         var sent = 0
         while !isClosing {
+            // Sending ends the pause, and what waits behind it must be served then.
+            if session.pause == .send { mustServe = true }
             guard flush(&sent) else { return }
             if sent > Peer.turnSize, session.pause != .none {
                 pauseReading()
@@ -204,7 +206,7 @@ final class Peer {
             case .output:
                 serveTail()
             case .send:
-                mustServe = true
+                break
             case .work:
                 mustServe = true
                 return beginWork()

@@ -4,6 +4,7 @@
 //
 // sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3).
 
+import CLibuv
 import Glibc
 
 /// The service manager that started the daemon, or none: then everything here does nothing.

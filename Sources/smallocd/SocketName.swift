@@ -1,6 +1,7 @@
 // What a socket is, asked of the socket: family, address, port. And the check of sockets that
 // somebody else opened.
 
+import CLibuv
 import Glibc
 import SmallocWire
 

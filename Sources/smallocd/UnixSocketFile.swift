@@ -2,6 +2,7 @@
 // killed, one that is still stopping, a file that is something else: whoever holds the lock, and
 // nobody else, may replace or remove the socket, and only if it is one and ours.
 
+import CLibuv
 import Glibc
 import Synchronization
 

@@ -112,12 +112,13 @@ extension Registry {
         _ target: borrowing Reference, _ ranges: RawSpan, _ data: RawSpan,
         _ holdings: inout Holdings, _ reply: inout Reply
     ) throws(SmallocError) {
+        try Registry.checkSum(ranges, dataSize: data.byteCount)
         let allocation = try resolve(target, holdings, missing: .noData)
         defer { letGo(allocation, target) }
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noData)
-        let extents = try writable(allocation, ranges, dataSize: data.byteCount)
+        let extents = try writable(allocation, ranges)
         data.withUnsafeBytes { data in
             guard var source = data.baseAddress else { return }
             for extent in extents {
@@ -128,16 +129,20 @@ extension Registry {
         reply.done(size: UInt64(data.byteCount))
     }
 
-    /// Checks the ranges of a vectored write and notes them as written. Under the lock.
-    private func writable(
-        _ allocation: Allocation, _ ranges: RawSpan, dataSize: Int
-    ) throws(SmallocError) -> [Extent] {
+    /// Part of the shape of a vectored write, and so checked before its target is looked for.
+    private static func checkSum(_ ranges: RawSpan, dataSize: Int) throws(SmallocError) {
         let sum = (0..<ranges.byteCount / 16).reduce(WireSize(bytes: 0)) {
             $0 + WireSize(bytes: ranges.littleEndian64(at: $1 * 16 + 8))
         }
         guard sum.bytes == UInt64(dataSize) else {
             throw .malformed("the ranges do not add up to the data")
         }
+    }
+
+    /// Checks the ranges of a vectored write and notes them as written. Under the lock.
+    private func writable(
+        _ allocation: Allocation, _ ranges: RawSpan
+    ) throws(SmallocError) -> [Extent] {
         let extents = try Registry.extents(ranges, length: allocation.size)
         allocation.willWrite(upTo: extents.reduce(0) { max($0, $1.offset + $1.size) })
         return extents
@@ -153,6 +158,7 @@ extension Registry {
         _ target: borrowing Reference, _ header: FrameHeader, ranges: RawSpan, dataSize: Int,
         _ holdings: borrowing Holdings
     ) throws(SmallocError) -> Transfer {
+        if ranges.byteCount > 0 { try Registry.checkSum(ranges, dataSize: dataSize) }
         let allocation = try resolve(target, holdings, missing: .noData)
         defer { letGo(allocation, target) }
         allocation.lock.lock()
@@ -160,7 +166,7 @@ extension Registry {
         try checkAlive(allocation, .noData)
         var extents: [Extent]
         if ranges.byteCount > 0 {
-            extents = try writable(allocation, ranges, dataSize: dataSize)
+            extents = try writable(allocation, ranges)
         } else {
             extents = [
                 try Extent(

@@ -11,7 +11,7 @@ extension Registry {
     ) throws(SmallocError) {
         guard name.byteCount == 0 || Name.isValid(name) else { throw .invalidName }
         guard let type = ElementType(rawValue: typeNumber) else {
-            throw .unknownType(typeWord.byteCount > 0 ? typeWord.text : "\(typeNumber)")
+            throw .unknownType(typeWord.byteCount > 0 ? typeWord.printable : "\(typeNumber)")
         }
         let size = WireSize(length, unit, type)
         guard size.bytes <= limits.lengthSizeMax else { throw .overMaxLength }

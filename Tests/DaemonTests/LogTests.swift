@@ -1,0 +1,76 @@
+// What peers send must not forge or flood the log.
+
+import Foundation
+import Testing
+import TestSupport
+
+/// Test 22 of the reliability bar.
+@Suite struct LogTests {
+    @Test("hostile names and words leave a log of valid single lines")
+    func injection() throws {
+        let daemon = try DaemonProcess(["--log-level", "trace"])
+        let hostile: [String] = [
+            "x\u{1B}[2J\u{1B}[31mFAKE", "x\rFAKE", "x\0FAKE", "\u{202E}FAKE\u{2066}", "\u{85}FAKE",
+            "\u{2028}FAKE", "x\u{7}\u{8}FAKE", "né",
+        ]
+        for word in hostile {
+            for line in ["alloc \(word) 4", "\(word) a b", "read \(word)", "alloc a 4 \(word)", "help \(word)"] {
+                // A first byte over 0x7f would not be text at all.
+                guard line.utf8.first ?? 0 < 0x80 else { continue }
+                let socket = try daemon.connect()
+                try socket.send(line: line)
+                socket.endOutput()
+                let output = try socket.receiveToEnd()
+                try expectHarmless(output, "reply to \(line.debugDescription)")
+            }
+            let socket = try daemon.connect()
+            try socket.send(TestFrame(1, payload: Array(word.utf8)).bytes)
+            _ = try socket.receiveFrame()
+            try socket.send(TestFrame(4, name: word).bytes)
+            #expect(FrameClient.statusName(try socket.receiveFrame()) == "invalidName")
+            try socket.send([0x80])
+            _ = try? socket.receiveFrame()
+        }
+        let raw = try daemon.connect()
+        try raw.send([0x61, 0x80, 0xFF, 0xFE, 0xC0, 0x20, 0x0A])
+        try expectHarmless(Array(try raw.receiveLine().utf8) + [0x0A], "reply to raw bytes")
+        #expect(daemon.stop() == 0)
+        try expectHarmless(daemon.logBytes, "log")
+    }
+
+    @Test("ten thousand errors a second do not fill the log")
+    func flood() throws {
+        let daemon = try DaemonProcess()
+        let text = try daemon.text()
+        let frames = try daemon.frames()
+        let start = Date()
+        for _ in 0..<10 {
+            let lines = String(repeating: "alloc n\u{1} 4\nread nothing\nfoo\nalloc a -1\n", count: 500)
+            try text.socket.send(Array(lines.utf8))
+            for _ in 0..<2000 { #expect(try text.socket.receiveLine().hasPrefix("ERR ")) }
+            try frames.socket.send((0..<500).flatMap { _ in TestFrame(99).bytes })
+            for _ in 0..<500 { #expect(try frames.socket.receiveFrame().status != 0) }
+        }
+        for _ in 0..<200 {
+            let socket = try daemon.connect()
+            try socket.send([0xFF])
+            _ = try socket.receiveToEnd()
+        }
+        let seconds = Int(Date().timeIntervalSince(start)) + 1
+        let lines = daemon.log.split(separator: "\n").count
+        #expect(lines < 30 + 30 * seconds, "\(lines) lines in \(seconds) s")
+    }
+
+    private func expectHarmless(_ bytes: [UInt8], _ what: String) throws {
+        let text = try #require(String(validating: bytes, as: UTF8.self), "\(what) is no UTF-8")
+        for scalar in text.unicodeScalars where scalar != "\n" {
+            let category = scalar.properties.generalCategory
+            let harmful: [Unicode.GeneralCategory] = [
+                .control, .format, .lineSeparator, .paragraphSeparator,
+            ]
+            #expect(!harmful.contains(category), "\(what): \(text.debugDescription)")
+        }
+        #expect(!text.split(separator: "\n").contains { $0.hasPrefix("FAKE") }, "\(what)")
+        #expect(text.isEmpty || text.hasSuffix("\n"), "\(what)")
+    }
+}

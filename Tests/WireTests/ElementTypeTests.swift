@@ -1,4 +1,5 @@
 import SmallocWire
+import TestSupport
 import Testing
 
 @Suite("Element types")
@@ -131,7 +132,7 @@ struct ElementTypeTests {
 
     @Test("random numbers are stored as an independent formula says")
     func random() {
-        var random = Seeded("element stores")
+        var random = SplitMix(for: "element stores")
         for _ in 0..<20_000 {
             let value = random.double()
             let low = lowBits(value)

@@ -1,4 +1,5 @@
 import SmallocWire
+import TestSupport
 import Testing
 
 @Suite("Frame header")
@@ -38,7 +39,7 @@ struct FrameHeaderTests {
 
     @Test("random headers go through bytes unchanged")
     func random() {
-        var random = Seeded("frame headers")
+        var random = SplitMix(for: "frame headers")
         for _ in 0..<1_000 {
             let bytes = random.bytes(FrameHeader.byteCount)
             let header = bytes.withUnsafeBytes { FrameHeader(from: $0.baseAddress!) }

@@ -1,4 +1,5 @@
 import SmallocWire
+import TestSupport
 import Testing
 
 @Suite("Numbers as text")
@@ -120,7 +121,7 @@ struct NumberTextTests {
 
     @Test("every random double reads back to the same bits from what is printed")
     func doublesRoundTrip() {
-        var random = Seeded("doubles as text")
+        var random = SplitMix(for: "doubles as text")
         for _ in 0..<10_000 {
             let value = random.double()
             let text = printed(value, .double)
@@ -136,7 +137,7 @@ struct NumberTextTests {
 
     @Test("every random float reads back to the same bits from what is printed")
     func floatsRoundTrip() {
-        var random = Seeded("floats as text")
+        var random = SplitMix(for: "floats as text")
         for _ in 0..<10_000 {
             let bits = UInt32(truncatingIfNeeded: random.next())
             let masked = random.next() % 4 == 0 ? bits & 0x807F_FFFF : bits  // subnormals too

@@ -1,5 +1,6 @@
 import Foundation
 import SmallocWire
+import TestSupport
 import Testing
 
 @Suite("Bytes as text")
@@ -50,7 +51,7 @@ struct TextBytesTests {
 
     @Test("random bytes of every size up to 200 go both ways as Foundation has them")
     func random() {
-        var random = Seeded("hex and base64")
+        var random = SplitMix(for: "hex and base64")
         for size in 0...200 {
             let bytes = random.bytes(size)
             let text = encoded(bytes) { TextBytes.encodeBase64($0, to: &$1) }
@@ -66,7 +67,7 @@ struct TextBytesTests {
 
     @Test("what Foundation refuses as base64 is refused, with one changed byte at every place")
     func mutated() {
-        var random = Seeded("changed base64")
+        var random = SplitMix(for: "changed base64")
         for _ in 0..<2_000 {
             var text = Array(Data(random.bytes(Int(random.next() % 12))).base64EncodedString().utf8)
             guard !text.isEmpty else { continue }

@@ -28,12 +28,24 @@ struct WordsTests {
     func atEnd() {
         withSpan("a  ") { line in
             var words = Words(line)
-            #expect(!words.isAtEnd)
+            var isAtEnd = words.isAtEnd
+            #expect(!isAtEnd)
             _ = words.next()
-            #expect(words.isAtEnd)
-            #expect(words.rest.byteCount == 2)
-            #expect(words.next().byteCount == 0)
-            #expect(words.isAtEnd)
+            isAtEnd = words.isAtEnd
+            #expect(isAtEnd)
+            let restSize = words.rest.byteCount
+            #expect(restSize == 2)
+            let nextSize = words.next().byteCount
+            #expect(nextSize == 0)
+            isAtEnd = words.isAtEnd
+            #expect(isAtEnd)
         }
+    }
+
+    @Test("a foreign word is shown as printable ASCII, and not all of it if it is long")
+    func printable() {
+        #expect(withSpan("foo") { $0.printable } == "foo")
+        #expect(withSpan("\u{1b}[31mé\r") { $0.printable } == "?[31m???")
+        #expect(withSpan(String(repeating: "x", count: 1000)) { $0.printable.utf8.count } == 64)
     }
 }

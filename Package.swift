@@ -34,7 +34,13 @@ let package = Package(
         .target(
             name: "SmallocCore", dependencies: ["SmallocWire", "CSmalloc"], swiftSettings: borrowing
         ),
-        .target(name: "Smalloc", dependencies: ["SmallocWire"], swiftSettings: settings),
+        .target(
+            name: "Smalloc", dependencies: ["SmallocWire"],
+            swiftSettings: settings + [
+                // An async call runs where its caller runs: no hop to another thread and back.
+                // https://github.com/swiftlang/swift-evolution/blob/main/proposals/0461-async-function-isolation.md
+                .enableUpcomingFeature("NonisolatedNonsendingByDefault")
+            ]),
         .executableTarget(
             name: "smallocd",
             dependencies: [

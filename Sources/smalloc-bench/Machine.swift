@@ -9,7 +9,7 @@ struct Machine: Codable {
     let hugePages: String
     let versions: [String: String]
 
-    static func here(_ programs: Programs) -> Machine {
+    static func here(_ programs: Programs, processors: Int) -> Machine {
         func file(_ path: String) -> String {
             ((try? String(contentsOfFile: path, encoding: .utf8)) ?? "")
                 .trimmingCharacters(in: .whitespacesAndNewlines)
@@ -18,7 +18,7 @@ struct Machine: Codable {
             .first { $0.hasPrefix("model name") }?.split(separator: ":").last
         return Machine(
             processor: model.map { $0.trimmingCharacters(in: .whitespaces) } ?? "unknown",
-            processors: Placement.available().count,
+            processors: processors,
             memoryBytes: Int(ProcessInfo.processInfo.physicalMemory),
             kernel: file("/proc/sys/kernel/osrelease"),
             hugePages: file("/sys/kernel/mm/transparent_hugepage/enabled"),

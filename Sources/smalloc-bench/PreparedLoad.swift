@@ -119,9 +119,11 @@ final class PreparedLoad {
             return Array(repeating: Target(number: 0, handle: 1), count: count)
         }
         if case .read = point.work, point.preload > 0 {
-            var random = SystemRandomNumberGenerator()
+            // The same 10,000 of them for all connections, spread evenly: however many there are, as
+            // many are worked on, so that what grows is the number held and nothing else.
+            let step = max(1, point.preload / 10_000)
             return (0..<count).map { _ in
-                Target(number: Int.random(in: 0..<point.preload, using: &random))
+                Target(number: Int.random(in: 0..<min(point.preload, 10_000)) * step)
             }
         }
         let first = lane * count
@@ -195,11 +197,12 @@ final class PreparedLoad {
         let batch = render(
             single, contestant, [Target(number: 0, handle: 1)], pattern, arena)[0]
         let requestSize = (0..<batch.requestCount).reduce(0) { $0 + batch.request[$1].iov_len }
-        var reply = Data()
-        for index in 0..<batch.replyCount {
-            let piece = batch.reply[index]
-            guard let base = piece.iov_base else { continue }
-            reply.append(Data(bytes: base, count: piece.iov_len))
+        let reply = withExtendedLifetime(arena) {
+            (0..<batch.replyCount).reduce(into: Data()) { data, index in
+                let piece = UnsafeRawBufferPointer(
+                    start: batch.reply[index].iov_base, count: batch.reply[index].iov_len)
+                data.append(contentsOf: piece)
+            }
         }
         let file = path + ".reply"
         try reply.write(to: URL(fileURLWithPath: file))
@@ -223,7 +226,9 @@ extension Wire {
             for number in start..<min(start + 500, count) {
                 dialect.createFilled(Target(number: number), size: size, &builder)
             }
-            try exchange(builder.finish(jobs: 1, in: Arena()))
+            let arena = Arena()
+            let batch = builder.finish(jobs: 1, in: arena)
+            try withExtendedLifetime(arena) { try exchange(batch) }
             builder.removeAll()
         }
     }

@@ -54,7 +54,8 @@ struct RunCommand: ParsableCommand {
         }
         let results = Results(series: bench.series)
         let report = Report(
-            date: Date(), machine: .here(programs), rounds: bench.rounds, seconds: bench.seconds,
+            date: Date(), machine: .here(programs, processors: bench.processors.count),
+            rounds: bench.rounds, seconds: bench.seconds,
             series: bench.series, marks: Mark.all(results))
         try json.map(report.write(to:))
         try present(report)

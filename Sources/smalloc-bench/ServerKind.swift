@@ -11,7 +11,7 @@ enum ServerKind: String, CaseIterable, Codable {
         switch self {
         case .smallocd, .null: 1 << 30
         case .redis: 512 << 20
-        case .memcached: 1000 << 20
+        case .memcached: 999 << 20
         }
     }
 

@@ -101,7 +101,8 @@ final class Wire {
         var builder = BatchBuilder(pattern)
         render(&builder)
         let arena = Arena()
-        try exchange(builder.finish(jobs: 1, in: arena))
+        let batch = builder.finish(jobs: 1, in: arena)
+        try withExtendedLifetime(arena) { try exchange(batch) }
     }
 
     func exchange(_ batch: Batch) throws {

@@ -44,7 +44,8 @@ struct LoadPoint {
     var tcp = false
     /// Loops of smallocd, worker threads of memcached. Redis has one.
     var threads = 1
-    /// Allocations of 64 bytes that the server holds; reads go to random ones of them, by name.
+    /// Allocations of 64 bytes that the server holds; reads go to 10,000 of them, in random order,
+    /// by name.
     var preload = 0
     /// Batches that a connection sends in turn, each to other allocations.
     var variants = 1

@@ -1,4 +1,74 @@
+// The command line tool: a subcommand for each operation, and those that people miss first. A user
+// of the library Smalloc like any other; it knows nothing of frames.
+
+import ArgumentParser
+
+/// The tool's version, that of the package.
+let version = "0.1.0"
+
+/// `smalloc-cli`.
 @main
-struct SmallocCLI {
-    static func main() {}
+struct SmallocCLI: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "smalloc-cli",
+        abstract: "Allocates, reads, writes, copies and disposes of memory that smallocd holds.",
+        discussion: """
+            START, COUNT and LENGTH are elements, as 100 or 4K, 1M, 1G (powers of 1024). Sizes and \
+            offsets in what is printed are bytes.
+
+            The daemon is found at --address, else at $SMALLOC_ADDRESS, else at \
+            unix:$XDG_RUNTIME_DIR/smallocd.sock, or unix:/run/smallocd/smallocd.sock where there is \
+            no XDG_RUNTIME_DIR.
+
+            Exit codes:
+              0   done
+              1   Error: nothing of that name, a limit, no memory, ...
+              2   TypeError: the name is taken, an unknown type, a malformed value, ...
+              3   RangeError: outside the allocation, over the largest length
+              64  wrong command line
+              69  no daemon there, the connection was lost, or no answer in time
+              74  a file or a pipe could not be read or written
+
+            Completions: smalloc-cli --generate-completion-script bash (or zsh, fish) prints a \
+            script; allocations' names are completed too.
+            """,
+        version: "smalloc-cli \(version)",
+        groupedSubcommands: [
+            CommandGroup(
+                name: "Allocations",
+                subcommands: [
+                    Alloc.self, List.self, Stat.self, Remove.self, Truncate.self, Rename.self,
+                ]),
+            CommandGroup(
+                name: "Elements",
+                subcommands: [Read.self, Write.self, Fill.self, Copy.self, Duplicate.self]),
+            CommandGroup(
+                name: "Bytes",
+                subcommands: [Put.self, Get.self, Concatenate.self, Hexdump.self]),
+            CommandGroup(name: "Daemon", subcommands: [Ping.self, Stats.self]),
+        ])
+
+    /// Parses and runs; exits with one of the codes above where that fails.
+    static func main() {
+        main(commonOptionsMoved(Array(CommandLine.arguments.dropFirst())))
+    }
+
+    /// Options that all subcommands have may also stand before the subcommand: they are moved behind
+    /// it, where they are declared.
+    static func commonOptionsMoved(_ arguments: [String]) -> [String] {
+        var moved: [String] = []
+        var rest = arguments[...]
+        while let word = rest.first {
+            let takesValue = word == "--address" || word == "--timeout"
+            let isCommon =
+                takesValue || word == "--json" || word.hasPrefix("--address=")
+                || word.hasPrefix("--timeout=")
+            guard isCommon else { break }
+            moved += rest.prefix(takesValue ? 2 : 1)
+            rest = rest.dropFirst(takesValue ? 2 : 1)
+        }
+        // Without a subcommand there is nowhere to move them to; the parser then tells so.
+        guard let command = rest.first, !command.hasPrefix("-") else { return arguments }
+        return [command] + moved + rest.dropFirst()
+    }
 }

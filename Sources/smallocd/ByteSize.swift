@@ -38,7 +38,8 @@ enum ByteSize {
             return whole / 100 * number + whole % 100 * number / 100
         }
         guard let unit = units.first(where: { $0.suffix == suffix }) else {
-            let words = suffix == "%" ? "can't be a percentage" : "is not a size (such as 4096, 64M, 1GiB)"
+            let words =
+                suffix == "%" ? "can't be a percentage" : "is not a size (such as 4096, 64M, 1GiB)"
             throw InvalidValue(reason: "\(quoted(text)) \(words)")
         }
         let (size, overflow) = number.multipliedReportingOverflow(by: unit.size)

@@ -45,8 +45,9 @@ final class DaemonLog: Sendable {
         Logger(label: "smallocd") { _ in DaemonLogHandler(log: self) }
     }
 
-    /// Writes what was left out of causes that have gone quiet. To be called now and then, and at
-    /// the end; costs nothing when nothing was left out.
+    /// Writes what was left out of causes that have gone quiet.
+    ///
+    /// To be called now and then, and at the end; costs nothing when nothing was left out.
     func flush() {
         for note in limiter.quiet(at: monotonicMilliseconds()) {
             write(level: .notice, text: note)
@@ -86,7 +87,9 @@ final class DaemonLog: Sendable {
     }
 
     /// Whether standard error is connected to the journal: `JOURNAL_STREAM` holds its device and
-    /// inode. The variable alone is not enough, as children inherit it with their error redirected.
+    /// inode.
+    ///
+    /// The variable alone is not enough, as children inherit it with their error redirected.
     ///
     /// See systemd.exec(5), `$JOURNAL_STREAM`.
     static func isJournal(environment: [String: String], descriptor: Int32 = 2) -> Bool {
@@ -144,7 +147,9 @@ extension Logger.Level {
     return UInt64(now.tv_sec) * 1000 + UInt64(now.tv_nsec) / 1_000_000
 }
 
-/// The wall clock in UTC: `2026-11-23T08:00:00.123Z`. For people; nothing is decided by it.
+/// The wall clock in UTC: `2026-11-23T08:00:00.123Z`.
+///
+/// For people; nothing is decided by it.
 private func wallClock() -> String {
     var now = timespec()
     clock_gettime(CLOCK_REALTIME, &now)

@@ -17,7 +17,9 @@ final class ListeningSocket: Sendable {
         case tcp
     }
 
-    /// The descriptor. Loops listen on duplicates of it.
+    /// The descriptor.
+    ///
+    /// Loops listen on duplicates of it.
     let descriptor: Int32
     /// Unix or TCP.
     let kind: Kind
@@ -26,7 +28,9 @@ final class ListeningSocket: Sendable {
     let description: String
     private let file: UnixSocketFile?
 
-    /// Connections that may wait to be accepted. The kernel caps it at `net.core.somaxconn`.
+    /// Connections that may wait to be accepted.
+    ///
+    /// The kernel caps it at `net.core.somaxconn`.
     static let backlog: Int32 = 4096
 
     init(descriptor: Int32, kind: Kind, description: String, file: UnixSocketFile? = nil) {
@@ -58,8 +62,7 @@ final class ListeningSocket: Sendable {
 
     /// Listens at all addresses, or at none.
     ///
-    /// - Parameters:
-    ///   - settings: Addresses and socket mode.
+    /// - Parameter settings: Addresses and socket mode.
     /// - Returns: The sockets in the order of the addresses.
     /// - Throws: The first `StartFailure`, after the sockets opened before it are closed again.
     static func openAll(_ settings: Settings) throws(StartFailure) -> [ListeningSocket] {
@@ -149,7 +152,9 @@ extension ListeningSocket {
 // MARK: - TCP
 
 extension ListeningSocket {
-    private static func openTCP(host: String, port: UInt16) throws(StartFailure) -> [ListeningSocket] {
+    private static func openTCP(host: String, port: UInt16) throws(StartFailure)
+        -> [ListeningSocket]
+    {
         let name = "\(Address.tcp(host: host, port: port))"
         var hints = addrinfo()
         hints.ai_family = AF_UNSPEC

@@ -22,7 +22,9 @@ struct LoadedSettings: Sendable {
     struct Change: Sendable, Equatable {
         /// Keys whose new values hold from now on.
         var applied: [String] = []
-        /// Keys whose new values need a restart. The old ones still hold.
+        /// Keys whose new values need a restart.
+        ///
+        /// The old ones still hold.
         var waiting: [String] = []
     }
 }
@@ -112,6 +114,7 @@ extension LoadedSettings {
         let variables = EnvironmentVariablesProvider(environmentVariables: environment)
             .prefixKeys(with: "smallocd")
 
+        var asksForConnections = false
         for setting in Setting.all {
             var sources: [(name: String, values: [String])] = []
             if let values = commandLine[setting.key] {
@@ -130,6 +133,7 @@ extension LoadedSettings {
                     throw .configuration("\(name): \(error.reason)")
                 }
             }
+            if setting.key == "connections-max" { asksForConnections = !sources.isEmpty }
             // The default anew in its turn, as length-max is a part of what memory-max has become.
             if let standard = setting.standard {
                 sources.append(("default of \(setting.key)", [standard]))
@@ -144,7 +148,7 @@ extension LoadedSettings {
             }
         }
         noteUnknownVariables()
-        lowerConnections(machine: machine)
+        lowerConnections(machine: machine, isAskedFor: asksForConnections)
         noteOpenAddresses()
     }
 
@@ -160,13 +164,19 @@ extension LoadedSettings {
 
     /// Connections stay 64 below the limit of descriptors, or at a quarter of a tiny one: what is
     /// left is for listeners, loops, and the file that a reread opens.
-    private mutating func lowerConnections(machine: Machine) {
+    ///
+    /// - Parameters:
+    ///   - machine: Its limit of descriptors.
+    ///   - isAskedFor: Whether somebody set the number that is not to be had.
+    private mutating func lowerConnections(machine: Machine, isAskedFor: Bool) {
         let limit = machine.descriptorsMax
         let most = max(1, limit > 64 ? max(limit - 64, limit / 4) : limit / 4)
         guard settings.limits.connectionsMax > most else { return }
-        warnings.append(
-            "connections-max lowered from \(settings.limits.connectionsMax) to \(most):"
-                + " the limit of file descriptors is \(limit)")
+        if isAskedFor {
+            warnings.append(
+                "connections-max lowered from \(settings.limits.connectionsMax) to \(most):"
+                    + " the limit of file descriptors is \(limit)")
+        }
         settings.limits.connectionsMax = most
     }
 

@@ -34,6 +34,7 @@ final class LogLimiter: Sendable {
     ///   - cause: What counts together.
     ///   - label: The event's message, for the line that tells what was left out.
     ///   - now: A monotonic clock, in milliseconds.
+    /// - Returns: Whether it is logged.
     func admit(cause: String, label: String, at now: UInt64) -> Verdict {
         windows.withLock { windows in
             var window = windows[cause] ?? Window(start: now, count: 0, label: label)
@@ -49,9 +50,12 @@ final class LogLimiter: Sendable {
         }
     }
 
-    /// The sentences about seconds that are over and in which events were left out. Told once.
+    /// The sentences about seconds that are over and in which events were left out.
+    ///
+    /// Told once.
     ///
     /// - Parameter now: A monotonic clock, in milliseconds.
+    /// - Returns: A sentence for each cause.
     func quiet(at now: UInt64) -> [String] {
         windows.withLock { windows in
             var notes: [String] = []

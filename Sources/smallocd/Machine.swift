@@ -7,7 +7,9 @@ import Glibc
 struct Machine: Sendable, Equatable {
     /// Bytes of memory this process may use: the machine's, or the cgroup's if that is less.
     var memorySize: UInt64
-    /// Processors that this process may run on. At least 1.
+    /// Processors that this process may run on.
+    ///
+    /// At least 1.
     var cores: Int
     /// File descriptors that this process may open, once the soft limit is raised to the hard one.
     var descriptorsMax: UInt64
@@ -22,14 +24,17 @@ struct Machine: Sendable, Equatable {
             descriptorsMax: known ? UInt64(limit.rlim_max) : 1024)
     }
 
-    /// Raises the soft limit of descriptors to the hard one. The soft limit is kept low for programs
-    /// that use `select`, which this one does not.
+    /// Raises the soft limit of descriptors to the hard one.
+    ///
+    /// The soft limit is kept low for programs that use `select`, which this one does not.
     ///
     /// - Returns: The limit now in force.
     @discardableResult
     static func raiseDescriptorLimit() -> UInt64 {
         var limit = rlimit()
-        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 1024 }
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
+            return 1024
+        }
         if limit.rlim_cur < limit.rlim_max {
             var raised = limit
             raised.rlim_cur = limit.rlim_max

@@ -74,7 +74,9 @@ struct MachineMemory: Sendable, Equatable {
     }
 }
 
-/// A small text file, or nil if it can't be read. Never more than 1 MiB.
+/// A small text file, or nil if it can't be read.
+///
+/// Never more than 1 MiB.
 private func readText(_ path: String) -> String? {
     (try? readFile(path, sizeMax: 1 << 20)).map { String(decoding: $0, as: UTF8.self) }
 }

@@ -67,9 +67,10 @@ struct OptionsFile: Sendable {
         }
     }
 
-    /// The values of a key, or nil if the file doesn't set it.
+    /// Looks a key up.
     ///
     /// - Parameter key: One of the known keys.
+    /// - Returns: Its values, one or several; nil if the file doesn't set it.
     /// - Throws: A clause if the value is neither a scalar nor a list of scalars.
     func values(of key: String) throws(InvalidValue) -> [String]? {
         guard let snapshot else { return nil }

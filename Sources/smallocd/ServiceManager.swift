@@ -9,8 +9,9 @@ import Glibc
 
 /// The service manager that started the daemon, or none: then everything here does nothing.
 struct ServiceManager: Sendable {
-    /// How often the watchdog wants to hear from us, in milliseconds; nil: there is none. It is to
-    /// be told twice as often.
+    /// How often the watchdog wants to hear from us, in milliseconds; nil: there is none.
+    ///
+    /// It is to be told twice as often.
     let watchdogMilliseconds: UInt64?
     private let notifyPath: String?
 
@@ -77,7 +78,8 @@ struct ServiceManager: Sendable {
         var state = state
         return state.withUTF8 { bytes in
             address.withSocketAddress { pointer, size in
-                sendto(descriptor, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL),
+                sendto(
+                    descriptor, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL),
                     pointer, size) == bytes.count
             }
         }

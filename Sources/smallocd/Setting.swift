@@ -10,12 +10,15 @@ import SmallocWire
 struct Setting: Sendable {
     /// The word.
     let key: String
-    /// What holds if nobody sets it, as it would be written in the file. nil for `listen`, whose
-    /// default depends on `XDG_RUNTIME_DIR`.
+    /// What holds if nobody sets it, as it would be written in the file.
+    ///
+    /// nil for `listen`, whose default depends on `XDG_RUNTIME_DIR`.
     let standard: String?
     /// Whether a running daemon takes a new value on SIGHUP.
     let isRereadable: Bool
-    /// Reads values, one for all keys but `listen`, into the settings. Throws the reason why not.
+    /// Reads values, one for all keys but `listen`, into the settings.
+    ///
+    /// Throws the reason why not.
     let apply: @Sendable ([String], inout Settings, Machine) throws(InvalidValue) -> Void
     /// The effective value, as it would be written in the file.
     let show: @Sendable (Settings) -> String
@@ -41,7 +44,9 @@ struct InvalidValue: Error, Equatable {
 }
 
 extension Setting {
-    /// Every setting, in the order in which they are applied and shown. `memory-max` stands before
+    /// Every setting, in the order in which they are applied and shown.
+    ///
+    /// `memory-max` stands before
     /// `length-max`, which may be a part of it.
     static let all: [Setting] = [
         listen,
@@ -150,8 +155,9 @@ extension Setting {
                 let text = try single(values)
                 let size = try ByteSize.parse(text)
                 guard range.contains(size) else {
+                    let least = ByteSize.text(range.lowerBound)
                     throw InvalidValue(
-                        reason: "\(quoted(text)) is not in the range \(ByteSize.text(range.lowerBound))"
+                        reason: "\(quoted(text)) is not in the range \(least)"
                             + " to \(range.upperBound) bytes")
                 }
                 settings.limits[keyPath: path] = size

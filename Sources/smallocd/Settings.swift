@@ -7,14 +7,19 @@ import SmallocWire
 
 /// The daemon's settings, all checked and all with a value.
 struct Settings: Sendable, Equatable {
-    /// Addresses to listen at, in the order given. Never empty.
+    /// Addresses to listen at, in the order given.
+    ///
+    /// Never empty.
     var addresses: [Address]
-    /// Whether nobody named an address, so that `addresses` is the default one. Sockets handed over
-    /// by the service manager then take its place.
+    /// Whether nobody named an address, so that `addresses` is the default one.
+    ///
+    /// Sockets handed over by the service manager then take its place.
     var addressesAreDefault: Bool
     /// Permission bits of every Unix socket, 0 to 0o777.
     var socketMode: UInt32 = 0o600
-    /// Loops, a thread each. At least 1.
+    /// Loops, a thread each.
+    ///
+    /// At least 1.
     var loops = 1
     /// Events below this level are not logged.
     var logLevel = Logger.Level.info
@@ -33,6 +38,7 @@ struct Settings: Sendable, Equatable {
     /// - Parameters:
     ///   - machine: What percentages and `auto` refer to.
     ///   - runtimeDirectory: The value of `XDG_RUNTIME_DIR`, if it is set.
+    /// - Returns: Settings in which every value is its default.
     static func standard(machine: Machine, runtimeDirectory: String?) -> Settings {
         var settings = Settings(
             addresses: [.standard(runtimeDirectory: runtimeDirectory)], addressesAreDefault: true)

@@ -4,19 +4,19 @@ import Glibc
 
 /// The address of a Unix socket, ready for the system's calls.
 struct UnixAddress {
-    /// Most bytes of a path: the kernel's field has 108, with the zero at the end. libuv cuts longer
-    /// ones silently, which is why paths never go through it.
+    /// Most bytes of a path: the kernel's field has 108, with the zero at the end.
+    ///
+    /// libuv cuts longer ones silently, which is why paths never go through it.
     static let pathSizeMax = 107
 
     private var address = sockaddr_un()
     private let size: socklen_t
 
-    /// Makes an address.
+    /// Makes an address, or nil for a path that can be none.
     ///
     /// - Parameters:
     ///   - path: 1 to 107 bytes, without zeros.
     ///   - allowsAbstract: Whether a leading `@` stands for the abstract namespace.
-    /// - Returns: nil for any other path.
     init?(_ path: String, allowsAbstract: Bool = false) {
         let bytes = Array(path.utf8)
         guard (1...UnixAddress.pathSizeMax).contains(bytes.count), !bytes.contains(0) else {

@@ -37,8 +37,10 @@ final class UnixSocketFile: Sendable {
         identity.withLock { $0 = found }
     }
 
-    /// Removes the socket, if what is there is still the one that was adopted. To be called while
-    /// its descriptor is open: until then its inode number can't be given to another file.
+    /// Removes the socket, if what is there is still the one that was adopted.
+    ///
+    /// To be called while its descriptor is open: until then its inode number can't be given to
+    /// another file.
     func remove() {
         identity.withLock { identity in
             if let ours = identity, FileIdentity(path: path) == ours {
@@ -48,14 +50,19 @@ final class UnixSocketFile: Sendable {
         }
     }
 
-    /// Gives the path free for others. To be called last, and once.
+    /// Gives the path free for others.
+    ///
+    /// To be called last, and once.
     func unlock() {
         UnixSocketFile.release(lock, lockPath)
     }
 
-    /// Opens and locks the lock file. It may vanish in between, as its holder removes it when it
-    /// leaves; the lock counts only if the file is still the one at the path.
-    private static func acquire(_ lockPath: String, for path: String) throws(StartFailure) -> Int32 {
+    /// Opens and locks the lock file.
+    ///
+    /// It may vanish in between, as its holder removes it when it leaves; the lock counts only if
+    /// the file is still the one at the path.
+    private static func acquire(_ lockPath: String, for path: String) throws(StartFailure) -> Int32
+    {
         for _ in 0..<1000 {
             let file = open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o600)
             guard file >= 0 else {
@@ -90,7 +97,9 @@ final class UnixSocketFile: Sendable {
         close(lock)
     }
 
-    /// Removes a dead socket of ours. Symbolic links are not followed: a link is not a socket.
+    /// Removes a dead socket of ours.
+    ///
+    /// Symbolic links are not followed: a link is not a socket.
     private static func clear(_ path: String) throws(StartFailure) {
         guard let found = FileIdentity(path: path) else {
             guard errno == ENOENT else {

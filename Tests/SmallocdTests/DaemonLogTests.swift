@@ -30,7 +30,9 @@ private final class LogProbe {
         clock.now.withLock { $0 += milliseconds }
     }
 
-    /// Everything written so far, by lines. Ends the probe.
+    /// Everything written so far, by lines.
+    ///
+    /// Ends the probe.
     func lines() -> [String] {
         close(writeEnd)
         var bytes: [UInt8] = []

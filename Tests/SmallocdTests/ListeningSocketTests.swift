@@ -40,7 +40,9 @@ private func leaveStaleSocket(_ path: String) throws {
 // Serialized: binding sets the process' umask for a moment.
 @Suite("Listening socket", .serialized)
 struct ListeningSocketTests {
-    @Test("a Unix socket is born with its mode, and goes with its lock", arguments: [0o600, 0o660, 0o777])
+    @Test(
+        "a Unix socket is born with its mode, and goes with its lock",
+        arguments: [0o600, 0o660, 0o777])
     func lifeTime(bits: UInt32) throws {
         let folder = TemporaryFolder()
         let path = folder.path + "/s.sock"
@@ -103,7 +105,9 @@ struct ListeningSocketTests {
 
     @Test(
         "what is not a socket is left as it is",
-        arguments: ["file", "folder", "link to a file", "link to a socket", "dangling link", "pipe"]
+        arguments: [
+            "file", "folder", "link to a file", "link to a socket", "dangling link", "pipe",
+        ]
     )
     func notASocket(kind: String) throws {
         let folder = TemporaryFolder()
@@ -206,7 +210,9 @@ struct ListeningSocketTests {
         socket.close()
     }
 
-    @Test("a host with several addresses listens at one port on all of them", arguments: ["*", "localhost"])
+    @Test(
+        "a host with several addresses listens at one port on all of them",
+        arguments: ["*", "localhost"])
     func allAddresses(host: String) throws {
         let sockets = try ListeningSocket.open(.tcp(host: host, port: 0), mode: 0)
         #expect(!sockets.isEmpty)

@@ -1,0 +1,182 @@
+// A remote allocation for async code.
+
+public import SmallocWire
+
+/// Memory that the daemon holds, for `async` code.
+///
+/// Positions, lengths and counts are **elements**; sizes are bytes. May be used from any number of
+/// tasks at a time. Belongs to the connection it was made or opened on: with that lost every call
+/// throws. When it is released, its handle is closed; an anonymous allocation is thereby disposed
+/// of, a named one stays.
+public final class AsyncAllocation: Sendable {
+    let remote: AsyncRemote
+    private let start: Int
+    private let sliceSize: Int?
+
+    init(_ remote: AsyncRemote, start: Int, sliceSize: Int?) {
+        self.remote = remote
+        self.start = start
+        self.sliceSize = sliceSize
+    }
+
+    var window: Window { Window(remote.type, remote.size, start, sliceSize) }
+
+    /// What the elements are.
+    public var type: ElementType { remote.type }
+    /// Elements, as far as is known here: another client may have truncated it.
+    public var length: Int { window.length }
+    /// Bytes: `length` times the size of an element.
+    public var size: Int { window.size }
+    /// Its name; nil if it is anonymous or a slice.
+    public var name: String? { sliceSize == nil ? remote.name : nil }
+    /// Whether it looks onto a part of another one.
+    public var isSlice: Bool { sliceSize != nil }
+
+    func call(
+        _ request: Request, body: AsyncConnection.Body? = nil
+    ) async throws(SmallocError) -> AsyncReply {
+        // `self` keeps the handle open, and the link going, until the answer has come.
+        defer { withExtendedLifetime(self) {} }
+        return try await remote.owner.link.call(request, body: body, remote: remote)
+    }
+
+    // MARK: Elements one by one
+
+    /// Reads one element as a number. Exact for all nine types.
+    ///
+    /// - Parameter index: Element, from 0 to length - 1.
+    /// - Throws: `.noData`; `.outOfRange`; `.cancelled`; transport errors.
+    ///
+    /// Wire: `read`. Node: `obj[index]`.
+    public func get(_ index: Int) async throws(SmallocError) -> Double {
+        let (offset, size) = try window.resolve(index, 1)
+        let reply = try await call(.read(remote.handle, offset: offset, size: size))
+        guard UInt64(reply.header.payloadSize) == size else {
+            throw .unexpectedReply("the answer to read has \(reply.header.payloadSize) bytes")
+        }
+        var element = reply.small
+        return type.load(from: &element)
+    }
+
+    /// Stores a number into one element, converted as by `Allocation.set(_:at:)`.
+    ///
+    /// - Parameters:
+    ///   - value: Any number.
+    ///   - index: Element, from 0 to length - 1.
+    /// - Throws: `.noData`; `.outOfRange`; `.cancelled`; transport errors.
+    ///
+    /// Wire: `write`. Node: `obj[index] = value`.
+    public func set(_ value: Double, at index: Int) async throws(SmallocError) {
+        let (offset, size) = try window.resolve(index, 1)
+        var element: UInt64 = 0
+        type.store(value, at: &element)
+        _ = try await call(
+            .write(remote.handle, offset: offset, size: size),
+            body: .number(element, size: Int(size)))
+    }
+
+    // MARK: As a whole
+
+    /// Frees the memory, at once and for everybody. Calls on it that come later throw `.noData`.
+    ///
+    /// Of a slice this frees nothing, since the memory is another's: `.invalidArgument`.
+    ///
+    /// - Throws: `.noData` (`obj has no external array data`); `.cancelled`; transport errors.
+    ///
+    /// Wire: `dispose`. Node: `smalloc.dispose(obj)`.
+    public func dispose() async throws(SmallocError) {
+        guard sliceSize == nil else { throw .invalidArgument("a slice has no memory of its own") }
+        _ = try await call(.dispose(.handle(remote.handle), size: UInt64(remote.size)))
+    }
+
+    /// Whether the memory is still there. Asks the daemon; false also if it can't be asked.
+    public var isLive: Bool {
+        get async {
+            do throws(SmallocError) {
+                _ = try await call(.stat(.handle(remote.handle)))
+                return true
+            } catch { return false }
+        }
+    }
+
+    /// Shortens it. The elements beyond are gone.
+    ///
+    /// - Parameter length: Elements, from 0 to the present length.
+    /// - Throws: As `Smalloc.truncate`; `.invalidArgument` for slices, which don't change here;
+    ///   `.cancelled`.
+    ///
+    /// Wire: `truncate`. Node: `smalloc.truncate(obj, length)`.
+    public func truncate(_ length: Int) async throws(SmallocError) {
+        guard sliceSize == nil else { throw .invalidArgument("a slice can't be truncated") }
+        if remote.isGone { throw .noDataToTruncate }
+        let reply = try await call(
+            .truncate(.handle(remote.handle), size: type.bytes(length)))
+        remote.size = Int(clamping: reply.header.size)
+    }
+
+    /// Gives it a name, or another one. See `Allocation.rename(to:)`.
+    ///
+    /// - Throws: `.invalidName`; `.noData`; `.alreadyExists`; `.cancelled`; transport errors.
+    ///
+    /// Wire: `rename`.
+    public func rename(to name: String) async throws(SmallocError) {
+        let name = try AllocationName(name)
+        _ = try await call(.rename(.handle(remote.handle), to: name))
+        remote.name = name.text
+    }
+
+    /// What the daemon knows of it now.
+    ///
+    /// - Throws: `.noData`; `.cancelled`; transport errors.
+    ///
+    /// Wire: `stat`.
+    public func stat() async throws(SmallocError) -> AllocationStat {
+        let reply = try await call(.stat(.handle(remote.handle)))
+        return try AllocationStat(reply.header, reply.payload)
+    }
+
+    /// Stores one number into many elements, inside the daemon. See `Allocation.fill(_:from:count:)`.
+    ///
+    /// - Throws: `.noData`; `.outOfRange`; `.cancelled`; transport errors.
+    ///
+    /// Wire: `fill`.
+    public func fill(
+        _ value: Double, from start: Int = 0, count: Int? = nil
+    ) async throws(SmallocError) {
+        try await fill(start, count, window.pattern(value))
+    }
+
+    /// Repeats a pattern of elements over a range, inside the daemon. See
+    /// `Allocation.fill(repeating:from:count:)`.
+    ///
+    /// - Throws: `.noData`; `.invalidArgument`; `.outOfRange`; `.cancelled`; transport errors.
+    ///
+    /// Wire: `fill`.
+    public func fill<Element: AllocationElement>(
+        repeating pattern: [Element], from start: Int = 0, count: Int? = nil
+    ) async throws(SmallocError) {
+        try type.check(Element.self)
+        try await fill(start, count, pattern.withUnsafeBytes { Array($0) })
+    }
+
+    private func fill(
+        _ start: Int, _ count: Int?, _ pattern: [UInt8]
+    ) async throws(SmallocError) {
+        let window = window
+        let (offset, size) = try window.resolve(start, count ?? window.countFrom(start))
+        try Window.checkPattern(pattern)
+        _ = try await call(
+            .fill(remote.handle, offset: offset, size: size, pattern: pattern))
+    }
+
+    /// Makes a slice: an object of its own that looks onto elements of this one, and keeps it open.
+    ///
+    /// - Parameters:
+    ///   - start: First element.
+    ///   - end: The element after the last; nil for all from `start` on.
+    /// - Throws: `.outOfRange`: `start > length`, `end > length`, `start > end`.
+    public func slice(_ start: Int, _ end: Int? = nil) throws(SmallocError) -> AsyncAllocation {
+        let part = try window.slice(start, end ?? window.length)
+        return AsyncAllocation(remote, start: part.start, sliceSize: part.size)
+    }
+}

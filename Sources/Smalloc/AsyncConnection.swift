@@ -1,0 +1,255 @@
+// The multiplexed connection as the async face sees it: makes links, one after another, and asks.
+
+internal import Glibc
+internal import SmallocWire
+internal import Synchronization
+
+/// Keeps a link going for as long as somebody may use it.
+final class LinkOwner: Sendable {
+    let link: Link
+    init(_ link: Link) { self.link = link }
+    deinit { link.end(.closed) }
+}
+
+/// An open handle on one link. Goes when the last object that uses it goes.
+final class AsyncRemote: Sendable {
+    let owner: LinkOwner
+    let connection: AsyncConnection
+    let handle: UInt32
+    let type: ElementType
+    private let nameState: Mutex<String?>
+    private let sizeState: Atomic<Int>
+    private let gone = Atomic<Bool>(false)
+
+    init(
+        _ owner: LinkOwner, _ connection: AsyncConnection, handle: UInt32, type: ElementType,
+        size: Int, name: String?
+    ) {
+        self.owner = owner
+        self.connection = connection
+        self.handle = handle
+        self.type = type
+        nameState = Mutex(name)
+        sizeState = Atomic(size)
+    }
+
+    deinit { if !isGone { owner.link.forget(Request.close(handle).header) } }
+
+    var size: Int {
+        get { sizeState.load(ordering: .relaxed) }
+        set { sizeState.store(newValue, ordering: .relaxed) }
+    }
+    var name: String? {
+        get { nameState.withLock { $0 } }
+        set { nameState.withLock { $0 = newValue } }
+    }
+    /// Disposal has been asked for by this handle. Set and, before use, checked under the link's
+    /// lock.
+    var isGone: Bool {
+        get { gone.load(ordering: .relaxed) }
+        set { gone.store(newValue, ordering: .relaxed) }
+    }
+}
+
+/// Makes a link at need, and hands it to who asks.
+final class AsyncConnection: Sendable {
+    let address: Address
+    let options: ConnectionOptions
+    private let state = Mutex(State())
+
+    private struct State: Sendable {
+        var owner: LinkOwner?
+        var connecting = false
+        var waiters: [UInt64: UnsafeContinuation<Result<LinkOwner, SmallocError>, Never>] = [:]
+        var nextWaiter: UInt64 = 1
+        var hasConnected = false
+        var closed = false
+    }
+
+    init(_ address: Address, _ options: ConnectionOptions) {
+        self.address = address
+        self.options = options
+    }
+
+    var limits: Limits { state.withLock { $0.owner?.link.limits ?? Limits() } }
+
+    var isConnected: Bool {
+        guard let link = state.withLock({ $0.owner?.link }) else { return false }
+        return link.lock.withLock { _ in link.ended == nil }
+    }
+
+    func close() {
+        let owner = state.withLock {
+            $0.closed = true
+            return $0.owner
+        }
+        owner?.link.end(.closed)
+    }
+
+    /// The present link, or a new one.
+    func link() async throws(SmallocError) -> LinkOwner {
+        if let owner = state.withLock({ $0.owner }) {
+            let ended = owner.link.lock.withLock { _ in owner.link.ended }
+            guard let ended else { return owner }
+            guard options.reconnects else { throw ended }
+        }
+        return try await connect()
+    }
+
+    private func connect() async throws(SmallocError) -> LinkOwner {
+        let id: UInt64 = state.withLock { state in
+            defer { state.nextWaiter += 1 }
+            return state.nextWaiter
+        }
+        let result = await withTaskCancellationHandler {
+            await withUnsafeContinuation { continuation in
+                // One thread connects, for all who want it.
+                let starts: Bool = state.withLock { state in
+                    state.waiters[id] = continuation
+                    guard !state.connecting else { return false }
+                    state.connecting = true
+                    return true
+                }
+                if Task.isCancelled { cancel(id) }
+                if starts, !startThread({ self.runLink() }) {
+                    finish(.failure(.cannotConnect("no thread could be started")))
+                }
+            }
+        } onCancel: {
+            cancel(id)
+        }
+        return try result.get()
+    }
+
+    private func cancel(_ id: UInt64) {
+        state.withLock { $0.waiters.removeValue(forKey: id) }?.resume(
+            returning: .failure(.cancelled))
+    }
+
+    private func finish(_ result: Result<LinkOwner, SmallocError>) {
+        let (waiters, closed) = state.withLock { state in
+            let waiters = state.waiters
+            state.waiters = [:]
+            state.connecting = false
+            if case .success(let owner) = result, !state.closed { state.owner = owner }
+            return (Array(waiters.values), state.closed)
+        }
+        for waiter in waiters { waiter.resume(returning: closed ? .failure(.closed) : result) }
+    }
+
+    /// The life of a link's thread.
+    private func runLink() {
+        let link: Link
+        do throws(SmallocError) {
+            link = try Link.connect(address, options)
+        } catch {
+            return finish(.failure(error))
+        }
+        finish(.success(LinkOwner(link)))
+        AsyncConnection.serve(link)
+    }
+
+    private static func serve(_ link: Link) {
+        var reader = LinkReader(link)
+        reader.run()
+    }
+
+    // MARK: Asking
+
+    /// Bytes that follow a header.
+    enum Body {
+        case bytes([UInt8])
+        case number(UInt64, size: Int)
+
+        func withBytes<R>(_ body: (UnsafeRawBufferPointer) throws(SmallocError) -> R)
+            throws(SmallocError) -> R
+        {
+            switch self {
+            case .bytes(let array):
+                try array.span.withUnsafeBytes { bytes throws(SmallocError) in try body(bytes) }
+            case .number(let number, let size):
+                try withUnsafeBytes(of: number) { bytes throws(SmallocError) in
+                    try body(UnsafeRawBufferPointer(rebasing: bytes[..<size]))
+                }
+            }
+        }
+    }
+}
+
+/// A reply without its error.
+struct AsyncReply: Sendable {
+    var header: FrameHeader
+    var small: UInt64
+    var bytes: [UInt8]
+
+    /// The payload, however small.
+    var payload: [UInt8] {
+        let size = Int(header.payloadSize)
+        guard size <= 8 else { return bytes }
+        return withUnsafeBytes(of: small) { Array($0[..<size]) }
+    }
+}
+
+extension Link {
+    /// Connects and exchanges greetings, blocking.
+    static func connect(
+        _ address: Address, _ options: ConnectionOptions
+    ) throws(SmallocError) -> Link {
+        let limit = options.connectTimeout.nanosecondsClamped
+        let socket = try Socket(connectingTo: address, timeout: limit)
+        // The blocking channel greets on a descriptor of its own for the same socket.
+        let copy = fcntl(socket.descriptor, F_DUPFD_CLOEXEC, 0)
+        guard copy >= 0 else { throw .cannotConnect(systemMessage(errno)) }
+        var channel = Channel(Socket(owning: copy), timeout: limit)
+        let limits = try channel.greet(options.software)
+        socket.setTimeouts(nanoseconds: .max)
+        socket.setUserTimeout(nanoseconds: options.requestTimeout?.nanosecondsClamped ?? .max)
+        let link = Link(socket, limits, options)
+        guard link.wakeDescriptor >= 0 else { throw .cannotConnect(systemMessage(errno)) }
+        return link
+    }
+
+    /// Asks and waits for the answer. Cancelling the task ends the waiting, not the request.
+    func call(
+        _ request: Request, body: AsyncConnection.Body? = nil, remote: AsyncRemote? = nil
+    ) async throws(SmallocError) -> AsyncReply {
+        // 0: not asked yet; .max: cancelled before that; else the cookie.
+        let asked = Atomic<UInt64>(0)
+        let body = body ?? .bytes(request.body)
+        let outcome = await withTaskCancellationHandler {
+            await withUnsafeContinuation { (waiter: Waiter) in
+                do throws(SmallocError) {
+                    _ = try body.withBytes { bytes throws(SmallocError) in
+                        try start(
+                            Ask(
+                                header: request.header, body: bytes,
+                                extraTime: request.extraTime, remote: remote),
+                            waiter: waiter,
+                            announce: {
+                                asked.compareExchange(
+                                    expected: 0, desired: $0, ordering: .acquiringAndReleasing
+                                ).exchanged
+                            })
+                    }
+                } catch {
+                    waiter.resume(returning: .failure(error))
+                }
+            }
+        } onCancel: {
+            let cookie = asked.exchange(.max, ordering: .acquiringAndReleasing)
+            if cookie != 0, cookie != .max { cancel(cookie) }
+        }
+        switch outcome {
+        case .reply(let header, let small, let bytes):
+            return AsyncReply(header: header, small: small, bytes: bytes)
+        case .failure(let error):
+            // Somebody else disposed of it: the handle is still open, and of no use any more.
+            if error.status == .noData, request.header.operation == Operation.dispose.rawValue,
+                asked.load(ordering: .relaxed) != 0, let remote
+            {
+                forget(Request.close(remote.handle).header)
+            }
+            throw error
+        }
+    }
+}

@@ -1,0 +1,302 @@
+// The async face's connection object.
+
+public import SmallocWire
+
+/// A connection to a daemon for `async` code: many tasks, many requests in flight, one socket.
+///
+/// ```swift
+/// let smalloc = try await AsyncSmalloc("tcp:10.0.0.1:4747")
+/// let a = try await smalloc.alloc(1024, .double)
+/// try await withThrowingTaskGroup(of: Void.self) { group in
+///     for i in 0..<1024 { group.addTask { try await a.set(Double(i), at: i) } }
+///     try await group.waitForAll()
+/// }
+/// ```
+///
+/// Requests of all tasks share the connection: they are sent without waiting for the answers to
+/// others, gathered into few system calls when there are many, and never more at a time than the
+/// daemon allows. Requests of one task that awaits each take effect in its order.
+///
+/// **Cancellation**: cancelling a task ends its call with `.cancelled` at once. The request may or
+/// may not have taken effect. Nothing else on the connection is touched.
+///
+/// **Timeouts**: `requestTimeout` ends a call with `.timedOut`, nothing else; the connection goes on.
+///
+/// **Reconnecting**: see `ConnectionOptions.reconnects`.
+///
+/// There are no receivers and no indexing here, as neither can `await`; `AsyncAllocation` has the
+/// same operations as methods.
+public final class AsyncSmalloc: Sendable {
+    let connection: AsyncConnection
+
+    /// Connects and exchanges greetings.
+    ///
+    /// - Parameters:
+    ///   - address: `unix:PATH` or `tcp:HOST:PORT`. nil: `$SMALLOC_ADDRESS`, or else the daemon's
+    ///     own default, `$XDG_RUNTIME_DIR/smallocd.sock` or `/run/smallocd/smallocd.sock`.
+    ///   - options: Timeouts and the like.
+    /// - Throws: `.cannotConnect`, `.timedOut`, `.connectionLost`, `.unexpectedReply` (the peer is
+    ///   no smallocd), `.cancelled`, or what the daemon refuses with.
+    public convenience init(
+        _ address: String? = nil, options: ConnectionOptions = ConnectionOptions()
+    ) async throws(SmallocError) {
+        if let address {
+            try await self.init(address: Address(connection: address), options: options)
+        } else {
+            try await self.init(address: .found(), options: options)
+        }
+    }
+
+    /// Connects to an address that has been read already. See `init(_:options:)`.
+    public init(
+        address: Address, options: ConnectionOptions = ConnectionOptions()
+    ) async throws(SmallocError) {
+        connection = AsyncConnection(address, options)
+        _ = try await connection.link()
+    }
+
+    /// Where it is connected to.
+    public var address: Address { connection.address }
+
+    /// How it behaves.
+    public var options: ConnectionOptions { connection.options }
+
+    /// Whether the connection stands, as far as is known without asking the daemon.
+    public var isConnected: Bool { connection.isConnected }
+
+    /// What the daemon allows, as told in its greeting.
+    public var limits: Limits { connection.limits }
+
+    /// Size of the largest allocation, in **bytes**, as told by the daemon.
+    ///
+    /// Node: `smalloc.kMaxLength`.
+    public var kMaxLength: Int { Int(clamping: limits.lengthSizeMax) }
+
+    /// Ends the connection. Calls under way and later ones throw `.closed`.
+    ///
+    /// Releasing the last reference to the connection and its allocations does the same.
+    public func close() { connection.close() }
+
+    func call(_ request: Request) async throws(SmallocError) -> AsyncReply {
+        // Named, so that the link lives until the answer has come.
+        let owner = try await connection.link()
+        let reply = try await owner.link.call(request)
+        withExtendedLifetime(owner) {}
+        return reply
+    }
+
+    private func remote(
+        _ request: Request, _ name: AllocationName?
+    ) async throws(SmallocError) -> AsyncAllocation {
+        let owner = try await connection.link()
+        let header = try await owner.link.call(request).header
+        guard let type = ElementType(rawValue: header.type), header.handle != 0,
+            let size = Int(exactly: header.size)
+        else { throw .unexpectedReply("the answer to \(name?.text ?? "alloc") is no allocation") }
+        let remote = AsyncRemote(
+            owner, connection, handle: header.handle, type: type, size: size, name: name?.text)
+        return AsyncAllocation(remote, start: 0, sliceSize: nil)
+    }
+
+    // MARK: Node's functions
+
+    /// Allocates zero-filled memory that belongs to this connection. See `Smalloc.alloc(_:_:)`.
+    ///
+    /// - Parameters:
+    ///   - length: **Elements**, from 0; with the type's size at most `kMaxLength` bytes.
+    ///   - type: What the elements are; `Uint8` by default.
+    /// - Throws: As `Smalloc.alloc(_:_:)`; `.cancelled`.
+    ///
+    /// Wire: `alloc`. Node: `smalloc.alloc(length, type)`.
+    public func alloc(
+        _ length: Int, _ type: ElementType = .uint8
+    ) async throws(SmallocError) -> AsyncAllocation {
+        try await remote(
+            .alloc(size: type.bytes(length), type: type.rawValue, name: nil), nil)
+    }
+
+    /// Allocates named memory, which stays until somebody disposes of it.
+    ///
+    /// A cancelled call may have allocated all the same.
+    ///
+    /// - Throws: As `Smalloc.alloc(_:named:_:)`; `.cancelled`.
+    ///
+    /// Wire: `alloc`.
+    public func alloc(
+        _ length: Int, named name: String, _ type: ElementType = .uint8
+    ) async throws(SmallocError) -> AsyncAllocation {
+        let name = try AllocationName(name)
+        return try await remote(
+            .alloc(size: type.bytes(length), type: type.rawValue, name: name), name)
+    }
+
+    /// Copies elements of one allocation onto another inside the daemon, as `memmove` does.
+    ///
+    /// - Parameters:
+    ///   - source: Read from.
+    ///   - sourceStart: First element read. Elements of the source's type, from 0.
+    ///   - dest: Written to. Must be on the same connection.
+    ///   - destStart: First element written. Elements of the dest's type, from 0.
+    ///   - copyLength: Elements of the source's type. May be 0.
+    /// - Throws: As `Smalloc.copyOnto`; `.cancelled`.
+    ///
+    /// Wire: `copy`. Node: `smalloc.copyOnto(source, sourceStart, dest, destStart, copyLength)`.
+    public func copyOnto(
+        _ source: AsyncAllocation, _ sourceStart: Int, _ dest: AsyncAllocation, _ destStart: Int,
+        _ copyLength: Int
+    ) async throws(SmallocError) {
+        guard !source.remote.isGone else { throw .noSourceData }
+        guard !dest.remote.isGone else { throw .noDestData }
+        guard source.remote.owner === dest.remote.owner else {
+            throw .invalidArgument("source and dest are on different connections")
+        }
+        let part = try source.window.copy(sourceStart, copyLength, onto: dest.window, destStart)
+        _ = try await source.call(
+            .copy(
+                .handle(source.remote.handle), offset: part.offset,
+                to: .handle(dest.remote.handle), offset: part.destOffset, size: part.size))
+        withExtendedLifetime(dest) {}
+    }
+
+    /// Frees an allocation's memory, at once and for everybody. See `AsyncAllocation.dispose()`.
+    ///
+    /// Node: `smalloc.dispose(obj)`.
+    public func dispose(_ obj: AsyncAllocation) async throws(SmallocError) {
+        try await obj.dispose()
+    }
+
+    /// Whether an allocation is still there. Asks the daemon.
+    ///
+    /// Node: `smalloc.hasExternalData(obj)`.
+    public func hasExternalData(_ obj: AsyncAllocation) async -> Bool { await obj.isLive }
+
+    /// Shortens an allocation. See `AsyncAllocation.truncate(_:)`.
+    ///
+    /// Node: `smalloc.truncate(obj, length)`.
+    public func truncate(_ obj: AsyncAllocation, _ length: Int) async throws(SmallocError) {
+        try await obj.truncate(length)
+    }
+
+    // MARK: By name
+
+    /// Opens a named allocation. See `Smalloc.open(_:)`.
+    ///
+    /// - Throws: `.invalidName`; `.noData`; `.handleLimit`; `.cancelled`; transport errors.
+    ///
+    /// Wire: `open`.
+    public func open(_ name: String) async throws(SmallocError) -> AsyncAllocation {
+        let name = try AllocationName(name)
+        return try await remote(.open(name), name)
+    }
+
+    /// Disposes of an allocation by its name.
+    ///
+    /// - Throws: `.invalidName`; `.noData`; `.cancelled`; transport errors.
+    ///
+    /// Wire: `dispose`.
+    public func dispose(named name: String) async throws(SmallocError) {
+        _ = try await call(.dispose(.name(AllocationName(name)), size: 0))
+    }
+
+    /// Renames an allocation.
+    ///
+    /// - Throws: `.invalidName`; `.noData`; `.alreadyExists`; `.cancelled`; transport errors.
+    ///
+    /// Wire: `rename`.
+    public func rename(_ name: String, to newName: String) async throws(SmallocError) {
+        _ = try await call(.rename(.name(AllocationName(name)), to: AllocationName(newName)))
+    }
+
+    /// What the daemon knows of a named allocation.
+    ///
+    /// - Throws: `.invalidName`; `.noData`; `.cancelled`; transport errors.
+    ///
+    /// Wire: `stat`.
+    public func stat(_ name: String) async throws(SmallocError) -> AllocationStat {
+        let reply = try await call(.stat(.name(AllocationName(name))))
+        return try AllocationStat(reply.header, reply.payload)
+    }
+
+    /// Lists the named allocations, a page at a time behind the scenes.
+    ///
+    /// ```swift
+    /// for try await entry in smalloc.list("images/") { print(entry.name, entry.length) }
+    /// ```
+    ///
+    /// No order is promised. A name that exists during the whole listing is told exactly once.
+    ///
+    /// - Parameters:
+    ///   - prefix: What their names start with; `""` for all.
+    ///   - limit: Entries wanted in a page, about; 0 leaves it to the daemon.
+    ///
+    /// Wire: `list`.
+    public func list(_ prefix: String = "", limit: Int = 0) -> AsyncListing {
+        AsyncListing(smalloc: self, prefix: prefix, limit: UInt64(clamping: limit))
+    }
+
+    /// The daemon's counters and limits.
+    ///
+    /// - Throws: `.cancelled`; transport errors.
+    ///
+    /// Wire: `stats`.
+    public func stats() async throws(SmallocError) -> DaemonStats {
+        DaemonStats(try await call(.stats).payload)
+    }
+
+    /// Makes the daemon answer.
+    ///
+    /// - Throws: `.cancelled`; transport errors.
+    ///
+    /// Wire: `ping`.
+    public func ping() async throws(SmallocError) { _ = try await call(.ping) }
+}
+
+/// Named allocations one after another, fetched page by page.
+public struct AsyncListing: AsyncSequence, Sendable {
+    /// One line of the listing.
+    public typealias Element = AllocationEntry
+    /// What the daemon or the connection says.
+    public typealias Failure = SmallocError
+
+    let smalloc: AsyncSmalloc
+    let prefix: String
+    let limit: UInt64
+
+    /// Starts a listing.
+    public func makeAsyncIterator() -> Iterator { Iterator(listing: self) }
+
+    /// Where a listing has got to.
+    public struct Iterator: AsyncIteratorProtocol {
+        let listing: AsyncListing
+        private var page: ArraySlice<AllocationEntry> = []
+        private var cursor: UInt64? = 0
+
+        init(listing: AsyncListing) { self.listing = listing }
+
+        /// The next entry; nil after the last.
+        ///
+        /// - Throws: `.invalidName` for a prefix that no name can have; `.cancelled`; transport
+        ///   errors. After that comes nothing more.
+        public mutating func next() async throws(SmallocError) -> AllocationEntry? {
+            try await next(isolation: #isolation)
+        }
+
+        /// The next entry; nil after the last. See `next()`.
+        public mutating func next(
+            isolation actor: isolated (any Actor)?
+        ) async throws(SmallocError) -> AllocationEntry? {
+            while page.isEmpty {
+                guard let from = cursor else { return nil }
+                cursor = nil
+                let reply = try await listing.smalloc.call(
+                    .list(
+                        prefix: try listingPrefix(listing.prefix), cursor: from,
+                        limit: listing.limit))
+                let next = try listingPage(reply.header, reply.payload)
+                page = next.entries[...]
+                cursor = next.cursor
+            }
+            return page.removeFirst()
+        }
+    }
+}

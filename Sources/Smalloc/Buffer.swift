@@ -1,0 +1,2 @@
+// A Buffer-like class.
+extension Smalloc { public final class Buffer: AllocationHolder { public var allocation: Allocation? } }

@@ -1,0 +1,196 @@
+// One connection of the synchronous face: who may use the channel when, and what happens when it
+// breaks. Knows requests and replies, not allocations.
+
+internal import Glibc
+internal import SmallocWire
+internal import Synchronization
+
+/// A blocking connection that any number of threads may use, one call at a time.
+///
+/// `state` is touched under `lock` alone. A `Mutex<State>` would ask every call's closure to be
+/// `Sendable`, and calls move data between the channel and their caller's own memory.
+final class Connection: @unchecked Sendable {
+    let address: Address
+    let options: ConnectionOptions
+    private let lock = Mutex<Void>(())
+    private var state: State
+
+    /// Handles whose owner was released, to be closed at the next opportunity. Has a lock of its own
+    /// because an owner may be released by a thread that is in the middle of a call.
+    private let orphans = Mutex<[Orphan]>([])
+    private let orphanCount = Atomic<Int>(0)
+
+    private struct Orphan {
+        let session: UInt64
+        let handle: UInt32
+    }
+
+    private struct State: ~Copyable {
+        var channel: Channel?
+        /// Which of this object's connections, one after another, is the present one.
+        var session: UInt64 = 0
+        var limits = Limits()
+        var failure: SmallocError?
+        /// Whether nothing of the request that the connection broke at had been sent.
+        var brokeUnsent = false
+        var closed = false
+    }
+
+    /// Connects and exchanges greetings.
+    init(_ address: Address, _ options: ConnectionOptions) throws(SmallocError) {
+        self.address = address
+        self.options = options
+        var state = State()
+        try Connection.connect(&state, address, options)
+        self.state = state
+    }
+
+    private static func connect(
+        _ state: inout State, _ address: Address, _ options: ConnectionOptions
+    ) throws(SmallocError) {
+        let limit = options.connectTimeout.nanosecondsClamped
+        let socket = try Socket(connectingTo: address, timeout: limit)
+        let timeout = options.requestTimeout?.nanosecondsClamped ?? .max
+        socket.setUserTimeout(nanoseconds: timeout)
+        var channel = Channel(socket, timeout: limit)
+        let greeted = try channel.greet(options.software)
+        channel.setTimeout(timeout)
+        state.channel = consume channel
+        state.session += 1
+        state.limits = greeted
+        state.failure = nil
+    }
+
+    /// What the daemon told in its greeting.
+    var limits: Limits { lock.withLock { _ in state.limits } }
+    /// The present session, to be given to calls that depend on it.
+    var session: UInt64 { lock.withLock { _ in state.session } }
+    /// Whether the present session is usable as far as is known here.
+    var isConnected: Bool { lock.withLock { _ in state.channel != nil } }
+
+    /// Runs a call on the channel, alone.
+    ///
+    /// - Parameters:
+    ///   - remote: The handle that the call depends on, in its session; nil if any session will do,
+    ///     which then connects again if need be and allowed.
+    ///   - body: The call. It may run twice if nothing of it was sent the first time. What it throws
+    ///     with a closing status ends the connection.
+    func call<Result: Sendable>(
+        on remote: Remote?,
+        _ body: (inout Channel, borrowing CallContext) throws(SmallocError) -> Result
+    ) throws(SmallocError) -> Result {
+        defer { if orphanCount.load(ordering: .acquiring) > 0 { closeOrphans() } }
+        return try lock.withLock { _ throws(SmallocError) in
+            try ready(remote)
+            do throws(SmallocError) {
+                return try attempt(body)
+            } catch {
+                guard remote == nil, options.reconnects, error.status == .connectionLost,
+                    state.brokeUnsent
+                else { throw error }
+            }
+            // The connection had died while it was idle, and nothing of this request was seen.
+            try Connection.connect(&state, address, options)
+            return try attempt(body)
+        }
+    }
+
+    private func ready(_ remote: Remote?) throws(SmallocError) {
+        if state.closed { throw .closed }
+        if let remote {
+            if remote.session != state.session { throw Connection.lost }
+            // Its number may stand for another allocation by now.
+            if remote.isGone { throw .noData }
+        }
+        if state.channel != nil { return }
+        if remote != nil || !options.reconnects { throw state.failure ?? Connection.lost }
+        try Connection.connect(&state, address, options)
+    }
+
+    private static var lost: SmallocError {
+        .connectionLost("the connection that this allocation belonged to is lost")
+    }
+
+    private func attempt<Result: Sendable>(
+        _ body: (inout Channel, borrowing CallContext) throws(SmallocError) -> Result
+    ) throws(SmallocError) -> Result {
+        let context = CallContext(session: state.session, limits: state.limits)
+        do throws(SmallocError) {
+            return try body(&state.channel!, context)
+        } catch {
+            if error.status.closes {
+                state.brokeUnsent = state.channel!.takeSentNothing()
+                state.channel = nil
+                state.failure = error
+            }
+            throw error
+        }
+    }
+
+    /// Ends the connection for good. Anonymous allocations go with it.
+    func close() {
+        lock.withLock { _ in
+            state.channel = nil
+            state.closed = true
+        }
+    }
+
+    // MARK: Handles of released owners
+
+    /// Closes a handle without waiting, now or with the next call. For deinitializers.
+    func abandon(_ handle: UInt32, session: UInt64) {
+        orphans.withLock { $0.append(Orphan(session: session, handle: handle)) }
+        orphanCount.add(1, ordering: .releasing)
+        closeOrphans()
+    }
+
+    /// Sends close for all orphans unless another thread is in a call: that one does it afterwards.
+    private func closeOrphans() {
+        var more = true
+        while more {
+            let tried: Void? = lock.withLockIfAvailable { _ in
+                more = sendCloses()
+            }
+            if tried == nil { return }
+            more = more && orphanCount.load(ordering: .acquiring) > 0
+        }
+    }
+
+    /// - Returns: Whether it is worth looking for more.
+    private func sendCloses() -> Bool {
+        var list = orphans.withLock { list in
+            defer { list = [] }
+            return list
+        }
+        orphanCount.subtract(list.count, ordering: .relaxed)
+        let session = state.session
+        while let orphan = list.last {
+            guard state.channel != nil, orphan.session == session else {
+                list.removeLast()  // Its session took it along.
+                continue
+            }
+            do throws(SmallocError) {
+                // Answers that are never read would in time stop the daemon from reading.
+                try state.channel!.drainUnread(ifOver: 64)
+                guard try state.channel!.sendUnwaited(Request.close(orphan.handle).header) else {
+                    break
+                }
+                list.removeLast()
+            } catch {
+                state.channel = nil
+                state.failure = error
+            }
+        }
+        guard !list.isEmpty else { return true }
+        let rest = list
+        orphans.withLock { $0 += rest }
+        orphanCount.add(rest.count, ordering: .releasing)
+        return false
+    }
+}
+
+/// What a call needs to know of the session it runs in.
+struct CallContext {
+    let session: UInt64
+    let limits: Limits
+}

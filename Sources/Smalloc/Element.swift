@@ -1,0 +1,62 @@
+// The Swift types whose memory is an element's memory, for transfers without conversion.
+
+public import SmallocWire
+
+/// A Swift number with the layout of an element type: `Int8`, `UInt8`, `Int16`, `UInt16`, `Int32`,
+/// `UInt32`, `Float` and `Double`.
+///
+/// Bulk reads and writes move memory and convert nothing, so the Swift type must be the allocation's
+/// (`UInt8` serves `Uint8` and `Uint8Clamped`). For conversion see `numbers` and `store`.
+public protocol AllocationElement: BitwiseCopyable, Sendable {
+    /// The element type that has this layout; the one `alloc` takes for it.
+    static var elementType: ElementType { get }
+}
+
+extension Int8: AllocationElement {
+    /// `Int8`, number 1.
+    public static var elementType: ElementType { .int8 }
+}
+extension UInt8: AllocationElement {
+    /// `Uint8`, number 2. `Uint8Clamped` memory is read and written as `UInt8`, too.
+    public static var elementType: ElementType { .uint8 }
+}
+extension Int16: AllocationElement {
+    /// `Int16`, number 3.
+    public static var elementType: ElementType { .int16 }
+}
+extension UInt16: AllocationElement {
+    /// `Uint16`, number 4.
+    public static var elementType: ElementType { .uint16 }
+}
+extension Int32: AllocationElement {
+    /// `Int32`, number 5.
+    public static var elementType: ElementType { .int32 }
+}
+extension UInt32: AllocationElement {
+    /// `Uint32`, number 6.
+    public static var elementType: ElementType { .uint32 }
+}
+extension Float: AllocationElement {
+    /// `Float`, number 7.
+    public static var elementType: ElementType { .float }
+}
+extension Double: AllocationElement {
+    /// `Double`, number 8.
+    public static var elementType: ElementType { .double }
+}
+
+extension ElementType {
+    /// Refuses a Swift type that is not this element type's.
+    func check<Element: AllocationElement>(_ element: Element.Type) throws(SmallocError) {
+        let wanted = element.elementType
+        guard wanted == self || (wanted == .uint8 && self == .uint8Clamped) else {
+            throw .wrongElement("\(element)", self)
+        }
+    }
+
+    /// Elements in `size` bytes; refuses a part of one.
+    func count(bytes size: Int) throws(SmallocError) -> Int {
+        guard size & (self.size - 1) == 0 else { throw .partOfElement(size, self) }
+        return size >> shift
+    }
+}

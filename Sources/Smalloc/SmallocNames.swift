@@ -1,0 +1,142 @@
+// What can be asked by name or of the daemon as a whole. Needs no allocation of this connection, and
+// so connects again if the connection was lost.
+
+public import SmallocWire
+
+extension Smalloc {
+    /// Opens a named allocation.
+    ///
+    /// Disposing and allocating anew under the same name makes another allocation: this one then has
+    /// no data, for ever.
+    ///
+    /// - Parameter name: 1 to 255 bytes of printable ASCII without spaces.
+    /// - Throws: `.invalidName`; `.noData`; `.handleLimit`; transport errors.
+    ///
+    /// Wire: `open`.
+    public func open(_ name: String) throws(SmallocError) -> Allocation {
+        let name = try AllocationName(name)
+        return Allocation(
+            View(remote: try connection.performForRemote(.open(name), name: name), start: 0))
+    }
+
+    /// Opens a named allocation for a receiver that holds none.
+    ///
+    /// - Returns: The receiver.
+    /// - Throws: `obj must be an Object`; `object already has external array data`; then as
+    ///   `open(_:)`.
+    @discardableResult
+    public func open<Receiver: AnyObject>(
+        _ name: String, _ receiver: Receiver
+    ) throws(SmallocError) -> Receiver {
+        if Receivers.kind(of: receiver) != .object { throw .notAnObject }
+        if hasExternalData(receiver) { throw .alreadyExists }
+        Receivers.give(try open(name), to: receiver)
+        return receiver
+    }
+
+    /// Allocates under a name without opening it. See `alloc(_:named:_:)`.
+    ///
+    /// - Throws: As `alloc(_:named:_:)`, but for the handle limit.
+    ///
+    /// Wire: `alloc`, flag `noHandle`.
+    public func create(
+        _ name: String, _ length: Int, _ type: ElementType = .uint8
+    ) throws(SmallocError) {
+        let name = try AllocationName(name)
+        try connection.perform(
+            .alloc(size: type.bytes(length), type: type.rawValue, name: name, opening: false),
+            on: nil)
+    }
+
+    /// Disposes of an allocation by its name. See `dispose(_:)` for objects.
+    ///
+    /// - Throws: `.invalidName`; `.noData` (`obj has no external array data`); transport errors.
+    ///
+    /// Wire: `dispose`.
+    public func dispose(named name: String) throws(SmallocError) {
+        try connection.perform(.dispose(.name(try AllocationName(name)), size: 0), on: nil)
+    }
+
+    /// Renames an allocation.
+    ///
+    /// - Throws: `.invalidName`; `.noData`; `.alreadyExists`; transport errors. To its own name:
+    ///   succeeds.
+    ///
+    /// Wire: `rename`.
+    public func rename(_ name: String, to newName: String) throws(SmallocError) {
+        try connection.perform(
+            .rename(.name(try AllocationName(name)), to: try AllocationName(newName)), on: nil)
+    }
+
+    /// What the daemon knows of a named allocation.
+    ///
+    /// - Throws: `.invalidName`; `.noData`; transport errors.
+    ///
+    /// Wire: `stat`.
+    public func stat(_ name: String) throws(SmallocError) -> AllocationStat {
+        let reply = try connection.performForPayload(
+            .stat(.name(try AllocationName(name))), on: nil)
+        return try AllocationStat(reply.header, reply.payload)
+    }
+
+    /// Lists the named allocations, all at once. For very many see `pages`.
+    ///
+    /// - Parameter prefix: What their names start with; `""` for all.
+    /// - Returns: In no order that is promised.
+    /// - Throws: `.invalidName` for a prefix that no name can have; transport errors.
+    ///
+    /// Wire: `list`.
+    public func list(_ prefix: String = "") throws(SmallocError) -> [AllocationEntry] {
+        var entries: [AllocationEntry] = []
+        var pages = try pages(prefix)
+        while let page = pages.next() { entries += try page.get() }
+        return entries
+    }
+
+    /// Lists the named allocations page by page.
+    ///
+    /// ```swift
+    /// for page in try smalloc.pages("images/") {
+    ///     for entry in try page.get() { print(entry.name, entry.length) }
+    /// }
+    /// ```
+    ///
+    /// - Parameters:
+    ///   - prefix: What their names start with; `""` for all.
+    ///   - limit: Entries wanted in a page, about; 0 leaves it to the daemon.
+    /// - Throws: `.invalidName` for a prefix that no name can have. What the daemon says comes as
+    ///   the result of a page.
+    ///
+    /// Wire: `list`.
+    public func pages(
+        _ prefix: String = "", limit: Int = 0
+    ) throws(SmallocError) -> AllocationPages {
+        try AllocationPages(connection, prefix, limit)
+    }
+
+    /// The daemon's counters and limits.
+    ///
+    /// - Throws: Transport errors.
+    ///
+    /// Wire: `stats`.
+    public func stats() throws(SmallocError) -> DaemonStats {
+        DaemonStats(try connection.performForPayload(.stats, on: nil).payload)
+    }
+
+    /// Makes the daemon answer. The shortest round trip there is.
+    ///
+    /// - Throws: Transport errors.
+    ///
+    /// Wire: `ping`.
+    public func ping() throws(SmallocError) { try connection.perform(.ping, on: nil) }
+
+    /// Takes leave: the daemon answers what was asked before and closes. Later calls throw `.closed`.
+    ///
+    /// - Throws: Transport errors.
+    ///
+    /// Wire: `quit`.
+    public func quit() throws(SmallocError) {
+        defer { close() }
+        try connection.perform(.quit, on: nil)
+    }
+}

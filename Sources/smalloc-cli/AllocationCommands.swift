@@ -1,0 +1,213 @@
+// Subcommands that make, show, shorten, rename and dispose of allocations.
+
+import ArgumentParser
+import Smalloc
+
+struct Alloc: DaemonCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Allocate zero-filled memory under a name.")
+
+    @OptionGroup var common: CommonOptions
+    @Argument(help: "1 to 255 printable characters without spaces; / separates namespaces.")
+    var name: String
+    @Argument(help: "Elements.") var length: ElementCount
+    @Argument(
+        help: "The elements' type: \(ElementTypeArgument.allValueStrings.joined(separator: ", ")).")
+    var type: ElementTypeArgument?
+
+    func run(_ daemon: Smalloc) throws {
+        let type = type?.type ?? .uint8
+        try about(name) { try daemon.create(name, length.value, type) }
+        guard common.json else { return }
+        try tell(try daemon.stat(name))
+    }
+}
+
+struct Stat: DaemonCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Show what the daemon knows of allocations.")
+
+    @OptionGroup var common: CommonOptions
+    @Argument(help: "Names.", completion: .allocation) var names: [String]
+
+    func run(_ daemon: Smalloc) throws {
+        for name in names {
+            let stat = try about(name) { try daemon.stat(name) }
+            if common.json {
+                try tell(stat)
+                continue
+            }
+            let rows = [
+                ("name", name), ("type", stat.type.name), ("length", String(stat.length)),
+                ("size", "\(stat.size) (\(humanSize(stat.size)))"),
+                ("created", timestamp(stat.createdMilliseconds)),
+                ("handles", String(stat.handles)), ("storage", "\(stat.storage)"),
+            ]
+            for (key, value) in rows {
+                try Output.standard.write(
+                    key + String(repeating: " ", count: 9 - key.count) + value + "\n")
+            }
+        }
+    }
+}
+
+struct List: DaemonCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "ls",
+        abstract: "List the named allocations.",
+        discussion: """
+            On a terminal: a table with sizes for people. Else a line each, name, type, length and \
+            size in bytes, separated by tabs.
+            """,
+        aliases: ["list"])
+
+    @OptionGroup var common: CommonOptions
+    @Argument(help: "Only names that begin so.", completion: .allocation) var prefix = ""
+    @Flag(name: .shortAndLong, help: "Sizes in bytes, also on a terminal.") var bytes = false
+    @Flag(name: .shortAndLong, help: "Sizes for people, also in a pipe.") var human = false
+    @Flag(help: "The largest first instead of by name.") var bySize = false
+    @Flag(help: "In the daemon's order, as it comes: any number of names in little memory.")
+    var unsorted = false
+
+    func validate() throws {
+        if bytes && human { throw ValidationError("--bytes and --human exclude each other") }
+        if bySize && unsorted {
+            throw ValidationError("--by-size and --unsorted exclude each other")
+        }
+    }
+
+    func run(_ daemon: Smalloc) throws {
+        let table = (Output.standard.isTerminal || human) && !common.json
+        if common.json { try Output.standard.write("[") }
+        if unsorted {
+            var pages = try daemon.pages(prefix)
+            var isFirst = true
+            while let page = pages.next() {
+                for entry in try page.get() {
+                    try tell(entry, isFirst: isFirst)
+                    isFirst = false
+                }
+            }
+        } else {
+            var entries = try daemon.list(prefix)
+            entries.sort { bySize && $0.size != $1.size ? $0.size > $1.size : $0.name < $1.name }
+            if table {
+                try tell(table: entries)
+            } else {
+                for (index, entry) in entries.enumerated() {
+                    try tell(entry, isFirst: index == 0)
+                }
+            }
+        }
+        if common.json { try Output.standard.write("]\n") }
+    }
+
+    private func tell(_ entry: AllocationEntry, isFirst: Bool) throws {
+        if common.json {
+            let members: [(String, JSON)] = [
+                ("name", .string(entry.name)), ("type", .string(entry.type.name)),
+                ("length", .integer(entry.length)), ("size", .integer(entry.size)),
+            ]
+            try Output.standard.write((isFirst ? "" : ",\n ") + JSON.object(members).text)
+        } else {
+            let size = human ? humanSize(entry.size) : String(entry.size)
+            try Output.standard.write(
+                "\(entry.name)\t\(entry.type.name)\t\(entry.length)\t\(size)\n")
+        }
+    }
+
+    private func tell(table entries: [AllocationEntry]) throws {
+        let rows = entries.map { entry in
+            [
+                entry.name, entry.type.name, String(entry.length),
+                bytes ? String(entry.size) : humanSize(entry.size),
+            ]
+        }
+        try Output.standard.write(
+            tableText(
+                [["NAME", "TYPE", "LENGTH", "SIZE"]] + rows, right: [false, false, true, true]))
+    }
+}
+
+struct Remove: DaemonCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "rm", abstract: "Dispose of allocations.",
+        discussion: "Who has one open loses it; its name is free at once.", aliases: ["dispose"])
+
+    @OptionGroup var common: CommonOptions
+    @Argument(help: "Names.", completion: .allocation) var names: [String]
+    @Flag(name: .shortAndLong, help: "Names that aren't there are no error.") var force = false
+
+    func run(_ daemon: Smalloc) throws {
+        var first: Failure?
+        // As rm does: what can be removed is removed, each failure told, the first one decides.
+        for name in names {
+            do throws(SmallocError) {
+                try daemon.dispose(named: name)
+            } catch {
+                if force && error.status == .noData { continue }
+                let failure = Failure(name, error)
+                if error.isTransport { throw failure }
+                if let earlier = first { earlier.tell(isJSON: common.json) }
+                first = failure
+            }
+        }
+        if let first { throw first }
+    }
+}
+
+struct Truncate: DaemonCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Shorten an allocation.", discussion: "What lies beyond is gone.")
+
+    @OptionGroup var common: CommonOptions
+    @Argument(help: "Name.", completion: .allocation) var name: String
+    @Argument(help: "Elements that stay.") var length: ElementCount
+
+    func run(_ daemon: Smalloc) throws {
+        try about(name) { try daemon.open(name).truncate(length.value) }
+    }
+}
+
+struct Rename: DaemonCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "mv", abstract: "Give an allocation another name.",
+        discussion: "The new name must be free.", aliases: ["rename"])
+
+    @OptionGroup var common: CommonOptions
+    @Argument(help: "The name now.", completion: .allocation) var name: String
+    @Argument(help: "The new name.") var newName: String
+
+    func run(_ daemon: Smalloc) throws {
+        try about("\(name) to \(newName)") { try daemon.rename(name, to: newName) }
+    }
+}
+
+/// Prints one allocation as a line of JSON.
+private func tell(_ stat: AllocationStat) throws {
+    let members: [(String, JSON)] = [
+        ("name", stat.name.map(JSON.string) ?? .null), ("type", .string(stat.type.name)),
+        ("length", .integer(stat.length)), ("size", .integer(stat.size)),
+        ("createdMilliseconds", .integer(Int(stat.createdMilliseconds))),
+        ("handles", .integer(stat.handles)), ("storage", .string("\(stat.storage)")),
+    ]
+    try Output.standard.write(JSON.object(members).text + "\n")
+}
+
+/// Rows as a table, columns two spaces apart.
+///
+/// - Parameters:
+///   - rows: All of the same number of columns.
+///   - right: Which columns are set to the right.
+/// - Returns: A line each.
+func tableText(_ rows: [[String]], right: [Bool]) -> String {
+    let widths = right.indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
+    return rows.map { row in
+        let cells = row.indices.map { column in
+            let padding = String(repeating: " ", count: widths[column] - row[column].count)
+            let isLast = column == row.count - 1
+            return right[column] ? padding + row[column] : row[column] + (isLast ? "" : padding)
+        }
+        return cells.joined(separator: "  ") + "\n"
+    }.joined()
+}

@@ -1,0 +1,131 @@
+// Subcommands that move whole allocations as bytes: to and from files, pipes and the screen.
+
+import ArgumentParser
+import Glibc
+import Smalloc
+
+struct Put: DaemonCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Make an allocation of a file or a pipe.",
+        discussion: """
+            It gets its name once it is whole: nobody sees half of it. A pipe may be of any length; \
+            while it comes, the daemon needs up to three times its size.
+            """)
+
+    @OptionGroup var common: CommonOptions
+    @Argument(help: "Name.") var name: String
+    @Argument(help: "File; - is standard input.", completion: .file()) var file = "-"
+    @Option(name: .shortAndLong, help: "The elements' type.") var type: ElementTypeArgument?
+    @Flag(name: .shortAndLong, help: "Replace what has the name.") var force = false
+    @Flag(help: "No progress bar.") var noProgress = false
+
+    func run(_ daemon: Smalloc) throws {
+        let input = try about(file) { try ByteFile(reading: file) }
+        var progress = Progress(name, total: input.remaining, isWanted: !noProgress)
+        try about(name) {
+            // Told before gigabytes have been sent for nothing; publishing checks it again.
+            if !force, (try? daemon.stat(name)) != nil { throw SmallocError.alreadyExists }
+            let made = try upload(input, type?.type ?? .uint8, to: daemon, progress: &progress)
+            try publish(made, as: name, replacing: force, on: daemon)
+        }
+    }
+}
+
+struct Get: DaemonCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Write an allocation's bytes to a file or a pipe.")
+
+    @OptionGroup var common: CommonOptions
+    @Argument(help: "Name.", completion: .allocation) var name: String
+    @Argument(help: "File; - is standard output.", completion: .file()) var file = "-"
+    @Flag(help: "No progress bar.") var noProgress = false
+
+    func validate() throws {
+        if file == "-", isatty(1) == 1 {
+            throw ValidationError("standard output is a terminal: name a file, or use hexdump")
+        }
+    }
+
+    func run(_ daemon: Smalloc) throws {
+        let allocation = try about(name) { try daemon.open(name) }
+        let output = try about(file) { try ByteFile(writing: file) }
+        let out = Output(descriptor: output.descriptor)
+        var progress = Progress(name, total: allocation.size, isWanted: !noProgress)
+        try about(name) {
+            try readBlocks(allocation, from: 0, count: nil, progress: &progress) {
+                try out.write($0)
+            }
+        }
+        try about(file) {
+            try out.flush()
+            try output.finish()
+        }
+    }
+}
+
+struct Concatenate: DaemonCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "cat", abstract: "Print the bytes of allocations, one after another.")
+
+    @OptionGroup var common: CommonOptions
+    @Argument(help: "Names.", completion: .allocation) var names: [String]
+
+    func run(_ daemon: Smalloc) throws {
+        for name in names {
+            try about(name) {
+                let allocation = try daemon.open(name)
+                var progress = Progress(
+                    name, total: allocation.size, isWanted: !Output.standard.isTerminal)
+                try readBlocks(allocation, from: 0, count: nil, progress: &progress) {
+                    try Output.standard.write($0)
+                }
+            }
+        }
+    }
+}
+
+struct Hexdump: DaemonCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print bytes in hex and as characters, with their offsets.")
+
+    @OptionGroup var common: CommonOptions
+    @Argument(help: "Name.", completion: .allocation) var name: String
+    @Argument(help: "First element, from 0.") var start: ElementCount?
+    @Argument(help: "Elements. All from START on, if not given.") var count: ElementCount?
+
+    func run(_ daemon: Smalloc) throws {
+        let allocation = try about(name) { try daemon.open(name) }
+        var progress = Progress(name, total: nil, isWanted: false)
+        var offset = (start?.value ?? 0).multipliedClamped(by: allocation.type.size)
+        try about(name) {
+            try readBlocks(
+                allocation, from: start?.value ?? 0, count: count?.value, progress: &progress
+            ) { bytes in
+                // Blocks are multiples of a line, so only the last line of all can be short.
+                for first in Swift.stride(from: 0, to: bytes.count, by: 16) {
+                    let line = bytes[first..<min(first + 16, bytes.count)]
+                    try Output.standard.write(Hexdump.line(line, at: offset + first))
+                }
+                offset += bytes.count
+            }
+        }
+        try Output.standard.write(Hexdump.offsetText(offset) + "\n")
+    }
+
+    /// One line: `00000010  00 01 …  |..|`, as `hexdump -C` prints it.
+    static func line(_ bytes: Slice<UnsafeRawBufferPointer>, at offset: Int) -> String {
+        var hex = ""
+        var characters = ""
+        for (index, byte) in bytes.enumerated() {
+            hex += (byte < 16 ? "0" : "") + String(byte, radix: 16) + (index == 7 ? "  " : " ")
+            characters += (0x20...0x7E).contains(byte) ? String(Unicode.Scalar(byte)) : "."
+        }
+        let padding = String(repeating: " ", count: 50 - hex.count)
+        return "\(offsetText(offset))  \(hex)\(padding)|\(characters)|\n"
+    }
+
+    static func offsetText(_ offset: Int) -> String {
+        let digits = String(offset, radix: 16)
+        return String(repeating: "0", count: max(0, 8 - digits.count)) + digits
+    }
+}

@@ -1,0 +1,192 @@
+// What all subcommands share: finding the daemon, and turning failures into a line and an exit code.
+
+import ArgumentParser
+import Glibc
+import Smalloc
+
+/// Options of every subcommand.
+struct CommonOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Where the daemon listens: unix:PATH or tcp:HOST:PORT.", valueName: "address"))
+    var address: String?
+
+    @Flag(help: "Print JSON, errors too.")
+    var json = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Seconds in which a request must be answered; 0: any time.", valueName: "seconds"))
+    var timeout = 30.0
+
+    func validate() throws {
+        guard timeout >= 0, timeout <= 1e9 else {
+            throw ValidationError("--timeout takes 0 or more seconds")
+        }
+    }
+
+    /// Connects to the daemon.
+    func connect() throws(SmallocError) -> Smalloc {
+        var options = ConnectionOptions()
+        options.software = "smalloc-cli \(version)"
+        options.requestTimeout = timeout == 0 ? nil : .milliseconds(Int64(timeout * 1000))
+        return try Smalloc(address, options: options)
+    }
+}
+
+/// A subcommand that talks to a daemon.
+protocol DaemonCommand: ParsableCommand {
+    /// Address, output and timeout.
+    var common: CommonOptions { get }
+
+    /// Does the work.
+    ///
+    /// - Parameter daemon: A connection of its own.
+    /// - Throws: `SmallocError`, `FileError`, or `Failure` with either and what it was about.
+    func run(_ daemon: Smalloc) throws
+}
+
+extension DaemonCommand {
+    func run() throws {
+        do {
+            try run(try common.connect())
+            try Output.standard.flush()
+        } catch let exit as ExitCode {
+            throw exit
+        } catch {
+            try? Output.standard.flush()
+            let failure = (error as? Failure) ?? Failure(nil, error)
+            failure.tell(isJSON: common.json)
+            throw ExitCode(failure.exitCode)
+        }
+    }
+}
+
+/// An error, and which allocation or file it is about.
+struct Failure: Error {
+    /// A name or a path, if it is about one.
+    let subject: String?
+    /// What happened.
+    let cause: any Error
+
+    init(_ subject: String?, _ cause: any Error) {
+        self.subject = subject
+        self.cause = cause
+    }
+
+    /// See the tool's `--help`.
+    var exitCode: Int32 {
+        guard let error = cause as? SmallocError else { return cause is FileError ? 74 : 1 }
+        if error.isTransport { return 69 }
+        return switch error.errorClass {
+        case .error: 1
+        case .typeError: 2
+        case .rangeError: 3
+        }
+    }
+
+    /// One line on standard error.
+    func tell(isJSON: Bool) {
+        let line: String
+        if isJSON {
+            var members: [(String, JSON)] = []
+            if let error = cause as? SmallocError {
+                members = [
+                    ("status", .string(error.status.symbol)),
+                    ("class", .string(error.errorClass.name)),
+                    ("message", .string(error.message)),
+                ]
+            } else {
+                members = [("status", .string("file")), ("message", .string("\(cause)"))]
+            }
+            if let subject { members.append(("subject", .string(subject))) }
+            line = JSON.object([("error", .object(members))]).text
+        } else {
+            let place = subject.map { printable($0) + ": " } ?? ""
+            line = "smalloc-cli: \(place)\(printable("\(cause)"))"
+        }
+        try? Output(descriptor: 2).write(line + "\n")
+    }
+}
+
+/// Runs work that is about one allocation or file, so that its failure says which.
+func about<Result>(_ subject: String, _ work: () throws -> Result) throws -> Result {
+    do {
+        return try work()
+    } catch let failure as Failure {
+        throw failure
+    } catch {
+        throw Failure(subject, error)
+    }
+}
+
+/// A text from outside on one line, without control characters: it may go to a terminal.
+func printable(_ text: String) -> String {
+    var line = ""
+    for scalar in text.unicodeScalars {
+        switch scalar.properties.generalCategory {
+        case .control, .format, .lineSeparator, .paragraphSeparator:
+            line += "\\u{\(String(scalar.value, radix: 16))}"
+        default: line.unicodeScalars.append(scalar)
+        }
+    }
+    return line
+}
+
+/// A number of elements on the command line: digits, and K, M, G or T for powers of 1024.
+struct ElementCount: ExpressibleByArgument {
+    /// Elements.
+    let value: Int
+
+    init?(argument: String) {
+        let digits = argument.prefix { $0.isASCII && $0.isNumber }
+        guard let number = Int(digits) else { return nil }
+        let shift: Int
+        switch argument.dropFirst(digits.count).uppercased() {
+        case "": shift = 0
+        case "K": shift = 10
+        case "M": shift = 20
+        case "G": shift = 30
+        case "T": shift = 40
+        default: return nil
+        }
+        let (value, overflow) = number.multipliedReportingOverflow(by: 1 << shift)
+        guard !overflow else { return nil }
+        self.value = value
+    }
+}
+
+/// An element type on the command line: a name in any case, or 1 to 9.
+struct ElementTypeArgument: ExpressibleByArgument {
+    /// The type.
+    let type: ElementType
+
+    init?(argument: String) {
+        guard let type = ElementType(named: argument) else { return nil }
+        self.type = type
+    }
+
+    static let allValueStrings = ElementType.allCases.map { $0.name.lowercased() }
+}
+
+extension CompletionKind {
+    /// Names of allocations, asked of the daemon that the command line so far leads to.
+    static var allocation: CompletionKind {
+        .custom { words, _, prefix in
+            var options = ConnectionOptions()
+            options.connectTimeout = .milliseconds(500)
+            options.requestTimeout = .milliseconds(500)
+            let address = words.firstIndex(of: "--address").flatMap { index in
+                index + 1 < words.count ? words[index + 1] : nil
+            }
+            guard let daemon = try? Smalloc(address, options: options),
+                var pages = try? daemon.pages(prefix, limit: 256)
+            else { return [] }
+            var names: [String] = []
+            while names.count < 1000, let page = try? pages.next()?.get() {
+                names += page.map(\.name)
+            }
+            return names.sorted()
+        }
+    }
+}

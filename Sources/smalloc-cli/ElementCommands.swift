@@ -1,0 +1,258 @@
+// Subcommands that read, write, fill and copy elements.
+
+import ArgumentParser
+import Smalloc
+
+struct Read: DaemonCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print elements.",
+        discussion: "See cat, get and hexdump for bytes.")
+
+    enum Format: String, ExpressibleByArgument, CaseIterable {
+        case numbers
+        case lines
+        case hex
+        case raw
+    }
+
+    @OptionGroup var common: CommonOptions
+    @Argument(help: "Name.", completion: .allocation) var name: String
+    @Argument(help: "First element, from 0.") var start: ElementCount?
+    @Argument(help: "Elements. All from START on, if not given.") var count: ElementCount?
+    @Option(
+        name: .shortAndLong,
+        help: "numbers on one line, in lines, as hex digits, or raw bytes.")
+    var format = Format.numbers
+    @Option(
+        name: .shortAndLong, help: ArgumentHelp("Write to this file.", valueName: "file"),
+        completion: .file())
+    var output: String?
+    @Flag(help: "No progress bar.") var noProgress = false
+
+    func run(_ daemon: Smalloc) throws {
+        let allocation = try about(name) { try daemon.open(name) }
+        let file = try output.map { path in try about(path) { try ByteFile(writing: path) } }
+        let out = file.map { Output(descriptor: $0.descriptor) } ?? Output.standard
+        let type = allocation.type
+        let start = start?.value ?? 0
+        let count = count?.value
+        var progress = Progress(
+            name,
+            total: (count ?? max(0, allocation.length - start)).multipliedClamped(by: type.size),
+            isWanted: !noProgress && (output != nil || !Output.standard.isTerminal))
+        if common.json {
+            try out.write(
+                "{\"name\":\(JSON.string(name).text),\"type\":\"\(type.name)\",\"start\":\(start)"
+                    + ",\"values\":[")
+        }
+        var isFirst = true
+        try about(name) {
+            try readBlocks(allocation, from: start, count: count, progress: &progress) { bytes in
+                if format == .raw && !common.json { return try out.write(bytes) }
+                if format == .hex && !common.json { return try out.write(hexText(bytes)) }
+                let separator = common.json ? "," : format == .lines ? "\n" : " "
+                try forEachElement(bytes, type) { text in
+                    // Words are no numbers of JSON.
+                    let isWord = common.json && (text.last == "N" || text.last == "y")
+                    try out.write((isFirst ? "" : separator) + (isWord ? "\"\(text)\"" : text))
+                    isFirst = false
+                }
+            }
+        }
+        if common.json {
+            try out.write("]}\n")
+        } else if format == .numbers || format == .hex || format == .lines && !isFirst {
+            try out.write("\n")
+        }
+        try out.flush()
+        if let file, let output { try about(output) { try file.finish() } }
+    }
+}
+
+struct Write: DaemonCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Write elements.",
+        discussion: """
+            Values are numbers (stored as Node stores them: 300 into a Uint8 is 44), NaN, Infinity, \
+            hex:0a0b, base64:Cgs= or text:hello, mixed; or the bytes of a file or a pipe \
+            (--input -), of any length.
+            """)
+
+    @OptionGroup var common: CommonOptions
+    @Argument(help: "Name.", completion: .allocation) var name: String
+    @Argument(help: "First element, from 0.") var start: ElementCount
+    // Without a short form: -i would be the beginning of -Infinity.
+    @Option(
+        help: ArgumentHelp("Write the bytes of this file; - is standard input.", valueName: "file"),
+        completion: .file())
+    var input: String?
+    @Flag(help: "No progress bar.") var noProgress = false
+    // A negative number looks like an option.
+    @Argument(parsing: .allUnrecognized, help: "Values.") var values: [String] = []
+
+    func validate() throws {
+        guard values.isEmpty != (input == nil) else {
+            throw ValidationError("either values or --input is needed")
+        }
+        try refuseOptions(values)
+    }
+
+    func run(_ daemon: Smalloc) throws {
+        let allocation = try about(name) { try daemon.open(name) }
+        guard let input else {
+            return try about(name) {
+                let bytes = try elementBytes(values, allocation.type)
+                try bytes.withUnsafeBytes { try allocation.write($0, at: start.value) }
+            }
+        }
+        let file = try about(input) { try ByteFile(reading: input) }
+        var progress = Progress(name, total: file.remaining, isWanted: !noProgress)
+        _ = try about(name) {
+            try writeFile(file, into: allocation, at: start.value, progress: &progress)
+        }
+    }
+}
+
+struct Fill: DaemonCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Store one value into many elements, inside the daemon.")
+
+    @OptionGroup var common: CommonOptions
+    @Argument(help: "Name.", completion: .allocation) var name: String
+    @Argument(help: "First element, from 0.") var start: ElementCount
+    @Argument(help: "Elements.") var count: ElementCount
+    @Argument(parsing: .allUnrecognized, help: "A number, as for write.") var value: [String]
+
+    func validate() throws {
+        guard value.count == 1 else { throw ValidationError("one value is needed") }
+        try refuseOptions(value)
+    }
+
+    func run(_ daemon: Smalloc) throws {
+        try about(name) {
+            let allocation = try daemon.open(name)
+            let bytes = try elementBytes(value, allocation.type)
+            guard bytes.count == allocation.type.size,
+                let number = number(in: bytes, allocation.type)
+            else { throw SmallocError.invalidArgument("one element is needed") }
+            try allocation.fill(number, from: start.value, count: count.value)
+        }
+    }
+
+    private func number(in bytes: [UInt8], _ type: ElementType) -> Double? {
+        bytes.withUnsafeBytes { $0.baseAddress.map(type.load(from:)) }
+    }
+}
+
+struct Copy: DaemonCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Copy elements of one allocation onto another, inside the daemon.",
+        discussion: """
+            Bytes are copied, values are not converted. The two may be the same, and the ranges may \
+            overlap. SOURCE-START and COUNT are the source's elements, DEST-START the dest's.
+            """)
+
+    @OptionGroup var common: CommonOptions
+    @Argument(help: "Read from.", completion: .allocation) var source: String
+    @Argument(help: "First element read.") var sourceStart: ElementCount
+    @Argument(help: "Written to.", completion: .allocation) var dest: String
+    @Argument(help: "First element written.") var destStart: ElementCount
+    @Argument(help: "Elements.") var count: ElementCount
+
+    func run(_ daemon: Smalloc) throws {
+        try about("\(source) to \(dest)") {
+            let from = try open(daemon, source, or: .noSourceData)
+            let onto = try open(daemon, dest, or: .noDestData)
+            try daemon.copyOnto(from, sourceStart.value, onto, destStart.value, count.value)
+        }
+    }
+}
+
+struct Duplicate: DaemonCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "cp",
+        abstract: "Copy a whole allocation to another name, inside the daemon.",
+        discussion: """
+            The new allocation gets its name once it is whole. One that is there already stays \
+            unless --force is given; copy writes into it instead.
+            """)
+
+    @OptionGroup var common: CommonOptions
+    @Argument(help: "Read from.", completion: .allocation) var source: String
+    @Argument(help: "The copy's name.") var dest: String
+    @Flag(name: .shortAndLong, help: "Replace what has the name.") var force = false
+
+    func run(_ daemon: Smalloc) throws {
+        try about("\(source) to \(dest)") {
+            let from = try open(daemon, source, or: .noSourceData)
+            let made = try daemon.alloc(from.length, from.type)
+            try daemon.copyOnto(from, 0, made, 0, from.length)
+            try publish(made, as: dest, replacing: force, on: daemon)
+        }
+    }
+}
+
+/// Opens an allocation; that there is none is told in the words of a copy.
+private func open(
+    _ daemon: Smalloc, _ name: String, or missing: SmallocError
+) throws(SmallocError) -> Allocation {
+    do throws(SmallocError) {
+        return try daemon.open(name)
+    } catch {
+        throw error.status == .noData ? missing : error
+    }
+}
+
+/// Gives a finished allocation its name.
+///
+/// - Parameters:
+///   - allocation: Anonymous until now.
+///   - name: The name.
+///   - isForced: Whether what has the name is disposed of first. Between the two there is a moment
+///     without either.
+///   - daemon: Where it is.
+/// - Throws: `.alreadyExists` if it is not forced; `.invalidName`.
+func publish(
+    _ allocation: Allocation, as name: String, replacing isForced: Bool, on daemon: Smalloc
+) throws(SmallocError) {
+    while true {
+        do throws(SmallocError) {
+            return try allocation.rename(to: name)
+        } catch {
+            guard isForced, error.status == .alreadyExists else { throw error }
+        }
+        do throws(SmallocError) {
+            try daemon.dispose(named: name)
+        } catch {
+            guard error.status == .noData else { throw error }
+        }
+    }
+}
+
+/// A value that begins with a dash has to be a number: everything else is a mistyped option.
+private func refuseOptions(_ values: [String]) throws {
+    for value in values where value.hasPrefix("-") {
+        let isNumber = value.dropFirst().first.map { $0.isNumber || ".iInN".contains($0) } ?? false
+        guard isNumber else { throw ValidationError("Unknown option '\(value)'") }
+    }
+}
+
+extension Int {
+    /// The product, or the largest number where it would be larger.
+    func multipliedClamped(by other: Int) -> Int {
+        let (product, overflow) = multipliedReportingOverflow(by: other)
+        return overflow ? .max : product
+    }
+}
+
+/// Bytes as pairs of hex digits.
+func hexText(_ bytes: UnsafeRawBufferPointer) -> String {
+    let digits = Array("0123456789abcdef".utf8)
+    return String(unsafeUninitializedCapacity: bytes.count * 2) { text in
+        for (index, byte) in bytes.enumerated() {
+            text[index * 2] = digits[Int(byte >> 4)]
+            text[index * 2 + 1] = digits[Int(byte & 15)]
+        }
+        return bytes.count * 2
+    }
+}

@@ -146,10 +146,13 @@ extension Registry {
         _ target: borrowing Reference, _ holdings: inout Holdings, _ reply: inout Reply
     ) throws(SmallocError) {
         let allocation = try resolve(target, holdings, missing: .noDataToDispose)
+        guard disposeNow(allocation) else {
+            letGo(allocation, target)
+            throw .noDataToDispose
+        }
         if target.handle != 0 { _ = holdings.handles.close(target.handle) }
         // Either way the reference is ours now.
-        defer { release(allocation) }
-        guard disposeNow(allocation) else { throw .noDataToDispose }
+        release(allocation)
         reply.ok()
     }
 

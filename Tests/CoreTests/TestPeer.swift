@@ -53,6 +53,11 @@ final class TestPeer {
 
     init(_ loop: LoopContext) { self.loop = loop }
 
+    var pause: Session.Pause { session.pause }
+    var isBusy: Bool { session.isBusy }
+    var wanted: Int { session.wanted }
+    var openHandles: Int { session.holdings.handles.count }
+
     deinit {
         if session.work == nil { session.end(loop) }
     }

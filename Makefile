@@ -112,8 +112,8 @@ bench: packages ## Measure the daemon beside Redis and memcached
 
 install: release ## Install under PREFIX (/usr/local), with units and completions; honours DESTDIR
 	bin=$$(swift build $(RELEASE) --show-bin-path); root="$(DESTDIR)$(PREFIX)"; \
-	install -D -m 0755 "$$bin/smallocd" "$$root/bin/smallocd"; \
-	install -D -m 0755 "$$bin/smalloc-cli" "$$root/bin/smalloc-cli"; \
+	install -s -D -m 0755 "$$bin/smallocd" "$$root/bin/smallocd"; \
+	install -s -D -m 0755 "$$bin/smalloc-cli" "$$root/bin/smalloc-cli"; \
 	for unit in smallocd.service smallocd.socket; do \
 	    install -d "$$root/lib/systemd/system"; \
 	    sed 's|/usr/local/bin/|$(PREFIX)/bin/|' "deploy/$$unit" \

@@ -84,6 +84,9 @@ let package = Package(
             ],
             swiftSettings: borrowing),
         .testTarget(
+            name: "CLITests", dependencies: ["smalloc-cli", "Smalloc", "TestSupport"],
+            swiftSettings: settings),
+        .testTarget(
             name: "BenchTests", dependencies: ["smalloc-bench"], swiftSettings: settings),
         .testTarget(
             name: "DaemonTests", dependencies: ["Smalloc", "TestSupport"],

@@ -111,7 +111,7 @@ final class AsyncConnection: Sendable {
                     return true
                 }
                 if Task.isCancelled { cancel(id) }
-                if starts, !startThread({ self.runLink() }) {
+                if starts, !startLinkThread({ self.makeLink() }) {
                     finish(.failure(.cannotConnect("no thread could be started")))
                 }
             }
@@ -137,21 +137,16 @@ final class AsyncConnection: Sendable {
         for waiter in waiters { waiter.resume(returning: closed ? .failure(.closed) : result) }
     }
 
-    /// The life of a link's thread.
-    private func runLink() {
-        let link: Link
+    /// What a link's thread begins with.
+    private func makeLink() -> Link? {
         do throws(SmallocError) {
-            link = try Link.connect(address, options)
+            let link = try Link.connect(address, options)
+            finish(.success(LinkOwner(link)))
+            return link
         } catch {
-            return finish(.failure(error))
+            finish(.failure(error))
+            return nil
         }
-        finish(.success(LinkOwner(link)))
-        AsyncConnection.serve(link)
-    }
-
-    private static func serve(_ link: Link) {
-        var reader = LinkReader(link)
-        reader.run()
     }
 
     // MARK: Asking

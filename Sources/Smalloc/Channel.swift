@@ -148,21 +148,45 @@ struct Channel: ~Copyable {
         return true
     }
 
+    /// Waits until the socket takes more, taking in replies that nobody waits for.
+    ///
+    /// - Returns: Whether it does.
+    mutating func waitForRoom(milliseconds: Int) throws(SmallocError) -> Bool {
+        let deadline = Deadline.after(UInt64(milliseconds) * 1_000_000)
+        while true {
+            let left = deadline.pollMilliseconds
+            guard left > 0 else { return false }
+            var wait = pollfd(
+                fd: socket.descriptor, events: Int16(POLLIN) | Int16(POLLOUT), revents: 0)
+            guard poll(&wait, 1, left) > 0 else { continue }
+            if wait.revents & Int16(POLLOUT) != 0 { return true }
+            guard unread > 0 else { throw .connectionLost("the daemon closed the connection") }
+            try drainUnread(ifOver: 0)
+        }
+    }
+
     /// Sends what the socket takes of `bytes` without waiting: for batches.
     mutating func sendSome(_ bytes: UnsafeRawBufferPointer) throws(SmallocError) -> Int {
         let sent = Glibc.send(
             socket.descriptor, bytes.baseAddress!, bytes.count,
             Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
-        if sent >= 0 { return sent }
+        if sent >= 0 {
+            sentNothing = false
+            return sent
+        }
         guard errno == EAGAIN || errno == EINTR else { throw failure(errno, sending: true) }
         return 0
     }
 
+    /// To be called before `sendSome` is used for the first part of something.
+    mutating func markUnsent() { sentNothing = true }
+
     /// Waits until the socket takes or has something.
     ///
     /// - Returns: Whether there is something to receive.
-    mutating func waitForEither(_ deadline: Deadline) throws(SmallocError) -> Bool {
+    mutating func waitForEither(_ extra: UInt64) throws(SmallocError) -> Bool {
         if inputEnd > inputStart { return true }
+        let deadline = Deadline.after(timeout == .max ? .max : timeout &+ extra)
         let events = try wait(Int16(POLLIN) | Int16(POLLOUT), deadline)
         return events & ~Int16(POLLOUT) != 0
     }

@@ -34,6 +34,8 @@ final class Connection: @unchecked Sendable {
         /// Whether nothing of the request that the connection broke at had been sent.
         var brokeUnsent = false
         var closed = false
+        /// The daemon has not taken closes of handles for a while: they go with the next call.
+        var congested = false
     }
 
     /// Connects and exchanges greetings.
@@ -59,6 +61,7 @@ final class Connection: @unchecked Sendable {
         state.session += 1
         state.limits = greeted
         state.failure = nil
+        state.congested = false
     }
 
     /// What the daemon told in its greeting.
@@ -137,7 +140,8 @@ final class Connection: @unchecked Sendable {
 
     // MARK: Handles of released owners
 
-    /// Closes a handle without waiting, now or with the next call. For deinitializers.
+    /// Closes a handle without waiting for the answer, now or with the next call. For
+    /// deinitializers.
     func abandon(_ handle: UInt32, session: UInt64) {
         orphans.withLock { $0.append(Orphan(session: session, handle: handle)) }
         orphanCount.add(1, ordering: .releasing)
@@ -172,8 +176,13 @@ final class Connection: @unchecked Sendable {
             do throws(SmallocError) {
                 // Answers that are never read would in time stop the daemon from reading.
                 try state.channel!.drainUnread(ifOver: 64)
-                guard try state.channel!.sendUnwaited(Request.close(orphan.handle).header) else {
-                    break
+                if try state.channel!.sendUnwaited(Request.close(orphan.handle).header) {
+                    state.congested = false
+                } else {
+                    // A flood of releases waits for the daemon, but for one that hangs only once.
+                    guard !state.congested else { break }
+                    state.congested = try !state.channel!.waitForRoom(milliseconds: 1000)
+                    continue
                 }
                 list.removeLast()
             } catch {

@@ -299,12 +299,10 @@ struct LinkReader: ~Copyable {
     }
 }
 
-/// Runs a body on a thread of its own, which takes no signals.
-func startThread(_ body: @escaping @Sendable () -> Void) -> Bool {
-    final class Box: Sendable {
-        let body: @Sendable () -> Void
-        init(_ body: @escaping @Sendable () -> Void) { self.body = body }
-    }
+/// Makes a link on a thread of its own, which takes no signals, and serves it there to its end.
+///
+/// What `make` holds is released before the serving begins, so that it can end by being released.
+func startLinkThread(_ make: @escaping @Sendable () -> Link?) -> Bool {
     var attributes = pthread_attr_t()
     pthread_attr_init(&attributes)
     defer { pthread_attr_destroy(&attributes) }
@@ -315,15 +313,29 @@ func startThread(_ body: @escaping @Sendable () -> Void) -> Bool {
     sigfillset(&all)
     pthread_sigmask(SIG_SETMASK, &all, &before)  // The new thread inherits it.
     defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-    let box = Unmanaged.passRetained(Box(body))
+    let maker = Unmanaged.passRetained(LinkMaker(make))
     var thread = pthread_t()
     let code = pthread_create(
         &thread, &attributes,
         { argument in
-            guard let argument else { return nil }
-            Unmanaged<Box>.fromOpaque(argument).takeRetainedValue().body()
+            if let argument, let link = LinkMaker.run(argument) { serve(link) }
             return nil
-        }, box.toOpaque())
-    if code != 0 { box.release() }
+        }, maker.toOpaque())
+    if code != 0 { maker.release() }
     return code == 0
+}
+
+private func serve(_ link: Link) {
+    var reader = LinkReader(link)
+    reader.run()
+}
+
+private final class LinkMaker: Sendable {
+    private let make: @Sendable () -> Link?
+    init(_ make: @escaping @Sendable () -> Link?) { self.make = make }
+
+    @inline(never)
+    static func run(_ pointer: UnsafeMutableRawPointer) -> Link? {
+        Unmanaged<LinkMaker>.fromOpaque(pointer).takeRetainedValue().make()
+    }
 }

@@ -11,6 +11,11 @@ enum Receivers {
     static func kind(of object: AnyObject) -> Kind {
         if object is any AllocationHolder { return .object }
         if object is [Any] { return .array }
+        // A value that is cast to AnyObject is boxed, or with Foundation about becomes an NSNumber
+        // or an NSString, which this language takes for numbers and strings.
+        if object is Int || object is Double || object is Bool || object is String {
+            return .value
+        }
         return String(describing: Swift.type(of: object)) == "__SwiftValue" ? .value : .object
     }
 

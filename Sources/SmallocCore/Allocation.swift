@@ -48,7 +48,7 @@ struct Allocation: Equatable {
 
     /// Never changes.
     var type: ElementType {
-        ElementType(rawValue: block.load(fromByteOffset: 16, as: UInt8.self)) ?? .uint8
+        ElementType(wire: block.load(fromByteOffset: 16, as: UInt8.self)) ?? .uint8
     }
 
     private(set) var nameSize: Int {

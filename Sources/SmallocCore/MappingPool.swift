@@ -209,13 +209,20 @@ final class MappingPool: @unchecked Sendable {
         return Mapping(base: start + lead, capacity: capacity)
     }
 
+    /// In slices: the kernel locks the whole address space meanwhile, and a loop may want memory.
     private static func unmap(_ mapping: Mapping) {
-        munmap(mapping.base, mapping.capacity)
+        var offset = 0
+        while offset < mapping.capacity {
+            let size = min(4 * hugePage, mapping.capacity - offset)
+            munmap(mapping.base + offset, size)
+            offset += size
+        }
     }
 }
 
 private func reclaimForever(_ context: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
     guard let context else { return nil }
     let pool = Unmanaged<MappingPool>.fromOpaque(context).takeUnretainedValue()
+    BackgroundThread.yieldToLoops()
     while true { pool.reclaimNext() }
 }

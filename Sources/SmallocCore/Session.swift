@@ -41,6 +41,9 @@ public struct Session: ~Copyable {
     public internal(set) var wanted = 0
     /// Bytes of unconsumed text in which no line end was found.
     var scanned = 0
+    /// The last request was a large write. The next one probably is: a reader then does well to take
+    /// little more than a header, and the data straight into its allocation.
+    public internal(set) var expectsBulk = false
     var holdings = Holdings()
     var errand: Errand?
 
@@ -115,6 +118,7 @@ public struct Session: ~Copyable {
         errand.incoming?.advance(count)
         guard let transfer = errand.incoming, transfer.left == 0 else { return }
         errand.incoming = nil
+        expectsBulk = true
         var reply = FrameReplies(
             output: loop.output, operation: transfer.operation, cookie: transfer.cookie)
         reply.done(size: UInt64(transfer.size))

@@ -74,6 +74,7 @@ extension Session {
         _ header: FrameHeader, _ operation: Operation, _ payload: RawSpan, _ loop: LoopContext
     ) {
         loop.counters.count(operation)
+        expectsBulk = false
         var reply = FrameReplies(
             output: loop.output, operation: header.operation, cookie: header.cookie)
         do throws(SmallocError) {
@@ -97,7 +98,7 @@ extension Session {
         guard header.magic == FrameHeader.requestMagic,
             header.version == FrameHeader.currentVersion, isGreeted,
             UInt64(header.payloadSize) <= loop.limits.frameSizeMax, header.status == 0,
-            let operation = Operation(rawValue: header.operation),
+            let operation = Operation(wire: header.operation),
             header.flags & ~Session.flags(operation) == 0,
             Int(header.payloadSize) <= FrameCodec.smallPayloadMax || operation == .write
         else { return try examineSlowly(header, loop) }
@@ -115,7 +116,7 @@ extension Session {
                 .unsupportedVersion, .error,
                 "the daemon speaks version \(FrameHeader.currentVersion)")
         }
-        let operation = Operation(rawValue: header.operation)
+        let operation = Operation(wire: header.operation)
         guard isGreeted || operation == .hello else {
             throw SmallocError(.helloRequired, .error, "the first frame must be hello")
         }

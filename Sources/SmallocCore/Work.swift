@@ -19,7 +19,13 @@ public struct Work: @unchecked Sendable {
     let size: Int
     let allocations: (Allocation?, Allocation?)
 
-    /// Does it. On any thread but a loop's.
+    /// Does it on a thread of a pool, which gives way to loops from then on.
+    public func runInBackground() {
+        BackgroundThread.yieldToLoops()
+        run()
+    }
+
+    /// Does it.
     public func run() {
         switch kind {
         case .copy(let dest, let source): memmove(dest, source, size)

@@ -16,6 +16,15 @@ public enum ElementType: UInt8, CaseIterable, Sendable {
     case double = 8
     case uint8Clamped = 9
 
+    /// The type of a number from the wire, nil if there is none. As `init(rawValue:)`, but no search.
+    @inlinable @inline(__always)
+    public init?(wire number: UInt8) {
+        let index = number &- 1
+        guard index < 9 else { return nil }
+        // The cases are numbered without a gap, and laid out in the order of their numbers.
+        self = unsafeBitCast(index, to: ElementType.self)
+    }
+
     /// Bytes of one element: 1, 2, 4 or 8.
     @inlinable
     public var size: Int { 1 << shift }

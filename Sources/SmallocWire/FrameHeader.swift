@@ -53,7 +53,7 @@ public struct FrameHeader: Equatable, Sendable {
     }
 
     /// Reads a header from at least 40 bytes at `source`, which need no alignment. Checks nothing.
-    @inlinable
+    @inlinable @inline(__always)
     public init(from source: UnsafeRawPointer) {
         magic = source.load(as: UInt8.self)
         version = source.load(fromByteOffset: 1, as: UInt8.self)
@@ -71,7 +71,7 @@ public struct FrameHeader: Equatable, Sendable {
     }
 
     /// Writes the 40 bytes at `target`, which needs no alignment.
-    @inlinable
+    @inlinable @inline(__always)
     public func write(to target: UnsafeMutableRawPointer) {
         target.storeBytes(of: magic, as: UInt8.self)
         target.storeBytes(of: version, toByteOffset: 1, as: UInt8.self)

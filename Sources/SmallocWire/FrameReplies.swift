@@ -19,7 +19,7 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
         entries = 0
     }
 
-    @inlinable
+    @inlinable @inline(__always)
     func header(
         status: Status = .ok, nameSize: UInt8 = 0, type: UInt8 = 0, handle: UInt32 = 0,
         payloadSize: Int = 0, offset: UInt64 = 0, size: UInt64 = 0
@@ -34,10 +34,10 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
         return start + FrameHeader.byteCount
     }
 
-    @inlinable
+    @inlinable @inline(__always)
     public mutating func ok() { _ = header() }
 
-    @inlinable
+    @inlinable @inline(__always)
     public mutating func done(size: UInt64) { _ = header(size: size) }
 
     public mutating func opened(handle: UInt32, type: ElementType, size: UInt64) {
@@ -76,7 +76,7 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
             of: UInt64(status.storage.rawValue).littleEndian, toByteOffset: 16, as: UInt64.self)
     }
 
-    @inlinable
+    @inlinable @inline(__always)
     public mutating func beginData(size: Int, type: ElementType) {
         let start = output.pointee.reserve(FrameHeader.byteCount)
         FrameHeader(
@@ -85,12 +85,12 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
         ).write(to: start)
     }
 
-    @inlinable
+    @inlinable @inline(__always)
     public mutating func appendData(_ bytes: UnsafeRawPointer, _ size: Int) {
         output.pointee.append(bytes, size)
     }
 
-    @inlinable
+    @inlinable @inline(__always)
     public mutating func endData() {}
 
     public mutating func beginList() {

@@ -20,6 +20,17 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     case stats = 15
     case quit = 16
 
+    /// The operation of a number from the wire, nil if there is none.
+    ///
+    /// `init(rawValue:)` is a search through the cases, for every request.
+    @inlinable @inline(__always)
+    public init?(wire number: UInt8) {
+        let index = number &- 1
+        guard index < 16 else { return nil }
+        // The cases are numbered without a gap, and laid out in the order of their numbers.
+        self = unsafeBitCast(index, to: Operation.self)
+    }
+
     /// The verb in text mode, and the name in protocol/values.json.
     public var name: String { "\(self)" }
 }

@@ -12,7 +12,7 @@ public struct WireSize: Comparable, Sendable {
     public init(bytes: UInt64) { self.bytes = bytes }
 
     /// A number in `unit`, as bytes of an element type.
-    @inlinable
+    @inlinable @inline(__always)
     public init(_ count: UInt64, _ unit: Unit, _ type: ElementType) {
         guard unit == .elements else {
             bytes = count
@@ -41,7 +41,7 @@ public struct Extent: Sendable {
     /// Checks a range against an allocation of `length` bytes.
     ///
     /// - Throws: `.outOfRange`: `start > length`, then `start + count > length`.
-    @inlinable
+    @inlinable @inline(__always)
     public init(
         offset: WireSize, size: WireSize?, length: UInt64
     ) throws(SmallocError) {

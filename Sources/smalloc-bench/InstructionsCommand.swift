@@ -22,7 +22,10 @@ struct InstructionsCommand: ParsableCommand {
 
     func run() throws {
         signal(SIGPIPE, SIG_IGN)
-        let programs = try places.programs()
+        var programs = try places.programs()
+        let folder = try temporaryFolder()
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        programs.smallocd = try stripped(programs.smallocd, into: folder)
         let file = try InstructionBudgets.read(from: budgets)
         var table = Table(["operation", "server", "instructions", "budget", ""])
         var over: [String] = []
@@ -47,6 +50,26 @@ struct InstructionsCommand: ParsableCommand {
         }
     }
 
+    private func temporaryFolder() throws -> String {
+        var template = Array("/tmp/smalloc-count-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else { throw BenchError.last("mkdtemp") }
+        return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// A copy of a program without its debug information, which valgrind 3.19 fails to read.
+    private func stripped(_ program: String, into folder: String) throws -> String {
+        let copy = folder + "/smallocd"
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        process.arguments = ["strip", "--strip-debug", "-o", copy, program]
+        try process.run()
+        process.waitUntilExit()
+        guard process.terminationStatus == 0 else {
+            throw BenchError.setup("strip failed on \(program)")
+        }
+        return copy
+    }
+
     private func counted(
         _ budget: InstructionBudgets.Operation, _ contestant: Contestant, _ programs: Programs,
         depth: Int
@@ -67,10 +90,7 @@ struct InstructionsCommand: ParsableCommand {
         _ work: Work, _ contestant: Contestant, _ programs: Programs, depth: Int, jobs: Int,
         name: String, keep: String?
     ) throws -> (jobs: Int, instructions: Int) {
-        var template = Array("/tmp/smalloc-count-XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw BenchError.last("mkdtemp") }
-        let folder = String(
-            decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let folder = try temporaryFolder()
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let output = folder + "/out"
         let point = LoadPoint(name: name, work: work, depth: depth)

@@ -84,8 +84,10 @@ struct MemcachedDialect: Dialect {
     let cookieOffset: Int? = nil
 
     func ping(_ batch: inout BatchBuilder) {
-        batch.request.bytes.append("mn\r\n")
-        batch.reply.bytes.append("MN\r\n")
+        // Not `mn`, which makes it send what it has after every one of them, nor `version`, whose
+        // answer depends on it.
+        batch.request.bytes.append("verbosity 0\r\n")
+        batch.reply.bytes.append("OK\r\n")
     }
 
     func create(_ target: Target, size: Int, _ batch: inout BatchBuilder) {

@@ -208,6 +208,7 @@ func tableText(_ rows: [[String]], right: [Bool]) -> String {
             let isLast = column == row.count - 1
             return right[column] ? padding + row[column] : row[column] + (isLast ? "" : padding)
         }
-        return cells.joined(separator: "  ") + "\n"
+        let line = cells.joined(separator: "  ")
+        return line.prefix(line.count - line.reversed().prefix { $0 == " " }.count) + "\n"
     }.joined()
 }

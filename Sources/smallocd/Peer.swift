@@ -9,7 +9,9 @@ import SmallocWire
 /// A connected socket. Belongs to its loop's thread; retained from `start` to the close callback.
 final class Peer {
     /// Bytes that one peer may send before others get their turn.
-    private static let turnSize = 4 << 20
+    private static let turnSize = 512 << 10
+    /// Bytes read at first when a large write is expected: its header and name, little of its data.
+    private static let bulkHeadSize = 512
     /// How long the other side may take to close after we have said goodbye.
     private static let goodbyeMilliseconds: UInt64 = 1000
     /// Payload that counts as progress of an unfinished request.
@@ -88,7 +90,8 @@ final class Peer {
             }
         }
         return uv_buf_t(
-            base: loop.readBuffer.assumingMemoryBound(to: CChar.self), len: Loop.readSize)
+            base: loop.readBuffer.assumingMemoryBound(to: CChar.self),
+            len: session.expectsBulk ? Peer.bulkHeadSize : Loop.readSize)
     }
 
     /// Input came (count > 0), ended, or failed (count < 0). 0 is "not now".
@@ -465,7 +468,7 @@ final class WorkRequest: @unchecked Sendable {
 
 private func workRuns(_ request: UnsafeMutablePointer<uv_work_t>?) {
     guard let data = request?.pointee.data else { return }
-    Unmanaged<WorkRequest>.fromOpaque(data).takeUnretainedValue().work.run()
+    Unmanaged<WorkRequest>.fromOpaque(data).takeUnretainedValue().work.runInBackground()
 }
 
 private func workEnded(_ request: UnsafeMutablePointer<uv_work_t>?, _ status: Int32) {

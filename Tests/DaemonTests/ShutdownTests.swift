@@ -28,13 +28,14 @@ import TestSupport
     @Test("requests that were received are answered before the end")
     func underLoad() throws {
         let daemon = try DaemonProcess()
-        let size = 1 << 20
+        // More than the sockets' buffers hold, and little enough for a busy machine to take in time.
+        let size = 256 << 10
         let clients = try (0..<4).map { _ in try daemon.frames() }
         #expect(try clients[0].alloc("a", size: UInt64(size)).status == 0)
         #expect(
             try clients[0].call("fill", name: "a", size: UInt64(size), payload: [3]).status == 0)
         for client in clients {
-            for cookie in 1...20 {
+            for cookie in 1...8 {
                 try client.socket.send(
                     TestFrame(8, cookie: UInt64(cookie), name: "a", size: UInt64(size)).bytes)
             }
@@ -54,7 +55,7 @@ import TestSupport
                 #expect(reply.cookie == cookie && reply.payload == expected)
                 cookie += 1
             }
-            #expect(cookie == 21, "\(cookie - 1) of 20 answered")
+            #expect(cookie == 9, "\(cookie - 1) of 8 answered")
             #expect(try client.socket.isEnded())
         }
         #expect(daemon.waitForExit(seconds: 10) == 0)

@@ -24,6 +24,15 @@ public final class DaemonProcess: @unchecked Sendable {
     /// The daemon's executable.
     public static let executable = ProjectFolder.executable("smallocd")
 
+    /// Whether the daemon was built with a sanitizer, which takes memory of its own.
+    public static let isSanitized: Bool = {
+        guard let file = FileManager.default.contents(atPath: executable) else { return false }
+        return ["__asan_init", "__tsan_init"].contains { file.range(of: Data($0.utf8)) != nil }
+    }()
+
+    /// A limit of growth in bytes, as it is; none where a sanitizer takes memory too.
+    public static func growth(_ size: Int) -> Int { isSanitized ? .max : size }
+
     /// Starts a daemon and waits until it answers.
     ///
     /// - Parameters:

@@ -34,6 +34,9 @@ struct ElementTypeTests {
             #expect(type.size == size)
             #expect(1 << type.shift == size)
         }
+        for number in UInt8.min...UInt8.max {
+            #expect(ElementType(wire: number) == ElementType(rawValue: number))
+        }
         #expect(ElementType(rawValue: 0) == nil)
         #expect(ElementType(rawValue: 10) == nil)
     }

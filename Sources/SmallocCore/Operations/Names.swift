@@ -145,15 +145,39 @@ extension Registry {
     func dispose<Reply: ReplyWriter & ~Copyable>(
         _ target: borrowing Reference, _ holdings: inout Holdings, _ reply: inout Reply
     ) throws(SmallocError) {
-        let allocation = try resolve(target, holdings, missing: .noDataToDispose)
-        guard disposeNow(allocation) else {
-            letGo(allocation, target)
-            throw .noDataToDispose
+        if target.handle == 0 {
+            guard target.name.withUnsafeBytes({ dispose(named: $0) }) else {
+                throw Name.isValid(target.name) ? .noDataToDispose : .invalidName
+            }
+        } else {
+            // A refused request changes nothing: the handle of what is gone stays open.
+            guard let allocation = holdings.handles[target.handle], disposeNow(allocation) else {
+                throw .noDataToDispose
+            }
+            _ = holdings.handles.close(target.handle)
+            // The handle's reference is ours now.
+            release(allocation)
         }
-        if target.handle != 0 { _ = holdings.handles.close(target.handle) }
-        // Either way the reference is ours now.
-        release(allocation)
         reply.ok()
+    }
+
+    /// As `disposeNow`, by name: one hash and one lock of the shard. False: there is none.
+    private func dispose(named name: UnsafeRawBufferPointer) -> Bool {
+        let place = place(of: name)
+        let lock = lock(of: place.shard)
+        lock.lock()
+        let found = shards[place.shard].table.find(name, tag: place.tag)
+        if let found {
+            _ = shards[place.shard].table.remove(found, tag: place.tag)
+            found.lock.lock()
+            found.flags.insert(.disposed)
+            found.lock.unlock()
+        }
+        lock.unlock()
+        guard let found else { return false }
+        budget.removeAllocation()
+        release(found)
+        return true
     }
 
     /// Ends an allocation: its name is free, every handle to it is dead, its memory goes with the

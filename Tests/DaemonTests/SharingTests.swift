@@ -1,0 +1,112 @@
+// Several connections on the same allocations: handles, names, listings, atomicity.
+
+import Foundation
+import Testing
+import TestSupport
+
+@Suite struct SharingTests {
+    @Test("anonymous allocations go with their handle or their connection, named ones stay")
+    func lifetimes() throws {
+        let daemon = try DaemonProcess()
+        let text = try daemon.text()
+        let client = try daemon.frames()
+        #expect(try client.alloc("", size: 100).handle == 1)
+        #expect(try client.alloc("", size: 100).handle == 2)
+        #expect(try client.alloc("", size: 100).handle == 3)
+        #expect(try client.alloc("named", size: 100).handle == 4)
+        #expect(try text.stats()["allocations"] == "4")
+        #expect(try client.call("close", handle: 1).status == 0)
+        #expect(try client.call("dispose", handle: 2).status == 0)
+        #expect(try client.call("rename", handle: 3, payload: Array("kept".utf8)).status == 0)
+        #expect(try client.alloc("", size: 100).status == 0)
+        #expect(try text.stats()["allocations"] == "3")
+        client.socket.close()
+        #expect(try eventually { try text.stats()["allocations"] == "2" })
+        #expect(try text.ask("stat kept").hasPrefix("OK name=kept type=Uint8 length=100 "))
+        #expect(try text.ask("stat named").contains(" handles=0 "))
+    }
+
+    @Test("a handle belongs to its connection and never sees another allocation")
+    func handles() throws {
+        let daemon = try DaemonProcess()
+        let first = try daemon.frames()
+        let second = try daemon.frames()
+        #expect(try first.alloc("a", size: 4).handle == 1)
+        #expect(FrameClient.statusName(try second.call("read", handle: 1, size: 1)) == "noData")
+        let handle = try second.call("open", name: "a").handle
+        #expect(try first.call("dispose", name: "a").status == 0)
+        #expect(try first.alloc("a", size: 8).status == 0)
+        for operation in ["read", "stat", "dispose", "truncate", "write"] {
+            let reply = try second.call(operation, handle: handle)
+            #expect(FrameClient.statusName(reply) == "noData", "\(operation)")
+        }
+    }
+
+    @Test("a listing in pages tells every name once while others come and go")
+    func pages() throws {
+        let daemon = try DaemonProcess()
+        let client = try daemon.frames()
+        let other = try daemon.frames()
+        let count = Scale.count(6000)
+        for start in stride(from: 0, to: count, by: 1000) {
+            let indices = start..<min(count, start + 1000)
+            try client.socket.send(
+                indices.flatMap { TestFrame(3, flags: 2, type: 2, name: "p/\($0)", size: 1).bytes })
+            for _ in indices { #expect(try client.socket.receiveFrame().status == 0) }
+        }
+        for wanted in [0, 1, 7, 500] as [UInt64] {
+            var seen: [String: Int] = [:]
+            var cursor: UInt64 = 0
+            var pages = 0
+            repeat {
+                let reply = try client.call("list", name: "p/", offset: cursor, size: wanted)
+                try #require(reply.status == 0)
+                var rest = reply.payload[...]
+                for _ in 0..<reply.size {
+                    let nameSize = Int(rest[rest.startIndex + 9])
+                    let name = String(decoding: rest.dropFirst(10).prefix(nameSize), as: UTF8.self)
+                    seen[name, default: 0] += 1
+                    rest = rest.dropFirst(10 + nameSize)
+                }
+                #expect(rest.isEmpty)
+                cursor = reply.offset
+                pages += 1
+                _ = try other.call("alloc", flags: 2, type: 2, name: "p/x\(pages)", size: 1)
+                _ = try other.call("dispose", name: "p/x\(pages / 2)")
+            } while cursor != 0
+            for index in 0..<count { #expect(seen["p/\(index)"] == 1, "p/\(index) of \(wanted)") }
+            #expect(seen.values.allSatisfy { $0 == 1 })
+        }
+        // In text all of it, however long.
+        let text = try daemon.text()
+        try text.socket.send(line: "list p/")
+        var lines = 0
+        while try text.socket.receiveLine().hasPrefix("ITEM p/") { lines += 1 }
+        #expect(lines >= count)
+    }
+
+    @Test("a write of up to 64 KiB is seen whole or not at all", arguments: [65_536, 1000])
+    func atomicity(size: Int) throws {
+        let daemon = try DaemonProcess(["--loops", "2"])
+        let owner = try daemon.frames()
+        #expect(try owner.alloc("a", size: UInt64(size)).status == 0)
+        let rounds = Scale.count(300)
+        let writers = try (1...2).map { index in
+            let client = try daemon.frames()
+            let data = [UInt8](repeating: UInt8(index), count: size)
+            return Thread {
+                for _ in 0..<rounds {
+                    _ = try? client.call("write", name: "a", size: UInt64(size), payload: data)
+                }
+            }
+        }
+        for writer in writers { writer.start() }
+        while !writers.allSatisfy(\.isFinished) {
+            let bytes = try owner.call("read", handle: 1, size: UInt64(size)).payload
+            guard let first = bytes.first, bytes.allSatisfy({ $0 == first }) else {
+                Issue.record("a torn read")
+                break
+            }
+        }
+    }
+}

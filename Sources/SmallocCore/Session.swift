@@ -165,6 +165,38 @@ public struct Session: ~Copyable {
         loop.registry.end(work)
     }
 
+    // MARK: Room
+
+    /// What may still be answered before the replies must leave. Every kind of reply counts, that
+    /// of a refusal too: else what is refused could be asked without end.
+    struct Room {
+        private let sizeMax: Int
+        private let repliesMax: UInt64
+        private var replies: UInt64 = 0
+        private var size = 0
+
+        init(_ loop: LoopContext) {
+            sizeMax = Int(truncatingIfNeeded: loop.limits.outputSizeMax)
+            repliesMax = loop.limits.requestsInFlightMax
+        }
+
+        /// Asked after each step, which gives one reply at most.
+        @inline(__always)
+        mutating func isLeft(_ loop: LoopContext) -> Bool {
+            let now = loop.output.pointee.count
+            if now == size { return true }
+            size = now
+            replies += 1
+            return now < sizeMax && replies < repliesMax
+        }
+    }
+
+    /// The replies must leave before anything else is answered.
+    mutating func waitForOutput(_ loop: LoopContext) {
+        pause = .output
+        loop.counters.add(.pauses)
+    }
+
     /// The errand, made on first use.
     mutating func needErrand() -> Errand {
         if let errand { return errand }

@@ -8,10 +8,12 @@ extension Session {
     mutating func serveFrames(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Int {
         guard let base = input.baseAddress else { return 0 }
         var at = 0
-        var replies: UInt64 = 0
-        let outputMax = Int(truncatingIfNeeded: loop.limits.outputSizeMax)
-        let repliesMax = loop.limits.requestsInFlightMax
+        var room = Room(loop)
         while pause == .none {
+            guard room.isLeft(loop) else {
+                waitForOutput(loop)
+                break
+            }
             let left = input.count - at
             if errand != nil, left > 0 {
                 let taken = absorb(UnsafeRawBufferPointer(start: base + at, count: left), loop)
@@ -63,11 +65,6 @@ extension Session {
                 RawSpan(_unsafeStart: UnsafeRawPointer(payload), byteCount: payloadSize), loop)
             if case .nothing = holdings.deferred {} else if !settle(header, loop) { break }
             at += FrameHeader.byteCount + payloadSize
-            replies += 1
-            if loop.output.pointee.count >= outputMax || replies >= repliesMax, pause == .none {
-                pause = .output
-                loop.counters.add(.pauses)
-            }
         }
         return at
     }

@@ -13,8 +13,12 @@ extension Session {
         guard goOn(loop), let base = input.baseAddress else { return 0 }
         let lineMax = Int(truncatingIfNeeded: loop.limits.lineSizeMax)
         var at = 0
-        var replies: UInt64 = 0
+        var room = Room(loop)
         while pause == .none {
+            guard room.isLeft(loop) else {
+                waitForOutput(loop)
+                break
+            }
             let left = input.count - at
             let known = min(scanned, left)
             scanned = 0
@@ -22,7 +26,7 @@ extension Session {
                 let end = memchr(base + at + known, 0x0A, left - known)
             else {
                 scanned = left
-                if skipsLine || left > lineMax {
+                if skipsLine || Session.lineSize(base + at, left) > lineMax {
                     at += tooLong(left, loop)
                 }
                 break
@@ -33,7 +37,7 @@ extension Session {
                 at += size + 1
                 continue
             }
-            if size > lineMax {
+            if Session.lineSize(base + at, size) > lineMax {
                 refuseLine(loop)
                 at += size + 1
                 continue
@@ -41,15 +45,16 @@ extension Session {
             let again = !serveLine(UnsafeRawBufferPointer(start: base + at, count: size), loop)
             if again { break }
             at += size + 1
-            replies += 1
-            if loop.output.pointee.count >= Int(truncatingIfNeeded: loop.limits.outputSizeMax)
-                || replies >= loop.limits.requestsInFlightMax, pause == .none
-            {
-                pause = .output
-                loop.counters.add(.pauses)
-            }
         }
         return at
+    }
+
+    /// Bytes of a line without a CR at its end, which may be half of its line end.
+    private static func lineSize(_ start: UnsafeRawPointer, _ size: Int) -> Int {
+        guard size > 0, start.load(fromByteOffset: size - 1, as: UInt8.self) == 0x0D else {
+            return size
+        }
+        return size - 1
     }
 
     /// The line has no end yet and is too long already: says so once, drops what there is.
@@ -133,20 +138,20 @@ extension Session {
         guard let errand else { return true }
         let room = Int(truncatingIfNeeded: loop.limits.outputSizeMax)
         while errand.outgoing != nil {
-            guard loop.output.pointee.count < room else { return waitForOutput(loop) }
+            guard loop.output.pointee.count < room else {
+                waitForOutput(loop)
+                return false
+            }
             show(errand, loop)
         }
         while errand.listCursor != 0 {
-            guard loop.output.pointee.count < room else { return waitForOutput(loop) }
+            guard loop.output.pointee.count < room else {
+                waitForOutput(loop)
+                return false
+            }
             nextPage(errand, loop)
         }
         return true
-    }
-
-    private mutating func waitForOutput(_ loop: LoopContext) -> Bool {
-        pause = .output
-        loop.counters.add(.pauses)
-        return false
     }
 
     /// Shows the next elements of a long read.

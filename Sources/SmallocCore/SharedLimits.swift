@@ -17,8 +17,23 @@ public final class SharedLimits: Sendable {
     private let idle: Atomic<UInt64>
     private let request: Atomic<UInt64>
 
+    /// Bytes that a process can address at all. Limits on sizes mean at most this, so that no sum of
+    /// a size that passed them and a bit of overhead overflows.
+    private static let addressableMax: UInt64 = 1 << 47
+
+    /// The same limits, as far as a machine can have them.
+    private static func possible(_ limits: Limits) -> Limits {
+        var limits = limits
+        limits.lengthSizeMax = min(limits.lengthSizeMax, addressableMax)
+        limits.frameSizeMax = min(limits.frameSizeMax, UInt64(UInt32.max))
+        limits.outputSizeMax = min(limits.outputSizeMax, addressableMax)
+        limits.lineSizeMax = min(limits.lineSizeMax, addressableMax)
+        return limits
+    }
+
     /// Starts with `limits` in force.
     public init(_ limits: Limits) {
+        let limits = SharedLimits.possible(limits)
         memory = Atomic(limits.memorySizeMax)
         length = Atomic(limits.lengthSizeMax)
         allocations = Atomic(limits.allocationsMax)
@@ -34,6 +49,7 @@ public final class SharedLimits: Sendable {
 
     /// Puts other limits in force. What is over them already stays.
     public func update(_ limits: Limits) {
+        let limits = SharedLimits.possible(limits)
         memory.store(limits.memorySizeMax, ordering: .relaxed)
         length.store(limits.lengthSizeMax, ordering: .relaxed)
         allocations.store(limits.allocationsMax, ordering: .relaxed)

@@ -10,9 +10,11 @@ public struct Output: ~Copyable {
     /// Bytes held.
     public var count: Int
     @usableFromInline var capacity: Int
+    private static let capacityMin = 16
 
-    /// An empty buffer with room for `capacity` bytes.
+    /// An empty buffer with room for `capacity` bytes, and never for none: it grows by doubling.
     public init(capacity: Int = 64 * 1024) {
+        let capacity = max(capacity, Output.capacityMin)
         base = .allocate(byteCount: capacity, alignment: 16)
         count = 0
         self.capacity = capacity
@@ -92,7 +94,7 @@ public struct Output: ~Copyable {
     @usableFromInline
     mutating func shrink(to limit: Int) {
         base.deallocate()
-        base = .allocate(byteCount: limit, alignment: 16)
-        capacity = limit
+        capacity = max(limit, Output.capacityMin)
+        base = .allocate(byteCount: capacity, alignment: 16)
     }
 }

@@ -46,7 +46,11 @@ extension RawSpan {
         let size = prefix.utf8CodeUnitCount
         guard byteCount >= size else { return nil }
         let matches = withUnsafeBytes { bytes in
-            (0..<size).allSatisfy { bytes[$0] == prefix.utf8Start[$0] || bytes[$0] | 0x20 == prefix.utf8Start[$0] }
+            (0..<size).allSatisfy { index in
+                let byte = bytes[index]
+                let isUpper = (0x41...0x5A).contains(byte)
+                return (isUpper ? byte | 0x20 : byte) == prefix.utf8Start[index]
+            }
         }
         return matches ? extracting(droppingFirst: size) : nil
     }

@@ -19,6 +19,7 @@ extension Registry {
         let extent = try Extent(
             offset: WireSize(start, unit, type), size: count.map { WireSize($0, unit, type) },
             length: allocation.size)
+        try checkFits(WireSize(bytes: UInt64(extent.size)), unit)
         if extent.size <= Limits.atomicSizeMax {
             reply.beginData(size: extent.size, type: type)
             reply.appendData(allocation.data + extent.offset, extent.size)
@@ -26,7 +27,7 @@ extension Registry {
             return
         }
         try withUnsafeBytes(of: extent) { (bytes) throws(SmallocError) in
-            try send(allocation, bytes.bindMemory(to: Extent.self), unit, &holdings, &reply)
+            try send(allocation, bytes.bindMemory(to: Extent.self), &holdings, &reply)
         }
     }
 
@@ -42,9 +43,10 @@ extension Registry {
         let extents = try Registry.extents(ranges, length: allocation.size)
         // At most 1024 ranges of at most 2^63 bytes: the sum may not fit, hence the checked type.
         let total = extents.reduce(WireSize(bytes: 0)) { $0 + WireSize(bytes: UInt64($1.size)) }
+        try checkFits(total, .bytes)
         if total.bytes > UInt64(Limits.atomicSizeMax) {
             try extents.withUnsafeBufferPointer { (extents) throws(SmallocError) in
-                try send(allocation, extents, .bytes, &holdings, &reply)
+                try send(allocation, extents, &holdings, &reply)
             }
             return
         }
@@ -55,12 +57,9 @@ extension Registry {
 
     /// Leaves the data to the connection, which sends it straight from the allocation.
     private func send<Reply: ReplyWriter & ~Copyable>(
-        _ allocation: Allocation, _ extents: UnsafeBufferPointer<Extent>, _ unit: Unit,
+        _ allocation: Allocation, _ extents: UnsafeBufferPointer<Extent>,
         _ holdings: inout Holdings, _ reply: inout Reply
     ) throws(SmallocError) {
-        let total = extents.reduce(WireSize(bytes: 0)) { $0 + WireSize(bytes: UInt64($1.size)) }
-        // A reply in text has no frame that it would have to fit in.
-        guard unit == .elements || total.bytes <= limits.frameSizeMax else { throw .frameTooLarge }
         let header = FrameHeader(
             magic: FrameHeader.replyMagic, operation: Operation.read.rawValue)
         allocation.retain()
@@ -230,6 +229,8 @@ extension Registry {
         _ destStart: UInt64, _ count: UInt64, _ unit: Unit, _ holdings: inout Holdings,
         _ reply: inout Reply
     ) throws(SmallocError) {
+        // A name that is none is told of before anything that is missing.
+        if dest.handle == 0, !Name.isValid(dest.name) { throw .invalidName }
         let from = try resolve(source, holdings, missing: .noSourceData)
         defer { letGo(from, source) }
         let onto = try resolve(dest, holdings, missing: .noDestData)
@@ -276,6 +277,12 @@ extension Registry {
     @inline(__always)
     func checkAlive(_ allocation: Allocation, _ missing: SmallocError) throws(SmallocError) {
         if allocation.flags.contains(.disposed) { throw missing }
+    }
+
+    /// A reply in text has no frame that it would have to fit in.
+    @inline(__always)
+    private func checkFits(_ size: WireSize, _ unit: Unit) throws(SmallocError) {
+        guard unit == .elements || size.bytes <= limits.frameSizeMax else { throw .frameTooLarge }
     }
 
     private static func extents(

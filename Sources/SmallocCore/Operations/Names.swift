@@ -150,12 +150,13 @@ extension Registry {
                 throw Name.isValid(target.name) ? .noDataToDispose : .invalidName
             }
         } else {
-            guard let allocation = holdings.handles.close(target.handle) else {
+            // A refused request changes nothing: the handle of what is gone stays open.
+            guard let allocation = holdings.handles[target.handle], disposeNow(allocation) else {
                 throw .noDataToDispose
             }
+            _ = holdings.handles.close(target.handle)
             // The handle's reference is ours now.
-            defer { release(allocation) }
-            guard disposeNow(allocation) else { throw .noDataToDispose }
+            release(allocation)
         }
         reply.ok()
     }

@@ -1,0 +1,148 @@
+import Foundation
+import SmallocWire
+import Testing
+import TestSupport
+
+@testable import SmallocCore
+
+@Suite("Mapping pool")
+struct MappingPoolTests {
+    private static func pool(_ cleanSizeMax: Int) -> (MappingPool, MemoryBudget) {
+        let budget = MemoryBudget(limits: SharedLimits(Limits()))
+        return (MappingPool(budget: budget, cleanSizeMax: cleanSizeMax), budget)
+    }
+
+    private static func bytes(_ mapping: Mapping) -> UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(start: mapping.base, count: mapping.capacity)
+    }
+
+    @Test("a capacity is the size in whole pages")
+    func capacity() {
+        let (pool, _) = MappingPoolTests.pool(0)
+        let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+        #expect(pool.capacity(for: 65_536) == 65_536)
+        #expect(pool.capacity(for: 65_537) == 65_536 + page)
+        #expect(pool.capacity(for: 65_536 + page) == 65_536 + page)
+    }
+
+    @Test("a mapping given back soiled is clean when it is handed out again")
+    func wiped() throws {
+        let (pool, budget) = MappingPoolTests.pool(64 << 20)
+        for size in [65_536, 200_000, 262_144, 300_000, 3 << 20] {
+            for dirtySize in [0, 1, size / 2, size] {
+                let capacity = UInt64(pool.capacity(for: size))
+                #expect(budget.charge(capacity))
+                var mapping = try #require(pool.take(size))
+                #expect(firstNonZero(MappingPoolTests.bytes(mapping)) == nil)
+                memset(mapping.base, 0xFF, dirtySize)
+                mapping.dirtySize = dirtySize
+                pool.give(mapping)
+                #expect(eventually { pool.pendingSize == 0 })
+                #expect(budget.usedSize == 0)
+                #expect(pool.warmSize > 0)
+                #expect(budget.pooledSize == UInt64(pool.warmSize))
+                #expect(budget.charge(capacity))
+                let again = try #require(pool.take(size))
+                #expect(again.base == mapping.base)
+                #expect(again.dirtySize == 0)
+                #expect(firstNonZero(MappingPoolTests.bytes(again)) == nil)
+                pool.give(again)
+            }
+            pool.drain()
+            #expect(budget.usedSize == 0 && budget.pooledSize == 0 && pool.warmSize == 0)
+        }
+    }
+
+    @Test("warm memory stays within its bounds of size and number, and every byte is accounted for")
+    func bounded() throws {
+        let (pool, budget) = MappingPoolTests.pool(1 << 20)
+        var random = SplitMix(for: "mapping pool")
+        var held: [Mapping] = []
+        for _ in 0..<3000 {
+            if held.count < 20, random.next() % 2 == 0 {
+                let size = 65_536 + Int(random.next() % 400_000)
+                #expect(budget.charge(UInt64(pool.capacity(for: size))))
+                var mapping = try #require(pool.take(size))
+                #expect(mapping.capacity == pool.capacity(for: size))
+                #expect(mapping.base.load(as: UInt64.self) == 0)
+                mapping.dirtySize = Int(random.next() % UInt64(mapping.capacity))
+                memset(mapping.base, 0xFF, mapping.dirtySize)
+                held.append(mapping)
+            } else if !held.isEmpty {
+                pool.give(held.remove(at: Int(random.next() % UInt64(held.count))))
+            }
+            #expect(pool.warmSize <= 1 << 20)
+        }
+        for mapping in held { pool.give(mapping) }
+        pool.drain()
+        #expect(budget.usedSize == 0)
+        #expect(budget.pooledSize == 0)
+        #expect(pool.warmSize == 0 && pool.pendingSize == 0)
+    }
+
+    @Test("threads that take and give at once see clean memory of their own")
+    func threads() {
+        let (pool, budget) = MappingPoolTests.pool(2 << 20)
+        DispatchQueue.concurrentPerform(iterations: 4) { thread in
+            for step in 0..<150 {
+                let size = 65_536 * (1 + (thread + step) % 6)
+                guard budget.charge(UInt64(size)), var mapping = pool.take(size) else {
+                    Issue.record("no memory")
+                    return
+                }
+                #expect(firstNonZero(MappingPoolTests.bytes(mapping)) == nil)
+                memset(mapping.base, Int32(thread + 1), size)
+                mapping.dirtySize = size
+                pool.give(mapping)
+            }
+        }
+        pool.drain()
+        #expect(budget.usedSize == 0 && budget.pooledSize == 0)
+    }
+
+    @Test("mappings of 2 MiB and more are aligned for huge pages and of their exact capacity")
+    func huge() throws {
+        let (pool, budget) = MappingPoolTests.pool(0)
+        for size in [2 << 20, (2 << 20) + 1, 10_000_000] {
+            #expect(budget.charge(UInt64(pool.capacity(for: size))))
+            var mapping = try #require(pool.take(size))
+            #expect(Int(bitPattern: mapping.base) % (2 << 20) == 0)
+            memset(mapping.base, 1, mapping.capacity)
+            mapping.dirtySize = mapping.capacity
+            pool.give(mapping)
+        }
+        pool.drain()
+        #expect(budget.usedSize == 0)
+    }
+}
+
+@Suite("Memory budget")
+struct MemoryBudgetTests {
+    @Test("what is over the limit is refused and not counted, warm memory included")
+    func limits() {
+        var limits = Limits()
+        limits.memorySizeMax = 1000
+        limits.allocationsMax = 2
+        let budget = MemoryBudget(limits: SharedLimits(limits))
+        #expect(budget.charge(600))
+        #expect(!budget.charge(401))
+        #expect(budget.usedSize == 600)
+        #expect(budget.charge(400))
+        budget.pool(400)
+        #expect(budget.usedSize == 600 && budget.pooledSize == 400)
+        #expect(!budget.charge(1))
+        budget.unpool(400)
+        #expect(budget.charge(400))
+        budget.correct(from: 400, to: 100)
+        #expect(budget.usedSize == 700)
+        budget.correct(from: 100, to: 300)
+        #expect(budget.usedSize == 900)
+        budget.uncharge(900)
+        #expect(budget.usedSize == 0)
+        #expect(budget.addAllocation() && budget.addAllocation())
+        #expect(!budget.addAllocation())
+        #expect(budget.allocationCount == 2)
+        budget.removeAllocation()
+        #expect(budget.addAllocation())
+    }
+}

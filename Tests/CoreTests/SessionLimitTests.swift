@@ -1,0 +1,204 @@
+// What a session lets itself be made to hold, and where it stops to let replies leave.
+
+import SmallocWire
+import Testing
+
+@testable import SmallocCore
+
+@Suite("Limits of a session")
+struct SessionLimitTests {
+    private func pings(_ count: Int) -> [UInt8] {
+        (0..<count).flatMap { frame(.ping, cookie: UInt64($0)) }
+    }
+
+    /// A greeted peer whose output stays where it is.
+    private func stuck(_ change: (inout Limits) -> Void) -> TestPeer {
+        let peer = TestDaemon(change).greeted()
+        peer.moves = false
+        return peer
+    }
+
+    @Test("it pauses when as many replies wait as requests may be in flight, and goes on after")
+    func requestsInFlight() {
+        let peer = stuck { $0.requestsInFlightMax = 10 }
+        peer.feed(pings(25))
+        #expect(peer.pause == .output)
+        #expect(peer.tail.count == 15 * 40)
+        #expect(replies(in: peer.output)?.count == 10)
+        peer.run()
+        #expect(replies(in: peer.output)?.count == 20)
+        peer.run()
+        #expect(peer.pause == .none && peer.tail.isEmpty)
+        #expect(replies(in: peer.output)?.map(\.header.cookie) == (0..<25).map { UInt64($0) })
+        #expect(peer.loop.counters.value(.pauses) == 2)
+    }
+
+    @Test("it pauses when so many bytes of replies wait, in frames and in text")
+    func outputSize() {
+        let peer = stuck { $0.outputSizeMax = 400 }
+        peer.feed(pings(25))
+        #expect(peer.pause == .output)
+        #expect(peer.output.count == 400)
+        let text = TestDaemon { $0.outputSizeMax = 80 }.connect()
+        text.moves = false
+        text.feed(String(repeating: "ping\n", count: 30))
+        #expect(text.pause == .output)
+        #expect(text.output.count == 80)
+        text.run()
+        text.run()
+        #expect(text.output.count == 30 * 8)
+    }
+
+    @Test("refused requests count as others do: they make it pause as well")
+    func refusedRequests() {
+        var header = FrameHeader(magic: 0xE5, operation: 99)
+        for payload in [0, 1] {
+            header.payloadSize = UInt32(payload)
+            let peer = stuck { $0.requestsInFlightMax = 10 }
+            let one = bytes(of: header) + [UInt8](repeating: 0, count: payload)
+            peer.feed((0..<100).flatMap { _ in one })
+            #expect(peer.pause == .output, "payload of \(payload)")
+            #expect((replies(in: peer.output)?.count ?? 0) <= 10)
+            for _ in 0..<10 { peer.run() }
+            #expect(replies(in: peer.output)?.count == 100)
+        }
+    }
+
+    @Test("lines that are too long count as others do")
+    func refusedLines() {
+        let peer = TestDaemon {
+            $0.requestsInFlightMax = 10
+            $0.lineSizeMax = 8
+        }.connect()
+        peer.moves = false
+        peer.feed(String(repeating: "123456789\n", count: 100))
+        #expect(peer.pause == .output)
+        #expect(peer.output.filter { $0 == 0x0A }.count <= 10)
+        for _ in 0..<10 { peer.run() }
+        #expect(peer.output.filter { $0 == 0x0A }.count == 100)
+    }
+
+    @Test("large reads pipelined one behind another leave one by one")
+    func largeReads() {
+        let daemon = TestDaemon()
+        let peer = daemon.greeted()
+        let handle = peer.call(.alloc, type: 2, size: 1_000_000).header.handle
+        peer.moves = false
+        peer.feed(
+            (0..<50).flatMap { frame(.read, cookie: $0, handle: handle, size: 1_000_000) })
+        #expect(peer.pause == .send)
+        #expect(peer.output.count == 40)
+        #expect(peer.session.sendPiece.count == 1_000_000)
+        #expect(peer.tail.count == 49 * 40)
+        peer.run()
+        #expect(peer.output.count == 40, "nothing is served before the piece has left")
+        peer.moves = true
+        peer.run()
+        #expect(peer.output.count == 50 * 1_000_040)
+    }
+
+    @Test("a declared payload takes no memory until it has arrived")
+    func declaredPayloads() {
+        let peer = TestDaemon().greeted()
+        let handle = peer.call(.alloc, type: 2, size: 1 << 29).header.handle
+        let header = FrameHeader(
+            magic: 0xE5, operation: Operation.write.rawValue, handle: handle,
+            payloadSize: 1 << 29, size: 1 << 29)
+        peer.feed(bytes(of: header) + [1])
+        #expect(peer.tail.isEmpty)
+        #expect(peer.isBusy)
+        #expect(peer.largestOutput < 4096)
+        let piece = peer.session.receivePiece
+        #expect(piece.count == (1 << 29) - 1)
+    }
+
+    @Test("what has to be kept of a frame is at most its header and a small payload")
+    func tail() {
+        for operation in Operation.allCases {
+            let daemon = TestDaemon()
+            let peer = daemon.greeted()
+            peer.receivesDirectly = false
+            var header = FrameHeader(magic: 0xE5, operation: operation.rawValue)
+            header.payloadSize = 1 << 30
+            header.nameSize = 3
+            header.size = 1 << 30
+            for flags: UInt8 in [0, 1] {
+                header.flags = flags
+                peer.feed(bytes(of: header))
+                for _ in 0..<40 { peer.feed([UInt8](repeating: 0x61, count: 5000)) }
+                #expect(peer.largestTail < 40 + 65_536 + 17_000, "\(operation)")
+            }
+        }
+    }
+
+    @Test("it says how many bytes an unfinished request wants")
+    func wanted() {
+        let peer = TestDaemon().greeted()
+        peer.feed([0xE5])
+        #expect(peer.wanted == 40)
+        peer.feed(Array(frame(.open, name: "abcd").dropFirst().prefix(39)))
+        #expect(peer.wanted == 44)
+    }
+
+    @Test("a line of the largest size is served, with either end; one more byte is too long")
+    func longestLine() {
+        let name = String(repeating: "n", count: 20)
+        let line = "read \(name)"  // 25 bytes
+        for end in ["\n", "\r\n"] {
+            for size in 1...4 {
+                for (extra, isTooLong) in [(0, false), (1, true)] {
+                    let peer = TestDaemon { $0.lineSizeMax = 25 }.connect()
+                    let text = line + String(repeating: "x", count: extra) + end + "ping\n"
+                    peer.feed(Array(text.utf8)) { size }
+                    let symbol = isTooLong ? "ERR lineTooLong RangeError: " : "ERR noData Error: "
+                    let lines = String(decoding: peer.output, as: UTF8.self).split(separator: "\n")
+                    #expect(lines.count == 2, "\(lines)")
+                    #expect(lines.first?.hasPrefix(symbol) == true, "\(lines) in pieces of \(size)")
+                    #expect(lines.last == "OK pong")
+                }
+            }
+        }
+    }
+
+    @Test("a line without end is refused once, kept nowhere, and the next one is served")
+    func endlessLine() {
+        let peer = TestDaemon { $0.lineSizeMax = 100 }.connect()
+        for _ in 0..<1000 { peer.feed(String(repeating: "x", count: 37)) }
+        #expect(peer.largestTail <= 137)
+        peer.feed("\nping\n")
+        let lines = String(decoding: peer.output, as: UTF8.self).split(separator: "\n")
+        #expect(lines.count == 2)
+        #expect(lines.first?.hasPrefix("ERR lineTooLong RangeError: ") == true)
+        #expect(lines.last == "OK pong")
+        peer.feed(String(repeating: "x", count: 101))
+        peer.feedEnd()
+        #expect(peer.output.filter { $0 == 0x0A }.count == 3)
+    }
+
+    @Test("limits of any size whatever trap nothing")
+    func extremeLimits() {
+        for value in [UInt64(0), 1, UInt64(Int.max), UInt64(Int.max) + 1, .max] {
+            let daemon = TestDaemon {
+                $0.memorySizeMax = value
+                $0.lengthSizeMax = value
+                $0.allocationsMax = value
+                $0.frameSizeMax = value
+                $0.requestsInFlightMax = max(1, value)
+                $0.handlesMax = value
+                $0.outputSizeMax = max(1, value)
+                $0.lineSizeMax = max(16, value)
+            }
+            let peer = daemon.connect()
+            peer.feed(frame(.hello))
+            for size in [0, 1, UInt64(Int.max) - 4096, UInt64(Int.max), UInt64(Int.max) + 1, .max] {
+                let reply = peer.call(.alloc, flags: 2, type: 2, name: "a", size: size)
+                if reply.status == .ok { peer.call(.dispose, name: "a") }
+                #expect(size < 2 || reply.status != .ok)
+            }
+            #expect(peer.call(.ping).status == .ok)
+            let text = daemon.connect()
+            #expect(text.line("alloc a 9223372036854775807").hasPrefix("ERR "))
+            #expect(text.line("ping") == "OK pong")
+        }
+    }
+}

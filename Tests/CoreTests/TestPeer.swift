@@ -1,0 +1,192 @@
+// The other half of a session, without sockets: feeds it bytes, moves what it says must be moved.
+
+@testable import SmallocCore
+import SmallocWire
+
+/// A daemon's memory and one loop, for tests.
+struct TestDaemon {
+    let registry: Registry
+    let loop: LoopContext
+
+    init(warmSizeMax: Int = 0, _ change: (inout Limits) -> Void = { _ in }) {
+        var limits = Limits()
+        change(&limits)
+        registry = Registry(limits: SharedLimits(limits), loops: 1, warmSizeMax: warmSizeMax)
+        loop = LoopContext(registry: registry, index: 0)
+    }
+
+    /// A connection, and one that has said hello.
+    func connect() -> TestPeer { TestPeer(loop) }
+
+    func greeted() -> TestPeer {
+        let peer = connect()
+        peer.feed(frame(.hello))
+        peer.output = []
+        return peer
+    }
+
+    /// Charged bytes once the reclaiming thread has done all that it was given.
+    var settledSize: UInt64 {
+        registry.mappings.drain()
+        return registry.budget.usedSize
+    }
+}
+
+/// One connection: does with a session what the daemon's peer does, and keeps all output.
+final class TestPeer {
+    let loop: LoopContext
+    var session = Session()
+    /// Input that is not consumed yet.
+    var tail: [UInt8] = []
+    /// All that has left.
+    var output: [UInt8] = []
+    var isClosed = false
+    /// Most bytes that stood in the loop's output after one call of `serve`.
+    var largestOutput = 0
+    /// Most bytes of input that a session left to be kept.
+    var largestTail = 0
+    var pauses = 0
+    /// Whether large writes are received straight into the allocation.
+    var receivesDirectly = true
+    /// Whether output, pieces to send and work move on; else the session stays paused.
+    var moves = true
+
+    init(_ loop: LoopContext) { self.loop = loop }
+
+    var pause: Session.Pause { session.pause }
+    var isBusy: Bool { session.isBusy }
+    var wanted: Int { session.wanted }
+    var openHandles: Int { session.holdings.handles.count }
+
+    deinit {
+        if session.work == nil { session.end(loop) }
+    }
+
+    /// Gives input, and serves it as far as it goes.
+    func feed(_ bytes: [UInt8]) {
+        tail += bytes
+        run()
+    }
+
+    func feed(_ text: String) { feed(Array(text.utf8)) }
+
+    /// Gives input in pieces of these sizes, over and over.
+    func feed(_ bytes: [UInt8], in sizes: () -> Int) {
+        var at = 0
+        while at < bytes.count {
+            let size = min(max(1, sizes()), bytes.count - at)
+            feed(Array(bytes[at..<at + size]))
+            at += size
+        }
+    }
+
+    /// The input ends here.
+    func feedEnd() {
+        guard !isClosed else { return }
+        withExactCopy(of: tail) { session.serveEnd($0, loop) }
+        take()
+        if session.pause != .none { run() }
+        isClosed = true
+    }
+
+    func run() {
+        while !isClosed {
+            if !tail.isEmpty, receivesDirectly, session.pause == .none {
+                let piece = session.receivePiece
+                if piece.count > 0 {
+                    let size = min(piece.count, tail.count)
+                    piece.copyBytes(from: tail[..<size])
+                    tail.removeFirst(size)
+                    session.received(size, loop)
+                    take()
+                    continue
+                }
+            }
+            let consumed = withExactCopy(of: tail) { session.serve($0, loop) }
+            precondition(consumed >= 0 && consumed <= tail.count, "consumed \(consumed)")
+            tail.removeFirst(consumed)
+            largestTail = max(largestTail, tail.count)
+            take()
+            switch session.pause {
+            case .none:
+                if consumed == 0 || tail.isEmpty { return }
+            case .output:
+                pauses += 1
+                if !moves { return }
+            case .send:
+                if !moves { return }
+                sendAll()
+            case .work:
+                if !moves { return }
+                session.work?.run()
+                session.finish(loop)
+                take()
+            case .close:
+                isClosed = true
+            }
+        }
+    }
+
+    /// Lets all pieces leave, in uneven steps.
+    func sendAll() {
+        while true {
+            let piece = session.sendPiece
+            guard piece.count > 0 else { return }
+            let size = min(piece.count, 40_001)
+            output += piece[..<size]
+            session.sent(size, loop)
+        }
+    }
+
+    /// Moves the loop's output here.
+    func take() {
+        largestOutput = max(largestOutput, loop.output.pointee.count)
+        output += loop.output.pointee.bytes
+        loop.output.pointee.reset(keeping: 128 * 1024)
+    }
+
+    /// Sends a frame and gives back its reply.
+    @discardableResult
+    func call(
+        _ operation: Operation, flags: UInt8 = 0, type: UInt8 = 0, handle: UInt32 = 0,
+        name: String = "", offset: UInt64 = 0, size: UInt64 = 0, payload: [UInt8] = []
+    ) -> Reply {
+        call(
+            frame(
+                operation, flags: flags, type: type, cookie: 7, handle: handle, name: name,
+                offset: offset, size: size, payload: payload))
+    }
+
+    @discardableResult
+    func call(_ bytes: [UInt8]) -> Reply {
+        output = []
+        feed(bytes)
+        guard let found = replies(in: output), found.count == 1, let reply = found.first else {
+            let none = FrameHeader(magic: 0, operation: 0, status: 0xFFFF)
+            return Reply(header: none, payload: Array("not one reply".utf8))
+        }
+        output = []
+        return reply
+    }
+
+    /// Sends a line and gives back what is answered, without the last line end.
+    @discardableResult
+    func line(_ text: String) -> String {
+        output = []
+        feed(text + "\n")
+        var answer = String(decoding: output, as: UTF8.self)
+        output = []
+        if answer.hasSuffix("\n") { answer.removeLast() }
+        return answer
+    }
+}
+
+/// Calls back with the bytes in memory of exactly their size, so that a read beyond is found out.
+func withExactCopy<Result>(
+    of bytes: [UInt8], _ body: (UnsafeRawBufferPointer) -> Result
+) -> Result {
+    let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
+    defer { memory.deallocate() }
+    memory.copyBytes(from: bytes)
+    return body(UnsafeRawBufferPointer(memory))
+}

@@ -1,0 +1,74 @@
+// Requests as strings: they borrow and can't escape, so tests compare what is said of them.
+
+import SmallocWire
+
+/// A request in words, such as `read a from 0 count 4 bytes`.
+func describe(_ request: borrowing Request) -> String {
+    switch request {
+    case .hello: return "hello"
+    case .ping: return "ping"
+    case .alloc(let name, let type, let word, let length, let unit, let flags):
+        return "alloc '\(name.text)' type \(type) '\(word.text)' length \(length) \(unit)"
+            + " flags \(flags.rawValue)"
+    case .open(let name): return "open '\(name.text)'"
+    case .close(let handle): return "close \(handle)"
+    case .stat(let target): return "stat \(describe(target))"
+    case .list(let prefix, let cursor, let count, let sorted):
+        return "list '\(prefix.text)' cursor \(cursor) count \(count) sorted \(sorted)"
+    case .read(let target, let start, let count, let unit):
+        return "read \(describe(target)) from \(start) count \(count.map { "\($0)" } ?? "all")"
+            + " \(unit)"
+    case .readRanges(let target, let ranges):
+        return "read \(describe(target)) ranges \(describe(ranges: ranges))"
+    case .write(let target, let start, let payload, let unit):
+        return "write \(describe(target)) from \(start) \(describe(payload)) \(unit)"
+    case .writeRanges(let target, let ranges, let data):
+        return "write \(describe(target)) ranges \(describe(ranges: ranges)) data '\(data.text)'"
+    case .fill(let target, let start, let count, let payload, let unit):
+        return "fill \(describe(target)) from \(start) count \(count) \(describe(payload)) \(unit)"
+    case .copy(let source, let sourceStart, let dest, let destStart, let count, let unit):
+        return "copy \(describe(source)) from \(sourceStart) to \(describe(dest)) at \(destStart)"
+            + " count \(count) \(unit)"
+    case .dispose(let target): return "dispose \(describe(target))"
+    case .truncate(let target, let length, let unit):
+        return "truncate \(describe(target)) to \(length) \(unit)"
+    case .rename(let target, let newName):
+        return "rename \(describe(target)) to '\(newName.text)'"
+    case .stats: return "stats"
+    case .help(let verb): return "help '\(verb.text)'"
+    case .quit: return "quit"
+    }
+}
+
+private func describe(_ target: borrowing Reference) -> String {
+    target.handle != 0 ? "#\(target.handle)" : "'\(target.name.text)'"
+}
+
+private func describe(_ payload: borrowing Payload) -> String {
+    switch payload {
+    case .bytes(let bytes): return "bytes '\(bytes.text)'"
+    case .words(let words): return "words '\(words.text)'"
+    }
+}
+
+private func describe(ranges: RawSpan) -> String {
+    (0..<ranges.byteCount / 16).map {
+        "\(ranges.littleEndian64(at: $0 * 16))+\(ranges.littleEndian64(at: $0 * 16 + 8))"
+    }.joined(separator: ",")
+}
+
+/// Calls back with a span over bytes in memory of exactly their size.
+func withSpan<Result>(_ bytes: [UInt8], _ body: (RawSpan) -> Result) -> Result {
+    let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
+    defer { memory.deallocate() }
+    memory.copyBytes(from: bytes)
+    return body(RawSpan(_unsafeBytes: UnsafeRawBufferPointer(memory)))
+}
+
+/// Calls back with a span over the UTF-8 bytes of a text.
+func withSpan<Result>(_ text: String, _ body: (RawSpan) -> Result) -> Result {
+    withSpan(Array(text.utf8), body)
+}
+
+/// What an output holds.
+func contents(_ output: borrowing Output) -> [UInt8] { Array(output.bytes) }

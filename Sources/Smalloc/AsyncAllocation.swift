@@ -42,7 +42,9 @@ public final class AsyncAllocation: Sendable {
 
     // MARK: Elements one by one
 
-    /// Reads one element as a number. Exact for all nine types.
+    /// Reads one element as a number.
+    ///
+    /// Exact for all nine types.
     ///
     /// - Parameter index: Element, from 0 to length - 1.
     /// - Throws: `.noData`; `.outOfRange`; `.cancelled`; transport errors.
@@ -77,7 +79,9 @@ public final class AsyncAllocation: Sendable {
 
     // MARK: As a whole
 
-    /// Frees the memory, at once and for everybody. Calls on it that come later throw `.noData`.
+    /// Frees the memory, at once and for everybody.
+    ///
+    /// Calls on it that come later throw `.noData`.
     ///
     /// Of a slice this frees nothing, since the memory is another's: `.invalidArgument`.
     ///
@@ -89,7 +93,9 @@ public final class AsyncAllocation: Sendable {
         _ = try await call(.dispose(.handle(remote.handle), size: UInt64(remote.size)))
     }
 
-    /// Whether the memory is still there. Asks the daemon; false also if it can't be asked.
+    /// Whether the memory is still there.
+    ///
+    /// Asks the daemon; false also if it can't be asked.
     public var isLive: Bool {
         get async {
             do throws(SmallocError) {
@@ -99,7 +105,9 @@ public final class AsyncAllocation: Sendable {
         }
     }
 
-    /// Shortens it. The elements beyond are gone.
+    /// Shortens it.
+    ///
+    /// The elements beyond are gone.
     ///
     /// - Parameter length: Elements, from 0 to the present length.
     /// - Throws: As `Smalloc.truncate`; `.invalidArgument` for slices, which don't change here;
@@ -114,7 +122,9 @@ public final class AsyncAllocation: Sendable {
         remote.size = Int(clamping: reply.header.size)
     }
 
-    /// Gives it a name, or another one. See `Allocation.rename(to:)`.
+    /// Gives it a name, or another one.
+    ///
+    /// See `Allocation.rename(to:)`.
     ///
     /// - Throws: `.invalidName`; `.noData`; `.alreadyExists`; `.cancelled`; transport errors.
     ///
@@ -135,7 +145,9 @@ public final class AsyncAllocation: Sendable {
         return try AllocationStat(reply.header, reply.payload)
     }
 
-    /// Stores one number into many elements, inside the daemon. See `Allocation.fill(_:from:count:)`.
+    /// Stores one number into many elements, inside the daemon.
+    ///
+    /// See `Allocation.fill(_:from:count:)`.
     ///
     /// - Throws: `.noData`; `.outOfRange`; `.cancelled`; transport errors.
     ///
@@ -146,8 +158,9 @@ public final class AsyncAllocation: Sendable {
         try await fill(start, count, window.pattern(value))
     }
 
-    /// Repeats a pattern of elements over a range, inside the daemon. See
-    /// `Allocation.fill(repeating:from:count:)`.
+    /// Repeats a pattern of elements over a range, inside the daemon.
+    ///
+    /// See `Allocation.fill(repeating:from:count:)`.
     ///
     /// - Throws: `.noData`; `.invalidArgument`; `.outOfRange`; `.cancelled`; transport errors.
     ///

@@ -11,7 +11,9 @@ final class LinkOwner: Sendable {
     deinit { link.end(.closed) }
 }
 
-/// An open handle on one link. Goes when the last object that uses it goes.
+/// An open handle on one link.
+///
+/// Goes when the last object that uses it goes.
 final class AsyncRemote: Sendable {
     let owner: LinkOwner
     let connection: AsyncConnection
@@ -43,8 +45,9 @@ final class AsyncRemote: Sendable {
         get { nameState.withLock { $0 } }
         set { nameState.withLock { $0 = newValue } }
     }
-    /// Disposal has been asked for by this handle. Set and, before use, checked under the link's
-    /// lock.
+    /// Disposal has been asked for by this handle.
+    ///
+    /// Set and, before use, checked under the link's lock.
     var isGone: Bool {
         get { gone.load(ordering: .relaxed) }
         set { gone.store(newValue, ordering: .relaxed) }
@@ -204,7 +207,9 @@ extension Link {
         return link
     }
 
-    /// Asks and waits for the answer. Cancelling the task ends the waiting, not the request.
+    /// Asks and waits for the answer.
+    ///
+    /// Cancelling the task ends the waiting, not the request.
     func call(
         _ request: Request, body: AsyncConnection.Body? = nil, remote: AsyncRemote? = nil
     ) async throws(SmallocError) -> AsyncReply {

@@ -3,7 +3,9 @@
 internal import Glibc
 public import SmallocWire
 
-/// Requests that are gathered to be sent together. Made by `Smalloc.batch`.
+/// Requests that are gathered to be sent together.
+///
+/// Made by `Smalloc.batch`.
 ///
 /// They take effect in their order; one that fails doesn't stop the others. Meant for small ones:
 /// data is copied into the batch, and all replies are kept until the batch is done. Bulk data is
@@ -72,7 +74,9 @@ public struct Batch: ~Copyable {
         UnsafeRawBufferPointer(start: nil, count: 0)
     }
 
-    /// Reads one element. Ask for it with `BatchReplies.number`.
+    /// Reads one element.
+    ///
+    /// Ask for it with `BatchReplies.number`.
     @discardableResult
     public mutating func get(_ index: Int, of allocation: Allocation) -> Ticket {
         add(allocation, Batch.nothing) { view throws(SmallocError) in
@@ -81,7 +85,9 @@ public struct Batch: ~Copyable {
         }
     }
 
-    /// Stores a number into one element. See `Allocation.set(_:at:)`.
+    /// Stores a number into one element.
+    ///
+    /// See `Allocation.set(_:at:)`.
     @discardableResult
     public mutating func set(_ value: Double, at index: Int, of allocation: Allocation) -> Ticket {
         var element: UInt64 = 0
@@ -96,7 +102,9 @@ public struct Batch: ~Copyable {
         }
     }
 
-    /// Reads elements. Ask for them with `BatchReplies.array` or `numbers`.
+    /// Reads elements.
+    ///
+    /// Ask for them with `BatchReplies.array` or `numbers`.
     @discardableResult
     public mutating func read(
         _ count: Int, from start: Int = 0, of allocation: Allocation
@@ -107,7 +115,9 @@ public struct Batch: ~Copyable {
         }
     }
 
-    /// Writes elements. See `Allocation.write(_:at:)`.
+    /// Writes elements.
+    ///
+    /// See `Allocation.write(_:at:)`.
     @discardableResult
     public mutating func write<Element: AllocationElement>(
         _ array: [Element], at start: Int = 0, of allocation: Allocation
@@ -122,7 +132,9 @@ public struct Batch: ~Copyable {
         }
     }
 
-    /// Stores one number into many elements. See `Allocation.fill(_:from:count:)`.
+    /// Stores one number into many elements.
+    ///
+    /// See `Allocation.fill(_:from:count:)`.
     @discardableResult
     public mutating func fill(
         _ value: Double, from start: Int = 0, count: Int? = nil, of allocation: Allocation
@@ -135,7 +147,9 @@ public struct Batch: ~Copyable {
         }
     }
 
-    /// Copies elements inside the daemon. See `Smalloc.copyOnto`.
+    /// Copies elements inside the daemon.
+    ///
+    /// See `Smalloc.copyOnto`.
     @discardableResult
     public mutating func copyOnto(
         _ source: Allocation, _ sourceStart: Int, _ dest: Allocation, _ destStart: Int,
@@ -233,7 +247,8 @@ public struct BatchReplies: Sendable {
             target, count in
             payload.withUnsafeBytes {
                 UnsafeMutableRawBufferPointer(target).copyMemory(
-                    from: UnsafeRawBufferPointer(rebasing: $0[entry.offset..<entry.offset + entry.size]))
+                    from: UnsafeRawBufferPointer(
+                        rebasing: $0[entry.offset..<entry.offset + entry.size]))
             }
             count = entry.size >> entry.type.shift
         }

@@ -3,7 +3,9 @@
 internal import Glibc
 public import SmallocWire
 
-/// How a connection behaves. The defaults suit a daemon on the same machine.
+/// How a connection behaves.
+///
+/// The defaults suit a daemon on the same machine.
 public struct ConnectionOptions: Sendable {
     /// Time in which the connection must be made and the daemon must have greeted; 5 s by default.
     public var connectTimeout: Duration = .seconds(5)
@@ -24,7 +26,9 @@ public struct ConnectionOptions: Sendable {
     /// whether what it finds under the name is still what it meant.
     public var reconnects = true
 
-    /// Bytes of one request of a bulk transfer, 4 MiB by default. Larger transfers are split.
+    /// Bytes of one request of a bulk transfer, 4 MiB by default.
+    ///
+    /// Larger transfers are split.
     ///
     /// Lowered to the daemon's frame size limit where that is less.
     public var chunkSize = 4 << 20

@@ -148,7 +148,9 @@ final class Link: @unchecked Sendable {
         }
     }
 
-    /// A reply has come: there is room for one more. Under the lock.
+    /// A reply has come: there is room for one more.
+    ///
+    /// Under the lock.
     func replied() {
         inFlight -= 1
         while backlogStart < backlog.count, inFlight < inFlightMax {
@@ -181,7 +183,9 @@ final class Link: @unchecked Sendable {
 
     // MARK: Waiting
 
-    /// Waits for a request that was started without a waiter. To be called once.
+    /// Waits for a request that was started without a waiter.
+    ///
+    /// To be called once.
     func wait(_ cookie: UInt64) async -> Outcome {
         await withTaskCancellationHandler {
             await withUnsafeContinuation { (waiter: Waiter) in

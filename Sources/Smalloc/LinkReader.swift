@@ -260,8 +260,11 @@ struct LinkReader: ~Copyable {
         }
     }
 
-    /// Ends a request whose payload is in the buffer. Under the lock.
-    private mutating func complete(_ index: Int, _ header: FrameHeader, at place: Int, _ size: Int) {
+    /// Ends a request whose payload is in the buffer.
+    ///
+    /// Under the lock.
+    private mutating func complete(_ index: Int, _ header: FrameHeader, at place: Int, _ size: Int)
+    {
         if header.status != 0 {
             let error = SmallocError(reply: header, message: text(place, size))
             return conclude(index, .failure(error))

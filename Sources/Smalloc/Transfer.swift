@@ -19,7 +19,9 @@ struct Chunking {
 }
 
 extension Connection {
-    /// Reads bytes of an allocation into memory. The daemon checks each chunk.
+    /// Reads bytes of an allocation into memory.
+    ///
+    /// The daemon checks each chunk.
     ///
     /// - Throws: After a failure the memory holds an unspecified part of the bytes; small transfers
     ///   (one chunk) leave it as it was unless the connection broke.
@@ -42,8 +44,9 @@ extension Connection {
         } while done < size
     }
 
-    /// Writes bytes into an allocation. Of a transfer that takes more than one chunk the end is
-    /// checked before the first byte moves.
+    /// Writes bytes into an allocation.
+    ///
+    /// Of a transfer that takes more than one chunk the end is checked before the first byte moves.
     func write(
         _ remote: Remote, offset: UInt64, from source: UnsafeRawBufferPointer
     ) throws(SmallocError) {
@@ -96,8 +99,9 @@ struct Memory: @unchecked Sendable {
 }
 
 extension Channel {
-    /// Reads by as many requests as it takes. All that was asked for is received, whatever happens,
-    /// so that the stream stays in step.
+    /// Reads by as many requests as it takes.
+    ///
+    /// All that was asked for is received, whatever happens, so that the stream stays in step.
     mutating func read(
         _ handle: UInt32, offset: UInt64, into target: Memory, _ chunking: Chunking
     ) throws(SmallocError) {
@@ -111,7 +115,8 @@ extension Channel {
                 asked < target.count || (asked == 0 && !begun), failure == nil
             {
                 let size = min(chunking.chunk, target.count - asked)
-                begin(Request.read(handle, offset: offset + UInt64(asked), size: UInt64(size)).header)
+                begin(
+                    Request.read(handle, offset: offset + UInt64(asked), size: UInt64(size)).header)
                 end()
                 asked += size
                 begun = true

@@ -136,7 +136,8 @@ final class FakePeer: @unchecked Sendable {
         var done = 0
         while done < bytes.count {
             let sent = bytes.withUnsafeBytes {
-                Glibc.send(descriptor, $0.baseAddress! + done, bytes.count - done, Int32(MSG_NOSIGNAL))
+                Glibc.send(
+                    descriptor, $0.baseAddress! + done, bytes.count - done, Int32(MSG_NOSIGNAL))
             }
             guard sent > 0 else {
                 lock.withLock { _ in ended = true }

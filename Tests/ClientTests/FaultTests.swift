@@ -116,30 +116,40 @@ struct FaultTests {
     func greetings() throws {
         let silent = try FakeServer { peer, _ in peer.waitForEnd() }
         let start = Date()
-        #expect(failure { () throws(SmallocError) in _ = try Smalloc(silent.address, options: quick()) }?
+        #expect(
+            failure { () throws(SmallocError) in _ = try Smalloc(silent.address, options: quick())
+            }?
             .status == .timedOut)
         #expect(Date().timeIntervalSince(start) < 10)
         #expect(eventually { silent.clientHasClosed(0) })
         let closing = try FakeServer { peer, _ in _ = peer.receive(10) }
-        #expect(failure { () throws(SmallocError) in _ = try Smalloc(closing.address, options: quick()) }?
+        #expect(
+            failure { () throws(SmallocError) in _ = try Smalloc(closing.address, options: quick())
+            }?
             .status == .connectionLost)
         let foreign = try FakeServer { peer, _ in
             peer.send(Array("220 mail.example.org ESMTP, and much more than forty bytes\r\n".utf8))
             peer.waitForEnd()
         }
-        #expect(failure { () throws(SmallocError) in _ = try Smalloc(foreign.address, options: quick()) }?
+        #expect(
+            failure { () throws(SmallocError) in _ = try Smalloc(foreign.address, options: quick())
+            }?
             .status == .unexpectedReply)
         let full = try FakeServer { peer, _ in
             guard let hello = peer.receiveFrame() else { return }
             let status = Status.connectionLimit.rawValue
             peer.send(peer.reply(hello, status: status, payload: Array("full".utf8)).bytes)
         }
-        let refused = failure { () throws(SmallocError) in _ = try Smalloc(full.address, options: quick()) }
+        let refused = failure { () throws(SmallocError) in
+            _ = try Smalloc(full.address, options: quick())
+        }
         #expect(refused?.status == .connectionLimit)
         #expect(refused?.message == "full")
     }
 
-    @Test("every misbehaviour ends the call with its error, and the connection", arguments: Misbehaviour.allCases)
+    @Test(
+        "every misbehaviour ends the call with its error, and the connection",
+        arguments: Misbehaviour.allCases)
     func misbehaviour(_ kind: Misbehaviour) throws {
         let server = try kind.server()
         let smalloc = try Smalloc(server.address, options: quick())
@@ -162,7 +172,9 @@ struct FaultTests {
         #expect(failure(a.throwIfFailed)?.status == .connectionLost)
     }
 
-    @Test("bulk reads end well, too", arguments: [Misbehaviour.closesInPayload, .hangsInPayload, .garbage])
+    @Test(
+        "bulk reads end well, too",
+        arguments: [Misbehaviour.closesInPayload, .hangsInPayload, .garbage])
     func bulk(_ kind: Misbehaviour) throws {
         let server = try FakeServer { peer, _ in
             guard peer.greet() else { return }
@@ -217,7 +229,8 @@ struct FaultTests {
         let smalloc = try Smalloc(server.address, options: options)
         let a = try smalloc.alloc(1)
         #expect(failure { () throws(SmallocError) in _ = try a.get(0) }?.status == .connectionLost)
-        #expect(failure { () throws(SmallocError) in try smalloc.ping() }?.status == .connectionLost)
+        #expect(
+            failure { () throws(SmallocError) in try smalloc.ping() }?.status == .connectionLost)
         #expect(server.accepted == 1)
         smalloc.close()
         #expect(failure { () throws(SmallocError) in try smalloc.ping() }?.status == .closed)
@@ -235,7 +248,8 @@ struct FaultTests {
         #expect(failure { () throws(SmallocError) in try smalloc.ping() }?.status == .cannotConnect)
         let second = try DaemonProcess(folder: folder)
         try smalloc.ping()
-        #expect(failure { () throws(SmallocError) in _ = try smalloc.open("kept") }?.status == .noData)
+        #expect(
+            failure { () throws(SmallocError) in _ = try smalloc.open("kept") }?.status == .noData)
         let b = try smalloc.alloc(4)
         second.signal(SIGSTOP)
         let start = Date()

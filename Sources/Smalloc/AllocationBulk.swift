@@ -27,6 +27,7 @@ extension Allocation {
         let array = [Element](unsafeUninitializedCapacity: count) { memory, initialized in
             let target = UnsafeMutableRawBufferPointer(
                 start: memory.baseAddress, count: count * MemoryLayout<Element>.stride)
+            adviseHuge(target)
             do throws(SmallocError) {
                 try view.read(start, into: target)
                 initialized = count

@@ -35,9 +35,8 @@ public final class AsyncAllocation: Sendable {
     func call(
         _ request: Request, body: AsyncConnection.Body? = nil
     ) async throws(SmallocError) -> AsyncReply {
-        // `self` keeps the handle open, and the link going, until the answer has come.
-        defer { withExtendedLifetime(self) {} }
-        return try await remote.owner.link.call(request, body: body, remote: remote)
+        // `self`, which the caller holds, keeps the handle open and the link going.
+        try await remote.owner.link.call(request, body: body, remote: remote)
     }
 
     // MARK: Elements one by one
@@ -52,7 +51,8 @@ public final class AsyncAllocation: Sendable {
     /// Wire: `read`. Node: `obj[index]`.
     public func get(_ index: Int) async throws(SmallocError) -> Double {
         let (offset, size) = try window.resolve(index, 1)
-        let reply = try await call(.read(remote.handle, offset: offset, size: size))
+        let reply = try await remote.owner.link.call(
+            .read(remote.handle, offset: offset, size: size), remote: remote)
         guard UInt64(reply.header.payloadSize) == size else {
             throw .unexpectedReply("the answer to read has \(reply.header.payloadSize) bytes")
         }
@@ -72,9 +72,9 @@ public final class AsyncAllocation: Sendable {
         let (offset, size) = try window.resolve(index, 1)
         var element: UInt64 = 0
         type.store(value, at: &element)
-        _ = try await call(
+        _ = try await remote.owner.link.call(
             .write(remote.handle, offset: offset, size: size),
-            body: .number(element, size: Int(size)))
+            body: .number(element, size: Int(size)), remote: remote)
     }
 
     // MARK: As a whole

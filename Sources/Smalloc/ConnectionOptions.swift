@@ -100,6 +100,16 @@ struct Deadline: Sendable {
         return sum.overflow ? .never : Deadline(nanoseconds: sum.partialValue)
     }
 
+    /// The same by a clock that is some milliseconds coarse, and a third as dear.
+    static func coarselyAfter(_ interval: UInt64) -> Deadline {
+        guard interval != .max else { return .never }
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC_COARSE, &time)
+        let now = UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+        let sum = now.addingReportingOverflow(interval)
+        return sum.overflow ? .never : Deadline(nanoseconds: sum.partialValue)
+    }
+
     /// Milliseconds left for `poll`, rounded up: -1 for ever, 0 if it has passed.
     var pollMilliseconds: Int32 {
         guard nanoseconds != .max else { return -1 }

@@ -18,7 +18,8 @@ final class ArraySink<Element: BitwiseCopyable & Sendable>: Sink, @unchecked Sen
 
     init(count: Int) {
         // The memory is left as it comes: every byte is received before anybody sees it.
-        array = [Element](unsafeUninitializedCapacity: count) { _, initialized in
+        array = [Element](unsafeUninitializedCapacity: count) { memory, initialized in
+            adviseHuge(UnsafeMutableRawBufferPointer(memory))
             initialized = count
         }
     }

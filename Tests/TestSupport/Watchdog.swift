@@ -1,5 +1,5 @@
-// No test leaves a process behind, not even one that crashed: a shell holds the other end of a socket pair
-// and kills what is still registered when the test process has gone, however it went.
+// No test leaves a process behind, not even one that crashed: a shell holds the other end of a
+// socket pair and kills what is still registered when the test process has gone, however it went.
 
 import Foundation
 import Synchronization

@@ -65,7 +65,7 @@ public final class DaemonProcess: @unchecked Sendable {
         let settings = environment.merging(["SWIFT_BACKTRACE": "enable=no"]) { given, _ in given }
         pid = try Spawn.start(
             words, input: nil, output: self.folder + "/log", environment: settings)
-        Watchdog.watch(pid)
+        Watchdog.watch(pid, folder: ownsFolder ? self.folder : "")
         if waits { try waitUntilReady() }
     }
 

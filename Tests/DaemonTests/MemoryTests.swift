@@ -45,7 +45,9 @@ import TestSupport
         let daemon = try DaemonProcess(["--memory-max", "64M"])
         let client = try daemon.frames()
         var random = SplitMix(for: "secrecy")
-        let sizes: [UInt64] = [1, 16, 100, 1000, 4096, 65_535, 65_536, 65_537, 300_000, 1 << 20, 5 << 20]
+        let sizes: [UInt64] = [
+            1, 16, 100, 1000, 4096, 65_535, 65_536, 65_537, 300_000, 1 << 20, 5 << 20,
+        ]
         for _ in 0..<Scale.count(300) {
             let size = sizes.randomElement(using: &random) ?? 1
             let reply = try client.alloc("s", size: size)
@@ -53,7 +55,8 @@ import TestSupport
             let fresh = try client.call("read", handle: reply.handle, size: size).payload
             try #require(fresh.count == Int(size) && fresh.allSatisfy { $0 == 0 }, "\(size)")
             #expect(
-                try client.call("fill", handle: reply.handle, size: size, payload: [0xAA]).status == 0)
+                try client.call("fill", handle: reply.handle, size: size, payload: [0xAA]).status
+                    == 0)
             if Bool.random(using: &random) {
                 let less = UInt64.random(in: 0...size, using: &random)
                 #expect(try client.call("truncate", handle: reply.handle, size: less).status == 0)

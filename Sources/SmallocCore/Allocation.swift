@@ -1,6 +1,6 @@
 // One allocation: a block of raw memory with a header, the name, and small data in one piece.
 //
-//   0  references  4   handles, transfers, lookups in progress, and 1 of the registry while it lives
+//   0  references  4   handles, transfers, lookups in progress, and 1 of the registry as it lives
 //   4  lock        4   guards everything below, and the bytes up to the atomic size
 //   8  size        8   bytes; truncate makes it smaller
 //  16  type        1
@@ -63,7 +63,9 @@ struct Allocation: Equatable {
     /// Read and changed under the lock.
     var flags: Flags {
         get { Flags(rawValue: block.load(fromByteOffset: 19, as: UInt8.self)) }
-        nonmutating set { block.storeBytes(of: newValue.rawValue, toByteOffset: 19, as: UInt8.self) }
+        nonmutating set {
+            block.storeBytes(of: newValue.rawValue, toByteOffset: 19, as: UInt8.self)
+        }
     }
 
     /// Seconds after the registry's birth.
@@ -88,7 +90,8 @@ struct Allocation: Equatable {
 
     /// Makes a zero-filled allocation with one reference, or nil if the machine has no memory.
     ///
-    /// Cost: up to 64 KiB is zeroed here; a mapping's pages come zeroed from the kernel or the pool.
+    /// Cost: up to 64 KiB is zeroed here; a mapping's pages come zeroed from the kernel or the
+    /// pool.
     static func make(
         name: UnsafeRawBufferPointer, type: ElementType, size: Int, created: UInt32,
         mappings: MappingPool
@@ -140,7 +143,9 @@ struct Allocation: Equatable {
     /// - Returns: Bytes of heap that are free again; those of a mapping are counted by the pool.
     func destroy(mappings: MappingPool) -> UInt64 {
         let charge = heapCharge
-        if flags.contains(.nameElsewhere) { free(UnsafeMutableRawPointer(mutating: name.baseAddress)) }
+        if flags.contains(.nameElsewhere) {
+            free(UnsafeMutableRawPointer(mutating: name.baseAddress))
+        }
         if flags.contains(.mapped) {
             mappings.give(Mapping(base: data, capacity: mappingCapacity, dirtySize: dirtySize))
         }

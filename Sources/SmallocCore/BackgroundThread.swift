@@ -4,8 +4,8 @@ internal import Glibc
 
 /// What the threads that do `Work` and reclaim memory have in common.
 enum BackgroundThread {
-    /// Niceness of such a thread: where cores are scarce a loop that wakes runs at once, and the rest
-    /// still gets a tenth of a core.
+    /// Niceness of such a thread: where cores are scarce a loop that wakes runs at once, and the
+    /// rest still gets a tenth of a core.
     private static let niceness: Int32 = 10
 
     /// Lowers the calling thread's priority. Costs a system call of a fraction of a microsecond.

@@ -3,7 +3,8 @@
 internal import SmallocWire
 internal import Synchronization
 
-/// One loop's counters. Cheap enough to be always on: a load and a store each, no locked instruction.
+/// One loop's counters. Cheap enough to be always on: a load and a store each, no locked
+/// instruction.
 public struct Counters: @unchecked Sendable {
     /// What is counted beside the operations.
     public enum Key: Int, CaseIterable {

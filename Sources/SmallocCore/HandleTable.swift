@@ -2,7 +2,8 @@
 
 internal import Glibc
 
-/// Handles 1 to n to allocations. Each open one holds a reference. Owns no memory while none is open.
+/// Handles 1 to n to allocations. Each open one holds a reference. Owns no memory while none is
+/// open.
 struct HandleTable: ~Copyable {
     /// Free entries hold the next free index, shifted, with the low bit set; pointers are even.
     private var entries: UnsafeMutablePointer<UInt>?
@@ -40,7 +41,9 @@ struct HandleTable: ~Copyable {
         }
         if used == capacity {
             let wider = max(4, capacity * 2)
-            guard let memory = realloc(entries, wider * MemoryLayout<UInt>.stride) else { return nil }
+            guard let memory = realloc(entries, wider * MemoryLayout<UInt>.stride) else {
+                return nil
+            }
             entries = memory.bindMemory(to: UInt.self, capacity: wider)
             capacity = wider
         }

@@ -4,8 +4,8 @@
 //   detecting -> frames (greeted after hello)
 //   any       -> pause == .close
 //
-// `serve` consumes whole requests and says why it stopped. What it did not consume comes again, with
-// more behind it. It knows nothing of sockets, loops or time.
+// `serve` consumes whole requests and says why it stopped. What it did not consume comes again,
+// with more behind it. It knows nothing of sockets, loops or time.
 
 internal import Glibc
 public import SmallocWire
@@ -41,8 +41,8 @@ public struct Session: ~Copyable {
     public internal(set) var wanted = 0
     /// Bytes of unconsumed text in which no line end was found.
     var scanned = 0
-    /// The last request was a large write. The next one probably is: a reader then does well to take
-    /// little more than a header, and the data straight into its allocation.
+    /// The last request was a large write. The next one probably is: a reader then does well to
+    /// take little more than a header, and the data straight into its allocation.
     public internal(set) var expectsBulk = false
     var holdings = Holdings()
     var errand: Errand?

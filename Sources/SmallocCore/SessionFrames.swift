@@ -22,7 +22,9 @@ extension Session {
             }
             guard left >= FrameHeader.byteCount else {
                 // What is no frame is refused by its first byte: 39 more may never come.
-                if left > 0, base.load(fromByteOffset: at, as: UInt8.self) != FrameHeader.requestMagic {
+                if left > 0,
+                    base.load(fromByteOffset: at, as: UInt8.self) != FrameHeader.requestMagic
+                {
                     refuseStream(loop)
                     break
                 }

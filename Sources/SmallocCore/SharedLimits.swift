@@ -17,8 +17,8 @@ public final class SharedLimits: Sendable {
     private let idle: Atomic<UInt64>
     private let request: Atomic<UInt64>
 
-    /// Bytes that a process can address at all. Limits on sizes mean at most this, so that no sum of
-    /// a size that passed them and a bit of overhead overflows.
+    /// Bytes that a process can address at all. Limits on sizes mean at most this, so that no sum
+    /// of a size that passed them and a bit of overhead overflows.
     private static let addressableMax: UInt64 = 1 << 47
 
     /// The same limits, as far as a machine can have them.

@@ -16,7 +16,8 @@ public enum ElementType: UInt8, CaseIterable, Sendable {
     case double = 8
     case uint8Clamped = 9
 
-    /// The type of a number from the wire, nil if there is none. As `init(rawValue:)`, but no search.
+    /// The type of a number from the wire, nil if there is none. As `init(rawValue:)`, but no
+    /// search.
     @inlinable @inline(__always)
     public init?(wire number: UInt8) {
         let index = number &- 1
@@ -69,9 +70,9 @@ public enum ElementType: UInt8, CaseIterable, Sendable {
 extension ElementType {
     /// Writes a number as one element at `target`, which needs no alignment.
     ///
-    /// Integer types: NaN and infinities store 0; otherwise truncation toward zero, modulo 2^32, low
-    /// bits. `uint8Clamped`: NaN is 0, else clamped to 0...255, ties to even. `float`: nearest even.
-    /// Source: protocol/spec.md § Stores. Cost: a few nanoseconds, never traps.
+    /// Integer types: NaN and infinities store 0; otherwise truncation toward zero, modulo 2^32,
+    /// low bits. `uint8Clamped`: NaN is 0, else clamped to 0...255, ties to even. `float`: nearest
+    /// even. Source: protocol/spec.md § Stores. Cost: a few nanoseconds, never traps.
     @inlinable
     public func store(_ value: Double, at target: UnsafeMutableRawPointer) {
         switch self {

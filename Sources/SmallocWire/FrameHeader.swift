@@ -1,4 +1,4 @@
-// The 40 bytes that start every frame, in both directions. protocol/spec.md § Frames is the source.
+// The 40 bytes that start every frame, in both directions. Source: protocol/spec.md § Frames.
 
 /// The fixed little-endian header of a frame, request or reply.
 ///

@@ -2,8 +2,9 @@
 
 /// What a daemon allows. Told to clients in the greeting and in `stats`.
 public struct Limits: Equatable, Sendable {
-    /// Bytes that all allocations may take together, overhead included. The shell sets it to 80 % of
-    /// the machine or the cgroup, so that a refusal comes before the kernel's out-of-memory killer.
+    /// Bytes that all allocations may take together, overhead included. The shell sets it to 80 %
+    /// of the machine or the cgroup, so that a refusal comes before the kernel's out-of-memory
+    /// killer.
     public var memorySizeMax: UInt64 = 1 << 30
     /// Bytes of the largest allocation: Node's `kMaxLength`.
     public var lengthSizeMax: UInt64 = 1 << 30
@@ -24,7 +25,8 @@ public struct Limits: Equatable, Sendable {
     public var lineSizeMax: UInt64 = 1 << 20
     /// Milliseconds of silence between requests before a connection is closed; 0 is for ever.
     public var idleTimeoutMilliseconds: UInt64 = 0
-    /// Milliseconds in which an unfinished request must make progress (64 KiB or its end); 0 is off.
+    /// Milliseconds in which an unfinished request must make progress (64 KiB or its end); 0 is
+    /// off.
     public var requestTimeoutMilliseconds: UInt64 = 30_000
 
     /// Bytes up to which one request is atomic towards others on the same allocation.
@@ -52,8 +54,8 @@ public struct Limits: Equatable, Sendable {
         ]
     }
 
-    /// Reads a greeting. Fields that an older daemon does not tell keep their defaults; what a newer
-    /// one tells beyond them is ignored.
+    /// Reads a greeting. Fields that an older daemon does not tell keep their defaults; what a
+    /// newer one tells beyond them is ignored.
     public init(helloFields fields: [UInt64]) {
         self.init()
         func field(_ index: Int, _ fallback: UInt64) -> UInt64 {

@@ -1,4 +1,5 @@
-// The operations by number. What each asks for is in Request.swift; protocol/values.json is the source.
+// The operations by number. What each asks for is in Request.swift; protocol/values.json is the
+// source.
 
 /// What a request asks. The raw value is the number on the wire.
 @frozen

@@ -75,7 +75,8 @@ public struct TextReplies: ReplyWriter, ~Copyable {
                 NumberText.print(type, at: bytes + offset, to: &output.pointee)
             }
         case .hex:
-            TextBytes.encodeHex(UnsafeRawBufferPointer(start: bytes, count: size), to: &output.pointee)
+            TextBytes.encodeHex(
+                UnsafeRawBufferPointer(start: bytes, count: size), to: &output.pointee)
         case .base64:
             TextBytes.encodeBase64(
                 UnsafeRawBufferPointer(start: bytes, count: size), to: &output.pointee)

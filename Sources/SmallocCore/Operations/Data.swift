@@ -196,12 +196,12 @@ extension Registry {
         case .words(let words):
             try TextValues.encode(words, as: allocation.type, to: &pattern)
         }
-        guard pattern.count >= 1, pattern.count <= Limits.fillPatternSizeMax else {
-            throw .invalidArgument("a fill pattern has 1 to \(Limits.fillPatternSizeMax) bytes")
-        }
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noData)
+        guard pattern.count >= 1, pattern.count <= Limits.fillPatternSizeMax else {
+            throw .invalidArgument("a fill pattern has 1 to \(Limits.fillPatternSizeMax) bytes")
+        }
         let extent = try Extent(
             offset: WireSize(start, unit, allocation.type),
             size: WireSize(count, unit, allocation.type), length: allocation.size)
@@ -233,7 +233,16 @@ extension Registry {
         if dest.handle == 0, !Name.isValid(dest.name) { throw .invalidName }
         let from = try resolve(source, holdings, missing: .noSourceData)
         defer { letGo(from, source) }
-        let onto = try resolve(dest, holdings, missing: .noDestData)
+        let onto: Allocation
+        do throws(SmallocError) {
+            onto = try resolve(dest, holdings, missing: .noDestData)
+        } catch {
+            // A source that is gone, its handle still open, is told of before the dest.
+            from.lock.lock()
+            defer { from.lock.unlock() }
+            try checkAlive(from, .noSourceData)
+            throw error
+        }
         defer { letGo(onto, dest) }
         Registry.lockPair(from, onto)
         defer { Registry.unlockPair(from, onto) }

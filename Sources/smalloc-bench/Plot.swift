@@ -105,4 +105,3 @@ struct Plot {
         return result
     }
 }
-

@@ -64,7 +64,9 @@ final class PreparedLoad {
             idle: point.lanes > 1 ? outcome.idle : nil)
     }
 
-    /// Runs for so many jobs, or a batch more. The number of them.
+    /// Runs for so many jobs, or a batch more.
+    ///
+    /// The number of them.
     func run(jobs: Int) throws -> Int { try load.run(jobs: jobs) }
 
     /// Looks at what the runs wrote, byte for byte.
@@ -206,7 +208,8 @@ final class PreparedLoad {
         try reply.write(to: URL(fileURLWithPath: file))
         return [
             try executablePath(), "null-server", "--path", path, "--request-size",
-            "\(requestSize)", "--reply", file, "--cookie-offset=\(contestant.dialect.cookieOffset ?? -1)",
+            "\(requestSize)", "--reply", file,
+            "--cookie-offset=\(contestant.dialect.cookieOffset ?? -1)",
         ]
     }
 }

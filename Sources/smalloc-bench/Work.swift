@@ -1,4 +1,6 @@
-/// What a job consists of. Sizes are in bytes.
+/// What a job consists of.
+///
+/// Sizes are in bytes.
 enum Work {
     case ping
     case read(Int)
@@ -42,7 +44,9 @@ struct LoadPoint {
     var lanes = 1
     var depth = 1
     var tcp = false
-    /// Loops of smallocd, worker threads of memcached. Redis has one.
+    /// Loops of smallocd, worker threads of memcached.
+    ///
+    /// Redis has one.
     var threads = 1
     /// Allocations of 64 bytes that the server holds; reads go to 10,000 of them, in random order,
     /// by name.
@@ -73,7 +77,9 @@ struct LoadPoint {
     }
 }
 
-/// `64 B`, `4 KiB`, ... as names of points write them.
+/// `64 B`, `4 KiB`, ...
+///
+/// as names of points write them.
 func sizeName(_ bytes: Int) -> String {
     if bytes >= 1 << 30 && bytes % (1 << 30) == 0 { return "\(bytes >> 30)GiB" }
     if bytes >= 1 << 20 && bytes % (1 << 20) == 0 { return "\(bytes >> 20)MiB" }

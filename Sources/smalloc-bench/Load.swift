@@ -123,8 +123,8 @@ final class Load {
     ) throws {
         var now = clockNanoseconds()
         let lane = lanes
-        // Past the end until a job is done, so that what one batch makes and a later one disposes of
-        // is gone.
+        // Past the end until a job is done, so that what one batch makes and a later one disposes
+        // of is gone.
         var jobs = 0
         repeat {
             begin(lane, now)

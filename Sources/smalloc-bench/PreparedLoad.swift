@@ -119,8 +119,8 @@ final class PreparedLoad {
             return Array(repeating: Target(number: 0, handle: 1), count: count)
         }
         if case .read = point.work, point.preload > 0 {
-            // The same 10,000 of them for all connections, spread evenly: however many there are, as
-            // many are worked on, so that what grows is the number held and nothing else.
+            // The same 10,000 of them for all connections, spread evenly: however many there are,
+            // as many are worked on, so that what grows is the number held and nothing else.
             let step = max(1, point.preload / 10_000)
             return (0..<count).map { _ in
                 Target(number: Int.random(in: 0..<min(point.preload, 10_000)) * step)

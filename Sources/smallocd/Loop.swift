@@ -1,5 +1,5 @@
-// One libuv loop and the thread that turns it: its peers, its clock, its mailbox. Other threads reach
-// it through `post` alone.
+// One libuv loop and the thread that turns it: its peers, its clock, its mailbox. Other threads
+// reach it through `post` alone.
 
 import CLibuv
 import Glibc

@@ -1,7 +1,6 @@
 // A remote allocation as a Swift object: what it is, its elements one by one, and its failures.
 
 public import SmallocWire
-internal import Synchronization
 
 /// Memory that the daemon holds, as `alloc` and `open` return it.
 ///
@@ -20,7 +19,7 @@ internal import Synchronization
 /// `Smalloc.unreportedFailureHandler`, which writes it to standard error. `get(_:)` and
 /// `set(_:at:)` throw at once.
 public final class Allocation: AllocationHolder, Sendable {
-    private let state: Mutex<State>
+    private let state: Locked<State>
 
     private struct State {
         var view: View?
@@ -33,9 +32,9 @@ public final class Allocation: AllocationHolder, Sendable {
     }
 
     /// An object that holds nothing yet, to be a receiver.
-    public init() { state = Mutex(State()) }
+    public init() { state = Locked(State()) }
 
-    init(_ view: View) { state = Mutex(State(view: view, type: view.type)) }
+    init(_ view: View) { state = Locked(State(view: view, type: view.type)) }
 
     deinit { if let failure = lastError { Smalloc.report(failure) } }
 

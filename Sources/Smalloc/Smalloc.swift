@@ -1,7 +1,6 @@
 // The connection object of the synchronous face: how one comes by it, and what the daemon told.
 
 public import SmallocWire
-internal import Synchronization
 
 /// A connection to a daemon, with the names of Node's smalloc: the synchronous face.
 ///
@@ -87,7 +86,7 @@ public final class Smalloc: Sendable {
 
     // MARK: The default connection
 
-    private static let shared = Mutex<Smalloc?>(nil)
+    private static let shared = Locked<Smalloc?>(nil)
 
     /// The connection to the default address, made at the first use and kept.
     ///
@@ -105,7 +104,7 @@ public final class Smalloc: Sendable {
 
     // MARK: Failures that nobody asked for
 
-    private static let handler = Mutex<@Sendable (SmallocError) -> Void>(writeToStandardError)
+    private static let handler = Locked<@Sendable (SmallocError) -> Void>(writeToStandardError)
 
     /// Called with a subscript's failure that nobody can learn of any more, because its allocation
     /// was released or never was.

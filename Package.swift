@@ -61,7 +61,8 @@ let package = Package(
         .executableTarget(
             name: "smalloc-bench",
             dependencies: [
-                "CBench", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "CBench", "Smalloc",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings),
         .target(

@@ -39,7 +39,9 @@ public final class Allocation: AllocationHolder, Sendable {
 
     deinit { if let failure = lastError { Smalloc.report(failure) } }
 
-    /// Itself while it holds data. Setting takes over what the other holds.
+    /// Itself while it holds data.
+    ///
+    /// Setting takes over what the other holds.
     public var allocation: Allocation? {
         get { currentView == nil ? nil : self }
         set {
@@ -53,13 +55,17 @@ public final class Allocation: AllocationHolder, Sendable {
 
     // MARK: What it is
 
-    /// Elements, as far as is known here: another client may have truncated it. 0 without data.
+    /// Elements, as far as is known here: another client may have truncated it.
+    ///
+    /// 0 without data.
     public var length: Int { currentView?.length ?? 0 }
 
     /// Bytes: `length` times the size of an element.
     public var size: Int { currentView?.size ?? 0 }
 
-    /// What the elements are. After disposal, what they were.
+    /// What the elements are.
+    ///
+    /// After disposal, what they were.
     public var type: ElementType { state.withLock { $0.type } }
 
     /// Its name; nil if it is anonymous or a slice, or holds no data.
@@ -96,7 +102,9 @@ public final class Allocation: AllocationHolder, Sendable {
         }
     }
 
-    /// Reads one element as a number. Exact for all nine types.
+    /// Reads one element as a number.
+    ///
+    /// Exact for all nine types.
     ///
     /// - Parameter index: Element, from 0 to length - 1.
     /// - Throws: An earlier failure of a subscript; `.noData`; `.outOfRange`; transport errors.

@@ -27,6 +27,7 @@ extension Allocation {
         let array = [Element](unsafeUninitializedCapacity: count) { memory, initialized in
             let target = UnsafeMutableRawBufferPointer(
                 start: memory.baseAddress, count: count * MemoryLayout<Element>.stride)
+            adviseHuge(target)
             do throws(SmallocError) {
                 try view.read(start, into: target)
                 initialized = count
@@ -54,7 +55,9 @@ extension Allocation {
         if let failure { throw failure }
     }
 
-    /// Reads as many elements as a typed buffer has into it. See `read(into:from:)` for arrays.
+    /// Reads as many elements as a typed buffer has into it.
+    ///
+    /// See `read(into:from:)` for arrays.
     ///
     /// - Throws: As `read(_:from:count:)`.
     public func read<Element: AllocationElement>(
@@ -92,7 +95,9 @@ extension Allocation {
         if let failure { throw failure }
     }
 
-    /// Reads elements into a raw span, whatever their type. See the one for raw buffers.
+    /// Reads elements into a raw span, whatever their type.
+    ///
+    /// See the one for raw buffers.
     ///
     /// - Throws: As `read(_:from:count:)`; `.invalidArgument` for a part of an element.
     public func read(
@@ -107,7 +112,9 @@ extension Allocation {
         if let failure { throw failure }
     }
 
-    /// Reads elements of any type as numbers. Exact for all nine types.
+    /// Reads elements of any type as numbers.
+    ///
+    /// Exact for all nine types.
     ///
     /// - Parameters:
     ///   - start: First element, from 0 to length.
@@ -146,7 +153,9 @@ extension Allocation {
         try write(array.span, at: start)
     }
 
-    /// Writes a span's elements. See the one for arrays.
+    /// Writes a span's elements.
+    ///
+    /// See the one for arrays.
     ///
     /// - Throws: As for arrays.
     public func write<Element: AllocationElement>(
@@ -159,7 +168,9 @@ extension Allocation {
         }
     }
 
-    /// Writes a typed buffer's elements. See the one for arrays.
+    /// Writes a typed buffer's elements.
+    ///
+    /// See the one for arrays.
     ///
     /// - Throws: As for arrays.
     public func write<Element: AllocationElement>(
@@ -180,7 +191,9 @@ extension Allocation {
         try checkedView().write(start, from: bytes)
     }
 
-    /// Writes a raw span as elements of whatever type. See the one for raw buffers.
+    /// Writes a raw span as elements of whatever type.
+    ///
+    /// See the one for raw buffers.
     ///
     /// - Throws: As for arrays; `.invalidArgument` for a part of an element.
     public func write(_ bytes: RawSpan, at start: Int = 0) throws(SmallocError) {

@@ -3,7 +3,9 @@
 public import SmallocWire
 
 extension Allocation {
-    /// Frees the memory, at once and for everybody; a name becomes free. Of a slice, lets go only.
+    /// Frees the memory, at once and for everybody; a name becomes free.
+    ///
+    /// Of a slice, lets go only.
     ///
     /// - Throws: `.noData` (`obj has no external array data`), also if another client was quicker;
     ///   transport errors; then, with the work done, an earlier failure of a subscript.
@@ -37,7 +39,9 @@ extension Allocation {
         try throwIfFailed()
     }
 
-    /// Whether the memory is still there. Asks the daemon, as others may dispose of it.
+    /// Whether the memory is still there.
+    ///
+    /// Asks the daemon, as others may dispose of it.
     ///
     /// False also if the connection is lost. Never throws.
     public var isLive: Bool {
@@ -47,7 +51,9 @@ extension Allocation {
         return reply != nil
     }
 
-    /// Shortens it. The elements beyond are gone. Of a slice, shortens the slice only.
+    /// Shortens it.
+    ///
+    /// The elements beyond are gone. Of a slice, shortens the slice only.
     ///
     /// - Parameter length: Elements, from 0 to the present length.
     /// - Throws: See `Smalloc.truncate`.
@@ -68,8 +74,9 @@ extension Allocation {
         shrinkSlice(to: Int(size))
     }
 
-    /// Gives it a name, or another one. An anonymous allocation thereby stops belonging to its
-    /// connection.
+    /// Gives it a name, or another one.
+    ///
+    /// An anonymous allocation thereby stops belonging to its connection.
     ///
     /// - Parameter name: 1 to 255 bytes of printable ASCII without spaces.
     /// - Throws: An earlier failure of a subscript; `.invalidName`; `.noData`; `.alreadyExists`;

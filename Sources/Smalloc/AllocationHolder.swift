@@ -25,7 +25,9 @@ public protocol AllocationHolder: AnyObject {
 }
 
 extension AllocationHolder {
-    /// An element as a number. See `Allocation.subscript(_:)` for what happens when it fails.
+    /// An element as a number.
+    ///
+    /// See `Allocation.subscript(_:)` for what happens when it fails.
     ///
     /// Without an allocation, reading gives NaN, and both tell `Smalloc.unreportedFailureHandler`.
     public subscript(index: Int) -> Double {
@@ -42,7 +44,9 @@ extension AllocationHolder {
         }
     }
 
-    /// Throws the failure that a subscript left behind, once. See `Allocation.throwIfFailed()`.
+    /// Throws the failure that a subscript left behind, once.
+    ///
+    /// See `Allocation.throwIfFailed()`.
     ///
     /// - Throws: What the subscript met.
     public func throwIfFailed() throws(SmallocError) { try allocation?.throwIfFailed() }

@@ -2,8 +2,9 @@
 
 internal import SmallocWire
 
-/// 1 to 255 bytes of printable ASCII without spaces. The daemon checks too; here it is checked
-/// because a longer one could not even be asked for.
+/// 1 to 255 bytes of printable ASCII without spaces.
+///
+/// The daemon checks too; here it is checked because a longer one could not even be asked for.
 struct AllocationName: Hashable, Sendable {
     let bytes: [UInt8]
 

@@ -35,14 +35,15 @@ public final class AsyncAllocation: Sendable {
     func call(
         _ request: Request, body: AsyncConnection.Body? = nil
     ) async throws(SmallocError) -> AsyncReply {
-        // `self` keeps the handle open, and the link going, until the answer has come.
-        defer { withExtendedLifetime(self) {} }
-        return try await remote.owner.link.call(request, body: body, remote: remote)
+        // `self`, which the caller holds, keeps the handle open and the link going.
+        try await remote.owner.link.call(request, body: body, remote: remote)
     }
 
     // MARK: Elements one by one
 
-    /// Reads one element as a number. Exact for all nine types.
+    /// Reads one element as a number.
+    ///
+    /// Exact for all nine types.
     ///
     /// - Parameter index: Element, from 0 to length - 1.
     /// - Throws: `.noData`; `.outOfRange`; `.cancelled`; transport errors.
@@ -50,7 +51,8 @@ public final class AsyncAllocation: Sendable {
     /// Wire: `read`. Node: `obj[index]`.
     public func get(_ index: Int) async throws(SmallocError) -> Double {
         let (offset, size) = try window.resolve(index, 1)
-        let reply = try await call(.read(remote.handle, offset: offset, size: size))
+        let reply = try await remote.owner.link.call(
+            .read(remote.handle, offset: offset, size: size), remote: remote)
         guard UInt64(reply.header.payloadSize) == size else {
             throw .unexpectedReply("the answer to read has \(reply.header.payloadSize) bytes")
         }
@@ -70,14 +72,16 @@ public final class AsyncAllocation: Sendable {
         let (offset, size) = try window.resolve(index, 1)
         var element: UInt64 = 0
         type.store(value, at: &element)
-        _ = try await call(
+        _ = try await remote.owner.link.call(
             .write(remote.handle, offset: offset, size: size),
-            body: .number(element, size: Int(size)))
+            body: .number(element, size: Int(size)), remote: remote)
     }
 
     // MARK: As a whole
 
-    /// Frees the memory, at once and for everybody. Calls on it that come later throw `.noData`.
+    /// Frees the memory, at once and for everybody.
+    ///
+    /// Calls on it that come later throw `.noData`.
     ///
     /// Of a slice this frees nothing, since the memory is another's: `.invalidArgument`.
     ///
@@ -89,7 +93,9 @@ public final class AsyncAllocation: Sendable {
         _ = try await call(.dispose(.handle(remote.handle), size: UInt64(remote.size)))
     }
 
-    /// Whether the memory is still there. Asks the daemon; false also if it can't be asked.
+    /// Whether the memory is still there.
+    ///
+    /// Asks the daemon; false also if it can't be asked.
     public var isLive: Bool {
         get async {
             do throws(SmallocError) {
@@ -99,7 +105,9 @@ public final class AsyncAllocation: Sendable {
         }
     }
 
-    /// Shortens it. The elements beyond are gone.
+    /// Shortens it.
+    ///
+    /// The elements beyond are gone.
     ///
     /// - Parameter length: Elements, from 0 to the present length.
     /// - Throws: As `Smalloc.truncate`; `.invalidArgument` for slices, which don't change here;
@@ -114,7 +122,9 @@ public final class AsyncAllocation: Sendable {
         remote.size = Int(clamping: reply.header.size)
     }
 
-    /// Gives it a name, or another one. See `Allocation.rename(to:)`.
+    /// Gives it a name, or another one.
+    ///
+    /// See `Allocation.rename(to:)`.
     ///
     /// - Throws: `.invalidName`; `.noData`; `.alreadyExists`; `.cancelled`; transport errors.
     ///
@@ -135,7 +145,9 @@ public final class AsyncAllocation: Sendable {
         return try AllocationStat(reply.header, reply.payload)
     }
 
-    /// Stores one number into many elements, inside the daemon. See `Allocation.fill(_:from:count:)`.
+    /// Stores one number into many elements, inside the daemon.
+    ///
+    /// See `Allocation.fill(_:from:count:)`.
     ///
     /// - Throws: `.noData`; `.outOfRange`; `.cancelled`; transport errors.
     ///
@@ -146,8 +158,9 @@ public final class AsyncAllocation: Sendable {
         try await fill(start, count, window.pattern(value))
     }
 
-    /// Repeats a pattern of elements over a range, inside the daemon. See
-    /// `Allocation.fill(repeating:from:count:)`.
+    /// Repeats a pattern of elements over a range, inside the daemon.
+    ///
+    /// See `Allocation.fill(repeating:from:count:)`.
     ///
     /// - Throws: `.noData`; `.invalidArgument`; `.outOfRange`; `.cancelled`; transport errors.
     ///

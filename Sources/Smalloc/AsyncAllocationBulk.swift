@@ -36,7 +36,9 @@ extension AsyncAllocation {
         return try await read(UInt8.self, count: size, offset: offset, size: size)
     }
 
-    /// Reads elements of any type as numbers. Exact for all nine types.
+    /// Reads elements of any type as numbers.
+    ///
+    /// Exact for all nine types.
     ///
     /// - Throws: As `read(_:from:count:)`, but for another element type.
     public func numbers(
@@ -93,7 +95,9 @@ extension AsyncAllocation {
         try await write(bytes: bytes, at: start)
     }
 
-    /// Reads many ranges, one after another. See `Allocation.read(_:ranges:)`.
+    /// Reads many ranges, one after another.
+    ///
+    /// See `Allocation.read(_:ranges:)`.
     ///
     /// Wire: `read`, flag `vectored`.
     public func read<Element: AllocationElement>(
@@ -114,7 +118,9 @@ extension AsyncAllocation {
         return sink.take()
     }
 
-    /// Writes an array's elements to many ranges, one after another. See `Allocation.write(_:to:)`.
+    /// Writes an array's elements to many ranges, one after another.
+    ///
+    /// See `Allocation.write(_:to:)`.
     ///
     /// Wire: `write`, flag `vectored`.
     public func write<Element: AllocationElement>(
@@ -147,8 +153,9 @@ extension AsyncAllocation {
         return total
     }
 
-    /// Bytes of a range within what is known of the allocation. A range that can't be right is put
-    /// to the daemon, which says what is wrong with it.
+    /// Bytes of a range within what is known of the allocation.
+    ///
+    /// A range that can't be right is put to the daemon, which says what is wrong with it.
     private func bounded(
         _ start: Int, _ count: Int
     ) async throws(SmallocError) -> (offset: UInt64, size: Int) {

@@ -11,7 +11,9 @@ final class LinkOwner: Sendable {
     deinit { link.end(.closed) }
 }
 
-/// An open handle on one link. Goes when the last object that uses it goes.
+/// An open handle on one link.
+///
+/// Goes when the last object that uses it goes.
 final class AsyncRemote: Sendable {
     let owner: LinkOwner
     let connection: AsyncConnection
@@ -43,8 +45,9 @@ final class AsyncRemote: Sendable {
         get { nameState.withLock { $0 } }
         set { nameState.withLock { $0 = newValue } }
     }
-    /// Disposal has been asked for by this handle. Set and, before use, checked under the link's
-    /// lock.
+    /// Disposal has been asked for by this handle.
+    ///
+    /// Set and, before use, checked under the link's lock.
     var isGone: Bool {
         get { gone.load(ordering: .relaxed) }
         set { gone.store(newValue, ordering: .relaxed) }
@@ -146,105 +149,6 @@ final class AsyncConnection: Sendable {
         } catch {
             finish(.failure(error))
             return nil
-        }
-    }
-
-    // MARK: Asking
-
-    /// Bytes that follow a header.
-    enum Body {
-        case bytes([UInt8])
-        case number(UInt64, size: Int)
-
-        func withBytes<R>(_ body: (UnsafeRawBufferPointer) throws(SmallocError) -> R)
-            throws(SmallocError) -> R
-        {
-            switch self {
-            case .bytes(let array):
-                try array.span.withUnsafeBytes { bytes throws(SmallocError) in try body(bytes) }
-            case .number(let number, let size):
-                try withUnsafeBytes(of: number) { bytes throws(SmallocError) in
-                    try body(UnsafeRawBufferPointer(rebasing: bytes[..<size]))
-                }
-            }
-        }
-    }
-}
-
-/// A reply without its error.
-struct AsyncReply: Sendable {
-    var header: FrameHeader
-    var small: UInt64
-    var bytes: [UInt8]
-
-    /// The payload, however small.
-    var payload: [UInt8] {
-        let size = Int(header.payloadSize)
-        guard size <= 8 else { return bytes }
-        return withUnsafeBytes(of: small) { Array($0[..<size]) }
-    }
-}
-
-extension Link {
-    /// Connects and exchanges greetings, blocking.
-    static func connect(
-        _ address: Address, _ options: ConnectionOptions
-    ) throws(SmallocError) -> Link {
-        let limit = options.connectTimeout.nanosecondsClamped
-        let socket = try Socket(connectingTo: address, timeout: limit)
-        // The blocking channel greets on a descriptor of its own for the same socket.
-        let copy = fcntl(socket.descriptor, F_DUPFD_CLOEXEC, 0)
-        guard copy >= 0 else { throw .cannotConnect(systemMessage(errno)) }
-        var channel = Channel(Socket(owning: copy), timeout: limit)
-        let limits = try channel.greet(options.software)
-        socket.setTimeouts(nanoseconds: .max)
-        socket.setUserTimeout(nanoseconds: options.requestTimeout?.nanosecondsClamped ?? .max)
-        let link = Link(socket, limits, options)
-        guard link.wakeDescriptor >= 0 else { throw .cannotConnect(systemMessage(errno)) }
-        return link
-    }
-
-    /// Asks and waits for the answer. Cancelling the task ends the waiting, not the request.
-    func call(
-        _ request: Request, body: AsyncConnection.Body? = nil, remote: AsyncRemote? = nil
-    ) async throws(SmallocError) -> AsyncReply {
-        // 0: not asked yet; .max: cancelled before that; else the cookie.
-        let asked = Atomic<UInt64>(0)
-        let body = body ?? .bytes(request.body)
-        let outcome = await withTaskCancellationHandler {
-            await withUnsafeContinuation { (waiter: Waiter) in
-                do throws(SmallocError) {
-                    _ = try body.withBytes { bytes throws(SmallocError) in
-                        try start(
-                            Ask(
-                                header: request.header, body: bytes,
-                                extraTime: request.extraTime, remote: remote),
-                            waiter: waiter,
-                            announce: {
-                                asked.compareExchange(
-                                    expected: 0, desired: $0, ordering: .acquiringAndReleasing
-                                ).exchanged
-                            })
-                    }
-                } catch {
-                    waiter.resume(returning: .failure(error))
-                }
-            }
-        } onCancel: {
-            let cookie = asked.exchange(.max, ordering: .acquiringAndReleasing)
-            if cookie != 0, cookie != .max { cancel(cookie) }
-        }
-        switch outcome {
-        case .reply(let header, let small, let bytes):
-            return AsyncReply(header: header, small: small, bytes: bytes)
-        case .failure(let error):
-            // Somebody else disposed of it: the handle is still open, and of no use any more.
-            if error.status == .noData, request.header.operation == Operation.dispose.rawValue,
-                asked.load(ordering: .relaxed) != 0, let remote
-            {
-                forget(Request.close(remote.handle).header)
-            }
-            throw error
         }
     }
 }

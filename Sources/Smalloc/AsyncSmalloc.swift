@@ -47,7 +47,9 @@ public final class AsyncSmalloc: Sendable {
         }
     }
 
-    /// Connects to an address that has been read already. See `init(_:options:)`.
+    /// Connects to an address that has been read already.
+    ///
+    /// See `init(_:options:)`.
     public init(
         address: Address, options: ConnectionOptions = ConnectionOptions()
     ) async throws(SmallocError) {
@@ -72,7 +74,9 @@ public final class AsyncSmalloc: Sendable {
     /// Node: `smalloc.kMaxLength`.
     public var kMaxLength: Int { Int(clamping: limits.lengthSizeMax) }
 
-    /// Ends the connection. Calls under way and later ones throw `.closed`.
+    /// Ends the connection.
+    ///
+    /// Calls under way and later ones throw `.closed`.
     ///
     /// Releasing the last reference to the connection and its allocations does the same.
     public func close() { connection.close() }
@@ -100,7 +104,9 @@ public final class AsyncSmalloc: Sendable {
 
     // MARK: Node's functions
 
-    /// Allocates zero-filled memory that belongs to this connection. See `Smalloc.alloc(_:_:)`.
+    /// Allocates zero-filled memory that belongs to this connection.
+    ///
+    /// See `Smalloc.alloc(_:_:)`.
     ///
     /// - Parameters:
     ///   - length: **Elements**, from 0; with the type's size at most `kMaxLength` bytes.
@@ -158,19 +164,25 @@ public final class AsyncSmalloc: Sendable {
         withExtendedLifetime(dest) {}
     }
 
-    /// Frees an allocation's memory, at once and for everybody. See `AsyncAllocation.dispose()`.
+    /// Frees an allocation's memory, at once and for everybody.
+    ///
+    /// See `AsyncAllocation.dispose()`.
     ///
     /// Node: `smalloc.dispose(obj)`.
     public func dispose(_ obj: AsyncAllocation) async throws(SmallocError) {
         try await obj.dispose()
     }
 
-    /// Whether an allocation is still there. Asks the daemon.
+    /// Whether an allocation is still there.
+    ///
+    /// Asks the daemon.
     ///
     /// Node: `smalloc.hasExternalData(obj)`.
     public func hasExternalData(_ obj: AsyncAllocation) async -> Bool { await obj.isLive }
 
-    /// Shortens an allocation. See `AsyncAllocation.truncate(_:)`.
+    /// Shortens an allocation.
+    ///
+    /// See `AsyncAllocation.truncate(_:)`.
     ///
     /// Node: `smalloc.truncate(obj, length)`.
     public func truncate(_ obj: AsyncAllocation, _ length: Int) async throws(SmallocError) {
@@ -179,7 +191,9 @@ public final class AsyncSmalloc: Sendable {
 
     // MARK: By name
 
-    /// Opens a named allocation. See `Smalloc.open(_:)`.
+    /// Opens a named allocation.
+    ///
+    /// See `Smalloc.open(_:)`.
     ///
     /// - Throws: `.invalidName`; `.noData`; `.handleLimit`; `.cancelled`; transport errors.
     ///
@@ -281,7 +295,9 @@ public struct AsyncListing: AsyncSequence, Sendable {
             try await next(isolation: #isolation)
         }
 
-        /// The next entry; nil after the last. See `next()`.
+        /// The next entry; nil after the last.
+        ///
+        /// See `next()`.
         public mutating func next(
             isolation actor: isolated (any Actor)?
         ) async throws(SmallocError) -> AllocationEntry? {

@@ -3,7 +3,9 @@
 internal import Glibc
 public import SmallocWire
 
-/// Requests that are gathered to be sent together. Made by `Smalloc.batch`.
+/// Requests that are gathered to be sent together.
+///
+/// Made by `Smalloc.batch`.
 ///
 /// They take effect in their order; one that fails doesn't stop the others. Meant for small ones:
 /// data is copied into the batch, and all replies are kept until the batch is done. Bulk data is
@@ -72,7 +74,9 @@ public struct Batch: ~Copyable {
         UnsafeRawBufferPointer(start: nil, count: 0)
     }
 
-    /// Reads one element. Ask for it with `BatchReplies.number`.
+    /// Reads one element.
+    ///
+    /// Ask for it with `BatchReplies.number`.
     @discardableResult
     public mutating func get(_ index: Int, of allocation: Allocation) -> Ticket {
         add(allocation, Batch.nothing) { view throws(SmallocError) in
@@ -81,7 +85,9 @@ public struct Batch: ~Copyable {
         }
     }
 
-    /// Stores a number into one element. See `Allocation.set(_:at:)`.
+    /// Stores a number into one element.
+    ///
+    /// See `Allocation.set(_:at:)`.
     @discardableResult
     public mutating func set(_ value: Double, at index: Int, of allocation: Allocation) -> Ticket {
         var element: UInt64 = 0
@@ -96,7 +102,9 @@ public struct Batch: ~Copyable {
         }
     }
 
-    /// Reads elements. Ask for them with `BatchReplies.array` or `numbers`.
+    /// Reads elements.
+    ///
+    /// Ask for them with `BatchReplies.array` or `numbers`.
     @discardableResult
     public mutating func read(
         _ count: Int, from start: Int = 0, of allocation: Allocation
@@ -107,7 +115,9 @@ public struct Batch: ~Copyable {
         }
     }
 
-    /// Writes elements. See `Allocation.write(_:at:)`.
+    /// Writes elements.
+    ///
+    /// See `Allocation.write(_:at:)`.
     @discardableResult
     public mutating func write<Element: AllocationElement>(
         _ array: [Element], at start: Int = 0, of allocation: Allocation
@@ -122,7 +132,9 @@ public struct Batch: ~Copyable {
         }
     }
 
-    /// Stores one number into many elements. See `Allocation.fill(_:from:count:)`.
+    /// Stores one number into many elements.
+    ///
+    /// See `Allocation.fill(_:from:count:)`.
     @discardableResult
     public mutating func fill(
         _ value: Double, from start: Int = 0, count: Int? = nil, of allocation: Allocation
@@ -135,7 +147,9 @@ public struct Batch: ~Copyable {
         }
     }
 
-    /// Copies elements inside the daemon. See `Smalloc.copyOnto`.
+    /// Copies elements inside the daemon.
+    ///
+    /// See `Smalloc.copyOnto`.
     @discardableResult
     public mutating func copyOnto(
         _ source: Allocation, _ sourceStart: Int, _ dest: Allocation, _ destStart: Int,
@@ -155,87 +169,6 @@ public struct Batch: ~Copyable {
             return .copy(
                 .handle(view.remote.handle), offset: part.offset,
                 to: .handle(onto.remote.handle), offset: part.destOffset, size: part.size)
-        }
-    }
-}
-
-/// What came of a batch, request by request.
-public struct BatchReplies: Sendable {
-    struct Entry: Sendable {
-        var failure: SmallocError?
-        /// Keeps the handle open until the batch is over.
-        var remote: Remote?
-        var type = ElementType.uint8
-        var operation: UInt8 = 0
-        var isSent = false
-        /// Place of the payload.
-        var offset = 0
-        var size = 0
-    }
-
-    fileprivate var entries: [Entry]
-    fileprivate var payload: [UInt8] = []
-
-    /// Requests in the batch.
-    public var count: Int { entries.count }
-
-    /// The first request that failed, if any.
-    public var firstFailure: SmallocError? { entries.lazy.compactMap(\.failure).first }
-
-    /// Throws if a request failed.
-    ///
-    /// - Throws: The failure of the first that did.
-    public func check() throws(SmallocError) {
-        if let firstFailure { throw firstFailure }
-    }
-
-    /// How one request failed; nil if it did not.
-    public func failure(of ticket: Batch.Ticket) -> SmallocError? { entries[ticket.index].failure }
-
-    private func entry(_ ticket: Batch.Ticket) throws(SmallocError) -> Entry {
-        let entry = entries[ticket.index]
-        if let failure = entry.failure { throw failure }
-        return entry
-    }
-
-    /// What a `get` read.
-    ///
-    /// - Throws: The request's failure; `.invalidArgument` if it read nothing.
-    public func number(_ ticket: Batch.Ticket) throws(SmallocError) -> Double {
-        guard let first = try numbers(ticket).first else {
-            throw .invalidArgument("the request read nothing")
-        }
-        return first
-    }
-
-    /// What a request read, as numbers.
-    ///
-    /// - Throws: The request's failure.
-    public func numbers(_ ticket: Batch.Ticket) throws(SmallocError) -> [Double] {
-        let entry = try entry(ticket)
-        return payload.withUnsafeBytes { bytes in
-            guard let base = bytes.baseAddress, entry.size > 0 else { return [] }
-            return (0..<entry.size >> entry.type.shift).map {
-                entry.type.load(from: base + entry.offset + $0 << entry.type.shift)
-            }
-        }
-    }
-
-    /// What a `read` read.
-    ///
-    /// - Throws: The request's failure; `.invalidArgument` for another element type.
-    public func array<Element: AllocationElement>(
-        _ ticket: Batch.Ticket, as element: Element.Type = Element.self
-    ) throws(SmallocError) -> [Element] {
-        let entry = try entry(ticket)
-        try entry.type.check(element)
-        return [Element](unsafeUninitializedCapacity: entry.size >> entry.type.shift) {
-            target, count in
-            payload.withUnsafeBytes {
-                UnsafeMutableRawBufferPointer(target).copyMemory(
-                    from: UnsafeRawBufferPointer(rebasing: $0[entry.offset..<entry.offset + entry.size]))
-            }
-            count = entry.size >> entry.type.shift
         }
     }
 }

@@ -14,7 +14,9 @@ extension Smalloc {
     /// try print(buffer.toString())  // Hello
     /// ```
     public final class Buffer: AllocationHolder {
-        /// The bytes. Set by `alloc` and `sliceOnto`; not to be replaced.
+        /// The bytes.
+        ///
+        /// Set by `alloc` and `sliceOnto`; not to be replaced.
         public var allocation: Allocation?
 
         /// Allocates zero-filled bytes.
@@ -100,7 +102,9 @@ extension Smalloc {
             String(decoding: try bytes(start, end), as: UTF8.self)
         }
 
-        /// Stores one byte into many. The number is converted as by a store into `Uint8`.
+        /// Stores one byte into many.
+        ///
+        /// The number is converted as by a store into `Uint8`.
         ///
         /// Node: `buf.fill(value, offset, end)`.
         public func fill(

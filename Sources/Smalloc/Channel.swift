@@ -46,7 +46,9 @@ struct Channel: ~Copyable {
 
     // MARK: Out
 
-    /// Starts a frame behind what the output holds. Its cookie becomes the next number.
+    /// Starts a frame behind what the output holds.
+    ///
+    /// Its cookie becomes the next number.
     mutating func begin(_ header: FrameHeader) {
         cookie &+= 1
         var header = header
@@ -129,7 +131,9 @@ struct Channel: ~Copyable {
         }
     }
 
-    /// Sends a whole frame, or nothing of it, without waiting. For requests nobody waits for.
+    /// Sends a whole frame, or nothing of it, without waiting.
+    ///
+    /// For requests nobody waits for.
     ///
     /// - Returns: Whether it was sent; false if the socket has no room now.
     mutating func sendUnwaited(_ header: FrameHeader) throws(SmallocError) -> Bool {
@@ -223,7 +227,9 @@ struct Channel: ~Copyable {
         }
     }
 
-    /// Moves `size` bytes of payload to `target`. What the buffer doesn't hold comes straight there.
+    /// Moves `size` bytes of payload to `target`.
+    ///
+    /// What the buffer doesn't hold comes straight there.
     mutating func take(_ size: Int, into target: UnsafeMutableRawPointer) throws(SmallocError) {
         let held = min(size, inputEnd - inputStart)
         if held > 0 {
@@ -260,7 +266,9 @@ struct Channel: ~Copyable {
         return String(decoding: bytes, as: UTF8.self)
     }
 
-    /// `size` bytes of payload as an array. For small replies: the memory is trusted to the header.
+    /// `size` bytes of payload as an array.
+    ///
+    /// For small replies: the memory is trusted to the header.
     mutating func takeArray(_ size: Int) throws(SmallocError) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: size)
         var failure: SmallocError?

@@ -6,13 +6,19 @@ public import SmallocWire
 extension Status {
     /// No connection could be made: no daemon there, no permission, or a wrong connection string.
     public static var cannotConnect: Status { Status(rawValue: 0xF001) }
-    /// The connection broke. A request under way may or may not have taken effect.
+    /// The connection broke.
+    ///
+    /// A request under way may or may not have taken effect.
     public static var connectionLost: Status { Status(rawValue: 0xF002) }
-    /// The answer did not come in time. The request may or may not have taken effect, or still will.
+    /// The answer did not come in time.
+    ///
+    /// The request may or may not have taken effect, or still will.
     public static var timedOut: Status { Status(rawValue: 0xF003) }
     /// The peer answered something that is no valid reply; the connection is given up.
     public static var unexpectedReply: Status { Status(rawValue: 0xF004) }
-    /// The task was cancelled while it waited. The request may or may not have taken effect.
+    /// The task was cancelled while it waited.
+    ///
+    /// The request may or may not have taken effect.
     public static var cancelled: Status { Status(rawValue: 0xF005) }
     /// `close()` was called on this side.
     public static var closed: Status { Status(rawValue: 0xF006) }
@@ -74,7 +80,9 @@ extension SmallocError {
     static func partOfElement(_ size: Int, _ type: ElementType) -> SmallocError {
         .invalidArgument("\(size) bytes are no whole number of \(type.name) elements")
     }
-    /// The error reply as the error that it tells. Unknown classes read as Error.
+    /// The error reply as the error that it tells.
+    ///
+    /// Unknown classes read as Error.
     init(reply: FrameHeader, message: String) {
         self.init(
             Status(rawValue: reply.status), ErrorClass(rawValue: reply.type) ?? .error, message)

@@ -15,8 +15,10 @@ final class Connection: @unchecked Sendable {
     private let lock = Mutex<Void>(())
     private var state: State
 
-    /// Handles whose owner was released, to be closed at the next opportunity. Has a lock of its own
-    /// because an owner may be released by a thread that is in the middle of a call.
+    /// Handles whose owner was released, to be closed at the next opportunity.
+    ///
+    /// Has a lock of its own because an owner may be released by a thread that is in the middle of
+    /// a call.
     private let orphans = Mutex<[Orphan]>([])
     private let orphanCount = Atomic<Int>(0)
 
@@ -130,7 +132,9 @@ final class Connection: @unchecked Sendable {
         }
     }
 
-    /// Ends the connection for good. Anonymous allocations go with it.
+    /// Ends the connection for good.
+    ///
+    /// Anonymous allocations go with it.
     func close() {
         lock.withLock { _ in
             state.channel = nil
@@ -140,8 +144,9 @@ final class Connection: @unchecked Sendable {
 
     // MARK: Handles of released owners
 
-    /// Closes a handle without waiting for the answer, now or with the next call. For
-    /// deinitializers.
+    /// Closes a handle without waiting for the answer, now or with the next call.
+    ///
+    /// For deinitializers.
     func abandon(_ handle: UInt32, session: UInt64) {
         orphans.withLock { $0.append(Orphan(session: session, handle: handle)) }
         orphanCount.add(1, ordering: .releasing)

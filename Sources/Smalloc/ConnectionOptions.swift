@@ -3,7 +3,9 @@
 internal import Glibc
 public import SmallocWire
 
-/// How a connection behaves. The defaults suit a daemon on the same machine.
+/// How a connection behaves.
+///
+/// The defaults suit a daemon on the same machine.
 public struct ConnectionOptions: Sendable {
     /// Time in which the connection must be made and the daemon must have greeted; 5 s by default.
     public var connectTimeout: Duration = .seconds(5)
@@ -24,7 +26,9 @@ public struct ConnectionOptions: Sendable {
     /// whether what it finds under the name is still what it meant.
     public var reconnects = true
 
-    /// Bytes of one request of a bulk transfer, 4 MiB by default. Larger transfers are split.
+    /// Bytes of one request of a bulk transfer, 4 MiB by default.
+    ///
+    /// Larger transfers are split.
     ///
     /// Lowered to the daemon's frame size limit where that is less.
     public var chunkSize = 4 << 20
@@ -93,6 +97,16 @@ struct Deadline: Sendable {
     static func after(_ interval: UInt64) -> Deadline {
         guard interval != .max else { return .never }
         let sum = monotonicNanoseconds().addingReportingOverflow(interval)
+        return sum.overflow ? .never : Deadline(nanoseconds: sum.partialValue)
+    }
+
+    /// The same by a clock that is some milliseconds coarse, and a third as dear.
+    static func coarselyAfter(_ interval: UInt64) -> Deadline {
+        guard interval != .max else { return .never }
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC_COARSE, &time)
+        let now = UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+        let sum = now.addingReportingOverflow(interval)
         return sum.overflow ? .never : Deadline(nanoseconds: sum.partialValue)
     }
 

@@ -17,7 +17,9 @@ extension Int8: AllocationElement {
     public static var elementType: ElementType { .int8 }
 }
 extension UInt8: AllocationElement {
-    /// `Uint8`, number 2. `Uint8Clamped` memory is read and written as `UInt8`, too.
+    /// `Uint8`, number 2.
+    ///
+    /// `Uint8Clamped` memory is read and written as `UInt8`, too.
     public static var elementType: ElementType { .uint8 }
 }
 extension Int16: AllocationElement {

@@ -17,25 +17,27 @@ final class Link: @unchecked Sendable {
     let socket: Socket
     /// One end of a socket pair that ends the thread's waiting; -1 if there was none to be had.
     let wakeDescriptor: Int32
-    private let wakeWriter: Int32
+    let wakeWriter: Int32
 
     let lock = Mutex<Void>(())
-    // All below is touched under the lock alone.
-    var slots = SlotTable()
-    var outgoing = OutgoingQueue()
+    // All below is touched under the lock alone, which makes checks of exclusive access needless.
+    @exclusivity(unchecked) var slots = SlotTable()
+    @exclusivity(unchecked) var outgoing = OutgoingQueue()
     /// Frames over the daemon's limit of requests in flight, in order.
-    private var backlog: [Backlogged] = []
-    private var backlogStart = 0
-    var inFlight = 0
+    @exclusivity(unchecked) private var backlog: [Backlogged] = []
+    @exclusivity(unchecked) private var backlogStart = 0
+    @exclusivity(unchecked) var inFlight = 0
     /// Somebody is sending.
-    var flushing = false
+    @exclusivity(unchecked) var flushing = false
     /// A flush is on its way in the executor's queue.
-    var flushScheduled = false
+    @exclusivity(unchecked) var flushScheduled = false
     /// The socket took no more: the thread goes on when it does.
-    var stalled = false
+    @exclusivity(unchecked) var stalled = false
     /// The thread waits without a time limit and has to be woken for deadlines.
-    var sleeping = false
-    var ended: SmallocError?
+    @exclusivity(unchecked) var sleeping = false
+    /// The thread waits for long and has to be woken to look after a flush that is scheduled.
+    @exclusivity(unchecked) var parked = false
+    @exclusivity(unchecked) var ended: SmallocError?
 
     private struct Backlogged {
         let cookie: UInt64
@@ -89,7 +91,7 @@ final class Link: @unchecked Sendable {
     func start(
         _ ask: borrowing Ask, waiter: Waiter?, announce: (UInt64) -> Bool = { _ in true }
     ) throws(SmallocError) -> UInt64 {
-        let deadline = Deadline.after(timeout == .max ? .max : timeout &+ ask.extraTime)
+        let deadline = Deadline.coarselyAfter(timeout == .max ? .max : timeout &+ ask.extraTime)
         let (cookie, next) = try lock.withLock { _ throws(SmallocError) in
             if let ended { throw ended }
             let operation = ask.header.operation
@@ -146,7 +148,9 @@ final class Link: @unchecked Sendable {
         }
     }
 
-    /// A reply has come: there is room for one more. Under the lock.
+    /// A reply has come: there is room for one more.
+    ///
+    /// Under the lock.
     func replied() {
         inFlight -= 1
         while backlogStart < backlog.count, inFlight < inFlightMax {
@@ -179,7 +183,9 @@ final class Link: @unchecked Sendable {
 
     // MARK: Waiting
 
-    /// Waits for a request that was started without a waiter. To be called once.
+    /// Waits for a request that was started without a waiter.
+    ///
+    /// To be called once.
     func wait(_ cookie: UInt64) async -> Outcome {
         await withTaskCancellationHandler {
             await withUnsafeContinuation { (waiter: Waiter) in
@@ -233,103 +239,6 @@ final class Link: @unchecked Sendable {
             default: break
             }
         }
-    }
-
-    // MARK: Sending
-
-    /// What is to be done after the lock was let go.
-    enum Step { case nothing, flush, flushSoon }
-
-    /// Few enough requests under way that waiting for company is not worth it.
-    private static var fewInFlight: Int { 8 }
-    /// Enough bytes that a system call is well used.
-    private static var enoughBytes: Int { 32_768 }
-
-    /// Under the lock.
-    private func nextStep() -> Step {
-        if sleeping {
-            sleeping = false
-            wake()
-        }
-        if flushing || stalled || outgoing.isEmpty { return .nothing }
-        if inFlight <= Link.fewInFlight || outgoing.frameSize >= Link.enoughBytes { return .flush }
-        if flushScheduled { return .nothing }
-        flushScheduled = true
-        return .flushSoon
-    }
-
-    private func perform(_ step: Step) {
-        switch step {
-        case .nothing: break
-        case .flush: flush()
-        case .flushSoon: Task.detached(priority: Task.currentPriority) { self.flush() }
-        }
-    }
-
-    /// Sends what has gathered, unless somebody is at it.
-    func flush() {
-        lock._unsafeLock()
-        flushScheduled = false
-        guard !flushing, !stalled, ended == nil else { return lock._unsafeUnlock() }
-        flushing = true
-        while var part = outgoing.takeFirst() {
-            lock._unsafeUnlock()
-            let failure = send(&part)
-            lock._unsafeLock()
-            if part.offset < part.end, failure == 0 {
-                outgoing.putBack(part)
-                stalled = true
-                wake()
-                break
-            }
-            outgoing.recycle(part)
-            if failure != 0 {
-                flushing = false
-                lock._unsafeUnlock()
-                // What the daemon said before it closed may still be in the socket, and tells more.
-                _ = shutdown(socket.descriptor, Int32(SHUT_WR))
-                return
-            }
-        }
-        flushing = false
-        lock._unsafeUnlock()
-    }
-
-    /// - Returns: The system's error number, 0 if the socket is only full.
-    private func send(_ part: inout OutgoingPart) -> Int32 {
-        while part.offset < part.end {
-            let (offset, size) = (part.offset, part.end - part.offset)
-            var number: Int32 = 0
-            func attempt(_ bytes: UnsafeRawBufferPointer) -> Int {
-                let sent = Glibc.send(
-                    socket.descriptor, bytes.baseAddress!, bytes.count,
-                    Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
-                if sent < 0 { number = errno }
-                return sent
-            }
-            let sent: Int
-            switch part.content {
-            case .frames(let buffer):
-                sent = attempt(
-                    UnsafeRawBufferPointer(rebasing: buffer.bytes.bytes[offset..<offset + size]))
-            case .data(let source):
-                sent = source.withMemory(offset, size, attempt)
-            }
-            if sent >= 0 {
-                part.offset += sent
-            } else if number == EAGAIN {
-                return 0
-            } else if number != EINTR {
-                return number
-            }
-        }
-        return 0
-    }
-
-    /// Ends the thread's waiting.
-    func wake() {
-        var one: UInt8 = 1
-        _ = Glibc.write(wakeWriter, &one, 1)
     }
 
     // MARK: The end

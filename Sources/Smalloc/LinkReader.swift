@@ -28,6 +28,8 @@ struct LinkReader: ~Copyable {
     private var resumed: [(waiter: Waiter, outcome: Outcome)] = []
     /// Handles opened for calls that had been cancelled by then.
     private var unwanted: [UInt32] = []
+    /// The last wait ended with nothing.
+    private var isQuiet = false
     private var idleTicks = 0
 
     init(_ link: Link) {
@@ -45,8 +47,6 @@ struct LinkReader: ~Copyable {
                 if !more, try !waitForInput() { continue }
                 let scheduled = link.lock.withLock { _ in link.flushScheduled }
                 more = try receive()
-                for (waiter, outcome) in resumed { waiter.resume(returning: outcome) }
-                resumed.removeAll(keepingCapacity: true)
                 for handle in unwanted { link.forget(Request.close(handle).header) }
                 unwanted.removeAll(keepingCapacity: true)
                 // A flush that was scheduled before this batch has waited long enough, and what came
@@ -57,7 +57,7 @@ struct LinkReader: ~Copyable {
                 if behind { link.flush() }
             }
         } catch {
-            for (waiter, outcome) in resumed { waiter.resume(returning: outcome) }
+            resume()
             link.end(error)
         }
     }
@@ -66,15 +66,20 @@ struct LinkReader: ~Copyable {
 
     /// - Returns: Whether there is something to receive.
     private mutating func waitForInput() throws(SmallocError) -> Bool {
-        let (timeout, stalled): (Int32, Bool) = link.lock.withLock { _ in
-            var timeout: Int32 = -1
+        var timeout: Int32 = -1
+        let stalled = link.lock.withLock { _ in
+            if link.flushScheduled || (link.inFlight > Link.fewInFlight && !isQuiet) {
+                timeout = 1
+                return link.stalled
+            }
+            link.parked = true
             if link.timeout != .max {
                 if link.inFlight > 0 { idleTicks = 0 }
                 // After some idle time nobody is to be woken once a second for nothing.
                 link.sleeping = idleTicks > 4
                 if !link.sleeping { timeout = tick }
             }
-            return (timeout, link.stalled)
+            return link.stalled
         }
         var waits = (
             pollfd(
@@ -85,7 +90,14 @@ struct LinkReader: ~Copyable {
         let ready = withUnsafeMutablePointer(to: &waits) {
             $0.withMemoryRebound(to: pollfd.self, capacity: 2) { poll($0, 2, timeout) }
         }
+        isQuiet = ready == 0
         idleTicks = ready == 0 ? idleTicks + 1 : 0
+        let overdue = link.lock.withLock { _ in
+            link.parked = false
+            link.sleeping = false
+            return link.flushScheduled && timeout == 1 && ready == 0
+        }
+        if overdue { link.flush() }
         if ready < 0, errno != EINTR { throw .connectionLost(systemMessage(errno)) }
         if ready > 0, waits.1.revents != 0 {
             var wakes: (UInt64, UInt64) = (0, 0)
@@ -119,8 +131,7 @@ struct LinkReader: ~Copyable {
                 }
             }
         }
-        for (waiter, outcome) in resumed { waiter.resume(returning: outcome) }
-        resumed.removeAll(keepingCapacity: true)
+        resume()
     }
 
     // MARK: Receiving
@@ -139,7 +150,9 @@ struct LinkReader: ~Copyable {
         let got = recv(link.socket.descriptor, input + end, room, Int32(MSG_DONTWAIT))
         guard try progress(got) else { return false }
         end += got
-        try parse()
+        // A bit at a time, so that askers don't wait long for the lock and the resumed run early.
+        while try parse() { resume() }
+        resume()
         return got == room || filling != nil
     }
 
@@ -169,7 +182,10 @@ struct LinkReader: ~Copyable {
         now.offset += got
         now.left -= got
         filling = now
-        if now.left == 0 { finishFilling(now) }
+        if now.left == 0 {
+            finishFilling(now)
+            resume()
+        }
         return true
     }
 
@@ -179,11 +195,19 @@ struct LinkReader: ~Copyable {
         finish(done.cookie, done.header, small: 0, bytes: bytes)
     }
 
-    /// Goes through the frames in the buffer.
-    private mutating func parse() throws(SmallocError) {
+    private mutating func resume() {
+        for (waiter, outcome) in resumed { waiter.resume(returning: outcome) }
+        resumed.removeAll(keepingCapacity: true)
+    }
+
+    /// Goes through some of the frames in the buffer.
+    ///
+    /// - Returns: Whether there may be more of them.
+    private mutating func parse() throws(SmallocError) -> Bool {
         link.lock._unsafeLock()
         defer { link.lock._unsafeUnlock() }
         while filling == nil, end - start >= FrameHeader.byteCount {
+            if resumed.count == 32 { return true }
             let header = FrameHeader(from: input + start)
             guard header.magic == FrameHeader.replyMagic else {
                 throw .unexpectedReply("the peer's answer is no smalloc frame")
@@ -199,15 +223,14 @@ struct LinkReader: ~Copyable {
                         reply: header,
                         message: text(start + FrameHeader.byteCount, size))
                 }
-                if Status(rawValue: header.status).closes, size <= 65_536 { return }
+                if Status(rawValue: header.status).closes, size <= 65_536 { return false }
                 throw .unexpectedReply("the answer is to a request that was not made")
             }
-            let slot = link.slots[index]
-            if header.status == 0, let sink = slot.sink {
-                guard size == slot.sinkSize else {
+            if header.status == 0, let sink = link.slots[index].sink {
+                guard size == link.slots[index].sinkSize else {
                     throw .unexpectedReply("the answer to read has \(size) bytes")
                 }
-                begin(header, sink, nil, slot.sinkOffset, size, held)
+                begin(header, sink, nil, link.slots[index].sinkOffset, size, held)
             } else if size <= held {
                 start += FrameHeader.byteCount
                 complete(index, header, at: start, size)
@@ -216,9 +239,10 @@ struct LinkReader: ~Copyable {
                 let own = ArraySink<UInt8>(count: size)
                 begin(header, own, own, 0, size, held)
             } else {
-                return
+                return false
             }
         }
+        return false
     }
 
     /// Moves what the buffer holds of a payload to its place; the rest is received there.
@@ -246,8 +270,11 @@ struct LinkReader: ~Copyable {
         }
     }
 
-    /// Ends a request whose payload is in the buffer. Under the lock.
-    private mutating func complete(_ index: Int, _ header: FrameHeader, at place: Int, _ size: Int) {
+    /// Ends a request whose payload is in the buffer.
+    ///
+    /// Under the lock.
+    private mutating func complete(_ index: Int, _ header: FrameHeader, at place: Int, _ size: Int)
+    {
         if header.status != 0 {
             let error = SmallocError(reply: header, message: text(place, size))
             return conclude(index, .failure(error))
@@ -296,46 +323,5 @@ struct LinkReader: ~Copyable {
 
     private func text(_ place: Int, _ size: Int) -> String {
         String(decoding: UnsafeRawBufferPointer(start: input + place, count: size), as: UTF8.self)
-    }
-}
-
-/// Makes a link on a thread of its own, which takes no signals, and serves it there to its end.
-///
-/// What `make` holds is released before the serving begins, so that it can end by being released.
-func startLinkThread(_ make: @escaping @Sendable () -> Link?) -> Bool {
-    var attributes = pthread_attr_t()
-    pthread_attr_init(&attributes)
-    defer { pthread_attr_destroy(&attributes) }
-    pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-    pthread_attr_setstacksize(&attributes, 512 << 10)
-    var all = sigset_t()
-    var before = sigset_t()
-    sigfillset(&all)
-    pthread_sigmask(SIG_SETMASK, &all, &before)  // The new thread inherits it.
-    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-    let maker = Unmanaged.passRetained(LinkMaker(make))
-    var thread = pthread_t()
-    let code = pthread_create(
-        &thread, &attributes,
-        { argument in
-            if let argument, let link = LinkMaker.run(argument) { serve(link) }
-            return nil
-        }, maker.toOpaque())
-    if code != 0 { maker.release() }
-    return code == 0
-}
-
-private func serve(_ link: Link) {
-    var reader = LinkReader(link)
-    reader.run()
-}
-
-private final class LinkMaker: Sendable {
-    private let make: @Sendable () -> Link?
-    init(_ make: @escaping @Sendable () -> Link?) { self.make = make }
-
-    @inline(never)
-    static func run(_ pointer: UnsafeMutableRawPointer) -> Link? {
-        Unmanaged<LinkMaker>.fromOpaque(pointer).takeRetainedValue().make()
     }
 }

@@ -22,7 +22,9 @@ public struct AllocationStat: Hashable, Sendable {
     /// Elements.
     public var length: Int { size >> type.shift }
 
-    /// Where an allocation's memory is. Open: a newer daemon may know more kinds.
+    /// Where an allocation's memory is.
+    ///
+    /// Open: a newer daemon may know more kinds.
     public struct Storage: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
         /// The number on the wire.
         public let rawValue: UInt64

@@ -174,7 +174,9 @@ extension Smalloc {
 
     // MARK: The rest
 
-    /// Whether an object holds a live allocation. Asks the daemon, as others may dispose, too.
+    /// Whether an object holds a live allocation.
+    ///
+    /// Asks the daemon, as others may dispose, too.
     ///
     /// - Parameter obj: Anything. Values, objects without one, and those on a lost connection: false.
     /// - Complexity: One round trip if it holds one as far as is known here.
@@ -184,7 +186,9 @@ extension Smalloc {
         Receivers.allocation(of: obj)?.isLive ?? false
     }
 
-    /// Shortens an allocation. The elements beyond are gone.
+    /// Shortens an allocation.
+    ///
+    /// The elements beyond are gone.
     ///
     /// - Parameters:
     ///   - obj: Object with an allocation. A slice is shortened by itself, its memory is not.
@@ -199,7 +203,9 @@ extension Smalloc {
         try allocation.truncate(length)
     }
 
-    /// Makes an object a view of a part of another's memory, of the same type. Copies nothing.
+    /// Makes an object a view of a part of another's memory, of the same type.
+    ///
+    /// Copies nothing.
     ///
     /// The slice keeps the source's memory alive as if it were the source. Stores through one are
     /// seen through the other. Disposing of the source leaves the slice without data.

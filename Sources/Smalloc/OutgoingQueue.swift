@@ -20,7 +20,9 @@ final class OutgoingBuffer: @unchecked Sendable {
     var bytes = ByteBuffer(capacity: 16_384)
 }
 
-/// Output in order. Touched under the connection's lock; the part that is being sent is taken out.
+/// Output in order.
+///
+/// Touched under the connection's lock; the part that is being sent is taken out.
 struct OutgoingQueue {
     private var parts: [OutgoingPart] = []
     private var spare: [OutgoingBuffer] = []

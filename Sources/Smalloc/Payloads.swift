@@ -8,7 +8,8 @@ internal import SmallocWire
 /// Used by the connection's thread alone until the requests that it belongs to have ended.
 protocol Sink: AnyObject, Sendable {
     /// Gives access to `size` bytes from `offset` on.
-    func withMemory(_ offset: Int, _ size: Int, _ body: (UnsafeMutableRawBufferPointer) -> Int) -> Int
+    func withMemory(_ offset: Int, _ size: Int, _ body: (UnsafeMutableRawBufferPointer) -> Int)
+        -> Int
 }
 
 /// An array that is received into: the bytes go from the socket to the array's own storage.
@@ -17,7 +18,8 @@ final class ArraySink<Element: BitwiseCopyable & Sendable>: Sink, @unchecked Sen
 
     init(count: Int) {
         // The memory is left as it comes: every byte is received before anybody sees it.
-        array = [Element](unsafeUninitializedCapacity: count) { _, initialized in
+        array = [Element](unsafeUninitializedCapacity: count) { memory, initialized in
+            adviseHuge(UnsafeMutableRawBufferPointer(memory))
             initialized = count
         }
     }
@@ -30,7 +32,9 @@ final class ArraySink<Element: BitwiseCopyable & Sendable>: Sink, @unchecked Sen
         }
     }
 
-    /// The array, once all has been received. Leaves an empty one.
+    /// The array, once all has been received.
+    ///
+    /// Leaves an empty one.
     func take() -> [Element] {
         defer { array = [] }
         return array

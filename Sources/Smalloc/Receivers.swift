@@ -5,7 +5,9 @@ internal import Synchronization
 
 /// Finds, gives and takes the allocation of an object of any class.
 enum Receivers {
-    /// What an `AnyObject` really is. Swift boxes values that are cast to it.
+    /// What an `AnyObject` really is.
+    ///
+    /// Swift boxes values that are cast to it.
     enum Kind { case object, array, value }
 
     static func kind(of object: AnyObject) -> Kind {
@@ -43,15 +45,18 @@ enum Receivers {
         }
     }
 
-    /// Lets a receiver forget a disposed allocation. Holders may keep the empty object.
+    /// Lets a receiver forget a disposed allocation.
+    ///
+    /// Holders may keep the empty object.
     static func take(from object: AnyObject) {
         if object is any AllocationHolder { return }
         Table.shared.remove(object)
     }
 
-    /// Allocations of objects that have no place for them. Entries whose object is gone are swept
-    /// out, with their allocations, when entries are added: at each while they are few, then
-    /// whenever their number has doubled.
+    /// Allocations of objects that have no place for them.
+    ///
+    /// Entries whose object is gone are swept out, with their allocations, when entries are added:
+    /// at each while they are few, then whenever their number has doubled.
     private final class Table: @unchecked Sendable {
         static let shared = Table()
 

@@ -3,17 +3,22 @@
 internal import SmallocWire
 internal import Synchronization
 
-/// An open handle in one session of a connection. Goes when the last allocation or slice that uses
-/// it goes; an anonymous allocation is disposed of with it, by the daemon.
+/// An open handle in one session of a connection.
+///
+/// Goes when the last allocation or slice that uses it goes; an anonymous allocation is disposed of
+/// with it, by the daemon.
 final class Remote: Sendable {
     let connection: Connection
     let session: UInt64
     let handle: UInt32
     let type: ElementType
     private let nameState: Mutex<String?>
-    /// Bytes. Only ever shrinks.
+    /// Bytes.
+    ///
+    /// Only ever shrinks.
     private let sizeState: Atomic<Int>
     /// Disposed of by its handle, which is closed with it and may soon stand for something else.
+    ///
     /// Set and, before use, checked under the connection's lock.
     private let gone = Atomic<Bool>(false)
 

@@ -90,7 +90,9 @@ struct Request: Sendable {
         return request
     }
 
-    /// A read or write of many ranges. At most `Limits.rangesMax`.
+    /// A read or write of many ranges.
+    ///
+    /// At most `Limits.rangesMax`.
     static func vectored(
         _ operation: Operation, _ handle: UInt32, _ ranges: [(offset: UInt64, size: UInt64)]
     ) -> Request {
@@ -159,9 +161,11 @@ struct Request: Sendable {
 }
 
 extension ElementType {
-    /// Bytes of `count` elements. Negative and overflowing counts give a number that no allocation
-    /// reaches and that is whole elements of every type, so that the daemon answers to them what it
-    /// answers to an over-large one.
+    /// Bytes of `count` elements.
+    ///
+    /// Negative and overflowing counts give a number that no allocation reaches and that is whole
+    /// elements of every type, so that the daemon answers to them what it answers to an over-large
+    /// one.
     func bytes(_ count: Int) -> UInt64 {
         let count = UInt64(exactly: count) ?? .max
         return count > .max >> UInt64(shift) ? overlarge : min(count << UInt64(shift), overlarge)

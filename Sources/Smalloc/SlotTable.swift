@@ -43,7 +43,9 @@ struct Slot {
     fileprivate var nextFree = -1
 }
 
-/// Places for requests. A cookie is a place's number and generation, so that finding one is an index.
+/// Places for requests.
+///
+/// A cookie is a place's number and generation, so that finding one is an index.
 struct SlotTable {
     private var slots: [Slot] = []
     private var firstFree = -1

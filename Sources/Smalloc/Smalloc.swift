@@ -43,7 +43,9 @@ public final class Smalloc: Sendable {
         }
     }
 
-    /// Connects to an address that has been read already. See `init(_:options:)`.
+    /// Connects to an address that has been read already.
+    ///
+    /// See `init(_:options:)`.
     public init(
         address: Address, options: ConnectionOptions = ConnectionOptions()
     ) throws(SmallocError) {
@@ -75,7 +77,9 @@ public final class Smalloc: Sendable {
     /// The element types by Node's names: `Smalloc.Types.Double`.
     public static var Types: ElementTypes { ElementTypes() }
 
-    /// Ends the connection. Anonymous allocations made on it are gone; later calls throw `.closed`.
+    /// Ends the connection.
+    ///
+    /// Anonymous allocations made on it are gone; later calls throw `.closed`.
     ///
     /// Releasing the last reference to the connection and its allocations does the same.
     public func close() { connection.close() }
@@ -103,7 +107,9 @@ public final class Smalloc: Sendable {
     private static let handler = Mutex<@Sendable (SmallocError) -> Void>(writeToStandardError)
 
     /// Called with a subscript's failure that nobody can learn of any more, because its allocation
-    /// was released or never was. Writes one line to standard error unless it is replaced.
+    /// was released or never was.
+    ///
+    /// Writes one line to standard error unless it is replaced.
     ///
     /// It is called where the release happens: it must not block and must not use allocations.
     public static var unreportedFailureHandler: @Sendable (SmallocError) -> Void {

@@ -34,7 +34,9 @@ extension Smalloc {
         return receiver
     }
 
-    /// Allocates under a name without opening it. See `alloc(_:named:_:)`.
+    /// Allocates under a name without opening it.
+    ///
+    /// See `alloc(_:named:_:)`.
     ///
     /// - Throws: As `alloc(_:named:_:)`, but for the handle limit.
     ///
@@ -48,7 +50,9 @@ extension Smalloc {
             on: nil)
     }
 
-    /// Disposes of an allocation by its name. See `dispose(_:)` for objects.
+    /// Disposes of an allocation by its name.
+    ///
+    /// See `dispose(_:)` for objects.
     ///
     /// - Throws: `.invalidName`; `.noData` (`obj has no external array data`); transport errors.
     ///
@@ -79,7 +83,9 @@ extension Smalloc {
         return try AllocationStat(reply.header, reply.payload)
     }
 
-    /// Lists the named allocations, all at once. For very many see `pages`.
+    /// Lists the named allocations, all at once.
+    ///
+    /// For very many see `pages`.
     ///
     /// - Parameter prefix: What their names start with; `""` for all.
     /// - Returns: In no order that is promised.
@@ -123,14 +129,18 @@ extension Smalloc {
         DaemonStats(try connection.performForPayload(.stats, on: nil).payload)
     }
 
-    /// Makes the daemon answer. The shortest round trip there is.
+    /// Makes the daemon answer.
+    ///
+    /// The shortest round trip there is.
     ///
     /// - Throws: Transport errors.
     ///
     /// Wire: `ping`.
     public func ping() throws(SmallocError) { try connection.perform(.ping, on: nil) }
 
-    /// Takes leave: the daemon answers what was asked before and closes. Later calls throw `.closed`.
+    /// Takes leave: the daemon answers what was asked before and closes.
+    ///
+    /// Later calls throw `.closed`.
     ///
     /// - Throws: Transport errors.
     ///

@@ -123,7 +123,9 @@ private func connectTCP(
     throw refusal(address, failure)
 }
 
-/// `connect`, also over signals. An interrupted one goes on by itself, and `EISCONN` is its end.
+/// `connect`, also over signals.
+///
+/// An interrupted one goes on by itself, and `EISCONN` is its end.
 private func connectRetrying(
     _ descriptor: Int32, _ name: UnsafePointer<sockaddr>?, _ size: socklen_t
 ) -> Int32 {

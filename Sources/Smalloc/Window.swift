@@ -52,8 +52,9 @@ struct Window {
         return (self.start + start << type.shift, (end - start) << type.shift)
     }
 
-    /// Byte offsets and size of a copy. A slice's end is known only here; without slices the daemon
-    /// checks everything.
+    /// Byte offsets and size of a copy.
+    ///
+    /// A slice's end is known only here; without slices the daemon checks everything.
     func copy(
         _ sourceStart: Int, _ count: Int, onto dest: Window, _ destStart: Int
     ) throws(SmallocError) -> (offset: UInt64, destOffset: UInt64, size: UInt64) {

@@ -1,6 +1,7 @@
 // Large memory: mappings, kept warm for reuse, wiped and unmapped by a thread of their own, so that
 // no loop waits for gigabytes to be zeroed or given back.
 
+internal import CSmalloc
 internal import Glibc
 internal import Synchronization
 
@@ -23,6 +24,7 @@ final class MappingPool: @unchecked Sendable {
     private static let wipedAtOnceMax = 262_144
     private static let hugePage = 2 << 20
     private static let entriesMax = 64
+    private static let trimSizeMin = 4 << 20
 
     private struct State {
         var clean: [Mapping] = []
@@ -30,6 +32,9 @@ final class MappingPool: @unchecked Sendable {
         var queue: [Mapping] = []
         var queueSize = 0
         var isWorking = false
+        var wantsTrim = false
+        /// Free bytes of the heap after the last trim: those are the kernel's, or can't be.
+        var heapFreeSize = 0
         var started = false
     }
 
@@ -106,6 +111,22 @@ final class MappingPool: @unchecked Sendable {
         for _ in 0..<count { sem_post(bell) }
     }
 
+    /// Has the heap's free pages given back, if many have become free since the last time.
+    ///
+    /// To be called now and then. Small allocations that go leave holes that malloc keeps.
+    func trimHeap() {
+        let free = Int(smalloc_heap_free_size())
+        let isWorthIt = state.withLock { state -> Bool in
+            state.heapFreeSize = min(state.heapFreeSize, free)
+            guard !state.wantsTrim, free - state.heapFreeSize >= MappingPool.trimSizeMin else {
+                return false
+            }
+            state.wantsTrim = true
+            return true
+        }
+        if isWorthIt { ring(1) }
+    }
+
     /// Waits until all that was given back is free. For threads that may block, never for loops.
     func drain() {
         while state.withLock({ !$0.queue.isEmpty || $0.isWorking }) { usleep(500) }
@@ -167,6 +188,13 @@ final class MappingPool: @unchecked Sendable {
 
     fileprivate func reclaimNext() {
         while sem_wait(bell) != 0 {}
+        if state.withLock({ $0.wantsTrim }) {
+            smalloc_heap_trim()
+            state.withLock { state in
+                state.wantsTrim = false
+                state.heapFreeSize = Int(smalloc_heap_free_size())
+            }
+        }
         let next = state.withLock { state -> Mapping? in
             guard !state.queue.isEmpty else { return nil }
             state.isWorking = true

@@ -195,6 +195,10 @@ public final class Registry: @unchecked Sendable {
         }
     }
 
+    /// Gives memory that is free, and was in use, back to the kernel. To be called every second or
+    /// so, from any thread; the work is done on another.
+    public func returnMemory() { mappings.trimHeap() }
+
     // MARK: Time
 
     /// Seconds since the registry's birth, by the monotonic clock.

@@ -42,11 +42,14 @@ final class Bench {
     }
 
     /// Measures one point against every contestant that it suits, in alternating rounds.
-    func run(_ point: LoadPoint, besides yardsticks: [Contestant] = []) {
+    func run(
+        _ point: LoadPoint, besides yardsticks: [Contestant] = [], only kind: ServerKind? = nil
+    ) {
         let placement = Placement(available: processors, serverCount: point.threads)
         placement.pinLoad()
         var prepared: [(PreparedLoad, [Sample])] = []
-        for contestant in contestants + yardsticks where point.suits(contestant) {
+        for contestant in contestants + yardsticks 
+        where point.suits(contestant) && (kind ?? contestant.kind) == contestant.kind {
             attempt(point.name, contestant) {
                 let load = try PreparedLoad(
                     point, contestant, placement, programs: programs, pattern: pattern)

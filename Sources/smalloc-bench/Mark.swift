@@ -58,7 +58,7 @@ struct Mark: Codable {
         }
         for verb in ["read", "write"] {
             let point = "\(verb)/64B/1x1"
-            let client = "Swift client"
+            let client = ClientPoints.label
             marks.append(
                 Mark(
                     "\(point), synchronous Swift client, time against C ping-pong", atMost: 1.1,
@@ -91,6 +91,18 @@ struct Mark: Codable {
                 }
             }
         }
+        for verb in ["read", "write"] {
+            marks.append(
+                Mark(
+                    "\(verb)/64MiB/1x1, [Double] by the Swift client, of the C exchange",
+                    atLeast: 0.9, "x",
+                    results.advantage("\(verb)/64MiB/1x1", ClientPoints.label, over: "raw C")?
+                        .median))
+        }
+        marks.append(
+            Mark(
+                "1,000 tasks of the async client, of the load generator's", atLeast: 0.5, "x",
+                results.advantage("client/async/1x1000", ClientPoints.label, over: own)?.median))
         for point in ["copy/1MiB/1x16", "copy/64MiB/1x1", "copy/1GiB/1x1"] {
             ratio(point, ["memmove"], 0.9, "of memmove")
         }

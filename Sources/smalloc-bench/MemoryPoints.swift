@@ -33,9 +33,7 @@ enum MemoryPoints {
             let size = valueSize(server.kind)
             let target = Target(number: 1)
             let before = settled(server)
-            try wire.exchange(bench.pattern) {
-                wire.dialect.createFilled(target, size: size, &$0)
-            }
+            try wire.makeFilled(target, size: size, bench.pattern)
             return (server.residentSizes().peak - before - Double(size)) / 1048576
         }
     }
@@ -46,9 +44,7 @@ enum MemoryPoints {
             let size = valueSize(server.kind)
             let target = Target(number: 1)
             let before = settled(server)
-            try wire.exchange(bench.pattern) {
-                wire.dialect.createFilled(target, size: size, &$0)
-            }
+            try wire.makeFilled(target, size: size, bench.pattern)
             usleep(500_000)
             server.resetPeak()
             try wire.exchange(bench.pattern) {

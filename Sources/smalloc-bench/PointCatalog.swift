@@ -14,7 +14,7 @@ enum PointCatalog {
     static func entries(quick: Bool, calibrate: Bool) -> [Entry] {
         let all =
             small(calibrate: calibrate) + large() + allocations() + copies() + tcp() + loops()
-            + memory() + scale() + latency() + streams()
+            + client() + memory() + scale() + latency() + streams()
         return quick ? all.filter(\.isQuick) : all
     }
 
@@ -49,7 +49,7 @@ enum PointCatalog {
                     let quick = size == 64 || size == 4 << 10 && depth > 1
                     entries.append(
                         load(point, quick: quick, besides: yardsticks) { bench in
-                            if size == 64 && lanes == 1 { Yardsticks.pingPong(bench, point) }
+                            if size == 64 && lanes == 1 { ClientPoints.roundTrip(bench, point) }
                         })
                 }
             }
@@ -62,12 +62,12 @@ enum PointCatalog {
         for size in [1 << 20, 64 << 20] {
             for (verb, work) in [("read", Work.read(size)), ("write", Work.write(size))] {
                 for lanes in [1, 4] {
+                    let point = LoadPoint(
+                        name: "\(verb)/\(sizeName(size))/\(lanes)x1", work: work, lanes: lanes)
                     entries.append(
-                        load(
-                            LoadPoint(
-                                name: "\(verb)/\(sizeName(size))/\(lanes)x1", work: work,
-                                lanes: lanes),
-                            quick: lanes == 1, besides: [.raw]))
+                        load(point, quick: lanes == 1, besides: [.raw]) { bench in
+                            if size == 64 << 20 && lanes == 1 { ClientPoints.bulk(bench, point) }
+                        })
                 }
             }
         }
@@ -170,6 +170,16 @@ enum PointCatalog {
                 LatencyPoints.measure($0, disturbance)
             }
         }
+    }
+
+    private static func client() -> [Entry] {
+        let point = LoadPoint(name: "client/async/1x1000", work: .read(64), depth: 1000)
+        return [
+            Entry(name: point.name, isQuick: true) { bench in
+                bench.run(point, only: .smallocd)
+                ClientPoints.tasks(bench, point)
+            }
+        ]
     }
 
     private static func streams() -> [Entry] {

@@ -93,17 +93,15 @@ final class PreparedLoad {
             switch point.work {
             case .ping, .allocDispose, .allocWriteDispose: break
             case .read(let size):
-                try control.exchange(pattern) { dialect.createFilled(target, size: size, &$0) }
+                try control.makeFilled(target, size: size, pattern)
             case .write(let size):
                 // Zeros, so that what is found afterwards was written by the runs.
                 try control.exchange(pattern) { dialect.create(target, size: size, &$0) }
                 written.append((target, target.content(size)))
             case .copy(let size):
                 let source = Target(number: number + point.targetCount)
-                try control.exchange(pattern) {
-                    dialect.createFilled(source, size: size, &$0)
-                    dialect.create(target, size: size, &$0)
-                }
+                try control.makeFilled(source, size: size, pattern)
+                try control.exchange(pattern) { dialect.create(target, size: size, &$0) }
                 written.append((target, source.content(size)))
             }
         }

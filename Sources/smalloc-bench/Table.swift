@@ -69,3 +69,33 @@ extension Results {
         return table.text
     }
 }
+
+extension Results {
+    /// What the load generator drives a server with that only answers, in the protocol of each
+    /// server, and how much of the time it had nothing to do: as long as that is not nothing, the
+    /// server is what limits. Empty if that was not measured.
+    var calibration: String {
+        var table = Table(["point", "server", "server's", "raw C's", "load idle", "idle, raw C"])
+        var isEmpty = true
+        let pairs = [
+            ("smallocd", "raw C"), ("redis", "raw C, RESP"), ("memcached", "raw C, memcached"),
+        ]
+        for point in points {
+            for (server, raw) in pairs {
+                guard let own = self[point, server], let yardstick = self[point, raw],
+                    let idle = own.median(\.idle), let ownFigure = own.statistics?.median,
+                    let rawFigure = yardstick.statistics?.median
+                else { continue }
+                isEmpty = false
+                func percent(_ part: Double?) -> String {
+                    part.map { Table.decimals($0 * 100, 0) + " %" } ?? ""
+                }
+                table.add([
+                    point, server, Table.number(ownFigure), Table.number(rawFigure),
+                    percent(idle), percent(yardstick.median(\.idle)),
+                ])
+            }
+        }
+        return isEmpty ? "" : table.text
+    }
+}

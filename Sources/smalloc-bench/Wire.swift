@@ -125,6 +125,17 @@ final class Wire {
         }
     }
 
+    /// Makes a target and fills it with its content. By handle where there are handles, so that a
+    /// value as large as a frame may be goes into one.
+    func makeFilled(_ target: Target, size: Int, _ pattern: Pattern) throws {
+        guard dialect is SmallocDialect else {
+            return try exchange(pattern) { dialect.createFilled(target, size: size, &$0) }
+        }
+        try exchange(pattern) { dialect.create(target, size: size, &$0) }
+        let opened = try open([target])[0]
+        try exchange(pattern) { dialect.write(opened, size: size, &$0) }
+    }
+
     /// Opens targets of a smalloc daemon on this connection, which gives them handles.
     func open(_ targets: [Target]) throws -> [Target] {
         guard let smalloc = dialect as? SmallocDialect else { return targets }

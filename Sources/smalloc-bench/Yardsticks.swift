@@ -3,7 +3,14 @@ import CBench
 /// What the machine does without any server, measured in as many rounds as the servers.
 enum Yardsticks {
     /// A C ping-pong between two threads with the sizes of the point's requests and replies.
-    static func pingPong(_ bench: Bench, _ point: LoadPoint) {
+    static func pingPong(_ bench: Bench, _ point: LoadPoint, rounds: Int) {
+        let samples = (0..<rounds).compactMap { _ in pingPongSample(bench, point) }
+        bench.add(
+            Series(point: point.name, server: "C ping-pong", unit: .operations, samples: samples))
+    }
+
+    /// One round of it.
+    static func pingPongSample(_ bench: Bench, _ point: LoadPoint) -> Sample? {
         let placement = Placement(available: bench.processors, serverCount: 1)
         let isRead = if case .read = point.work { true } else { false }
         let header = SmallocDialect.headerSize
@@ -12,22 +19,16 @@ enum Yardsticks {
         let capacity = 1 << 20
         let times = UnsafeMutablePointer<UInt32>.allocate(capacity: capacity)
         defer { times.deallocate() }
-        var samples: [Sample] = []
-        for _ in 0..<bench.rounds {
-            var elapsed: UInt64 = 0
-            let done = cbench_ping_pong(
-                Int32(placement.servers[0]), Int32(placement.load), request, reply, bench.seconds,
-                times, capacity, &elapsed)
-            guard done > 0 else { continue }
-            var histogram = Histogram()
-            for index in 0..<min(Int(done), capacity) { histogram.record(UInt64(times[index])) }
-            samples.append(
-                Sample(
-                    figure: Double(done) / (Double(elapsed) / 1e9),
-                    p50: histogram.percentile(0.5) / 1000, p99: histogram.percentile(0.99) / 1000))
-        }
-        bench.add(
-            Series(point: point.name, server: "C ping-pong", unit: .operations, samples: samples))
+        var elapsed: UInt64 = 0
+        let done = cbench_ping_pong(
+            Int32(placement.servers[0]), Int32(placement.load), request, reply, bench.seconds,
+            times, capacity, &elapsed)
+        guard done > 0 else { return nil }
+        var histogram = Histogram()
+        for index in 0..<min(Int(done), capacity) { histogram.record(UInt64(times[index])) }
+        return Sample(
+            figure: Double(done) / (Double(elapsed) / 1e9),
+            p50: histogram.percentile(0.5) / 1000, p99: histogram.percentile(0.99) / 1000)
     }
 
     /// Memory moved on the servers' processor, on warm pages: small ones, and huge ones.

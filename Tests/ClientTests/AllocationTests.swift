@@ -38,7 +38,8 @@ struct AllocationTests {
         #expect(b[2] == 0.5)
         try other.dispose(named: name)
         #expect(!other.hasExternalData(b))
-        #expect(failure { () throws(SmallocError) in _ = try smalloc.open(name) }?.status == .noData)
+        #expect(
+            failure { () throws(SmallocError) in _ = try smalloc.open(name) }?.status == .noData)
         // A handle from before never sees the new memory.
         let c = try other.alloc(1, named: name)
         #expect(failure { () throws(SmallocError) in _ = try b.get(0) }?.status == .noData)
@@ -91,8 +92,9 @@ struct AllocationTests {
         #expect(a[9].isNaN)
         // The first one stays.
         #expect(a.lastError?.message == "start + count > length")
-        #expect(failure { () throws(SmallocError) in try a.set(5, at: 0) }?.message
-            == "start + count > length")
+        #expect(
+            failure { () throws(SmallocError) in try a.set(5, at: 0) }?.message
+                == "start + count > length")
         #expect(a[0] == 0, "the call that threw did nothing")
         try a.set(5, at: 0)
         #expect(a[0] == 5)
@@ -101,8 +103,9 @@ struct AllocationTests {
         #expect(failure(a.throwIfFailed) == nil)
         a[4] = 1
         let b = try smalloc.alloc(4)
-        #expect(failure { () throws(SmallocError) in try smalloc.copyOnto(b, 0, a, 0, 4) }?.message
-            == "start + count > length")
+        #expect(
+            failure { () throws(SmallocError) in try smalloc.copyOnto(b, 0, a, 0, 4) }?.message
+                == "start + count > length")
         try smalloc.copyOnto(b, 0, a, 0, 4)
         #expect(a[0] == 0)
     }
@@ -112,8 +115,10 @@ struct AllocationTests {
         let name = SharedDaemon.name()
         let a = try smalloc.alloc(1, named: name)
         a[1] = 1
-        #expect(failure { () throws(SmallocError) in try smalloc.dispose(a) }?.status == .outOfRange)
-        #expect(failure { () throws(SmallocError) in _ = try smalloc.stat(name) }?.status == .noData)
+        #expect(
+            failure { () throws(SmallocError) in try smalloc.dispose(a) }?.status == .outOfRange)
+        #expect(
+            failure { () throws(SmallocError) in _ = try smalloc.stat(name) }?.status == .noData)
     }
 
     @Test("sliceOnto makes a view of the same memory that keeps it alive")
@@ -133,10 +138,12 @@ struct AllocationTests {
         #expect(try slice.read(Int16.self, ranges: [2..<3, 0..<2]) == [8, 20, 7])
         try slice.fill(1, from: 1)
         #expect(try slice.numbers() == [20, 1, 1])
-        #expect(failure { () throws(SmallocError) in _ = try slice.get(3) }?.message
-            == "start + count > length")
-        #expect(failure { () throws(SmallocError) in _ = try slice.read(Int16.self, from: 4) }?
-            .message == "start > length")
+        #expect(
+            failure { () throws(SmallocError) in _ = try slice.get(3) }?.message
+                == "start + count > length")
+        #expect(
+            failure { () throws(SmallocError) in _ = try slice.read(Int16.self, from: 4) }?
+                .message == "start > length")
         let inner = try slice.slice(1, 3)
         inner[0] = 42
         #expect(slice[1] == 42)
@@ -181,8 +188,9 @@ struct AllocationTests {
         #expect(entry.length == 5 && entry.type == .uint32 && entry.size == 20)
         try smalloc.create(name + "y", 3, .double)
         #expect(try smalloc.stat(name + "y").handles == 0)
-        #expect(failure { () throws(SmallocError) in try smalloc.rename(name, to: name + "y") }?
-            .status == .alreadyExists)
+        #expect(
+            failure { () throws(SmallocError) in try smalloc.rename(name, to: name + "y") }?
+                .status == .alreadyExists)
         try smalloc.dispose(named: name)
         try smalloc.dispose(named: name + "y")
     }

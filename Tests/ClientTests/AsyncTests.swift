@@ -69,7 +69,8 @@ struct AsyncTests {
         let slice = try a.slice(10, 20)
         #expect(try await slice.read(Int32.self, from: 8) == [18, 19])
         try await slice.store([1e20, -1.9], at: 0)
-        #expect(try await a.read(Int32.self, ranges: [9..<12, 0..<1]) == [9, 1_661_992_960, -1, 0])
+        #expect(
+            try await a.read(Int32.self, ranges: [9..<12, 0..<1]) == [9, 1_661_992_960, -1, 0])
         try await a.write([7, 8, 9] as [Int32], to: [0..<2, 50..<51])
         #expect(try await a.read(Int32.self, ranges: [0..<2, 50..<51]) == [7, 8, 9])
         let error = await failure { () async throws(SmallocError) in

@@ -37,22 +37,27 @@ struct BufferTests {
         #expect(try buffer.readInteger(UInt32.self, at: 1, bigEndian: true) == 0x0403_0201)
         try buffer.writeInteger(Int16(-2), at: 0, bigEndian: true)
         #expect(try buffer.bytes(0, 2) == [0xFF, 0xFE])
-        #expect(failure { () throws(SmallocError) in
-            _ = try buffer.readInteger(UInt64.self, at: 1)
-        }?.status == .outOfRange)
+        #expect(
+            failure { () throws(SmallocError) in
+                _ = try buffer.readInteger(UInt64.self, at: 1)
+            }?.status == .outOfRange)
     }
 
     @Test("nothing is cut off to fit")
     func violations() throws {
         let buffer = try Smalloc.Buffer(4, on: smalloc)
-        #expect(failure { () throws(SmallocError) in _ = try buffer.write("hello") }?.status
-            == .outOfRange)
+        #expect(
+            failure { () throws(SmallocError) in _ = try buffer.write("hello") }?.status
+                == .outOfRange)
         #expect(try buffer.bytes() == [0, 0, 0, 0])
-        #expect(failure { () throws(SmallocError) in _ = try buffer.bytes(3, 1) }?.message
-            == "start > end")
-        #expect(failure { () throws(SmallocError) in _ = try buffer.bytes(0, 5) }?.status
-            == .outOfRange)
-        #expect(failure { () throws(SmallocError) in _ = try buffer.bytes(-1, 2) }?.status
-            == .outOfRange)
+        #expect(
+            failure { () throws(SmallocError) in _ = try buffer.bytes(3, 1) }?.message
+                == "start > end")
+        #expect(
+            failure { () throws(SmallocError) in _ = try buffer.bytes(0, 5) }?.status
+                == .outOfRange)
+        #expect(
+            failure { () throws(SmallocError) in _ = try buffer.bytes(-1, 2) }?.status
+                == .outOfRange)
     }
 }

@@ -21,32 +21,43 @@ struct ErrorTextTests {
         let value = 5 as AnyObject
         let array = [1, 2] as AnyObject
         let over = smalloc.kMaxLength + 1
-        #expect(text { () throws(SmallocError) in try smalloc.alloc(-1, value, 77) }
-            == "TypeError: obj must be an Object")
-        #expect(text { () throws(SmallocError) in try smalloc.alloc(-1, array, 77) }
-            == "TypeError: unknown external array type: 77")
-        #expect(text { () throws(SmallocError) in _ = try smalloc.alloc(-1, 0) }
-            == "TypeError: unknown external array type: 0")
-        #expect(text { () throws(SmallocError) in _ = try smalloc.alloc(-1, -1) }
-            == "TypeError: unknown external array type: -1")
-        #expect(text { () throws(SmallocError) in try smalloc.alloc(-1, array, 2) }
-            == "TypeError: Arrays are not supported")
-        #expect(text { () throws(SmallocError) in try smalloc.alloc(-1, held) }
-            == "RangeError: n > kMaxLength")
-        #expect(text { () throws(SmallocError) in try smalloc.alloc(over, held) }
-            == "RangeError: n > kMaxLength")
-        #expect(text { () throws(SmallocError) in try smalloc.alloc(over / 8 + 1, held, .double) }
-            == "RangeError: n > kMaxLength")
-        #expect(text { () throws(SmallocError) in try smalloc.alloc(1, held) }
-            == "TypeError: object already has external array data")
+        #expect(
+            text { () throws(SmallocError) in try smalloc.alloc(-1, value, 77) }
+                == "TypeError: obj must be an Object")
+        #expect(
+            text { () throws(SmallocError) in try smalloc.alloc(-1, array, 77) }
+                == "TypeError: unknown external array type: 77")
+        #expect(
+            text { () throws(SmallocError) in _ = try smalloc.alloc(-1, 0) }
+                == "TypeError: unknown external array type: 0")
+        #expect(
+            text { () throws(SmallocError) in _ = try smalloc.alloc(-1, -1) }
+                == "TypeError: unknown external array type: -1")
+        #expect(
+            text { () throws(SmallocError) in try smalloc.alloc(-1, array, 2) }
+                == "TypeError: Arrays are not supported")
+        #expect(
+            text { () throws(SmallocError) in try smalloc.alloc(-1, held) }
+                == "RangeError: n > kMaxLength")
+        #expect(
+            text { () throws(SmallocError) in try smalloc.alloc(over, held) }
+                == "RangeError: n > kMaxLength")
+        #expect(
+            text { () throws(SmallocError) in try smalloc.alloc(over / 8 + 1, held, .double) }
+                == "RangeError: n > kMaxLength")
+        #expect(
+            text { () throws(SmallocError) in try smalloc.alloc(1, held) }
+                == "TypeError: object already has external array data")
         #expect(held.length == 1)
     }
 
-    @Test("lengths that can't be are over kMaxLength", arguments: [-1, Int.min, Int.max, Int.max / 4])
+    @Test(
+        "lengths that can't be are over kMaxLength", arguments: [-1, Int.min, Int.max, Int.max / 4])
     func overlong(length: Int) throws {
         for type in ElementType.allCases {
-            #expect(text { () throws(SmallocError) in _ = try smalloc.alloc(length, type) }
-                == "RangeError: n > kMaxLength")
+            #expect(
+                text { () throws(SmallocError) in _ = try smalloc.alloc(length, type) }
+                    == "RangeError: n > kMaxLength")
         }
     }
 
@@ -54,10 +65,12 @@ struct ErrorTextTests {
     func taken() throws {
         let name = SharedDaemon.name()
         let first = try smalloc.alloc(1, named: name)
-        #expect(text { () throws(SmallocError) in _ = try smalloc.alloc(2, named: name) }
-            == "TypeError: object already has external array data")
-        #expect(text { () throws(SmallocError) in _ = try smalloc.alloc(2, named: "a b") }?
-            .hasPrefix("TypeError: ") == true)
+        #expect(
+            text { () throws(SmallocError) in _ = try smalloc.alloc(2, named: name) }
+                == "TypeError: object already has external array data")
+        #expect(
+            text { () throws(SmallocError) in _ = try smalloc.alloc(2, named: "a b") }?
+                .hasPrefix("TypeError: ") == true)
         try first.dispose()
     }
 
@@ -113,42 +126,52 @@ struct ErrorTextTests {
     @Test("dispose checks the object, the Buffer, the data")
     func dispose() throws {
         let value = 5 as AnyObject
-        #expect(text { () throws(SmallocError) in try smalloc.dispose(value) }
-            == "TypeError: obj must be an Object")
-        #expect(text { () throws(SmallocError) in try smalloc.dispose(Plain()) }
-            == "Error: obj has no external array data")
+        #expect(
+            text { () throws(SmallocError) in try smalloc.dispose(value) }
+                == "TypeError: obj must be an Object")
+        #expect(
+            text { () throws(SmallocError) in try smalloc.dispose(Plain()) }
+                == "Error: obj has no external array data")
         let a = try smalloc.alloc(1)
         try smalloc.dispose(a)
-        #expect(text { () throws(SmallocError) in try smalloc.dispose(a) }
-            == "Error: obj has no external array data")
+        #expect(
+            text { () throws(SmallocError) in try smalloc.dispose(a) }
+                == "Error: obj has no external array data")
         let name = SharedDaemon.name()
         let first = try smalloc.alloc(1, named: name)
         let second = try smalloc.open(name)
         try smalloc.dispose(first)
-        #expect(text { () throws(SmallocError) in try smalloc.dispose(second) }
-            == "Error: obj has no external array data")
-        #expect(text { () throws(SmallocError) in try smalloc.dispose(named: name) }
-            == "Error: obj has no external array data")
+        #expect(
+            text { () throws(SmallocError) in try smalloc.dispose(second) }
+                == "Error: obj has no external array data")
+        #expect(
+            text { () throws(SmallocError) in try smalloc.dispose(named: name) }
+                == "Error: obj has no external array data")
     }
 
     @Test("truncate checks the data, kMaxLength, the length")
     func truncate() throws {
         let a = try smalloc.alloc(4, .int16)
-        #expect(text { () throws(SmallocError) in try smalloc.truncate(Plain(), 1) }
-            == "TypeError: object has no external array data")
-        #expect(text { () throws(SmallocError) in try smalloc.truncate(a, -1) }
-            == "RangeError: truncate length is bigger than kMaxLength")
-        #expect(text { () throws(SmallocError) in try smalloc.truncate(a, .max) }
-            == "RangeError: truncate length is bigger than kMaxLength")
-        #expect(text { () throws(SmallocError) in try smalloc.truncate(a, 5) }
-            == "RangeError: truncate length is bigger than current one")
+        #expect(
+            text { () throws(SmallocError) in try smalloc.truncate(Plain(), 1) }
+                == "TypeError: object has no external array data")
+        #expect(
+            text { () throws(SmallocError) in try smalloc.truncate(a, -1) }
+                == "RangeError: truncate length is bigger than kMaxLength")
+        #expect(
+            text { () throws(SmallocError) in try smalloc.truncate(a, .max) }
+                == "RangeError: truncate length is bigger than kMaxLength")
+        #expect(
+            text { () throws(SmallocError) in try smalloc.truncate(a, 5) }
+                == "RangeError: truncate length is bigger than current one")
         try smalloc.truncate(a, 2)
         #expect(a.length == 2)
         try smalloc.truncate(a, 0)
         #expect(a.length == 0)
         try smalloc.dispose(a)
-        #expect(text { () throws(SmallocError) in try smalloc.truncate(a, 0) }
-            == "TypeError: object has no external array data")
+        #expect(
+            text { () throws(SmallocError) in try smalloc.truncate(a, 0) }
+                == "TypeError: object has no external array data")
     }
 
     @Test("reads and writes outside are range errors and change nothing")
@@ -160,24 +183,31 @@ struct ErrorTextTests {
             (.min, 1, "start > length"), (3, 2, "start + count > length"),
             (0, -1, "start + count > length"), (0, .max, "start + count > length"),
         ] {
-            #expect(text { () throws(SmallocError) in
-                _ = try a.read(Int32.self, from: start, count: count)
-            } == "RangeError: \(message)")
-            #expect(text { () throws(SmallocError) in try a.fill(1, from: start, count: count) }
-                == "RangeError: \(message)")
+            #expect(
+                text { () throws(SmallocError) in
+                    _ = try a.read(Int32.self, from: start, count: count)
+                } == "RangeError: \(message)")
+            #expect(
+                text { () throws(SmallocError) in try a.fill(1, from: start, count: count) }
+                    == "RangeError: \(message)")
         }
-        #expect(text { () throws(SmallocError) in _ = try a.get(4) }
-            == "RangeError: start + count > length")
-        #expect(text { () throws(SmallocError) in try a.set(1, at: -1) }
-            == "RangeError: start > length")
-        #expect(text { () throws(SmallocError) in try a.write([1, 2] as [Int32], at: 3) }
-            == "RangeError: start + count > length")
-        #expect(text { () throws(SmallocError) in try a.write([] as [Int32], at: 5) }
-            == "RangeError: start > length")
+        #expect(
+            text { () throws(SmallocError) in _ = try a.get(4) }
+                == "RangeError: start + count > length")
+        #expect(
+            text { () throws(SmallocError) in try a.set(1, at: -1) }
+                == "RangeError: start > length")
+        #expect(
+            text { () throws(SmallocError) in try a.write([1, 2] as [Int32], at: 3) }
+                == "RangeError: start + count > length")
+        #expect(
+            text { () throws(SmallocError) in try a.write([] as [Int32], at: 5) }
+                == "RangeError: start > length")
         #expect(try a.read(Int32.self) == [1, 2, 3, 4])
         try a.dispose()
-        #expect(text { () throws(SmallocError) in _ = try a.get(0) }
-            == "Error: object has no external array data")
+        #expect(
+            text { () throws(SmallocError) in _ = try a.get(0) }
+                == "Error: object has no external array data")
     }
 
     @Test("sliceOnto checks objects, data and range")

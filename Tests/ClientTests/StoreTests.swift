@@ -39,7 +39,8 @@ struct StoreTests {
             #expect(a[index].bitPattern == row.read.bitPattern, "element \(index)")
             #expect(try a.get(index).bitPattern == row.read.bitPattern)
         }
-        #expect(try a.numbers().map(\.bitPattern) == Array(repeating: row.read.bitPattern, count: 5))
+        #expect(
+            try a.numbers().map(\.bitPattern) == Array(repeating: row.read.bitPattern, count: 5))
     }
 
     @Test("NaN stays NaN in Float and Double")

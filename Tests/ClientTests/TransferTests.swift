@@ -67,13 +67,16 @@ struct TransferTests {
     @Test("another element type, and a part of an element, are refused")
     func mismatch() throws {
         let a = try smalloc.alloc(4, .double)
-        #expect(failure { () throws(SmallocError) in _ = try a.read(Float.self) }?.status
-            == .invalidArgument)
-        #expect(failure { () throws(SmallocError) in try a.write([1] as [Float]) }?.message
-            == "the allocation holds Double elements, not Float")
+        #expect(
+            failure { () throws(SmallocError) in _ = try a.read(Float.self) }?.status
+                == .invalidArgument)
+        #expect(
+            failure { () throws(SmallocError) in try a.write([1] as [Float]) }?.message
+                == "the allocation holds Double elements, not Float")
         let bytes = [UInt8](repeating: 1, count: 12)
-        #expect(failure { () throws(SmallocError) in try a.write(bytes.span.bytes) }?.message
-            == "12 bytes are no whole number of Double elements")
+        #expect(
+            failure { () throws(SmallocError) in try a.write(bytes.span.bytes) }?.message
+                == "12 bytes are no whole number of Double elements")
         let clamped = try smalloc.alloc(2, .uint8Clamped)
         try clamped.write([7, 8] as [UInt8])
         #expect(try clamped.read(UInt8.self) == [7, 8])
@@ -117,8 +120,9 @@ struct TransferTests {
         let ones = [UInt8](repeating: 1, count: 9500)
         #expect(failure { () throws(SmallocError) in try a.write(ones) }?.status == .outOfRange)
         #expect(try a.read(UInt8.self, count: 9000) == [UInt8](repeating: 0, count: 9000))
-        #expect(failure { () throws(SmallocError) in _ = try a.read(UInt8.self) }?.status
-            == .outOfRange)
+        #expect(
+            failure { () throws(SmallocError) in _ = try a.read(UInt8.self) }?.status
+                == .outOfRange)
         try smalloc.ping()
         try a.dispose()
     }
@@ -142,12 +146,14 @@ struct TransferTests {
         #expect(try a.read(Int16.self, ranges: [5..<7, 0..<1, 6..<6, 99..<100]) == [5, 6, 0, 99])
         try a.write([-1, -2, -3] as [Int16], to: [50..<52, 0..<1])
         #expect(try a.read(Int16.self, ranges: [0..<2, 49..<53]) == [-3, 1, 49, -1, -2, 52])
-        #expect(failure { () throws(SmallocError) in
-            _ = try a.read(Int16.self, ranges: [0..<1, 99..<101])
-        }?.status == .outOfRange)
-        #expect(failure { () throws(SmallocError) in
-            try a.write([1, 2] as [Int16], to: [0..<1])
-        }?.status == .invalidArgument)
+        #expect(
+            failure { () throws(SmallocError) in
+                _ = try a.read(Int16.self, ranges: [0..<1, 99..<101])
+            }?.status == .outOfRange)
+        #expect(
+            failure { () throws(SmallocError) in
+                try a.write([1, 2] as [Int16], to: [0..<1])
+            }?.status == .invalidArgument)
         let many = (0..<2500).map { ($0 % 100)..<($0 % 100 + 1) }
         #expect(try a.read(Int16.self, ranges: many).count == 2500)
         #expect(try a.read(Int16.self, ranges: []) == [])
@@ -160,11 +166,13 @@ struct TransferTests {
         #expect(try a.numbers() == [1, 1, 1, 1, 1, 1])
         try a.fill(repeating: [7, 8] as [UInt16], from: 1, count: 4)
         #expect(try a.numbers() == [1, 7, 8, 7, 8, 1])
-        #expect(failure { () throws(SmallocError) in
-            try a.fill(repeating: [7, 8] as [UInt16], from: 1, count: 3)
-        }?.status == .invalidArgument)
-        #expect(failure { () throws(SmallocError) in try a.fill(repeating: [] as [UInt16]) }?.status
-            == .invalidArgument)
+        #expect(
+            failure { () throws(SmallocError) in
+                try a.fill(repeating: [7, 8] as [UInt16], from: 1, count: 3)
+            }?.status == .invalidArgument)
+        #expect(
+            failure { () throws(SmallocError) in try a.fill(repeating: [] as [UInt16]) }?.status
+                == .invalidArgument)
     }
 
     @Test("over TCP too")

@@ -42,7 +42,8 @@ import TestSupport
         let size = 1 << 20
         #expect(try onlooker.alloc("a", size: UInt64(size)).status == 0)
         let data = (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) }
-        #expect(try onlooker.call("write", name: "a", size: UInt64(size), payload: data).status == 0)
+        #expect(
+            try onlooker.call("write", name: "a", size: UInt64(size), payload: data).status == 0)
         let before = try daemon.figures()
         let peers = 4
         let requests = Scale.count(100)
@@ -56,7 +57,9 @@ import TestSupport
         for _ in 0..<10 {
             usleep(100_000)
             #expect(try onlooker.call("read", name: "a", size: 4).payload == Array(data[..<4]))
-            #expect(try daemon.figures().residentSize - before.residentSize < DaemonProcess.growth(peers * 2 << 20))
+            #expect(
+                try daemon.figures().residentSize - before.residentSize
+                    < DaemonProcess.growth(peers * 2 << 20))
         }
         for client in clients {
             for cookie in 1...requests {
@@ -67,7 +70,9 @@ import TestSupport
                 }
             }
         }
-        #expect(try daemon.figures().residentSize - before.residentSize < DaemonProcess.growth(peers * 2 << 20))
+        #expect(
+            try daemon.figures().residentSize - before.residentSize
+                < DaemonProcess.growth(peers * 2 << 20))
     }
 
     @Test("a flood of small requests stops being read when its replies are not taken")
@@ -80,7 +85,9 @@ import TestSupport
         var bytes: [UInt8] = []
         var sent = 0
         let most = 400_000
-        for cookie in 1...most { bytes += TestFrame(8, cookie: UInt64(cookie), handle: 1, size: 64).bytes }
+        for cookie in 1...most {
+            bytes += TestFrame(8, cookie: UInt64(cookie), handle: 1, size: 64).bytes
+        }
         // Until nothing more is taken for a while.
         var quiet = 0
         while sent < bytes.count && quiet < 50 {
@@ -91,7 +98,8 @@ import TestSupport
         }
         #expect(sent < bytes.count, "all requests were taken")
         #expect(try onlooker.ask("ping") == "OK pong")
-        #expect(try daemon.figures().residentSize - before.residentSize < DaemonProcess.growth(6 << 20))
+        #expect(
+            try daemon.figures().residentSize - before.residentSize < DaemonProcess.growth(6 << 20))
         let whole = sent / 40
         for cookie in 1...whole {
             let reply = try client.socket.receiveFrame()
@@ -112,7 +120,8 @@ import TestSupport
         let socket = try daemon.connect()
         for _ in 0..<200 { try socket.send(line: "read d") }
         usleep(500_000)
-        #expect(try daemon.figures().residentSize - before.residentSize < DaemonProcess.growth(6 << 20))
+        #expect(
+            try daemon.figures().residentSize - before.residentSize < DaemonProcess.growth(6 << 20))
         #expect(try text.ask("ping") == "OK pong")
         let expected = "OK" + String(repeating: " 0.1", count: 100_000)
         for _ in 0..<200 { #expect(try socket.receiveLine() == expected) }

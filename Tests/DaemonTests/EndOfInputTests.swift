@@ -25,7 +25,8 @@ import TestSupport
         let size = 3 << 20
         #expect(try client.alloc("a", size: UInt64(size)).status == 0)
         let pattern: [UInt8] = [1, 2, 3, 4]
-        #expect(try client.call("fill", name: "a", size: UInt64(size), payload: pattern).status == 0)
+        #expect(
+            try client.call("fill", name: "a", size: UInt64(size), payload: pattern).status == 0)
         for cookie in 1...20 {
             try client.socket.send(
                 TestFrame(8, cookie: UInt64(cookie), name: "a", size: UInt64(size)).bytes)
@@ -53,11 +54,14 @@ import TestSupport
             """
         let result = try #require(try Spawn.run(["/bin/sh", "-c", command]))
         #expect(result.output == "OK\nOK\nOK\nOK\nOK\nOK 4 6 2 3\n")
-        let echo = try #require(try Spawn.run(["/bin/sh", "-c", "echo ping | nc -N -U \(daemon.path)"]))
+        let echo = try #require(
+            try Spawn.run(["/bin/sh", "-c", "echo ping | nc -N -U \(daemon.path)"]))
         #expect(echo.output == "OK pong\n")
     }
 
-    @Test("a peer that vanishes in the middle of a write takes nothing with it", arguments: [false, true])
+    @Test(
+        "a peer that vanishes in the middle of a write takes nothing with it",
+        arguments: [false, true])
     func vanishingWriter(tcp: Bool) throws {
         let daemon = try DaemonProcess(tcp: true)
         let onlooker = try daemon.text()
@@ -85,7 +89,9 @@ import TestSupport
         #expect(try settled(daemon) == before)
     }
 
-    @Test("a peer that vanishes in the middle of a reply takes nothing with it", arguments: [false, true])
+    @Test(
+        "a peer that vanishes in the middle of a reply takes nothing with it",
+        arguments: [false, true])
     func vanishingReader(tcp: Bool) throws {
         let daemon = try DaemonProcess(tcp: true)
         let onlooker = try daemon.text()

@@ -7,7 +7,8 @@ import TestSupport
 @Suite struct FieldSweepTests {
     /// Where arithmetic goes wrong, around the 4 bytes of the allocation that is asked for.
     static let borders: [UInt64] = [
-        0, 1, 3, 4, 5, (1 << 31) - 1, 1 << 31, (1 << 31) + 1, (1 << 32) - 1, 1 << 32, (1 << 32) + 1, 1 << 53,
+        0, 1, 3, 4, 5, (1 << 31) - 1, 1 << 31, (1 << 31) + 1, (1 << 32) - 1, 1 << 32, (1 << 32) + 1,
+        1 << 53,
         (1 << 63) - 1, 1 << 63, (1 << 63) + 1, .max - 1, .max,
     ]
 
@@ -16,7 +17,7 @@ import TestSupport
         let sweep = try Sweep()
         for offset in Self.borders {
             for size in Self.borders {
-                let range = Model.range(offset, size)
+                let range = FrameModel.range(offset, size)
                 sweep.add(TestFrame(8, handle: 1, offset: offset, size: size), range)
                 sweep.add(TestFrame(8, name: "a", offset: offset, size: size), range)
                 sweep.add(
@@ -44,7 +45,7 @@ import TestSupport
                         9, flags: 1, handle: 1, size: 1,
                         payload: littleEndian(offset, size) + data),
                     size <= 5 ? range : "malformedRequest")
-                sweep.add(TestFrame(7, offset: offset, size: size), Model.list(offset))
+                sweep.add(TestFrame(7, offset: offset, size: size), FrameModel.list(offset))
             }
         }
         try sweep.finish()
@@ -60,14 +61,16 @@ import TestSupport
                         TestFrame(
                             11, handle: 1, offset: offset, size: size,
                             payload: copyTarget(offset: target, handle: 2)),
-                        Model.copy(offset, 4, target, 16, size))
+                        FrameModel.copy(offset, 4, target, 16, size))
                 }
             }
         }
         try sweep.finish()
     }
 
-    @Test("every operation with every byte of flags, type and name size, and numbers at their borders")
+    @Test(
+        "every operation with every byte of flags, type and name size, and numbers at their borders"
+    )
     func headers() throws {
         let sweep = try Sweep()
         let payloads: [[UInt8]] = [[], [0x61], Array("zz".utf8), copyTarget(offset: 0, handle: 2)]
@@ -76,15 +79,15 @@ import TestSupport
                 for payload in payloads.prefix(2) {
                     var frame = TestFrame(operation, payload: payload)
                     frame.flags = byte
-                    sweep.add(frame, Model.status(frame))
+                    sweep.add(frame, FrameModel.status(frame))
                     frame.flags = 0
                     frame.type = byte
-                    sweep.add(frame, Model.status(frame))
+                    sweep.add(frame, FrameModel.status(frame))
                     frame.nameSize = UInt8(payload.count)
-                    sweep.add(frame, Model.status(frame))
+                    sweep.add(frame, FrameModel.status(frame))
                     frame.type = 0
                     frame.nameSize = byte
-                    sweep.add(frame, Model.status(frame))
+                    sweep.add(frame, FrameModel.status(frame))
                 }
             }
             for value in Self.borders {
@@ -93,25 +96,26 @@ import TestSupport
                         var frame = TestFrame(operation, payload: payload)
                         frame.nameSize = UInt8(nameSize)
                         frame.offset = value
-                        sweep.add(frame, Model.status(frame))
+                        sweep.add(frame, FrameModel.status(frame))
                         frame.offset = 0
                         frame.size = value
-                        sweep.add(frame, Model.status(frame))
+                        sweep.add(frame, FrameModel.status(frame))
                         frame.size = 0
                         frame.handle = UInt32(truncatingIfNeeded: value)
-                        sweep.add(frame, Model.status(frame))
+                        sweep.add(frame, FrameModel.status(frame))
                         frame.handle = 0
                         frame.status = UInt16(truncatingIfNeeded: value >> 3 | value)
-                        sweep.add(frame, Model.status(frame))
+                        sweep.add(frame, FrameModel.status(frame))
                         frame.status = 0
                         frame.version = UInt8(truncatingIfNeeded: value)
-                        sweep.add(frame, Model.status(frame))
+                        sweep.add(frame, FrameModel.status(frame))
                     }
                 }
             }
         }
         for operation in UInt8(21)...255 {
-            sweep.add(TestFrame(operation, flags: operation, payload: [1, 2, 3]), "unknownOperation")
+            sweep.add(
+                TestFrame(operation, flags: operation, payload: [1, 2, 3]), "unknownOperation")
         }
         try sweep.finish()
     }
@@ -121,17 +125,19 @@ import TestSupport
         let sweep = try Sweep()
         for size in Self.borders {
             for type in UInt8(0)...11 {
-                let unit = UInt64(Model.elementSize(type) ?? 1)
+                let unit = UInt64(FrameModel.elementSize(type) ?? 1)
                 let expected =
-                    Model.elementSize(type) == nil
+                    FrameModel.elementSize(type) == nil
                     ? "unknownType"
-                    : size > 1 << 20 ? "tooLarge" : size % unit != 0 ? "invalidArgument" : "alreadyExists"
+                    : size > 1 << 20
+                        ? "tooLarge" : size % unit != 0 ? "invalidArgument" : "alreadyExists"
                 sweep.add(TestFrame(3, type: type, name: "a", size: size), expected)
             }
             sweep.add(
                 TestFrame(13, name: "d", size: size),
                 size > 1 << 20
-                    ? "tooLarge" : size > 16 ? "outOfRange" : size % 8 != 0 ? "invalidArgument" : nil,
+                    ? "tooLarge"
+                    : size > 16 ? "outOfRange" : size % 8 != 0 ? "invalidArgument" : nil,
                 unless: size == 0)
         }
         try sweep.finish()
@@ -185,119 +191,5 @@ private final class Sweep {
         #expect(try client.call("stat", handle: 1).size == 4)
         #expect(try client.call("stat", handle: 2).size == 16)
         print("field sweep: \(count) frames")
-    }
-}
-
-/// What the specification says, in the order in which it says it.
-private enum Model {
-    static func elementSize(_ type: UInt8) -> Int? {
-        Vectors.values.elementTypes.first { $0.number == Int(type) }?.size
-    }
-
-    static func range(_ offset: UInt64, _ size: UInt64) -> String? {
-        offset > 4 || size > 4 - offset ? "outOfRange" : nil
-    }
-
-    /// A cursor that no page told means nothing; the daemon may know it for one or refuse it.
-    static func list(_ cursor: UInt64) -> String? { cursor == 0 ? nil : cursor > 1 << 31 ? "invalidArgument" : "skip" }
-
-    static func copy(
-        _ offset: UInt64, _ length: UInt64, _ target: UInt64, _ targetLength: UInt64, _ size: UInt64
-    ) -> String? {
-        let fits =
-            size <= length && size <= targetLength && offset <= length - size
-            && target <= targetLength - size
-        return fits ? nil : "outOfRange"
-    }
-
-    /// The status of a frame by §§ 5.3 and 7; nil is ok, "skip" where it would change something.
-    static func status(_ frame: TestFrame) -> String? {
-        let values = Vectors.values
-        if frame.version != 1 { return "unsupportedVersion" }
-        if frame.status != 0 { return "malformedRequest" }
-        guard let name = values.operations.first(where: { $0.number == Int(frame.operation) })?.name
-        else { return "unknownOperation" }
-        let known = values.requestFlags.filter { $0.operations.contains(name) }.reduce(0) { $0 | $1.value }
-        if Int(frame.flags) & ~known != 0 { return "unsupportedFlags" }
-        return wrongShape(frame, name) ? "malformedRequest" : result(frame, name)
-    }
-
-    private static func wrongShape(_ frame: TestFrame, _ name: String) -> Bool {
-        guard Int(frame.nameSize) <= frame.payload.count else { return true }
-        let rest = frame.payload.count - Int(frame.nameSize)
-        let named = frame.nameSize != 0
-        let handled = frame.handle != 0
-        if frame.type != 0 && name != "alloc" { return true }
-        let hasOffset = ["list", "read", "write", "fill", "copy"].contains(name)
-        if frame.offset != 0 && (!hasOffset || frame.flags & 1 != 0) { return true }
-        let hasSize = hasOffset || ["alloc", "truncate"].contains(name)
-        if frame.size != 0 && !hasSize { return true }
-        switch name {
-        case "hello": return named || handled || rest > 64
-        case "ping", "stats", "quit": return named || handled || rest != 0
-        case "alloc": return handled || rest != 0 || (frame.flags & 2 != 0 && !named)
-        case "open": return handled || !named || rest != 0
-        case "close": return named || !handled || rest != 0
-        case "list": return handled || rest != 0
-        case "stat", "dispose", "truncate": return named == handled || rest != 0
-        case "rename", "fill": return named == handled
-        case "read" where frame.flags & 1 == 0: return named == handled || rest != 0
-        case "write" where frame.flags & 1 == 0: return named == handled || frame.size != UInt64(rest)
-        case "copy":
-            guard named != handled, rest >= 16 else { return true }
-            let target = frame.payload.dropFirst(Int(frame.nameSize))
-            // The payloads of this sweep name a handle; anything else is garbage by chance.
-            return Array(target) != copyTarget(offset: 0, handle: 2)
-        default:  // Vectored, of which the ranges come first.
-            if named == handled { return true }
-            return (1...1024).contains(frame.size) && frame.size * 16 > UInt64(rest)
-        }
-    }
-
-    private static func result(_ frame: TestFrame, _ name: String) -> String? {
-        let target = String(decoding: frame.payload.prefix(Int(frame.nameSize)), as: UTF8.self)
-        let rest = frame.payload.count - Int(frame.nameSize)
-        let size: UInt64? =
-            target == "a" || frame.handle == 1 ? 4 : target == "d" || frame.handle == 2 ? 16 : nil
-        if frame.nameSize > 0, !target.utf8.allSatisfy({ (0x21...0x7E).contains($0) }), name != "list" {
-            return "invalidName"
-        }
-        switch name {
-        case "hello", "ping", "stats": return nil
-        case "list": return list(frame.offset)
-        case "alloc":
-            guard let unit = elementSize(frame.type) else { return "unknownType" }
-            if frame.size > 1 << 20 { return "tooLarge" }
-            if frame.size % UInt64(unit) != 0 { return "invalidArgument" }
-            return target == "a" ? "alreadyExists" : "skip"
-        case "rename":
-            return rest == 0 ? "invalidName" : size == nil ? renameTarget(frame) : "skip"
-        case "stat": return size == nil ? "noData" : nil
-        case "truncate", "dispose", "close", "open":
-            return size == nil || (name == "open" && target != "a") ? "noData" : "skip"
-        case "fill":
-            guard size != nil else { return "noData" }
-            if rest == 0 || rest > 64 { return "invalidArgument" }
-            let isMultiple = frame.size % UInt64(rest) == 0
-            return bounds(size, frame.offset, frame.size) ?? (isMultiple ? nil : "invalidArgument")
-        case "read" where frame.flags & 1 == 0, "write" where frame.flags & 1 == 0:
-            return bounds(size, frame.offset, frame.size)
-        case "read", "write":
-            return (1...1024).contains(frame.size) ? "skip" : "invalidArgument"
-        case "copy":
-            guard let size else { return "noData" }
-            return copy(frame.offset, size, 0, 16, frame.size)
-        default: return "skip"
-        }
-    }
-
-    private static func renameTarget(_ frame: TestFrame) -> String? {
-        let name = frame.payload.dropFirst(Int(frame.nameSize))
-        return name.allSatisfy { (0x21...0x7E).contains($0) } ? "noData" : "invalidName"
-    }
-
-    private static func bounds(_ length: UInt64?, _ offset: UInt64, _ size: UInt64) -> String? {
-        guard let length else { return "noData" }
-        return offset > length || size > length - offset ? "outOfRange" : nil
     }
 }

@@ -19,7 +19,10 @@ import TestSupport
         ("memcached", text("set a 0 0 1\r\nb\r\n")),
         ("memcached get", text("get a\r\n")),
         ("PROXY", text("PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n")),
-        ("PROXY 2", [0x0D, 0x0A, 0x0D, 0x0A, 0x00, 0x0D, 0x0A, 0x51, 0x55, 0x49, 0x54, 0x0A, 0x21, 0x11]),
+        (
+            "PROXY 2",
+            [0x0D, 0x0A, 0x0D, 0x0A, 0x00, 0x0D, 0x0A, 0x51, 0x55, 0x49, 0x54, 0x0A, 0x21, 0x11]
+        ),
         ("SSH", text("SSH-2.0-OpenSSH_9.2p1 Debian\r\n")),
         ("TLS 1.2", [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xFC, 0x03, 0x03]),
         ("JSON", text("{\"method\": \"alloc\"}\n")),
@@ -32,10 +35,12 @@ import TestSupport
         for (name, bytes) in Self.openings {
             let socket = try tcp ? daemon.connectTCP() : daemon.connect()
             try? socket.send(bytes + body)
-            let output = String(decoding: (try? socket.receiveToEnd()) ?? Self.text("not closed\n"), as: UTF8.self)
+            let output = String(
+                decoding: (try? socket.receiveToEnd()) ?? Self.text("not closed\n"), as: UTF8.self)
             let lines = output.split(separator: "\n")
             #expect(lines.count <= 1, "\(name): \(output)")
-            #expect(lines.allSatisfy { $0.hasPrefix("ERR notSmalloc Error: ") }, "\(name): \(output)")
+            #expect(
+                lines.allSatisfy { $0.hasPrefix("ERR notSmalloc Error: ") }, "\(name): \(output)")
         }
         #expect(try daemon.text().ask("list") == "OK 0")
     }

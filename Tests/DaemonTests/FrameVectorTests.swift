@@ -100,8 +100,11 @@ import TestSupport
                     #expect(pong.cookie == 77 && pong.status == 0, "\(vector.name): \(pong)")
                 } else {
                     try socket.send(TestFrame(1, cookie: 78).bytes)
-                    if way == .withTrailingPing { #expect(try socket.receiveFrame().status != 0) }
-                    else { #expect(try socket.receiveFrame().cookie == 78, "\(vector.name)") }
+                    if way == .withTrailingPing {
+                        #expect(try socket.receiveFrame().status != 0)
+                    } else {
+                        #expect(try socket.receiveFrame().cookie == 78, "\(vector.name)")
+                    }
                 }
             } catch {
                 Issue.record("\(vector.name): \(error)")

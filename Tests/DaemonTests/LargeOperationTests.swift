@@ -13,7 +13,9 @@ import TestSupport
         UInt8(truncatingIfNeeded: ($0 &* 2_654_435_761) >> 13)
     }
 
-    @Test("a large write and read, whole and in ragged pieces, by name and by handle", arguments: [false, true])
+    @Test(
+        "a large write and read, whole and in ragged pieces, by name and by handle",
+        arguments: [false, true])
     func writeAndRead(tcp: Bool) throws {
         let daemon = try DaemonProcess(tcp: true)
         let client = try FrameClient(tcp ? daemon.connectTCP() : daemon.connect())
@@ -38,7 +40,8 @@ import TestSupport
             #expect(try client.socket.receiveFrame().size == UInt64(count))
             let before = UInt64(max(0, offset - 10))
             let reply = try client.call(
-                "read", name: "a", offset: before, size: UInt64(min(Self.size, offset + count + 10)) - before)
+                "read", name: "a", offset: before,
+                size: UInt64(min(Self.size, offset + count + 10)) - before)
             #expect(Array(reply.payload.dropFirst(offset - Int(before)).prefix(count)) == fresh)
         }
     }
@@ -71,7 +74,9 @@ import TestSupport
             try client.socket.send(ping + frame.bytes + ping)
             #expect(try client.socket.receiveFrame().cookie == 51)
             let reply = try client.socket.receiveFrame()
-            #expect(reply.cookie == 50 && FrameClient.statusName(reply) == status, "\(frame): \(reply.text)")
+            #expect(
+                reply.cookie == 50 && FrameClient.statusName(reply) == status,
+                "\(frame): \(reply.text)")
             #expect(try client.socket.receiveFrame().cookie == 51)
         }
         #expect(try client.call("read", name: "a", size: 100).payload.allSatisfy { $0 == 0 })
@@ -98,7 +103,8 @@ import TestSupport
             let reply = try client.call(
                 "write", flags: 1, name: "a", size: UInt64(count), payload: ranges + data)
             #expect(reply.status == 0 && reply.size == UInt64(data.count), "\(reply.text)")
-            let read = try client.call("read", flags: 1, handle: 1, size: UInt64(count), payload: ranges)
+            let read = try client.call(
+                "read", flags: 1, handle: 1, size: UInt64(count), payload: ranges)
             #expect(read.payload.count == data.count)
         }
         #expect(try client.call("read", handle: 1, size: UInt64(Self.size)).payload == expected)
@@ -116,7 +122,8 @@ import TestSupport
         #expect(try client.alloc("a", size: length).status == 0)
         #expect(try client.alloc("b", size: length).status == 0)
         for (from, to) in [(0, 1), (1, 0), (0, 3 << 20), (3 << 20, 0), (777, 5_000_001), (0, 0)] {
-            #expect(try client.call("write", handle: 1, size: length, payload: Self.data).status == 0)
+            #expect(
+                try client.call("write", handle: 1, size: length, payload: Self.data).status == 0)
             let size = Self.size - max(from, to)
             let reply = try client.call(
                 "copy", handle: 1, offset: UInt64(from), size: UInt64(size),
@@ -125,12 +132,16 @@ import TestSupport
             #expect(try other.call("ping").status == 0)
             var expected = Self.data
             expected.replaceSubrange(to..<to + size, with: Self.data[from..<from + size])
-            #expect(try client.call("read", handle: 1, size: length).payload == expected, "\(from) \(to)")
+            #expect(
+                try client.call("read", handle: 1, size: length).payload == expected,
+                "\(from) \(to)")
         }
         let pattern: [UInt8] = [1, 2, 3]
         #expect(try client.call("fill", name: "b", size: length, payload: pattern).size == length)
         #expect(
-            try client.call("copy", name: "b", size: length, payload: copyTarget(offset: 0, name: "a")).status
+            try client.call(
+                "copy", name: "b", size: length, payload: copyTarget(offset: 0, name: "a")
+            ).status
                 == 0)
         let filled = try client.call("read", handle: 1, size: length).payload
         #expect(filled == (0..<Self.size).map { pattern[$0 % 3] })

@@ -16,7 +16,8 @@ import TestSupport
             var refusal: TestFrame
             while true {
                 let name = "m/\(size)/\(names.count)"
-                refusal = try client.call("alloc", flags: 2, type: 2, name: name, size: UInt64(size))
+                refusal = try client.call(
+                    "alloc", flags: 2, type: 2, name: name, size: UInt64(size))
                 if refusal.status != 0 { break }
                 names.append(name)
             }
@@ -31,8 +32,10 @@ import TestSupport
             // Freed memory may still be on its way back for a moment.
             #expect(
                 try eventually {
-                    try client.call("alloc", flags: 2, type: 2, name: "all", size: UInt64(limit / 2))
-                        .status == 0
+                    try client.call(
+                        "alloc", flags: 2, type: 2, name: "all", size: UInt64(limit / 2)
+                    )
+                    .status == 0
                 })
             #expect(try client.call("dispose", name: "all").status == 0)
         }
@@ -116,13 +119,17 @@ import TestSupport
                 try client.call("write", handle: 1, size: 200_000, payload: data + data + data))
                 == "frameTooLarge")
         #expect(try client.call("read", handle: 1, size: 65_536).payload == data)
-        #expect(FrameClient.statusName(try client.call("read", handle: 1, size: 65_537)) == "frameTooLarge")
+        #expect(
+            FrameClient.statusName(try client.call("read", handle: 1, size: 65_537))
+                == "frameTooLarge")
         let ranges = littleEndian(0, 40_000, 0, 40_000)
         #expect(
             FrameClient.statusName(
                 try client.call("read", flags: 1, handle: 1, size: 2, payload: ranges))
                 == "frameTooLarge")
-        #expect(FrameClient.statusName(try client.call("read", handle: 1, size: 200_001)) == "outOfRange")
+        #expect(
+            FrameClient.statusName(try client.call("read", handle: 1, size: 200_001))
+                == "outOfRange")
         #expect(try client.call("ping").status == 0)
     }
 
@@ -185,7 +192,8 @@ import TestSupport
     func told() throws {
         let daemon = try DaemonProcess([
             "--memory-max", "101M", "--length-max", "51M", "--allocations-max", "1001",
-            "--connections-max", "102", "--frame-size-max", "103K", "--requests-in-flight-max", "104",
+            "--connections-max", "102", "--frame-size-max", "103K", "--requests-in-flight-max",
+            "104",
             "--handles-max", "105", "--output-size-max", "106K", "--line-size-max", "107K",
             "--idle-timeout", "108", "--request-timeout", "109",
         ])

@@ -14,7 +14,10 @@ import TestSupport
             "\u{2028}FAKE", "x\u{7}\u{8}FAKE", "né",
         ]
         for word in hostile {
-            for line in ["alloc \(word) 4", "\(word) a b", "read \(word)", "alloc a 4 \(word)", "help \(word)"] {
+            for line in [
+                "alloc \(word) 4", "\(word) a b", "read \(word)", "alloc a 4 \(word)",
+                "help \(word)",
+            ] {
                 // A first byte over 0x7f would not be text at all.
                 guard line.utf8.first ?? 0 < 0x80 else { continue }
                 let socket = try daemon.connect()
@@ -45,7 +48,8 @@ import TestSupport
         let frames = try daemon.frames()
         let start = Date()
         for _ in 0..<10 {
-            let lines = String(repeating: "alloc n\u{1} 4\nread nothing\nfoo\nalloc a -1\n", count: 500)
+            let lines = String(
+                repeating: "alloc n\u{1} 4\nread nothing\nfoo\nalloc a -1\n", count: 500)
             try text.socket.send(Array(lines.utf8))
             for _ in 0..<2000 { #expect(try text.socket.receiveLine().hasPrefix("ERR ")) }
             try frames.socket.send((0..<500).flatMap { _ in TestFrame(99).bytes })

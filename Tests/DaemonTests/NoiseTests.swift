@@ -65,7 +65,8 @@ import TestSupport
     private func mutatedFrames(_ random: inout SplitMix) -> [UInt8] {
         var bytes: [UInt8] = []
         for _ in 0..<Int.random(in: 1...20, using: &random) {
-            var frame = Vectors.pairs[Int.random(in: 0..<Vectors.pairs.count, using: &random)].request.frame
+            var frame = Vectors.pairs[Int.random(in: 0..<Vectors.pairs.count, using: &random)]
+                .request.frame
             // Not the magic: what follows should be looked at.
             for _ in 0..<Int.random(in: 0...2, using: &random) where frame.count > 1 {
                 let index = Int.random(in: 1..<min(frame.count, 80), using: &random)

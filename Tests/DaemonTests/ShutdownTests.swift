@@ -28,7 +28,7 @@ import TestSupport
     @Test("requests that were received are answered before the end")
     func underLoad() throws {
         let daemon = try DaemonProcess()
-        // More than the sockets' buffers hold, and little enough for a busy machine to take in time.
+        // More than the sockets' buffers hold, little enough for a busy machine to take in time.
         let size = 256 << 10
         let clients = try (0..<4).map { _ in try daemon.frames() }
         #expect(try clients[0].alloc("a", size: UInt64(size)).status == 0)

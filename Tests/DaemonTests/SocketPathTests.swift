@@ -54,7 +54,10 @@ import TestSupport
         typealias Setup = (_ folder: String, _ path: String) throws -> Void
         let cases: [(String, Setup)] = [
             ("regular file", { try "keep".write(toFile: $1, atomically: false, encoding: .utf8) }),
-            ("directory", { try manager.createDirectory(atPath: $1, withIntermediateDirectories: false) }),
+            (
+                "directory",
+                { try manager.createDirectory(atPath: $1, withIntermediateDirectories: false) }
+            ),
             (
                 "link to a file",
                 {
@@ -62,7 +65,10 @@ import TestSupport
                     try manager.createSymbolicLink(atPath: $1, withDestinationPath: $0 + "/target")
                 }
             ),
-            ("dangling link", { try manager.createSymbolicLink(atPath: $1, withDestinationPath: $0 + "/none") }),
+            (
+                "dangling link",
+                { try manager.createSymbolicLink(atPath: $1, withDestinationPath: $0 + "/none") }
+            ),
             ("fifo", { _, path in #expect(mkfifo(path, 0o600) == 0) }),
         ]
         for (name, setup) in cases {
@@ -106,9 +112,11 @@ import TestSupport
     func longPaths() throws {
         for size in [107, 108] {
             let folder = try Folder()
-            let long = folder.path + "/" + String(repeating: "d", count: size - folder.path.utf8.count - 3)
+            let long =
+                folder.path + "/" + String(repeating: "d", count: size - folder.path.utf8.count - 3)
             #expect((long + "/s").utf8.count == size)
-            try FileManager.default.createDirectory(atPath: long, withIntermediateDirectories: false)
+            try FileManager.default.createDirectory(
+                atPath: long, withIntermediateDirectories: false)
             let daemon = try DaemonProcess(folder: long, waits: false)
             if size == 107 {
                 try daemon.waitUntilReady()
@@ -134,7 +142,9 @@ import TestSupport
 
     @Test("the socket's mode is 0600, or what was asked for")
     func modes() throws {
-        for (options, mode) in [([], 0o600), (["--socket-mode", "0666"], 0o666)] as [([String], Int)] {
+        for (options, mode) in [([], 0o600), (["--socket-mode", "0666"], 0o666)]
+            as [([String], Int)]
+        {
             let daemon = try DaemonProcess(options)
             let attributes = try FileManager.default.attributesOfItem(atPath: daemon.path)
             #expect((attributes[.posixPermissions] as? NSNumber)?.intValue == mode)
@@ -157,7 +167,8 @@ private final class Folder {
             let attributes = try FileManager.default.attributesOfItem(atPath: path + "/" + name)
             let type = (attributes[.type] as? FileAttributeType)?.rawValue ?? ""
             let isRegular = attributes[.type] as? FileAttributeType == .typeRegular
-            let text = isRegular ? try String(contentsOfFile: path + "/" + name, encoding: .utf8) : ""
+            let text =
+                isRegular ? try String(contentsOfFile: path + "/" + name, encoding: .utf8) : ""
             state[name] = type + text
         }
         return state

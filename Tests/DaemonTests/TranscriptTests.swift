@@ -23,7 +23,9 @@ import TestSupport
             case .lines(let pattern):
                 let line = try next()
                 try #require(Transcript.matches(line, pattern), "expected \(pattern), got \(line)")
-                repeat { pending = try socket.receiveLine() } while Transcript.matches(
+                repeat {
+                    pending = try socket.receiveLine()
+                } while Transcript.matches(
                     pending ?? "", pattern)
             case .closed:
                 #expect(pending == nil)

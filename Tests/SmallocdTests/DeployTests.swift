@@ -58,4 +58,11 @@ struct DeployTests {
         let loaded = try Settings.load(arguments: [], environment: [:], machine: host)
         #expect(loaded.settings.limits.connectionsMax == Limits().connectionsMax)
     }
+
+    @Test("the version is the newest of the changelog")
+    func changelog() throws {
+        let changes = try deployed("../CHANGELOG.md")
+        let newest = try #require(changes.split(separator: "\n").first { $0.hasPrefix("## ") })
+        #expect(newest.contains(version))
+    }
 }

@@ -58,13 +58,14 @@ public final class DaemonProcess: @unchecked Sendable {
         if let descriptors { limits.append("ulimit -n \(descriptors)") }
         if let virtualSize { limits.append("ulimit -v \(virtualSize / 1024)") }
         if !limits.isEmpty {
-            words = ["/bin/sh", "-c", limits.joined(separator: "; ") + "; exec \"$0\" \"$@\""] + words
+            words =
+                ["/bin/sh", "-c", limits.joined(separator: "; ") + "; exec \"$0\" \"$@\""] + words
         }
         // A crash must be a crash at once, not a backtrace that takes minutes.
         let settings = environment.merging(["SWIFT_BACKTRACE": "enable=no"]) { given, _ in given }
         pid = try Spawn.start(
             words, input: nil, output: self.folder + "/log", environment: settings)
-        Watchdog.watch(pid)
+        Watchdog.watch(pid, folder: ownsFolder ? self.folder : "")
         if waits { try waitUntilReady() }
     }
 
@@ -91,7 +92,8 @@ public final class DaemonProcess: @unchecked Sendable {
             return port == nil || (try? connectTCP()) != nil
         }
         guard ready, isRunning else {
-            throw Failure(description: "smallocd does not answer (exit \(exitCode ?? -999)): \(log)")
+            throw Failure(
+                description: "smallocd does not answer (exit \(exitCode ?? -999)): \(log)")
         }
     }
 

@@ -63,7 +63,8 @@ public final class TextClient: @unchecked Sendable {
         try socket.send(line: "stats")
         var stats: [String: String] = [:]
         while true {
-            let words = try socket.receiveLine().split(separator: " ", maxSplits: 2).map(String.init)
+            let words = try socket.receiveLine().split(separator: " ", maxSplits: 2).map(
+                String.init)
             guard words.count == 3, words[0] == "STAT" else { return stats }
             stats[words[1]] = words[2]
         }

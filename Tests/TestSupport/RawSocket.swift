@@ -26,7 +26,9 @@ public final class RawSocket: @unchecked Sendable {
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         let size = MemoryLayout.size(ofValue: address.sun_path)
-        guard path.utf8.count < size else { throw RawSocketError.system(call: "path", number: ENAMETOOLONG) }
+        guard path.utf8.count < size else {
+            throw RawSocketError.system(call: "path", number: ENAMETOOLONG)
+        }
         withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
         try self.init(family: AF_UNIX, seconds: seconds) { descriptor in
             withUnsafePointer(to: &address) {
@@ -80,7 +82,7 @@ public final class RawSocket: @unchecked Sendable {
         shutdown(descriptor, Int32(SHUT_WR))
     }
 
-    /// Closes so that the other side gets a reset rather than an end (on TCP; on a Unix socket where
+    /// Closes so that the other side gets a reset rather than an end (on TCP; on a Unix socket if
     /// something was left unread).
     public func reset() {
         var linger = linger(l_onoff: 1, l_linger: 0)
@@ -90,7 +92,8 @@ public final class RawSocket: @unchecked Sendable {
 
     /// A TCP port of this machine that is free at the moment.
     public static func freePort() throws -> UInt16 {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        let descriptor = socket(
+            AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         defer { Glibc.close(descriptor) }
         var address = loopback(0)
         var size = socklen_t(MemoryLayout<sockaddr_in>.size)
@@ -183,7 +186,9 @@ extension RawSocket {
         control[0] = UInt64(size)
         control[1] = UInt64(UInt32(SOL_SOCKET)) | UInt64(SCM_RIGHTS) << 32
         control.withUnsafeMutableBytes { target in
-            descriptors.withUnsafeBytes { UnsafeMutableRawBufferPointer(rebasing: target[16...]).copyMemory(from: $0) }
+            descriptors.withUnsafeBytes {
+                UnsafeMutableRawBufferPointer(rebasing: target[16...]).copyMemory(from: $0)
+            }
         }
         var bytes = bytes
         let sent = bytes.withUnsafeMutableBytes { data in

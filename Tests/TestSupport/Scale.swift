@@ -19,7 +19,8 @@ public enum Scale {
 /// Asks again and again until `condition` holds. False: it did not within `seconds`.
 ///
 /// The limit is for a slow, busy machine; where all is well the answer comes at once.
-public func eventually(within seconds: Double = 20, _ condition: () throws -> Bool) rethrows -> Bool {
+public func eventually(within seconds: Double = 20, _ condition: () throws -> Bool) rethrows -> Bool
+{
     let end = Date().addingTimeInterval(seconds)
     while true {
         if try condition() { return true }

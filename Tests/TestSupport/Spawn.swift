@@ -26,7 +26,7 @@ public enum Spawn {
         posix_spawn_file_actions_addopen(
             &actions, 1, output ?? "/dev/null", O_WRONLY | O_CREAT | O_APPEND, 0o600)
         posix_spawn_file_actions_adddup2(&actions, 1, 2)
-        // The runner of the tests may block signals; a program that was started must not inherit it.
+        // The runner of the tests may block signals; what it starts must not inherit that.
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
@@ -43,7 +43,9 @@ public enum Spawn {
         defer { (arguments + settings).forEach { free($0) } }
         var pid: pid_t = 0
         let result = posix_spawn(&pid, words[0], &actions, &attributes, arguments, settings)
-        guard result == 0 else { throw RawSocketError.system(call: "spawn \(words[0])", number: result) }
+        guard result == 0 else {
+            throw RawSocketError.system(call: "spawn \(words[0])", number: result)
+        }
         return pid
     }
 

@@ -64,7 +64,9 @@ public struct TestFrame: Equatable, Sendable, CustomStringConvertible {
     public var bytes: [UInt8] {
         var bytes: [UInt8] = [magic, version, operation, flags]
         func add(_ value: UInt64, _ size: Int) {
-            for shift in 0..<size { bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(8 * shift))) }
+            for shift in 0..<size {
+                bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(8 * shift)))
+            }
         }
         add(UInt64(status), 2)
         bytes.append(nameSize)
@@ -88,7 +90,8 @@ public struct TestFrame: Equatable, Sendable, CustomStringConvertible {
 
 /// The little-endian bytes of numbers of 64 bits.
 public func littleEndian(_ numbers: UInt64...) -> [UInt8] {
-    numbers.flatMap { number in (0..<8).map { UInt8(truncatingIfNeeded: number >> UInt64(8 * $0)) } }
+    numbers.flatMap { number in (0..<8).map { UInt8(truncatingIfNeeded: number >> UInt64(8 * $0)) }
+    }
 }
 
 /// The payload of a copy: where to.

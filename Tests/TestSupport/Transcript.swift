@@ -43,7 +43,9 @@ public struct Transcript: Sendable, CustomStringConvertible {
     public init(name: String, text: String) throws {
         self.name = name
         var steps: [Step] = []
-        for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+        for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false)
+            .enumerated()
+        {
             if line.isEmpty || line.hasPrefix("#") { continue }
             if line == "C:" {
                 steps.append(.send([0x0A]))
@@ -95,7 +97,9 @@ public struct Transcript: Sendable, CustomStringConvertible {
                 }
             case .lines(let pattern):
                 let before = rest.count
-                while let line = rest.first, Transcript.matches(line, pattern) { rest.removeFirst() }
+                while let line = rest.first, Transcript.matches(line, pattern) {
+                    rest.removeFirst()
+                }
                 guard rest.count < before else { return "missing: \(pattern)" }
             case .send, .endOfInput, .closed: break
             }

@@ -40,7 +40,9 @@ public struct FrameVector: Decodable, Sendable, CustomStringConvertible {
             for index in 20..<min(24, frame.count) { frame[index] = 0 }
         }
         for range in varies ?? [] {
-            for index in range[0]..<range[0] + range[1] where index < frame.count { frame[index] = 0 }
+            for index in range[0]..<range[0] + range[1] where index < frame.count {
+                frame[index] = 0
+            }
         }
         return frame
     }

@@ -1,5 +1,5 @@
-// No test leaves a process behind, not even one that crashed: a shell holds the other end of a socket pair
-// and kills what is still registered when the test process has gone, however it went.
+// No test leaves a process behind, not even one that crashed: a shell holds the other end of a
+// socket pair and kills what is still registered when the test process has gone, however it went.
 
 import Foundation
 import Synchronization
@@ -10,15 +10,19 @@ enum Watchdog {
 
     private static let script = """
         trap '' INT TERM HUP; live=
-        while read -r verb pid; do
-          if [ "$verb" = + ]; then live="$live $pid"; continue; fi
-          rest=; for one in $live; do [ "$one" = "$pid" ] || rest="$rest $one"; done; live=$rest
+        while read -r verb entry; do
+          if [ "$verb" = + ]; then live="$live $entry"; continue; fi
+          rest=; for one in $live; do [ "${one%%:*}" = "$entry" ] || rest="$rest $one"; done
+          live=$rest
         done
-        [ -z "$live" ] || kill -9 $live
+        for one in $live; do kill -9 "${one%%:*}"; done
+        for one in $live; do [ -z "${one#*:}" ] || rm -rf "${one#*:}"; done
         """
 
-    /// Registers a process that was just started.
-    static func watch(_ pid: pid_t) { tell("+ \(pid)\n") }
+    /// Registers a process that was just started, and the folder that should go with it.
+    ///
+    /// - Parameter folder: One that the tests made; without blanks in its path.
+    static func watch(_ pid: pid_t, folder: String = "") { tell("+ \(pid):\(folder)\n") }
 
     /// Forgets a process. To be called before it is waited for: then its number is free again.
     static func forget(_ pid: pid_t) { tell("- \(pid)\n") }

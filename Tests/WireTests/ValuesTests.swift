@@ -89,7 +89,8 @@ import TestSupport
             "lineSizeMax": 111, "idleTimeoutMilliseconds": 112, "requestTimeoutMilliseconds": 113,
             "atomicSizeMax": 65_536, "nameSizeMax": 255, "rangesMax": 1024,
         ]
-        #expect(limits.helloFields == values.helloFields.compactMap { names[$0].map { UInt64($0) } })
+        #expect(
+            limits.helloFields == values.helloFields.compactMap { names[$0].map { UInt64($0) } })
         #expect(Limits(helloFields: limits.helloFields) == limits)
         // What a newer daemon tells beyond them is ignored; what an older one does not tell is as
         // in the specification.
@@ -106,7 +107,8 @@ import TestSupport
             #expect(lines.contains { $0.hasPrefix("| \(operation.number) | \(operation.name) |") })
         }
         for type in values.elementTypes {
-            #expect(lines.contains { $0.hasPrefix("| \(type.number) | \(type.name) | \(type.size) |") })
+            #expect(
+                lines.contains { $0.hasPrefix("| \(type.number) | \(type.name) | \(type.size) |") })
         }
         for status in values.statuses where status.number != 0 {
             let number = "0x" + String(status.number, radix: 16, uppercase: true)

@@ -12,16 +12,21 @@ import TestSupport
             let frame = vector.frame
             let header = try #require(parsedHeader(frame), "\(vector.name)")
             let fields = vector.fields
-            #expect(header.magic == fields.magic && header.version == fields.version, "\(vector.name)")
-            #expect(header.operation == Vectors.values.operation(fields.operation), "\(vector.name)")
+            #expect(
+                header.magic == fields.magic && header.version == fields.version, "\(vector.name)")
+            #expect(
+                header.operation == Vectors.values.operation(fields.operation), "\(vector.name)")
             #expect(header.status == Vectors.values.status(fields.status), "\(vector.name)")
-            #expect(header.flags == fields.flags && header.nameSize == fields.nameSize, "\(vector.name)")
+            #expect(
+                header.flags == fields.flags && header.nameSize == fields.nameSize, "\(vector.name)"
+            )
             #expect(header.type == fields.type && header.handle == fields.handle, "\(vector.name)")
             #expect("\(header.cookie)" == fields.cookie, "\(vector.name)")
             #expect("\(header.offset)" == fields.offset, "\(vector.name)")
             #expect("\(header.size)" == fields.size, "\(vector.name)")
             #expect(header.payloadSize == fields.payloadSize, "\(vector.name)")
-            #expect(Int(header.payloadSize) == frame.count - FrameHeader.byteCount, "\(vector.name)")
+            #expect(
+                Int(header.payloadSize) == frame.count - FrameHeader.byteCount, "\(vector.name)")
             var encoded = [UInt8](repeating: 0xAA, count: FrameHeader.byteCount)
             encoded.withUnsafeMutableBytes { buffer in
                 if let start = buffer.baseAddress { header.write(to: start) }
@@ -56,7 +61,7 @@ import TestSupport
         for vector in Vectors.malformed where vector.status == "malformedRequest" {
             let frame = vector.frame
             guard let header = parsedHeader(frame), header.status == 0 else { continue }
-            // Sums are the registry's to check, sizes of fields that no operation has the session's.
+            // Sums of ranges are the registry's to check.
             guard vector.name.hasPrefix("write vectored with") == false else { continue }
             #expect(try decode(frame)?.name == "malformedRequest", "\(vector.name)")
             count += 1

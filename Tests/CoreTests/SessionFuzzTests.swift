@@ -26,7 +26,7 @@ struct SessionFuzzTests {
     func fuzz() {
         var random = SplitMix(for: "sessions with hostile input")
         var answered = 0
-        for round in 0..<Scale.count(700) {
+        for round in 0..<Scale.count(2500) {
             let input = HostileInput.make(&random)
             let whole = run(input, direct: true) { input.count }
             if let fault = whole.fault {

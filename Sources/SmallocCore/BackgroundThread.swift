@@ -2,7 +2,7 @@
 
 internal import Glibc
 
-/// What the threads that do `Work` and reclaim memory have in common.
+/// What threads that reclaim memory do first.
 enum BackgroundThread {
     /// Niceness of such a thread: where cores are scarce a loop that wakes runs at once, and the
     /// rest still gets a tenth of a core.

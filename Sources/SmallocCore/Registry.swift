@@ -30,8 +30,11 @@ struct Holdings: ~Copyable {
 /// Its methods may be called from every loop at once.
 public final class Registry: @unchecked Sendable {
     static let shardCount = 1024
-    /// Above this many bytes a copy or fill is left to another thread.
-    static let workSizeMin = 1 << 20
+    /// From this many bytes on a copy or fill is left to another thread.
+    ///
+    /// What takes about 100
+    /// microseconds is done at once: to hand it over takes as long.
+    static let workSizeMin = (1 << 20) + 1
 
     struct Shard: ~Copyable {
         var lockWord: UInt32 = 0

@@ -65,6 +65,14 @@ public struct Output: ~Copyable {
         }
     }
 
+    /// Gives the memory with the bytes held away, to be deallocated by the caller, and goes on empty.
+    public mutating func detach() -> (base: UnsafeMutableRawPointer, count: Int) {
+        let held = (base, count)
+        base = .allocate(byteCount: capacity, alignment: 16)
+        count = 0
+        return held
+    }
+
     /// Drops the first `size` bytes and moves the rest to the front.
     public mutating func removeFirst(_ size: Int) {
         precondition(size >= 0 && size <= count, "more dropped than held")

@@ -144,7 +144,7 @@ final class Loop: @unchecked Sendable {
         uv_idle_stop(idle)
         let peers = turnAgain
         turnAgain = []
-        for peer in peers { peer.run() }
+        for peer in peers { peer.takeTurn() }
     }
 
     // MARK: Time

@@ -10,8 +10,14 @@ import SmallocWire
 ///
 /// Belongs to its loop's thread; retained from `start` to the close callback.
 final class Peer {
-    /// Bytes that one peer may send before others get their turn.
-    private static let turnSize = 512 << 10
+    /// Bytes that one peer may send or receive before others get their turn.
+    static let turnSize = 512 << 10
+    /// Bytes of an allocation that one system call moves at most.
+    static let sliceSize = 256 << 10
+    /// Bytes of output that are copied rather than taken with their buffer.
+    static let copiedMax = 16 << 10
+    /// Memory that the output buffer keeps between uses.
+    static let outputKept = 256 << 10
     /// Bytes read at first when a large write is expected: its header and name, little of its data.
     private static let bulkHeadSize = 512
     /// How long the other side may take to close after we have said goodbye.
@@ -20,7 +26,7 @@ final class Peer {
     private static let progressSize = 65_536
 
     unowned(unsafe) let loop: Loop
-    private let handle: UnsafeMutableRawPointer
+    let handle: UnsafeMutableRawPointer
     var session = Session()
     var tail = Tail()
     var next: Peer?
@@ -42,6 +48,8 @@ final class Peer {
     /// When the unfinished request last made progress, and the bytes of it since.
     var progressAt: UInt64
     private var progressed = 0
+    /// Bytes read in full buffers, one right after the other.
+    private var burst = 0
 
     /// Takes over a connected descriptor.
     ///
@@ -91,8 +99,7 @@ final class Peer {
         if tail.count == 0, !isLeaving {
             let piece = session.receivePiece
             if let base = piece.baseAddress, !piece.isEmpty {
-                // More than the kernel would give at once anyway, and within 32 bits.
-                let size = min(piece.count, 1 << 30)
+                let size = min(piece.count, Peer.sliceSize)
                 return uv_buf_t(base: base.assumingMemoryBound(to: CChar.self), len: size)
             }
         }
@@ -104,9 +111,9 @@ final class Peer {
     /// Input came (count > 0), ended, or failed (count < 0).
     ///
     /// 0 is "not now".
-    func didRead(_ count: Int, _ buffer: UnsafeRawPointer?) {
+    func didRead(_ count: Int, _ buffer: uv_buf_t) {
         guard !isClosing, count != 0 else { return }
-        guard count > 0, let buffer else {
+        guard count > 0, let base = buffer.base else {
             isReading = false
             uv_read_stop(handle.stream)
             if count == Int(UVError.endOfFile), !isLeaving {
@@ -120,12 +127,15 @@ final class Peer {
         if isLeaving { return }
         loop.context.counters.add(.bytesRead, UInt64(count))
         activeAt = loop.now
-        if buffer == UnsafeRawPointer(loop.readBuffer) {
-            serve(UnsafeRawBufferPointer(start: buffer, count: count))
+        if UnsafeMutableRawPointer(base) == loop.readBuffer {
+            serve(UnsafeRawBufferPointer(start: base, count: count))
         } else {
             session.received(count, loop.context)
         }
         noteProgress(count)
+        // libuv reads again, up to 32 times, as long as the buffer came back full.
+        burst = count == buffer.len ? burst + count : 0
+        if burst > Peer.turnSize { waitForTurn() }
         run()
     }
 
@@ -171,13 +181,13 @@ final class Peer {
     }
 
     private func resume() {
-        guard !isReading, !isClosing, !inputEnded else { return }
+        guard !isReading, !isWaitingForTurn, !isClosing, !inputEnded else { return }
         isReading = true
         let result = uv_read_start(handle.stream, peerAllocate, peerRead)
         if result != 0 { close() }
     }
 
-    private func pauseReading() {
+    func pauseReading() {
         guard isReading else { return }
         isReading = false
         uv_read_stop(handle.stream)
@@ -188,19 +198,13 @@ final class Peer {
     /// Goes on as far as it can: sends what is ready, serves what waits, and then reads again, or
     /// returns to be called when a write, work, or another's turn is over.
     func run() {
-        isWaitingForTurn = false
         var sent = 0
         while !isClosing {
             // Sending ends the pause, and what waits behind it must be served then.
             if session.pause == .send { mustServe = true }
             guard flush(&sent) else { return }
             if sent > Peer.turnSize, session.pause != .none {
-                pauseReading()
-                if !isWaitingForTurn {
-                    isWaitingForTurn = true
-                    loop.turnAgain(self)
-                }
-                return
+                return waitForTurn()
             }
             switch session.pause {
             case .none:
@@ -228,96 +232,18 @@ final class Peer {
         }
     }
 
-    // MARK: Output
-
-    /// Sends replies and the data behind them.
-    ///
-    /// False: something is queued, and `didWrite` follows.
-    private func flush(_ sent: inout Int) -> Bool {
-        guard !isWriting else {
-            pauseReading()
-            return false
-        }
-        let output = loop.context.output
-        while true {
-            let head = output.pointee.bytes
-            let piece =
-                session.pause == .send
-                ? session.sendPiece : UnsafeRawBufferPointer(start: nil, count: 0)
-            if head.isEmpty, piece.isEmpty { return true }
-            let written = tryWrite(head, piece)
-            guard written >= 0 else {
-                output.pointee.reset(keeping: 1 << 18)
-                close()
-                return false
-            }
-            sent += written
-            loop.context.counters.add(.bytesWritten, UInt64(written))
-            if written < head.count {
-                queue(UnsafeRawBufferPointer(rebasing: head[written...]), isOwned: true)
-                output.pointee.reset(keeping: 1 << 18)
-                return false
-            }
-            output.pointee.reset(keeping: 1 << 18)
-            let ofPiece = written - head.count
-            if ofPiece < piece.count {
-                session.sent(ofPiece, loop.context)
-                queue(session.sendPiece, isOwned: false)
-                return false
-            }
-            if ofPiece > 0 { session.sent(ofPiece, loop.context) }
-        }
-    }
-
-    /// Bytes that the socket took, or a negative number if it is broken.
-    private func tryWrite(_ head: UnsafeRawBufferPointer, _ piece: UnsafeRawBufferPointer) -> Int {
-        func view(_ bytes: UnsafeRawBufferPointer) -> uv_buf_t {
-            uv_buf_t(
-                base: UnsafeMutableRawPointer(mutating: bytes.baseAddress)?
-                    .assumingMemoryBound(to: CChar.self), len: min(bytes.count, 1 << 30))
-        }
-        var buffers = (view(head), view(piece))
-        let written = withUnsafeMutablePointer(to: &buffers) { pointer in
-            pointer.withMemoryRebound(to: uv_buf_t.self, capacity: 2) { first in
-                head.isEmpty
-                    ? uv_try_write(handle.stream, first + 1, 1)
-                    : uv_try_write(handle.stream, first, piece.isEmpty ? 1 : 2)
-            }
-        }
-        return written == UVError.again ? 0 : Int(written)
-    }
-
-    /// Leaves bytes to libuv.
-    ///
-    /// Owned ones are copied: the output buffer is everybody's. Others are an allocation's, which
-    /// the session holds.
-    private func queue(_ bytes: UnsafeRawBufferPointer, isOwned: Bool) {
-        let request = WriteRequest.make(copying: isOwned ? bytes : nil, size: bytes.count)
-        var buffer = uv_buf_t(
-            base: (isOwned ? request.copy : UnsafeMutableRawPointer(mutating: bytes.baseAddress))?
-                .assumingMemoryBound(to: CChar.self), len: bytes.count)
-        isWriting = true
+    /// Lets the loop's other peers go first.
+    private func waitForTurn() {
         pauseReading()
-        let result = uv_write(request.uv, handle.stream, &buffer, 1, peerWrote)
-        if result != 0 {
-            isWriting = false
-            request.free()
-            close()
-        }
+        burst = 0
+        guard !isWaitingForTurn else { return }
+        isWaitingForTurn = true
+        loop.turnAgain(self)
     }
 
-    /// A queued write is over.
-    ///
-    /// Called before the close callback, also for cancelled ones.
-    func didWrite(_ status: Int32, _ request: WriteRequest) {
-        isWriting = false
-        let (size, isOwned) = (request.size, request.copy != nil)
-        request.free()
-        guard !isClosing else { return }
-        guard status == 0 else { return close() }
-        activeAt = loop.now
-        loop.context.counters.add(.bytesWritten, UInt64(size))
-        if !isOwned { session.sent(size, loop.context) }
+    /// The others have had theirs.
+    func takeTurn() {
+        isWaitingForTurn = false
         run()
     }
 

@@ -19,8 +19,8 @@ func peerRead(
     _ stream: UnsafeMutablePointer<uv_stream_t>?, _ count: Int,
     _ buffer: UnsafePointer<uv_buf_t>?
 ) {
-    peer(of: stream?.pointee.data)?.didRead(
-        count, buffer?.pointee.base.map { UnsafeRawPointer($0) })
+    guard let buffer else { return }
+    peer(of: stream?.pointee.data)?.didRead(count, buffer.pointee)
 }
 
 func peerWrote(_ request: UnsafeMutablePointer<uv_write_t>?, _ status: Int32) {

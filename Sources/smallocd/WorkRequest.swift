@@ -36,7 +36,7 @@ final class WorkRequest: @unchecked Sendable {
 
 private func workRuns(_ request: UnsafeMutablePointer<uv_work_t>?) {
     guard let data = request?.pointee.data else { return }
-    Unmanaged<WorkRequest>.fromOpaque(data).takeUnretainedValue().work.runInBackground()
+    Unmanaged<WorkRequest>.fromOpaque(data).takeUnretainedValue().work.run()
 }
 
 private func workEnded(_ request: UnsafeMutablePointer<uv_work_t>?, _ status: Int32) {

@@ -26,6 +26,8 @@ public enum Spawn {
         posix_spawn_file_actions_addopen(
             &actions, 1, output ?? "/dev/null", O_WRONLY | O_CREAT | O_APPEND, 0o600)
         posix_spawn_file_actions_adddup2(&actions, 1, 2)
+        // A pipe of a test that runs beside this one would never end.
+        posix_spawn_file_actions_addclosefrom_np(&actions, 3)
         // The runner of the tests may block signals; what it starts must not inherit that.
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)

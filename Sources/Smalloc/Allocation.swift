@@ -14,10 +14,10 @@ public import SmallocWire
 /// A Swift setter can't throw, and a store may fail: out of range, disposed of, connection lost.
 /// A failed subscript, read or write, changes nothing; reading gives NaN. The first failure stays
 /// with the allocation, and **the next throwing call on it throws it instead of doing its work**
-/// (`dispose()` and `close()` do their work first). `throwIfFailed()` asks for it, `lastError` looks
-/// at it. One that nobody asked for until the allocation is released goes to
-/// `Smalloc.unreportedFailureHandler`, which writes it to standard error. `get(_:)` and `set(_:at:)`
-/// throw at once.
+/// (`dispose()` and `close()` do their work first). `throwIfFailed()` asks for it, `lastError`
+/// looks at it. One that nobody asked for until the allocation is released goes to
+/// `Smalloc.unreportedFailureHandler`, which writes it to standard error. `get(_:)` and
+/// `set(_:at:)` throw at once.
 public final class Allocation: AllocationHolder, Sendable {
     private let state: Locked<State>
 
@@ -115,8 +115,9 @@ public final class Allocation: AllocationHolder, Sendable {
 
     /// Stores a number into one element.
     ///
-    /// Integer types: NaN and infinities store 0, otherwise truncation toward zero, modulo 2^32, low
-    /// bits. `uint8Clamped`: NaN is 0, else clamped to 0...255, ties to even. `float`: nearest even.
+    /// Integer types: NaN and infinities store 0, otherwise truncation toward zero, modulo 2^32,
+    /// low bits. `uint8Clamped`: NaN is 0, else clamped to 0...255, ties to even. `float`: nearest
+    /// even.
     ///
     /// - Parameters:
     ///   - value: Any number.

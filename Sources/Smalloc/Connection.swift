@@ -77,8 +77,8 @@ final class Connection: @unchecked Sendable {
     /// - Parameters:
     ///   - remote: The handle that the call depends on, in its session; nil if any session will do,
     ///     which then connects again if need be and allowed.
-    ///   - body: The call. It may run twice if nothing of it was sent the first time. What it throws
-    ///     with a closing status ends the connection.
+    ///   - body: The call. It may run twice if nothing of it was sent the first time. What it
+    ///     throws with a closing status ends the connection.
     func call<Result: Sendable>(
         on remote: Remote?,
         _ body: (inout Channel, borrowing CallContext) throws(SmallocError) -> Result

@@ -7,9 +7,9 @@ internal import Synchronization
 /// A multiplexed connection, once it stands.
 ///
 /// Whoever asks appends its frame under the lock, and one of them sends what has gathered: at once
-/// while little is under way, for a lone request has nothing to gain by waiting; otherwise after the
-/// tasks that are runnable now have had their turn, so that a burst leaves in one system call. One
-/// thread of its own receives, files payloads and resumes. Nobody ever blocks but that thread.
+/// while little is under way, for a lone request has nothing to gain by waiting; otherwise after
+/// the tasks that are runnable now have had their turn, so that a burst leaves in one system call.
+/// One thread of its own receives, files payloads and resumes. Nobody ever blocks but that thread.
 final class Link: @unchecked Sendable {
     let limits: Limits
     let options: ConnectionOptions
@@ -83,7 +83,8 @@ final class Link: @unchecked Sendable {
         var extraTime: UInt64 = 0
         var data: (source: any Source, offset: Int, size: Int)?
         var sink: (target: any Sink, offset: Int, size: Int)?
-        /// The handle that it depends on; checked, and for dispose let go of, in the stream's order.
+        /// The handle that it depends on; checked, and for dispose let go of, in the stream's
+        /// order.
         var remote: AsyncRemote?
     }
 
@@ -164,7 +165,8 @@ final class Link: @unchecked Sendable {
                 backlog.removeAll()
                 backlogStart = 0
             }
-            // One that was cancelled before it was sent need not be sent, unless it frees something.
+            // One that was cancelled before it was sent need not be sent, unless it frees
+            // something.
             if let index = slots.index(of: next.cookie),
                 next.header.operation != Operation.close.rawValue,
                 next.header.operation != Operation.dispose.rawValue

@@ -49,8 +49,8 @@ struct LinkReader: ~Copyable {
                 more = try receive()
                 for handle in unwanted { link.forget(Request.close(handle).header) }
                 unwanted.removeAll(keepingCapacity: true)
-                // A flush that was scheduled before this batch has waited long enough, and what came
-                // off the backlog has nobody else to send it.
+                // A flush that was scheduled before this batch has waited long enough, and what
+                // came off the backlog has nobody else to send it.
                 let behind = link.lock.withLock {
                     !link.outgoing.isEmpty && (scheduled || !link.flushScheduled)
                 }

@@ -22,7 +22,8 @@ extension Link {
         if inFlight <= Link.fewInFlight || outgoing.frameSize >= Link.enoughBytes { return .flush }
         if flushScheduled { return .nothing }
         flushScheduled = true
-        // The executor's threads may all be busy for long: the thread sees to it within a millisecond.
+        // The executor's threads may all be busy for long: the thread sees to it within a
+        // millisecond.
         if parked {
             parked = false
             wake()

@@ -15,12 +15,13 @@ public import SmallocWire
 /// ```
 ///
 /// `smalloc` is the connection to the default address; `Smalloc("tcp:10.0.0.1:4747")` makes others.
-/// Every call blocks its thread until the daemon has answered: one `send` and one `recv`, the lowest
-/// latency there is. Any thread may call; calls on one connection take turns. For many requests in
-/// flight, or from `async` code, use `AsyncSmalloc`; for many small requests from one thread, `batch`.
+/// Every call blocks its thread until the daemon has answered: one `send` and one `recv`, the
+/// lowest latency there is. Any thread may call; calls on one connection take turns. For many
+/// requests in flight, or from `async` code, use `AsyncSmalloc`; for many small requests from one
+/// thread, `batch`.
 ///
-/// A call that the connection fails ends with an error for which `isTransport` is true, and ends the
-/// connection. What happens then is told at `ConnectionOptions.reconnects`.
+/// A call that the connection fails ends with an error for which `isTransport` is true, and ends
+/// the connection. What happens then is told at `ConnectionOptions.reconnects`.
 public final class Smalloc: Sendable {
     let connection: Connection
 

@@ -1,6 +1,6 @@
 // One allocation: a block of raw memory with a header, the name, and small data in one piece.
 //
-//   0  references  4   handles, transfers, lookups in progress, and 1 of the registry while it lives
+//   0  references  4   handles, transfers, lookups in progress, and 1 of the registry as it lives
 //   4  lock        4   guards everything below, and the bytes up to the atomic size
 //   8  size        8   bytes; truncate makes it smaller
 //  16  type        1
@@ -19,7 +19,9 @@ internal import Glibc
 internal import SmallocWire
 internal import Synchronization
 
-/// A pointer to an allocation's block. Copying it counts nothing: see `retain` and `release`.
+/// A pointer to an allocation's block.
+///
+/// Copying it counts nothing: see `retain` and `release`.
 struct Allocation: Equatable {
     let block: UnsafeMutableRawPointer
 
@@ -40,7 +42,9 @@ struct Allocation: Equatable {
     /// Guards the fields and, up to the atomic size, the bytes.
     @inline(__always) var lock: ByteLock { ByteLock(block + 4) }
 
-    /// Bytes. Read under the lock.
+    /// Bytes.
+    ///
+    /// Read under the lock.
     var size: UInt64 {
         get { block.load(fromByteOffset: 8, as: UInt64.self) }
         nonmutating set { block.storeBytes(of: newValue, toByteOffset: 8, as: UInt64.self) }
@@ -63,20 +67,26 @@ struct Allocation: Equatable {
     /// Read and changed under the lock.
     var flags: Flags {
         get { Flags(rawValue: block.load(fromByteOffset: 19, as: UInt8.self)) }
-        nonmutating set { block.storeBytes(of: newValue.rawValue, toByteOffset: 19, as: UInt8.self) }
+        nonmutating set {
+            block.storeBytes(of: newValue.rawValue, toByteOffset: 19, as: UInt8.self)
+        }
     }
 
     /// Seconds after the registry's birth.
     var created: UInt32 { block.load(fromByteOffset: 20, as: UInt32.self) }
 
-    /// The name's bytes. Valid under the lock, and under the lock of its shard.
+    /// The name's bytes.
+    ///
+    /// Valid under the lock, and under the lock of its shard.
     var name: UnsafeRawBufferPointer {
         var start = UnsafeRawPointer(block + Allocation.headerSize)
         if flags.contains(.nameElsewhere) { start = start.load(as: UnsafeRawPointer.self) }
         return UnsafeRawBufferPointer(start: start, count: nameSize)
     }
 
-    /// First byte of data. Never changes while a reference is held.
+    /// First byte of data.
+    ///
+    /// Never changes while a reference is held.
     var data: UnsafeMutableRawPointer {
         let place = block + Allocation.headerSize + nameRoom
         return flags.contains(.mapped) ? place.load(as: UnsafeMutableRawPointer.self) : place
@@ -88,7 +98,8 @@ struct Allocation: Equatable {
 
     /// Makes a zero-filled allocation with one reference, or nil if the machine has no memory.
     ///
-    /// Cost: up to 64 KiB is zeroed here; a mapping's pages come zeroed from the kernel or the pool.
+    /// Cost: up to 64 KiB is zeroed here; a mapping's pages come zeroed from the kernel or the
+    /// pool.
     static func make(
         name: UnsafeRawBufferPointer, type: ElementType, size: Int, created: UInt32,
         mappings: MappingPool
@@ -126,7 +137,9 @@ struct Allocation: Equatable {
     @inline(__always)
     func retain() { references.pointee.wrappingAdd(1, ordering: .relaxed) }
 
-    /// Counts one user less. True: it was the last one, and the caller must `destroy`.
+    /// Counts one user less.
+    ///
+    /// True: it was the last one, and the caller must `destroy`.
     @inline(__always)
     func release() -> Bool {
         references.pointee.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0
@@ -135,12 +148,16 @@ struct Allocation: Equatable {
     /// Users at this moment.
     var referenceCount: UInt64 { UInt64(references.pointee.load(ordering: .relaxed)) }
 
-    /// Gives the memory back. Nobody may hold a reference any more.
+    /// Gives the memory back.
+    ///
+    /// Nobody may hold a reference any more.
     ///
     /// - Returns: Bytes of heap that are free again; those of a mapping are counted by the pool.
     func destroy(mappings: MappingPool) -> UInt64 {
         let charge = heapCharge
-        if flags.contains(.nameElsewhere) { free(UnsafeMutableRawPointer(mutating: name.baseAddress)) }
+        if flags.contains(.nameElsewhere) {
+            free(UnsafeMutableRawPointer(mutating: name.baseAddress))
+        }
         if flags.contains(.mapped) {
             mappings.give(Mapping(base: data, capacity: mappingCapacity, dirtySize: dirtySize))
         }
@@ -161,6 +178,7 @@ struct Allocation: Equatable {
     private var dirtySize: Int { mappingPlace.load(fromByteOffset: 16, as: Int.self) }
 
     /// Notes that bytes up to `end` may be written: they are wiped before anybody else gets them.
+    ///
     /// Called under the lock, before the bytes move.
     @inline(__always)
     func willWrite(upTo end: Int) {
@@ -168,7 +186,9 @@ struct Allocation: Equatable {
         mappingPlace.storeBytes(of: end, toByteOffset: 16, as: Int.self)
     }
 
-    /// Gives a new name, under the lock and those of both shards. Nil: no memory for a longer one.
+    /// Gives a new name, under the lock and those of both shards.
+    ///
+    /// Nil: no memory for a longer one.
     func rename(_ newName: UnsafeRawBufferPointer) -> Bool {
         guard let source = newName.baseAddress else { return false }
         let place = block + Allocation.headerSize

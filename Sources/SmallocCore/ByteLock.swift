@@ -5,8 +5,8 @@ internal import Synchronization
 
 /// A futex lock on a word of raw memory: 0 is free, 1 held, 2 held with somebody waiting.
 ///
-/// What it guards takes microseconds (a copy of up to 1 MiB), so it spins a little before it sleeps.
-/// Source: Drepper, "Futexes Are Tricky", mutex 2.
+/// What it guards takes microseconds (a copy of up to 1 MiB), so it spins a little before it
+/// sleeps. Source: Drepper, "Futexes Are Tricky", mutex 2.
 struct ByteLock {
     private let word: UnsafeMutablePointer<Atomic<UInt32>>
 
@@ -36,7 +36,8 @@ struct ByteLock {
             spin()
         }
         while word.pointee.exchange(2, ordering: .acquiring) != 0 {
-            smalloc_futex_wait(UnsafeMutableRawPointer(word).assumingMemoryBound(to: UInt32.self), 2)
+            smalloc_futex_wait(
+                UnsafeMutableRawPointer(word).assumingMemoryBound(to: UInt32.self), 2)
         }
     }
 

@@ -22,7 +22,9 @@ extension Session {
             }
             guard left >= FrameHeader.byteCount else {
                 // What is no frame is refused by its first byte: 39 more may never come.
-                if left > 0, base.load(fromByteOffset: at, as: UInt8.self) != FrameHeader.requestMagic {
+                if left > 0,
+                    base.load(fromByteOffset: at, as: UInt8.self) != FrameHeader.requestMagic
+                {
                     refuseStream(loop)
                     break
                 }
@@ -147,7 +149,9 @@ extension Session {
 
     // MARK: What is left to do
 
-    /// Sees to what an operation left to do. False: the request has to be served again.
+    /// Sees to what an operation left to do.
+    ///
+    /// False: the request has to be served again.
     private mutating func settle(_ header: FrameHeader, _ loop: LoopContext) -> Bool {
         defer { holdings.deferred = .nothing }
         switch holdings.deferred {
@@ -219,7 +223,9 @@ extension Session {
         return prefix
     }
 
-    /// Takes input that belongs to a write begun, or to a payload refused. 0: there is neither.
+    /// Takes input that belongs to a write begun, or to a payload refused.
+    ///
+    /// 0: there is neither.
     private mutating func absorb(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Int {
         guard let errand, let source = input.baseAddress else { return 0 }
         if errand.incoming != nil {

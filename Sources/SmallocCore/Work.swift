@@ -36,13 +36,16 @@ public struct Work: @unchecked Sendable {
     }
 
     /// Repeats `pattern` over `size` bytes, a multiple of the pattern's size.
-    static func fill(_ dest: UnsafeMutableRawPointer, _ size: Int, _ pattern: UnsafeRawBufferPointer) {
+    static func fill(
+        _ dest: UnsafeMutableRawPointer, _ size: Int, _ pattern: UnsafeRawBufferPointer
+    ) {
         guard size > 0, let source = pattern.baseAddress else { return }
         if pattern.count == 1 {
             memset(dest, Int32(pattern[0]), size)
             return
         }
-        // The part that is done is the source of the next, twice as large, up to what a cache holds.
+        // The part that is done is the source of the next, twice as large, up to what a cache
+        // holds.
         dest.copyMemory(from: source, byteCount: pattern.count)
         var done = pattern.count
         while done < size {

@@ -1,4 +1,5 @@
-// Frames to requests: the shape of each operation's header and payload. protocol/spec.md § Operations.
+// Frames to requests: the shape of each operation's header and payload. protocol/spec.md §
+// Operations.
 
 /// Reads requests from binary frames.
 public enum FrameCodec {

@@ -1,6 +1,8 @@
 // Numbers as text: what text mode prints and reads. Every value that binary carries round-trips.
 
-/// Reading and printing numbers. Source: protocol/spec.md § Numbers in text.
+/// Reading and printing numbers.
+///
+/// Source: protocol/spec.md § Numbers in text.
 public enum NumberText {
     /// An index, count or length: decimal digits with an optional sign.
     ///
@@ -10,7 +12,9 @@ public enum NumberText {
         word.withUnsafeBytes { bytes -> UInt64? in
             var digits = bytes[...]
             let sign = digits.first
-            if sign == UInt8(ascii: "-") || sign == UInt8(ascii: "+") { digits = digits.dropFirst() }
+            if sign == UInt8(ascii: "-") || sign == UInt8(ascii: "+") {
+                digits = digits.dropFirst()
+            }
             guard !digits.isEmpty else { return nil }
             var value: UInt64 = 0
             var saturated = false
@@ -27,7 +31,9 @@ public enum NumberText {
     }
 
     /// A number: decimal digits with optional sign, fraction and exponent; `NaN`, `Infinity` and
-    /// `inf` in any case, with optional sign. Nil: none of these.
+    /// `inf` in any case, with optional sign.
+    ///
+    /// Nil: none of these.
     public static func number(_ word: RawSpan) -> Double? {
         word.withUnsafeBytes { bytes -> Double? in
             if let whole = smallInteger(bytes) { return whole }
@@ -57,8 +63,9 @@ public enum NumberText {
         return value
     }
 
-    /// `digits [. digits] [e [sign] digits]`, with digits on at least one side of the point. Checked
-    /// because the standard library also takes hexadecimal and other spellings.
+    /// `digits [. digits] [e [sign] digits]`, with digits on at least one side of the point.
+    ///
+    /// Checked because the standard library also takes hexadecimal and other spellings.
     private static func isDecimal(_ text: Substring.UTF8View) -> Bool {
         var rest = text
         func dropDigits() -> Int {
@@ -83,7 +90,8 @@ public enum NumberText {
     }
 
     /// Prints the element at `source`: the shortest decimal that reads back to the same value.
-    public static func print(_ type: ElementType, at source: UnsafeRawPointer, to out: inout Output) {
+    public static func print(_ type: ElementType, at source: UnsafeRawPointer, to out: inout Output)
+    {
         switch type {
         case .int8: print(Int64(source.loadUnaligned(as: Int8.self)), to: &out)
         case .uint8, .uint8Clamped: print(Int64(source.loadUnaligned(as: UInt8.self)), to: &out)

@@ -35,7 +35,8 @@ struct TextHelp: Sendable {
                 "example: copy b 2 a 0 2",
             ]),
         TextHelp(
-            verb: "fill", form: "fill NAME START COUNT VALUE", meaning: "store one value many times",
+            verb: "fill", form: "fill NAME START COUNT VALUE",
+            meaning: "store one value many times",
             more: ["example: fill samples 0 1000 0.5"]),
         TextHelp(
             verb: "dispose", form: "dispose NAME", meaning: "free an allocation", more: []),
@@ -54,7 +55,8 @@ struct TextHelp: Sendable {
         TextHelp(
             verb: "stats", form: "stats", meaning: "tell the daemon's counters and limits",
             more: ["answers STAT lines, then OK and their number"]),
-        TextHelp(verb: "help", form: "help [VERB]", meaning: "this, or more about one verb", more: []),
+        TextHelp(
+            verb: "help", form: "help [VERB]", meaning: "this, or more about one verb", more: []),
         TextHelp(verb: "quit", form: "quit", meaning: "end the session", more: []),
     ]
 }

@@ -38,7 +38,8 @@ enum ServerKind: String, CaseIterable, Codable {
                 }
             return [programs.redis] + listen
                 + [
-                    "--save", "", "--appendonly", "no", "--maxclients", "12000",
+                    "--save", "", "--appendonly", "no", "--maxclients",
+                    "\(programs.connectionsMax)",
                     "--io-threads", "1",
                 ]
         case .memcached:
@@ -48,7 +49,10 @@ enum ServerKind: String, CaseIterable, Codable {
                 case .tcp(let port): ["-l", "127.0.0.1", "-p", "\(port)", "-U", "0"]
                 }
             return [programs.memcached] + listen
-                + ["-u", "root", "-m", "8192", "-I", "1000m", "-c", "12000", "-t", "\(threads)"]
+                + [
+                    "-u", "root", "-m", "8192", "-I", "1000m", "-c",
+                    "\(programs.connectionsMax)", "-t", "\(threads)",
+                ]
         case .null:
             return nil
         }
@@ -60,6 +64,8 @@ struct Programs {
     var smallocd: String
     var redis = "redis-server"
     var memcached = "memcached"
+    /// Connections that the peers are told to accept.
+    var connectionsMax = 12_000
     /// Further options for smallocd.
     var serverOptions: [String] = []
 }

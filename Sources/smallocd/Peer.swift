@@ -6,43 +6,46 @@ import Glibc
 import SmallocCore
 import SmallocWire
 
-/// A connected socket. Belongs to its loop's thread; retained from `start` to the close callback.
+/// A connected socket.
+///
+/// Belongs to its loop's thread; retained from `start` to the close callback.
 final class Peer {
     /// Bytes that one peer may send before others get their turn.
     private static let turnSize = 512 << 10
     /// Bytes read at first when a large write is expected: its header and name, little of its data.
     private static let bulkHeadSize = 512
     /// How long the other side may take to close after we have said goodbye.
-    private static let goodbyeMilliseconds: UInt64 = 1000
+    static let goodbyeMilliseconds: UInt64 = 1000
     /// Payload that counts as progress of an unfinished request.
     private static let progressSize = 65_536
 
-    private unowned(unsafe) let loop: Loop
+    unowned(unsafe) let loop: Loop
     private let handle: UnsafeMutableRawPointer
-    private var session = Session()
-    private var tail = Tail()
+    var session = Session()
+    var tail = Tail()
     var next: Peer?
     unowned(unsafe) var previous: Peer?
 
     private var isReading = false
-    private var isWriting = false
-    private var isWorking = false
-    private var isWaitingForTurn = false
+    var isWriting = false
+    var isWorking = false
+    var isWaitingForTurn = false
     /// Unconsumed input may hold whole requests.
     private var mustServe = false
     private var inputEnded = false
     private var endServed = false
     /// Everything is said; input is dropped until the other side closes.
-    private var isLeaving = false
-    private var isClosing = false
+    var isLeaving = false
+    var isClosing = false
     /// When the last input came, or the last reply left.
-    private var activeAt: UInt64
+    var activeAt: UInt64
     /// When the unfinished request last made progress, and the bytes of it since.
-    private var progressAt: UInt64
+    var progressAt: UInt64
     private var progressed = 0
 
-    /// Takes over a connected descriptor. Nil: libuv refuses it; the descriptor is still the
-    /// caller's.
+    /// Takes over a connected descriptor.
+    ///
+    /// Nil: libuv refuses it; the descriptor is still the caller's.
     init?(_ loop: Loop, _ descriptor: Int32, _ kind: ListeningSocket.Kind) {
         self.loop = loop
         activeAt = loop.now
@@ -65,12 +68,14 @@ final class Peer {
         handle.handle.pointee.data = nil
         guard opened == 0 else {
             // Initialised handles must be closed; nobody else looks at this one any more.
-            uv_close(handle.handle, freeHandle)
+            uv_close(handle.handle, peerHandleFree)
             return nil
         }
     }
 
-    /// Begins to read. The close callback takes the reference back.
+    /// Begins to read.
+    ///
+    /// The close callback takes the reference back.
     func start() {
         handle.handle.pointee.data = Unmanaged.passRetained(self).toOpaque()
         resume()
@@ -79,8 +84,10 @@ final class Peer {
     // MARK: Input
 
     /// Where the next input goes: large payloads straight into their allocation, else the loop's
-    /// buffer. libuv's contract: the buffer is ours, and comes back in the read callback.
-    fileprivate func buffer() -> uv_buf_t {
+    /// buffer.
+    ///
+    /// libuv's contract: the buffer is ours, and comes back in the read callback.
+    func buffer() -> uv_buf_t {
         if tail.count == 0, !isLeaving {
             let piece = session.receivePiece
             if let base = piece.baseAddress, !piece.isEmpty {
@@ -94,8 +101,10 @@ final class Peer {
             len: session.expectsBulk ? Peer.bulkHeadSize : Loop.readSize)
     }
 
-    /// Input came (count > 0), ended, or failed (count < 0). 0 is "not now".
-    fileprivate func didRead(_ count: Int, _ buffer: UnsafeRawPointer?) {
+    /// Input came (count > 0), ended, or failed (count < 0).
+    ///
+    /// 0 is "not now".
+    func didRead(_ count: Int, _ buffer: UnsafeRawPointer?) {
         guard !isClosing, count != 0 else { return }
         guard count > 0, let buffer else {
             isReading = false
@@ -221,7 +230,9 @@ final class Peer {
 
     // MARK: Output
 
-    /// Sends replies and the data behind them. False: something is queued, and `didWrite` follows.
+    /// Sends replies and the data behind them.
+    ///
+    /// False: something is queued, and `didWrite` follows.
     private func flush(_ sent: inout Int) -> Bool {
         guard !isWriting else {
             pauseReading()
@@ -276,8 +287,10 @@ final class Peer {
         return written == UVError.again ? 0 : Int(written)
     }
 
-    /// Leaves bytes to libuv. Owned ones are copied: the output buffer is everybody's. Others are an
-    /// allocation's, which the session holds.
+    /// Leaves bytes to libuv.
+    ///
+    /// Owned ones are copied: the output buffer is everybody's. Others are an allocation's, which
+    /// the session holds.
     private func queue(_ bytes: UnsafeRawBufferPointer, isOwned: Bool) {
         let request = WriteRequest.make(copying: isOwned ? bytes : nil, size: bytes.count)
         var buffer = uv_buf_t(
@@ -293,8 +306,10 @@ final class Peer {
         }
     }
 
-    /// A queued write is over. Called before the close callback, also for cancelled ones.
-    fileprivate func didWrite(_ status: Int32, _ request: WriteRequest) {
+    /// A queued write is over.
+    ///
+    /// Called before the close callback, also for cancelled ones.
+    func didWrite(_ status: Int32, _ request: WriteRequest) {
         isWriting = false
         let (size, isOwned) = (request.size, request.copy != nil)
         request.free()
@@ -319,7 +334,7 @@ final class Peer {
         }
     }
 
-    fileprivate func didWork() {
+    func didWork() {
         isWorking = false
         if isClosing { return endSession() }
         session.finish(loop.context)
@@ -327,51 +342,11 @@ final class Peer {
         run()
     }
 
-    // MARK: Time
-
-    /// Ends the connection if it has been silent, or busy with one request, for too long.
-    func expire(_ limits: Limits) {
-        guard !isClosing, !isWriting, !isWorking, !isWaitingForTurn else { return }
-        let now = loop.now
-        if isLeaving {
-            if now - activeAt > Peer.goodbyeMilliseconds { close() }
-            return
-        }
-        let isUnfinished = tail.count > 0 || session.isBusy
-        if isUnfinished {
-            let limit = limits.requestTimeoutMilliseconds
-            guard limit > 0, now - progressAt > limit else { return }
-            loop.context.counters.add(.requestTimeouts)
-            end(SmallocError(.requestTimeout, .error, "the request did not arrive in time"))
-        } else {
-            let limit = limits.idleTimeoutMilliseconds
-            guard limit > 0, now - activeAt > limit else { return }
-            loop.context.counters.add(.idleTimeouts)
-            end(SmallocError(.idleTimeout, .error, "the connection was idle for too long"))
-        }
-    }
-
-    /// The daemon stops: ends the connection as soon as what arrived is answered.
-    ///
-    /// - Parameter force: Not soon but now.
-    func drain(force: Bool) {
-        guard !isClosing else { return }
-        if force { return close() }
-        guard !isWriting, !isWorking, !isWaitingForTurn, !isLeaving else { return }
-        let isUnfinished = tail.count > 0 || session.isBusy
-        guard !isUnfinished else { return }
-        end(SmallocError(.shuttingDown, .error, "the daemon is stopping"))
-    }
-
-    private func end(_ error: SmallocError) {
-        session.fail(error, loop.context)
-        run()
-    }
-
     // MARK: The end
 
-    /// Says goodbye: no more output, input is dropped until the other side closes. A close with
-    /// unread input would take the last replies away from the other side on TCP.
+    /// Says goodbye: no more output, input is dropped until the other side closes.
+    ///
+    /// A close with unread input would take the last replies away from the other side on TCP.
     private func leave() {
         guard !isLeaving else { return }
         isLeaving = true
@@ -384,8 +359,10 @@ final class Peer {
         resume()
     }
 
-    /// Closes, once. Pending writes end before the close callback.
-    private func close() {
+    /// Closes, once.
+    ///
+    /// Pending writes end before the close callback.
+    func close() {
         guard !isClosing else { return }
         isClosing = true
         if !isWorking { endSession() }
@@ -396,82 +373,8 @@ final class Peer {
     private func endSession() { session.end(loop.context) }
 
     /// The handle is closed; nothing of libuv's refers to the peer any more, but work may.
-    fileprivate func didClose() {
+    func didClose() {
         handle.deallocate()
         loop.remove(self)
     }
-}
-
-// MARK: - Callbacks
-
-private func peer(of data: UnsafeMutableRawPointer?) -> Peer? {
-    data.map { Unmanaged<Peer>.fromOpaque($0).takeUnretainedValue() }
-}
-
-private func peerAllocate(
-    _ handle: UnsafeMutablePointer<uv_handle_t>?, _ suggested: Int,
-    _ buffer: UnsafeMutablePointer<uv_buf_t>?
-) {
-    guard let peer = peer(of: handle?.pointee.data) else { return }
-    buffer?.pointee = peer.buffer()
-}
-
-private func peerRead(
-    _ stream: UnsafeMutablePointer<uv_stream_t>?, _ count: Int,
-    _ buffer: UnsafePointer<uv_buf_t>?
-) {
-    peer(of: stream?.pointee.data)?.didRead(count, buffer?.pointee.base.map { UnsafeRawPointer($0) })
-}
-
-private func peerWrote(_ request: UnsafeMutablePointer<uv_write_t>?, _ status: Int32) {
-    guard let request, let peer = peer(of: request.pointee.handle?.pointee.data) else { return }
-    peer.didWrite(status, WriteRequest(uv: request))
-}
-
-private func peerClosed(_ handle: UnsafeMutablePointer<uv_handle_t>?) {
-    guard let data = handle?.pointee.data else { return }
-    Unmanaged<Peer>.fromOpaque(data).takeRetainedValue().didClose()
-}
-
-private func freeHandle(_ handle: UnsafeMutablePointer<uv_handle_t>?) {
-    UnsafeMutableRawPointer(handle)?.deallocate()
-}
-
-/// Work on libuv's thread pool, with a reference to the peer that waits for it.
-final class WorkRequest: @unchecked Sendable {
-    private let uv = allocateUV(uv_work_t.self)
-    fileprivate let work: Work
-    private let peer: Peer
-
-    private init(_ work: Work, _ peer: Peer) {
-        self.work = work
-        self.peer = peer
-    }
-
-    /// False: libuv refuses, and nothing was begun.
-    static func start(_ work: Work, for peer: Peer, on loop: UnsafeMutablePointer<uv_loop_t>) -> Bool {
-        let request = WorkRequest(work, peer)
-        request.uv.pointee.data = Unmanaged.passRetained(request).toOpaque()
-        guard uv_queue_work(loop, request.uv, workRuns, workEnded) == 0 else {
-            Unmanaged.passUnretained(request).release()
-            request.uv.deallocate()
-            return false
-        }
-        return true
-    }
-
-    fileprivate func end() {
-        uv.deallocate()
-        peer.didWork()
-    }
-}
-
-private func workRuns(_ request: UnsafeMutablePointer<uv_work_t>?) {
-    guard let data = request?.pointee.data else { return }
-    Unmanaged<WorkRequest>.fromOpaque(data).takeUnretainedValue().work.runInBackground()
-}
-
-private func workEnded(_ request: UnsafeMutablePointer<uv_work_t>?, _ status: Int32) {
-    guard let data = request?.pointee.data else { return }
-    Unmanaged<WorkRequest>.fromOpaque(data).takeRetainedValue().end()
 }

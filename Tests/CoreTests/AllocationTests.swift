@@ -34,7 +34,8 @@ struct AllocationTests {
         (2 << 20) - 1, 2 << 20, (2 << 20) + 1, 5_000_000,
     ]
 
-    @Test("it is zeros, tells what it was made with, and can be written to its last byte",
+    @Test(
+        "it is zeros, tells what it was made with, and can be written to its last byte",
         arguments: sizes)
     func made(_ size: Int) {
         for name in ["", "a", "12345678", "123456789", String(repeating: "n", count: 255)] {
@@ -73,13 +74,16 @@ struct AllocationTests {
         _ = allocation.destroy(mappings: mappings)
     }
 
-    @Test("it takes longer and shorter names, on heap and mapping, and keeps its bytes",
+    @Test(
+        "it takes longer and shorter names, on heap and mapping, and keeps its bytes",
         arguments: [16, 100_000])
     func renames(_ size: Int) {
         let lengths = [1, 8, 9, 255, 3, 254, 16, 8, 255, 255, 1]
         let allocation = make("ab", size: size)
         allocation.willWrite(upTo: size)
-        for index in 0..<size { allocation.data.storeBytes(of: 0x5A, toByteOffset: index, as: UInt8.self) }
+        for index in 0..<size {
+            allocation.data.storeBytes(of: 0x5A, toByteOffset: index, as: UInt8.self)
+        }
         for (step, length) in lengths.enumerated() {
             let name = String(repeating: Character(UnicodeScalar(UInt8(97 + step))), count: length)
             let renamed = Array(name.utf8).withUnsafeBytes { allocation.rename($0) }

@@ -77,7 +77,8 @@ struct FrameErrorTests {
         #expect(peer.isClosed)
     }
 
-    @Test("unknown operations are answered, their payload is skipped", arguments: [0, 1, 39, 20_000])
+    @Test(
+        "unknown operations are answered, their payload is skipped", arguments: [0, 1, 39, 20_000])
     func unknownOperations(_ size: UInt32) {
         let peer = TestDaemon().greeted()
         for operation in UInt8.min...UInt8.max where Operation(rawValue: operation) == nil {
@@ -92,7 +93,8 @@ struct FrameErrorTests {
     func flags() {
         let peer = TestDaemon().greeted()
         for operation in Operation.allCases {
-            let own: UInt8 = operation == .read || operation == .write ? 1 : operation == .alloc ? 2 : 0
+            let own: UInt8 =
+                operation == .read || operation == .write ? 1 : operation == .alloc ? 2 : 0
             for flags in UInt8(1)...0xFF where flags & ~own != 0 {
                 let reply = peer.call(bytes(operation.rawValue) { $0.flags = flags })
                 #expect(reply.status == .unsupportedFlags, "\(operation) \(flags)")

@@ -81,8 +81,8 @@ struct NameTableTests {
         for (number, allocation) in model {
             let found = find(table, "n\(number)", tag: tags.tag(number))
             #expect(found == allocation)
-            destroy(allocation)
         }
+        for allocation in model.values { destroy(allocation) }
     }
 
     @Test("an empty table finds and removes nothing")

@@ -118,6 +118,7 @@ struct OperationErrorTests {
         Example(operation: .fill, name: "a\t", size: 1, payload: [1], outcome: badName),
         Example(operation: .fill, name: "n", size: 1, outcome: noData),
         Example(operation: .fill, handle: 3, size: 1, payload: [1], outcome: noData),
+        Example(operation: .fill, handle: 3, outcome: noData),
         Example(
             operation: .fill, handle: 1, offset: 101, size: 1,
             outcome: "invalidArgument TypeError: a fill pattern has 1 to 64 bytes"),
@@ -134,8 +135,10 @@ struct OperationErrorTests {
         Example(
             operation: .fill, handle: 1, size: 3, payload: [1, 2],
             outcome: "invalidArgument TypeError: the size is not a multiple of the pattern's"),
-        Example(operation: .dispose, name: "", outcome: "malformedRequest Error: "
-            + FrameCodec.shape.message),
+        Example(
+            operation: .dispose, name: "",
+            outcome: "malformedRequest Error: "
+                + FrameCodec.shape.message),
         Example(operation: .dispose, name: "\u{7}", outcome: badName),
         Example(
             operation: .dispose, name: "n",
@@ -193,6 +196,9 @@ struct OperationErrorTests {
             copy(0, "n", max, max, copyDest(max, name: "m"), source),
             copy(3, "", max, max, copyDest(max, handle: 3), source),
             copy(99, "", 0, 0, copyDest(0, handle: 98), source),
+            copy(3, "", 0, 0, copyDest(0, name: "m"), source),
+            copy(3, "", 0, 0, copyDest(0, handle: 99), source),
+            copy(3, "", 0, 0, copyDest(0, handle: 1), source),
             copy(1, "", max, max, copyDest(max, name: "m"), dest),
             copy(1, "", 0, 0, copyDest(0, handle: 3), dest),
             copy(1, "", 0, 0, copyDest(0, handle: .max), dest),
@@ -278,7 +284,8 @@ struct OperationErrorTests {
         #expect(daemon.registry.budget.allocationCount == 4)
     }
 
-    @Test("a read whose reply would be over the frame size is refused, of one range or many",
+    @Test(
+        "a read whose reply would be over the frame size is refused, of one range or many",
         arguments: [4096, 65_536, 100_000])
     func frameTooLarge(_ limit: UInt64) {
         let daemon = TestDaemon { $0.frameSizeMax = limit }

@@ -29,7 +29,8 @@ struct ProtocolVectorTests {
         }
     }
 
-    @Test("each entry of malformed.json gets its status, and the close or not",
+    @Test(
+        "each entry of malformed.json gets its status, and the close or not",
         arguments: Vectors.malformed)
     func malformed(_ vector: MalformedVector) {
         let peer = vector.hello ? daemon().greeted() : daemon().connect()
@@ -42,7 +43,8 @@ struct ProtocolVectorTests {
         if vector.end != true { #expect(closedBySession == vector.closes) }
     }
 
-    @Test("each transcript is answered as it says, whole and byte by byte",
+    @Test(
+        "each transcript is answered as it says, whole and byte by byte",
         arguments: Transcript.all, [1, 1_000_000])
     func transcripts(_ transcript: Transcript, _ size: Int) {
         let peer = daemon().connect()

@@ -21,7 +21,8 @@ enum Scripts {
         bytes += frame(.copy, cookie: 10, handle: 1, size: 8, payload: copyDest(8, name: "doubles"))
         bytes += frame(.read, cookie: 11, handle: 1, size: 64)
         bytes += frame(.read, cookie: 12, name: "doubles", offset: 60, size: 5)
-        bytes += frame(.read, flags: 1, cookie: 13, name: "a", size: 2, payload: numbers(3, 5, 20, 1))
+        bytes += frame(
+            .read, flags: 1, cookie: 13, name: "a", size: 2, payload: numbers(3, 5, 20, 1))
         bytes += frame(.open, cookie: 14, name: "doubles")
         bytes += frame(.truncate, cookie: 15, handle: 3, size: 16)
         bytes += frame(.rename, cookie: 16, handle: 2, payload: Array("named".utf8))
@@ -32,7 +33,8 @@ enum Scripts {
         bytes += frame(.dispose, cookie: 21, name: "named")
         bytes += frame(.dispose, cookie: 22, handle: 3)
         bytes += frame(.read, cookie: 23, handle: 1, offset: 65, size: 1, payload: [1, 2, 3])
-        bytes += [0xE5, 1, 99, 0, 0, 0, 0, 0, 24] + [UInt8](repeating: 0, count: 11)
+        bytes +=
+            [0xE5, 1, 99, 0, 0, 0, 0, 0, 24] + [UInt8](repeating: 0, count: 11)
             + [7, 0, 0, 0] + [UInt8](repeating: 0, count: 16) + [0xE5, 0xE5, 0xE5, 0, 0, 0, 0]
         bytes += frame(.quit, cookie: 25)
         return bytes
@@ -67,8 +69,10 @@ enum Scripts {
         bytes += frame(
             .read, flags: 1, cookie: 12, handle: 2, size: 3,
             payload: numbers(0, 50_000, 9, 0, 40_000, 70_000))
-        bytes += frame(.copy, cookie: 13, handle: 1, size: 1_200_000, payload: copyDest(0, handle: 2))
-        bytes += frame(.copy, cookie: 14, handle: 2, size: 1_150_000, payload: copyDest(50_000, name: "b"))
+        bytes += frame(
+            .copy, cookie: 13, handle: 1, size: 1_200_000, payload: copyDest(0, handle: 2))
+        bytes += frame(
+            .copy, cookie: 14, handle: 2, size: 1_150_000, payload: copyDest(50_000, name: "b"))
         bytes += frame(.fill, cookie: 15, handle: 1, size: 1_199_997, payload: [1, 2, 3])
         bytes += frame(.read, cookie: 16, handle: 1, offset: 1_100_000, size: 100_000)
         bytes += frame(.read, cookie: 17, handle: 2, offset: 0, size: 1_200_000)

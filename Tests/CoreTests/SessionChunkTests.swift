@@ -12,7 +12,9 @@ struct SessionChunkTests {
     func frames() {
         let found = replies(in: answer(to: Scripts.smallFrames))
         #expect(found?.map(\.header.cookie) == (1...25).map { UInt64($0) })
-        let failed = found?.filter { $0.status != .ok }.map { "\($0.header.cookie) \($0.status.name)" }
+        let failed = found?.filter { $0.status != .ok }.map {
+            "\($0.header.cookie) \($0.status.name)"
+        }
         #expect(
             failed == [
                 "12 outOfRange", "19 noData", "23 malformedRequest", "24 unknownOperation",
@@ -61,8 +63,9 @@ struct SessionChunkTests {
         let script = Scripts.largeFrames
         let whole = answer(to: script)
         let found = replies(in: whole) ?? []
-        #expect(found.map { $0.header.cookie } == [1, 2, 3, 4, 5, 6, 4, 5, 6, 4, 5, 6]
-            + (7...18).map { UInt64($0) })
+        #expect(
+            found.map { $0.header.cookie } == [1, 2, 3, 4, 5, 6, 4, 5, 6, 4, 5, 6]
+                + (7...18).map { UInt64($0) })
         #expect(found.filter { $0.status != .ok }.map { $0.header.cookie } == [8, 9, 10, 11])
         #expect(answer(to: script, receivesDirectly: false) == whole)
         for round in 0..<Scale.count(12) {
@@ -136,7 +139,9 @@ struct SessionChunkTests {
         let peer = daemon.connect()
         #expect(peer.line("alloc a 100003 Uint16") == "OK")
         for start in stride(from: 0, to: 100_003, by: 9_091) {
-            #expect(peer.line("fill a \(start) \(min(9_091, 100_003 - start)) \(start % 65_536)") == "OK")
+            #expect(
+                peer.line("fill a \(start) \(min(9_091, 100_003 - start)) \(start % 65_536)")
+                    == "OK")
         }
         let numbers = peer.line("read a").split(separator: " ")
         #expect(numbers.count == 100_004)
@@ -145,9 +150,11 @@ struct SessionChunkTests {
         #expect(hex.count == 7 + 400_012)
         let base64 = peer.line("read a 0 100003 base64")
         #expect(base64.count == 10 + (200_006 + 2) / 3 * 4)
-        let other = peer.line("alloc b 100003 Uint16\nwrite b 0 \(hex.dropFirst(3))\nread b 0 100003 base64")
+        let other = peer.line(
+            "alloc b 100003 Uint16\nwrite b 0 \(hex.dropFirst(3))\nread b 0 100003 base64")
         #expect(other == "OK\nOK\n" + base64)
-        let written = peer.line("write b 0 \(numbers.dropFirst().joined(separator: " "))\nread b 0 100003 hex")
+        let written = peer.line(
+            "write b 0 \(numbers.dropFirst().joined(separator: " "))\nread b 0 100003 hex")
         #expect(written == "OK\n" + hex)
         #expect(peer.pauses > 10)
         #expect(peer.largestOutput < 50_000 + 4 * 24 * 1024 + 100)

@@ -90,7 +90,8 @@ struct SessionTests {
         peer.moves = false
         peer.feed(
             frame(.fill, cookie: 1, handle: one, size: size, payload: [1, 2, 3])
-                + frame(.copy, cookie: 2, handle: one, size: size, payload: copyDest(0, handle: two))
+                + frame(
+                    .copy, cookie: 2, handle: one, size: size, payload: copyDest(0, handle: two))
                 + frame(.read, cookie: 3, handle: two, offset: size - 3, size: 3))
         #expect(peer.pause == .work && peer.output.isEmpty && peer.isBusy)
         peer.run()
@@ -188,19 +189,48 @@ struct SessionTests {
         let states: [(TestPeer) -> Void] = [
             { $0.feed(frame(.alloc, type: 2, size: 100_000)) },
             { $0.feed(frame(.alloc, type: 2, size: 0)) },
-            { $0.feed(Array(frame(.write, name: "n", size: 100_000,
-                payload: [UInt8](repeating: 1, count: 100_000)).prefix(90_000))) },
-            { $0.feed(Array(frame(.write, flags: 1, name: "n", size: 2,
-                payload: numbers(0, 90_000, 0, 10_000)
-                    + [UInt8](repeating: 1, count: 100_000)).prefix(99_000))) },
-            { $0.feed(Array(frame(.write, name: "x", size: 100_000,
-                payload: [UInt8](repeating: 1, count: 100_000)).prefix(90_000))) },
-            { $0.moves = false; $0.feed(frame(.read, name: "n", size: 100_000)) },
-            { $0.moves = false; $0.feed(frame(.read, flags: 1, name: "n", size: 2,
-                payload: numbers(0, 100_000, 5, 100_000))) },
-            { $0.moves = false; $0.feed(frame(.fill, name: "l", size: 2 << 20, payload: [1, 2])) },
-            { $0.moves = false
-                $0.feed(frame(.copy, name: "l", size: 2 << 20, payload: copyDest(0, name: "m"))) },
+            {
+                $0.feed(
+                    Array(
+                        frame(
+                            .write, name: "n", size: 100_000,
+                            payload: [UInt8](repeating: 1, count: 100_000)
+                        ).prefix(90_000)))
+            },
+            {
+                $0.feed(
+                    Array(
+                        frame(
+                            .write, flags: 1, name: "n", size: 2,
+                            payload: numbers(0, 90_000, 0, 10_000)
+                                + [UInt8](repeating: 1, count: 100_000)
+                        ).prefix(99_000)))
+            },
+            {
+                $0.feed(
+                    Array(
+                        frame(
+                            .write, name: "x", size: 100_000,
+                            payload: [UInt8](repeating: 1, count: 100_000)
+                        ).prefix(90_000)))
+            },
+            {
+                $0.moves = false; $0.feed(frame(.read, name: "n", size: 100_000))
+            },
+            {
+                $0.moves = false;
+                $0.feed(
+                    frame(
+                        .read, flags: 1, name: "n", size: 2,
+                        payload: numbers(0, 100_000, 5, 100_000)))
+            },
+            {
+                $0.moves = false; $0.feed(frame(.fill, name: "l", size: 2 << 20, payload: [1, 2]))
+            },
+            {
+                $0.moves = false
+                $0.feed(frame(.copy, name: "l", size: 2 << 20, payload: copyDest(0, name: "m")))
+            },
         ]
         for (index, state) in states.enumerated() {
             let daemon = TestDaemon()
@@ -226,11 +256,12 @@ struct SessionTests {
     func printableErrors() {
         let peer = TestDaemon().connect()
         for noise in ["\u{1b}[31m", "é\r", "\u{7}", "a\u{0}b", "\u{85}\u{2028}"] {
-            for line in ["alloc a 1 \(noise)", "\(noise)x y", "read \(noise)", "x\(noise)",
-                "help \(noise)", "read a 0 1 \(noise)", "write a 0 \(noise)", "list \(noise)"]
-            {
+            for line in [
+                "alloc a 1 \(noise)", "\(noise)x y", "read \(noise)", "x\(noise)",
+                "help \(noise)", "read a 0 1 \(noise)", "write a 0 \(noise)", "list \(noise)",
+            ] {
                 let fresh = TestPeer(peer.loop)
-                fresh.feed(line + "\n")
+                fresh.feed("ping\n\(line)\n")
                 let good = fresh.output.allSatisfy { (0x20...0x7E).contains($0) || $0 == 0x0A }
                 #expect(good, "\(line)")
             }

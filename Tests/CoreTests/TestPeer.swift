@@ -105,7 +105,8 @@ final class TestPeer {
             let consumed = withExactCopy(of: tail) { session.serve($0, loop) }
             precondition(consumed >= 0 && consumed <= tail.count, "consumed \(consumed)")
             tail.removeFirst(consumed)
-            largestTail = max(largestTail, tail.count)
+            // What is left while it is paused is the reader's to hold back.
+            if session.pause == .none { largestTail = max(largestTail, tail.count) }
             take()
             switch session.pause {
             case .none:

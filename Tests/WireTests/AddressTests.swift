@@ -4,7 +4,8 @@ import Testing
 @Suite("Addresses")
 struct AddressTests {
     static let good: [(String, Address)] = [
-        ("unix:/run/a.sock", .unix(path: "/run/a.sock")), ("unix:relative", .unix(path: "relative")),
+        ("unix:/run/a.sock", .unix(path: "/run/a.sock")),
+        ("unix:relative", .unix(path: "relative")),
         ("unix:/with:colon", .unix(path: "/with:colon")),
         ("tcp:localhost:1", .tcp(host: "localhost", port: 1)),
         ("tcp:127.0.0.1:65535", .tcp(host: "127.0.0.1", port: 65_535)),

@@ -115,7 +115,10 @@ struct ElementTypeTests {
 
     @Test("Double keeps every bit, that of -0 and of subnormals too")
     func doubles() {
-        for value in [-0.0, .leastNonzeroMagnitude, -.leastNonzeroMagnitude, 0.1, .infinity, -.infinity, 1.7976931348623157e308] {
+        for value in [
+            -0.0, .leastNonzeroMagnitude, -.leastNonzeroMagnitude, 0.1, .infinity, -.infinity,
+            1.7976931348623157e308,
+        ] {
             #expect(stored(value, as: .double) == value.bitPattern)
         }
         #expect(stored(.nan, as: .double) == 0x7FF8_0000_0000_0000)
@@ -128,7 +131,8 @@ struct ElementTypeTests {
         let significand = UInt64(value.significandBitPattern) | 1 << 52
         let shift = Int(value.exponent) - 52
         let magnitude: UInt64 =
-            shift >= 64 ? 0 : shift >= 0 ? significand << UInt64(shift) : significand >> UInt64(-shift)
+            shift >= 64
+            ? 0 : shift >= 0 ? significand << UInt64(shift) : significand >> UInt64(-shift)
         let low = UInt32(truncatingIfNeeded: magnitude)
         return value < 0 ? ~low &+ 1 : low
     }

@@ -13,7 +13,9 @@ struct TextBytesTests {
         return good ? contents(out) : nil
     }
 
-    private func hex(_ text: String) -> [UInt8]? { decode(text) { TextBytes.decodeHex($0, to: &$1) } }
+    private func hex(_ text: String) -> [UInt8]? {
+        decode(text) { TextBytes.decodeHex($0, to: &$1) }
+    }
     private func base64(_ text: String) -> [UInt8]? {
         decode(text) { TextBytes.decodeBase64($0, to: &$1) }
     }

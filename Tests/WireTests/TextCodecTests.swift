@@ -43,8 +43,11 @@ struct TextCodecTests {
         ("list cam/", "list 'cam/' cursor 0 count 0 sorted true"),
         ("ping", "ping"), ("stats", "stats"), ("quit", "quit"), ("help", "help ''"),
         ("help READ", "help 'READ'"),
-        ("\t PiNg \t", "ping"), ("DISPOSE\ta", "dispose 'a'"), ("Copy b 2\ta 0 2 ",
-            "copy 'b' from 2 to 'a' at 0 count 2 elements"),
+        ("\t PiNg \t", "ping"), ("DISPOSE\ta", "dispose 'a'"),
+        (
+            "Copy b 2\ta 0 2 ",
+            "copy 'b' from 2 to 'a' at 0 count 2 elements"
+        ),
         ("dispose PING", "dispose 'PING'"),
         ("read \u{1b}[31m", "read '\u{1b}[31m' from 0 count all elements"),
     ]
@@ -95,7 +98,8 @@ struct TextCodecTests {
             "GET / HTTP/1.1", "get /", "Head / HTTP/1.0", "POST /x HTTP/1.1", "PUT / HTTP/1.1",
             "DELETE / HTTP/1.1", "CONNECT host:443 HTTP/1.1", "OPTIONS * HTTP/1.1",
             "TRACE / HTTP/1.1", "PATCH / HTTP/1.1", "PRI * HTTP/2.0", "Host: localhost",
-            "EHLO a", "HELO a", "STARTTLS", "SSH-2.0-OpenSSH_9.2p1 Debian-2", "ssh-1.99-x", "PROXY TCP4 1.2.3.4 1.2.3.4 1 2", "USER a", "AUTH x",
+            "EHLO a", "HELO a", "STARTTLS", "SSH-2.0-OpenSSH_9.2p1 Debian-2", "ssh-1.99-x",
+            "PROXY TCP4 1.2.3.4 1.2.3.4 1 2", "USER a", "AUTH x",
             "CONFIG GET *", "EVAL x 0", "set a 0 0 1", "gets a", "add a 0 0 1", "replace a 0 0 1",
             "append a 0 0 1", "prepend a 0 0 1", "cas a 0 0 1 1", "incr a 1", "decr a 1",
             "touch a 1", "version", "verbosity 1", "flush_all", "mg a", "ms a 1", "md a", "mn",

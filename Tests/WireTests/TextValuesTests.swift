@@ -19,7 +19,10 @@ struct TextValuesTests {
     @Test("numbers, hex, base64 and text mix, in order")
     func mixed() {
         #expect(encode("1 2 300 -1") == [1, 2, 44, 255])
-        #expect(encode(" hex:0aFF  base64:AQI= 3\ttext: a  b ") == [10, 255, 1, 2, 3, 32, 97, 32, 32, 98, 32])
+        #expect(
+            encode(" hex:0aFF  base64:AQI= 3\ttext: a  b ") == [
+                10, 255, 1, 2, 3, 32, 97, 32, 32, 98, 32,
+            ])
         #expect(encode("HEX:00 Base64:AA== TEXT:x") == [0, 0, 120])
         #expect(encode("hex: base64: text:") == [])
         #expect(encode("1", .double) == [0, 0, 0, 0, 0, 0, 0xF0, 0x3F])

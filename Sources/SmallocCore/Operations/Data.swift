@@ -138,7 +138,9 @@ extension Registry {
         }
     }
 
-    /// Checks the ranges of a vectored write and notes them as written. Under the lock.
+    /// Checks the ranges of a vectored write and notes them as written.
+    ///
+    /// Under the lock.
     private func writable(
         _ allocation: Allocation, _ ranges: RawSpan
     ) throws(SmallocError) -> [Extent] {
@@ -196,12 +198,12 @@ extension Registry {
         case .words(let words):
             try TextValues.encode(words, as: allocation.type, to: &pattern)
         }
-        guard pattern.count >= 1, pattern.count <= Limits.fillPatternSizeMax else {
-            throw .invalidArgument("a fill pattern has 1 to \(Limits.fillPatternSizeMax) bytes")
-        }
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noData)
+        guard pattern.count >= 1, pattern.count <= Limits.fillPatternSizeMax else {
+            throw .invalidArgument("a fill pattern has 1 to \(Limits.fillPatternSizeMax) bytes")
+        }
         let extent = try Extent(
             offset: WireSize(start, unit, allocation.type),
             size: WireSize(count, unit, allocation.type), length: allocation.size)
@@ -233,7 +235,16 @@ extension Registry {
         if dest.handle == 0, !Name.isValid(dest.name) { throw .invalidName }
         let from = try resolve(source, holdings, missing: .noSourceData)
         defer { letGo(from, source) }
-        let onto = try resolve(dest, holdings, missing: .noDestData)
+        let onto: Allocation
+        do throws(SmallocError) {
+            onto = try resolve(dest, holdings, missing: .noDestData)
+        } catch {
+            // A source that is gone, its handle still open, is told of before the dest.
+            from.lock.lock()
+            defer { from.lock.unlock() }
+            try checkAlive(from, .noSourceData)
+            throw error
+        }
         defer { letGo(onto, dest) }
         Registry.lockPair(from, onto)
         defer { Registry.unlockPair(from, onto) }
@@ -272,8 +283,9 @@ extension Registry {
 
     // MARK: Shared checks
 
-    /// A handle may outlive its allocation: the memory is there, the allocation is not. Under the
-    /// lock.
+    /// A handle may outlive its allocation: the memory is there, the allocation is not.
+    ///
+    /// Under the lock.
     @inline(__always)
     func checkAlive(_ allocation: Allocation, _ missing: SmallocError) throws(SmallocError) {
         if allocation.flags.contains(.disposed) { throw missing }

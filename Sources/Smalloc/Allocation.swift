@@ -1,7 +1,6 @@
 // A remote allocation as a Swift object: what it is, its elements one by one, and its failures.
 
 public import SmallocWire
-internal import Synchronization
 
 /// Memory that the daemon holds, as `alloc` and `open` return it.
 ///
@@ -15,12 +14,12 @@ internal import Synchronization
 /// A Swift setter can't throw, and a store may fail: out of range, disposed of, connection lost.
 /// A failed subscript, read or write, changes nothing; reading gives NaN. The first failure stays
 /// with the allocation, and **the next throwing call on it throws it instead of doing its work**
-/// (`dispose()` and `close()` do their work first). `throwIfFailed()` asks for it, `lastError` looks
-/// at it. One that nobody asked for until the allocation is released goes to
-/// `Smalloc.unreportedFailureHandler`, which writes it to standard error. `get(_:)` and `set(_:at:)`
-/// throw at once.
+/// (`dispose()` and `close()` do their work first). `throwIfFailed()` asks for it, `lastError`
+/// looks at it. One that nobody asked for until the allocation is released goes to
+/// `Smalloc.unreportedFailureHandler`, which writes it to standard error. `get(_:)` and
+/// `set(_:at:)` throw at once.
 public final class Allocation: AllocationHolder, Sendable {
-    private let state: Mutex<State>
+    private let state: Locked<State>
 
     private struct State {
         var view: View?
@@ -33,9 +32,9 @@ public final class Allocation: AllocationHolder, Sendable {
     }
 
     /// An object that holds nothing yet, to be a receiver.
-    public init() { state = Mutex(State()) }
+    public init() { state = Locked(State()) }
 
-    init(_ view: View) { state = Mutex(State(view: view, type: view.type)) }
+    init(_ view: View) { state = Locked(State(view: view, type: view.type)) }
 
     deinit { if let failure = lastError { Smalloc.report(failure) } }
 
@@ -116,8 +115,9 @@ public final class Allocation: AllocationHolder, Sendable {
 
     /// Stores a number into one element.
     ///
-    /// Integer types: NaN and infinities store 0, otherwise truncation toward zero, modulo 2^32, low
-    /// bits. `uint8Clamped`: NaN is 0, else clamped to 0...255, ties to even. `float`: nearest even.
+    /// Integer types: NaN and infinities store 0, otherwise truncation toward zero, modulo 2^32,
+    /// low bits. `uint8Clamped`: NaN is 0, else clamped to 0...255, ties to even. `float`: nearest
+    /// even.
     ///
     /// - Parameters:
     ///   - value: Any number.

@@ -19,7 +19,7 @@ final class AsyncRemote: Sendable {
     let connection: AsyncConnection
     let handle: UInt32
     let type: ElementType
-    private let nameState: Mutex<String?>
+    private let nameState: Locked<String?>
     private let sizeState: Atomic<Int>
     private let gone = Atomic<Bool>(false)
 
@@ -31,7 +31,7 @@ final class AsyncRemote: Sendable {
         self.connection = connection
         self.handle = handle
         self.type = type
-        nameState = Mutex(name)
+        nameState = Locked(name)
         sizeState = Atomic(size)
     }
 
@@ -58,7 +58,7 @@ final class AsyncRemote: Sendable {
 final class AsyncConnection: Sendable {
     let address: Address
     let options: ConnectionOptions
-    private let state = Mutex(State())
+    private let state = Locked(State())
 
     private struct State: Sendable {
         var owner: LinkOwner?
@@ -78,7 +78,7 @@ final class AsyncConnection: Sendable {
 
     var isConnected: Bool {
         guard let link = state.withLock({ $0.owner?.link }) else { return false }
-        return link.lock.withLock { _ in link.ended == nil }
+        return link.lock.withLock { link.ended == nil }
     }
 
     func close() {
@@ -92,7 +92,7 @@ final class AsyncConnection: Sendable {
     /// The present link, or a new one.
     func link() async throws(SmallocError) -> LinkOwner {
         if let owner = state.withLock({ $0.owner }) {
-            let ended = owner.link.lock.withLock { _ in owner.link.ended }
+            let ended = owner.link.lock.withLock { owner.link.ended }
             guard let ended else { return owner }
             guard options.reconnects else { throw ended }
         }

@@ -20,7 +20,8 @@ public import SmallocWire
 /// **Cancellation**: cancelling a task ends its call with `.cancelled` at once. The request may or
 /// may not have taken effect. Nothing else on the connection is touched.
 ///
-/// **Timeouts**: `requestTimeout` ends a call with `.timedOut`, nothing else; the connection goes on.
+/// **Timeouts**: `requestTimeout` ends a call with `.timedOut`, nothing else; the connection goes
+/// on.
 ///
 /// **Reconnecting**: see `ConnectionOptions.reconnects`.
 ///

@@ -5,8 +5,8 @@ public import SmallocWire
 extension Smalloc {
     /// Bytes in the daemon with the habits of Node's `Buffer`.
     ///
-    /// Everything is a byte, so positions, lengths and sizes agree. `dispose` refuses it (`obj cannot
-    /// be a Buffer`): its memory goes when it is released.
+    /// Everything is a byte, so positions, lengths and sizes agree. `dispose` refuses it (`obj
+    /// cannot be a Buffer`): its memory goes when it is released.
     ///
     /// ```swift
     /// let buffer = try Smalloc.Buffer("hello")

@@ -1,4 +1,5 @@
-// The blocking core: frames out, frames in, on one socket. One user at a time; its connection locks.
+// The blocking core: frames out, frames in, on one socket. One user at a time; its connection
+// locks.
 
 internal import Glibc
 internal import SmallocWire
@@ -14,7 +15,8 @@ struct Channel: ~Copyable {
 
     private var output = ByteBuffer(capacity: 4096)
     private var frameStart = 0
-    /// Whether the last `send` that failed had got rid of nothing: then nobody has seen the request.
+    /// Whether the last `send` that failed had got rid of nothing: then nobody has seen the
+    /// request.
     private var sentNothing = true
 
     private let input: UnsafeMutableRawPointer
@@ -68,7 +70,8 @@ struct Channel: ~Copyable {
         output.set(UInt32(size), at: frameStart + 20)
     }
 
-    /// Sends all that the output holds and then `payload`, in one system call if the socket takes it.
+    /// Sends all that the output holds and then `payload`, in one system call if the socket takes
+    /// it.
     mutating func send(
         payload: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
     ) throws(SmallocError) {

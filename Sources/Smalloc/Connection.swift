@@ -7,19 +7,18 @@ internal import Synchronization
 
 /// A blocking connection that any number of threads may use, one call at a time.
 ///
-/// `state` is touched under `lock` alone. A `Mutex<State>` would ask every call's closure to be
-/// `Sendable`, and calls move data between the channel and their caller's own memory.
+/// `state` is touched under `lock` alone.
 final class Connection: @unchecked Sendable {
     let address: Address
     let options: ConnectionOptions
-    private let lock = Mutex<Void>(())
+    private let lock = Lock()
     private var state: State
 
     /// Handles whose owner was released, to be closed at the next opportunity.
     ///
     /// Has a lock of its own because an owner may be released by a thread that is in the middle of
     /// a call.
-    private let orphans = Mutex<[Orphan]>([])
+    private let orphans = Locked<[Orphan]>([])
     private let orphanCount = Atomic<Int>(0)
 
     private struct Orphan {
@@ -67,25 +66,25 @@ final class Connection: @unchecked Sendable {
     }
 
     /// What the daemon told in its greeting.
-    var limits: Limits { lock.withLock { _ in state.limits } }
+    var limits: Limits { lock.withLock { state.limits } }
     /// The present session, to be given to calls that depend on it.
-    var session: UInt64 { lock.withLock { _ in state.session } }
+    var session: UInt64 { lock.withLock { state.session } }
     /// Whether the present session is usable as far as is known here.
-    var isConnected: Bool { lock.withLock { _ in state.channel != nil } }
+    var isConnected: Bool { lock.withLock { state.channel != nil } }
 
     /// Runs a call on the channel, alone.
     ///
     /// - Parameters:
     ///   - remote: The handle that the call depends on, in its session; nil if any session will do,
     ///     which then connects again if need be and allowed.
-    ///   - body: The call. It may run twice if nothing of it was sent the first time. What it throws
-    ///     with a closing status ends the connection.
+    ///   - body: The call. It may run twice if nothing of it was sent the first time. What it
+    ///     throws with a closing status ends the connection.
     func call<Result: Sendable>(
         on remote: Remote?,
         _ body: (inout Channel, borrowing CallContext) throws(SmallocError) -> Result
     ) throws(SmallocError) -> Result {
         defer { if orphanCount.load(ordering: .acquiring) > 0 { closeOrphans() } }
-        return try lock.withLock { _ throws(SmallocError) in
+        return try lock.withLock { () throws(SmallocError) in
             try ready(remote)
             do throws(SmallocError) {
                 return try attempt(body)
@@ -136,7 +135,7 @@ final class Connection: @unchecked Sendable {
     ///
     /// Anonymous allocations go with it.
     func close() {
-        lock.withLock { _ in
+        lock.withLock {
             state.channel = nil
             state.closed = true
         }
@@ -157,10 +156,9 @@ final class Connection: @unchecked Sendable {
     private func closeOrphans() {
         var more = true
         while more {
-            let tried: Void? = lock.withLockIfAvailable { _ in
-                more = sendCloses()
-            }
-            if tried == nil { return }
+            guard lock.tryLock() else { return }
+            more = sendCloses()
+            lock.unlock()
             more = more && orphanCount.load(ordering: .acquiring) > 0
         }
     }

@@ -5,8 +5,9 @@ public import SmallocWire
 /// A Swift number with the layout of an element type: `Int8`, `UInt8`, `Int16`, `UInt16`, `Int32`,
 /// `UInt32`, `Float` and `Double`.
 ///
-/// Bulk reads and writes move memory and convert nothing, so the Swift type must be the allocation's
-/// (`UInt8` serves `Uint8` and `Uint8Clamped`). For conversion see `numbers` and `store`.
+/// Bulk reads and writes move memory and convert nothing, so the Swift type must be the
+/// allocation's (`UInt8` serves `Uint8` and `Uint8Clamped`). For conversion see `numbers` and
+/// `store`.
 public protocol AllocationElement: BitwiseCopyable, Sendable {
     /// The element type that has this layout; the one `alloc` takes for it.
     static var elementType: ElementType { get }

@@ -2,14 +2,13 @@
 
 internal import Glibc
 internal import SmallocWire
-internal import Synchronization
 
 /// A multiplexed connection, once it stands.
 ///
 /// Whoever asks appends its frame under the lock, and one of them sends what has gathered: at once
-/// while little is under way, for a lone request has nothing to gain by waiting; otherwise after the
-/// tasks that are runnable now have had their turn, so that a burst leaves in one system call. One
-/// thread of its own receives, files payloads and resumes. Nobody ever blocks but that thread.
+/// while little is under way, for a lone request has nothing to gain by waiting; otherwise after
+/// the tasks that are runnable now have had their turn, so that a burst leaves in one system call.
+/// One thread of its own receives, files payloads and resumes. Nobody ever blocks but that thread.
 final class Link: @unchecked Sendable {
     let limits: Limits
     let options: ConnectionOptions
@@ -19,7 +18,7 @@ final class Link: @unchecked Sendable {
     let wakeDescriptor: Int32
     let wakeWriter: Int32
 
-    let lock = Mutex<Void>(())
+    let lock = Lock()
     // All below is touched under the lock alone, which makes checks of exclusive access needless.
     @exclusivity(unchecked) var slots = SlotTable()
     @exclusivity(unchecked) var outgoing = OutgoingQueue()
@@ -79,7 +78,8 @@ final class Link: @unchecked Sendable {
         var extraTime: UInt64 = 0
         var data: (source: any Source, offset: Int, size: Int)?
         var sink: (target: any Sink, offset: Int, size: Int)?
-        /// The handle that it depends on; checked, and for dispose let go of, in the stream's order.
+        /// The handle that it depends on; checked, and for dispose let go of, in the stream's
+        /// order.
         var remote: AsyncRemote?
     }
 
@@ -92,7 +92,7 @@ final class Link: @unchecked Sendable {
         _ ask: borrowing Ask, waiter: Waiter?, announce: (UInt64) -> Bool = { _ in true }
     ) throws(SmallocError) -> UInt64 {
         let deadline = Deadline.coarselyAfter(timeout == .max ? .max : timeout &+ ask.extraTime)
-        let (cookie, next) = try lock.withLock { _ throws(SmallocError) in
+        let (cookie, next) = try lock.withLock { () throws(SmallocError) in
             if let ended { throw ended }
             let operation = ask.header.operation
             if let remote = ask.remote {
@@ -125,7 +125,7 @@ final class Link: @unchecked Sendable {
 
     /// Asks for something whose answer nobody wants: closing a handle.
     func forget(_ header: FrameHeader) {
-        let next: Step? = lock.withLock { _ in
+        let next: Step? = lock.withLock {
             guard ended == nil else { return nil }
             let cookie = slots.insert(header.operation, .abandoned, deadline: .max)
             enqueue(
@@ -160,7 +160,8 @@ final class Link: @unchecked Sendable {
                 backlog.removeAll()
                 backlogStart = 0
             }
-            // One that was cancelled before it was sent need not be sent, unless it frees something.
+            // One that was cancelled before it was sent need not be sent, unless it frees
+            // something.
             if let index = slots.index(of: next.cookie),
                 next.header.operation != Operation.close.rawValue,
                 next.header.operation != Operation.dispose.rawValue
@@ -189,7 +190,7 @@ final class Link: @unchecked Sendable {
     func wait(_ cookie: UInt64) async -> Outcome {
         await withTaskCancellationHandler {
             await withUnsafeContinuation { (waiter: Waiter) in
-                let outcome: Outcome? = lock.withLock { _ in
+                let outcome: Outcome? = lock.withLock {
                     guard let index = slots.index(of: cookie) else {
                         return .failure(ended ?? .cancelled)
                     }
@@ -214,7 +215,7 @@ final class Link: @unchecked Sendable {
 
     /// Ends the waiting for a request, which goes on in the daemon; others notice nothing.
     func cancel(_ cookie: UInt64) {
-        let waiter: Waiter? = lock.withLock { _ in
+        let waiter: Waiter? = lock.withLock {
             guard let index = slots.index(of: cookie) else { return nil }
             switch slots[index].state {
             case .waiting(let waiter):
@@ -232,7 +233,7 @@ final class Link: @unchecked Sendable {
 
     /// Nobody will come for a request that was started without a waiter.
     func abandon(_ cookie: UInt64) {
-        lock.withLock { _ in
+        lock.withLock {
             guard let index = slots.index(of: cookie) else { return }
             switch slots[index].state {
             case .done, .asked, .cancelled: slots.leave(index)
@@ -246,7 +247,7 @@ final class Link: @unchecked Sendable {
     /// Ends everything with an error; the first one counts.
     func end(_ error: SmallocError) {
         var waiters: [Waiter] = []
-        let error = lock.withLock { _ in
+        let error = lock.withLock {
             let error = ended ?? error
             ended = error
             for index in slots.indices {

@@ -3,7 +3,6 @@
 
 internal import Glibc
 internal import SmallocWire
-internal import Synchronization
 
 /// What the thread knows by itself.
 struct LinkReader: ~Copyable {
@@ -45,13 +44,13 @@ struct LinkReader: ~Copyable {
             var more = false
             while true {
                 if !more, try !waitForInput() { continue }
-                let scheduled = link.lock.withLock { _ in link.flushScheduled }
+                let scheduled = link.lock.withLock { link.flushScheduled }
                 more = try receive()
                 for handle in unwanted { link.forget(Request.close(handle).header) }
                 unwanted.removeAll(keepingCapacity: true)
-                // A flush that was scheduled before this batch has waited long enough, and what came
-                // off the backlog has nobody else to send it.
-                let behind = link.lock.withLock { _ in
+                // A flush that was scheduled before this batch has waited long enough, and what
+                // came off the backlog has nobody else to send it.
+                let behind = link.lock.withLock {
                     !link.outgoing.isEmpty && (scheduled || !link.flushScheduled)
                 }
                 if behind { link.flush() }
@@ -67,7 +66,7 @@ struct LinkReader: ~Copyable {
     /// - Returns: Whether there is something to receive.
     private mutating func waitForInput() throws(SmallocError) -> Bool {
         var timeout: Int32 = -1
-        let stalled = link.lock.withLock { _ in
+        let stalled = link.lock.withLock {
             if link.flushScheduled || (link.inFlight > Link.fewInFlight && !isQuiet) {
                 timeout = 1
                 return link.stalled
@@ -92,7 +91,7 @@ struct LinkReader: ~Copyable {
         }
         isQuiet = ready == 0
         idleTicks = ready == 0 ? idleTicks + 1 : 0
-        let overdue = link.lock.withLock { _ in
+        let overdue = link.lock.withLock {
             link.parked = false
             link.sleeping = false
             return link.flushScheduled && timeout == 1 && ready == 0
@@ -102,10 +101,10 @@ struct LinkReader: ~Copyable {
         if ready > 0, waits.1.revents != 0 {
             var wakes: (UInt64, UInt64) = (0, 0)
             _ = read(link.wakeDescriptor, &wakes, 16)
-            if let ended = link.lock.withLock({ _ in link.ended }) { throw ended }
+            if let ended = link.lock.withLock({ link.ended }) { throw ended }
         }
         if ready > 0, waits.0.revents & Int16(POLLOUT) != 0 {
-            link.lock.withLock { _ in link.stalled = false }
+            link.lock.withLock { link.stalled = false }
             link.flush()
         }
         if link.timeout != .max { expire() }
@@ -122,7 +121,7 @@ struct LinkReader: ~Copyable {
         guard now >= nextLook else { return }
         nextLook = now &+ UInt64(tick) * 1_000_000
         let error = SmallocError.timedOut("the daemon did not answer in time")
-        link.lock.withLock { _ in
+        link.lock.withLock {
             guard link.slots.count > 0 else { return }
             for index in link.slots.indices where link.slots[index].deadline <= now {
                 link.slots[index].deadline = .max
@@ -204,8 +203,8 @@ struct LinkReader: ~Copyable {
     ///
     /// - Returns: Whether there may be more of them.
     private mutating func parse() throws(SmallocError) -> Bool {
-        link.lock._unsafeLock()
-        defer { link.lock._unsafeUnlock() }
+        link.lock.lock()
+        defer { link.lock.unlock() }
         while filling == nil, end - start >= FrameHeader.byteCount {
             if resumed.count == 32 { return true }
             let header = FrameHeader(from: input + start)
@@ -294,7 +293,7 @@ struct LinkReader: ~Copyable {
     private mutating func finish(
         _ cookie: UInt64, _ header: FrameHeader, small: UInt64, bytes: [UInt8]
     ) {
-        link.lock._unsafeLock()
+        link.lock.lock()
         if let index = link.slots.index(of: cookie) {
             let outcome: Outcome =
                 header.status == 0
@@ -303,7 +302,7 @@ struct LinkReader: ~Copyable {
                     SmallocError(reply: header, message: String(decoding: bytes, as: UTF8.self)))
             conclude(index, outcome)
         }
-        link.lock._unsafeUnlock()
+        link.lock.unlock()
     }
 
     /// Under the lock.

@@ -2,7 +2,6 @@
 
 internal import Glibc
 internal import SmallocWire
-internal import Synchronization
 
 extension Link {
     /// What is to be done after the lock was let go.
@@ -23,7 +22,8 @@ extension Link {
         if inFlight <= Link.fewInFlight || outgoing.frameSize >= Link.enoughBytes { return .flush }
         if flushScheduled { return .nothing }
         flushScheduled = true
-        // The executor's threads may all be busy for long: the thread sees to it within a millisecond.
+        // The executor's threads may all be busy for long: the thread sees to it within a
+        // millisecond.
         if parked {
             parked = false
             wake()
@@ -41,14 +41,14 @@ extension Link {
 
     /// Sends what has gathered, unless somebody is at it.
     func flush() {
-        lock._unsafeLock()
+        lock.lock()
         flushScheduled = false
-        guard !flushing, !stalled, ended == nil else { return lock._unsafeUnlock() }
+        guard !flushing, !stalled, ended == nil else { return lock.unlock() }
         flushing = true
         while var part = outgoing.takeFirst() {
-            lock._unsafeUnlock()
+            lock.unlock()
             let failure = send(&part)
-            lock._unsafeLock()
+            lock.lock()
             if part.offset < part.end, failure == 0 {
                 outgoing.putBack(part)
                 stalled = true
@@ -58,14 +58,14 @@ extension Link {
             outgoing.recycle(part)
             if failure != 0 {
                 flushing = false
-                lock._unsafeUnlock()
+                lock.unlock()
                 // What the daemon said before it closed may still be in the socket, and tells more.
                 _ = shutdown(socket.descriptor, Int32(SHUT_WR))
                 return
             }
         }
         flushing = false
-        lock._unsafeUnlock()
+        lock.unlock()
     }
 
     /// - Returns: The system's error number, 0 if the socket is only full.

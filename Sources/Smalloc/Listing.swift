@@ -119,7 +119,8 @@ func listingPage(
         let type = try reader.integer(UInt8.self)
         let nameSize = try reader.integer(UInt8.self)
         let name = try reader.text(Int(nameSize))
-        // A type from a newer daemon can't be told in this client's words, and is not hidden either.
+        // A type from a newer daemon can't be told in this client's words, and is not hidden
+        // either.
         guard let type = ElementType(rawValue: type) else {
             throw .unexpectedReply("\(name) has the unknown element type \(type)")
         }

@@ -55,8 +55,8 @@ extension Smalloc {
     /// - Parameters:
     ///   - length: **Elements**, from 0.
     ///   - receiver: Any object that holds no live allocation. Classes that conform to
-    ///     `AllocationHolder` keep it themselves; for any other a table keeps it, which notices that
-    ///     the object is gone only at a later `alloc` with a receiver.
+    ///     `AllocationHolder` keep it themselves; for any other a table keeps it, which notices
+    ///     that the object is gone only at a later `alloc` with a receiver.
     ///   - type: What the elements are; `Uint8` by default.
     ///   - name: nil for an anonymous allocation.
     /// - Returns: The receiver.
@@ -122,7 +122,8 @@ extension Smalloc {
     ///
     /// Source and dest may be the same and the ranges may overlap. Bits are copied, values are not
     /// converted: two `Uint32` elements fill one `Double`. **All positions are elements**, each of
-    /// its own allocation's type (Node counts the starts in bytes; for one-byte types the two agree).
+    /// its own allocation's type (Node counts the starts in bytes; for one-byte types the two
+    /// agree).
     ///
     /// - Parameters:
     ///   - source: Object read from.
@@ -130,12 +131,12 @@ extension Smalloc {
     ///   - dest: Object written to. Must be on the same connection.
     ///   - destStart: First element written. Elements of the dest's type, from 0.
     ///   - copyLength: Elements of the source's type. May be 0.
-    /// - Throws: In this order: earlier failures of a subscript of source or dest; `source must be an
-    ///   object`; `dest must be an object`; `.noData`: `source has no external array data`, `dest has
-    ///   no external array data`; `.outOfRange`, compared in bytes: `copy_length > source_length`,
-    ///   `copy_length > dest_length`, `source_start > source_length`, `dest_start > dest_length`,
-    ///   `source_start + copy_length > source_length`, `dest_start + copy_length > dest_length`.
-    ///   Negative numbers count as over-large. Then transport errors.
+    /// - Throws: In this order: earlier failures of a subscript of source or dest; `source must be
+    ///   an object`; `dest must be an object`; `.noData`: `source has no external array data`,
+    ///   `dest has no external array data`; `.outOfRange`, compared in bytes: `copy_length >
+    ///   source_length`, `copy_length > dest_length`, `source_start > source_length`, `dest_start >
+    ///   dest_length`, `source_start + copy_length > source_length`, `dest_start + copy_length >
+    ///   dest_length`. Negative numbers count as over-large. Then transport errors.
     /// - Complexity: O(size copied), in the daemon.
     ///
     /// Wire: `copy`. Node: `smalloc.copyOnto(source, sourceStart, dest, destStart, copyLength)`.
@@ -178,7 +179,8 @@ extension Smalloc {
     ///
     /// Asks the daemon, as others may dispose, too.
     ///
-    /// - Parameter obj: Anything. Values, objects without one, and those on a lost connection: false.
+    /// - Parameter obj: Anything. Values, objects without one, and those on a lost connection:
+    ///   false.
     /// - Complexity: One round trip if it holds one as far as is known here.
     ///
     /// Node: `smalloc.hasExternalData(obj)`.

@@ -1,7 +1,6 @@
 // Where receivers keep their allocations: in themselves, or, for any other object, in a table.
 
 internal import SmallocWire
-internal import Synchronization
 
 /// Finds, gives and takes the allocation of an object of any class.
 enum Receivers {
@@ -65,12 +64,12 @@ enum Receivers {
             let allocation: Allocation
         }
 
-        private let lock = Mutex<Void>(())
+        private let lock = Lock()
         private var entries: [ObjectIdentifier: Entry] = [:]
         private var sweepAt = 64
 
         func find(_ object: AnyObject) -> Allocation? {
-            lock.withLock { _ in
+            lock.withLock {
                 // An address may be a dead object's that another one got.
                 guard let entry = entries[ObjectIdentifier(object)], entry.object === object
                 else { return nil }
@@ -80,7 +79,7 @@ enum Receivers {
 
         func set(_ allocation: Allocation, for object: AnyObject) {
             var dead: [Allocation] = []  // Released after the lock: a release runs other code.
-            lock.withLock { _ in
+            lock.withLock {
                 if entries.count < 64 || entries.count >= sweepAt {
                     for (key, entry) in entries where entry.object == nil {
                         dead.append(entry.allocation)
@@ -95,7 +94,7 @@ enum Receivers {
         }
 
         func remove(_ object: AnyObject) {
-            let old = lock.withLock { _ in
+            let old = lock.withLock {
                 entries.removeValue(forKey: ObjectIdentifier(object))?.allocation
             }
             _ = old

@@ -12,7 +12,7 @@ final class Remote: Sendable {
     let session: UInt64
     let handle: UInt32
     let type: ElementType
-    private let nameState: Mutex<String?>
+    private let nameState: Locked<String?>
     /// Bytes.
     ///
     /// Only ever shrinks.
@@ -30,7 +30,7 @@ final class Remote: Sendable {
         self.session = session
         self.handle = handle
         self.type = type
-        nameState = Mutex(name)
+        nameState = Locked(name)
         sizeState = Atomic(size)
     }
 

@@ -4,8 +4,8 @@ internal import SmallocWire
 
 /// How a request ended.
 enum Outcome: Sendable {
-    /// The reply's header; its payload in `small` if it has at most 8 bytes, else in `bytes`, unless
-    /// it went into a sink.
+    /// The reply's header; its payload in `small` if it has at most 8 bytes, else in `bytes`,
+    /// unless it went into a sink.
     case reply(FrameHeader, small: UInt64, bytes: [UInt8])
     case failure(SmallocError)
 }
@@ -98,7 +98,8 @@ struct SlotTable {
 
     /// Ends a request: hands the outcome to who waits, or keeps it for who will come.
     ///
-    /// - Parameter replied: Whether the reply has come, and the place is not needed for it any more.
+    /// - Parameter replied: Whether the reply has come, and the place is not needed for it any
+    ///   more.
     /// - Returns: Who waits; to be resumed without the lock.
     mutating func finish(_ index: Int, _ outcome: Outcome, replied: Bool) -> Waiter? {
         if replied { slots[index].replied = true }

@@ -1,7 +1,6 @@
 // The connection object of the synchronous face: how one comes by it, and what the daemon told.
 
 public import SmallocWire
-internal import Synchronization
 
 /// A connection to a daemon, with the names of Node's smalloc: the synchronous face.
 ///
@@ -16,12 +15,13 @@ internal import Synchronization
 /// ```
 ///
 /// `smalloc` is the connection to the default address; `Smalloc("tcp:10.0.0.1:4747")` makes others.
-/// Every call blocks its thread until the daemon has answered: one `send` and one `recv`, the lowest
-/// latency there is. Any thread may call; calls on one connection take turns. For many requests in
-/// flight, or from `async` code, use `AsyncSmalloc`; for many small requests from one thread, `batch`.
+/// Every call blocks its thread until the daemon has answered: one `send` and one `recv`, the
+/// lowest latency there is. Any thread may call; calls on one connection take turns. For many
+/// requests in flight, or from `async` code, use `AsyncSmalloc`; for many small requests from one
+/// thread, `batch`.
 ///
-/// A call that the connection fails ends with an error for which `isTransport` is true, and ends the
-/// connection. What happens then is told at `ConnectionOptions.reconnects`.
+/// A call that the connection fails ends with an error for which `isTransport` is true, and ends
+/// the connection. What happens then is told at `ConnectionOptions.reconnects`.
 public final class Smalloc: Sendable {
     let connection: Connection
 
@@ -86,7 +86,7 @@ public final class Smalloc: Sendable {
 
     // MARK: The default connection
 
-    private static let shared = Mutex<Smalloc?>(nil)
+    private static let shared = Locked<Smalloc?>(nil)
 
     /// The connection to the default address, made at the first use and kept.
     ///
@@ -104,7 +104,7 @@ public final class Smalloc: Sendable {
 
     // MARK: Failures that nobody asked for
 
-    private static let handler = Mutex<@Sendable (SmallocError) -> Void>(writeToStandardError)
+    private static let handler = Locked<@Sendable (SmallocError) -> Void>(writeToStandardError)
 
     /// Called with a subscript's failure that nobody can learn of any more, because its allocation
     /// was released or never was.

@@ -1,13 +1,13 @@
-// What can be asked by name or of the daemon as a whole. Needs no allocation of this connection, and
-// so connects again if the connection was lost.
+// What can be asked by name or of the daemon as a whole. Needs no allocation of this connection,
+// and so connects again if the connection was lost.
 
 public import SmallocWire
 
 extension Smalloc {
     /// Opens a named allocation.
     ///
-    /// Disposing and allocating anew under the same name makes another allocation: this one then has
-    /// no data, for ever.
+    /// Disposing and allocating anew under the same name makes another allocation: this one then
+    /// has no data, for ever.
     ///
     /// - Parameter name: 1 to 255 bytes of printable ASCII without spaces.
     /// - Throws: `.invalidName`; `.noData`; `.handleLimit`; transport errors.

@@ -192,8 +192,8 @@ extension Channel {
 extension View {
     /// Bytes to move for a range of elements that lies within what is known of the allocation.
     ///
-    /// Memory is provided for `size` bytes before the daemon is asked, so a range that can't be right
-    /// is put to the daemon first, which says what is wrong with it.
+    /// Memory is provided for `size` bytes before the daemon is asked, so a range that can't be
+    /// right is put to the daemon first, which says what is wrong with it.
     func bounded(_ start: Int, _ count: Int) throws(SmallocError) -> (offset: UInt64, size: Int) {
         let (offset, size) = try resolve(start, count)
         let held = UInt64(remote.size)

@@ -26,7 +26,8 @@ struct Window {
 
     /// Turns elements into bytes of the remote allocation.
     ///
-    /// All of an allocation is checked by the daemon, which alone knows; a slice's end only we know.
+    /// All of an allocation is checked by the daemon, which alone knows; a slice's end only we
+    /// know.
     func resolve(
         _ start: Int, _ count: Int
     ) throws(SmallocError) -> (offset: UInt64, size: UInt64) {

@@ -19,7 +19,9 @@ internal import Glibc
 internal import SmallocWire
 internal import Synchronization
 
-/// A pointer to an allocation's block. Copying it counts nothing: see `retain` and `release`.
+/// A pointer to an allocation's block.
+///
+/// Copying it counts nothing: see `retain` and `release`.
 struct Allocation: Equatable {
     let block: UnsafeMutableRawPointer
 
@@ -40,7 +42,9 @@ struct Allocation: Equatable {
     /// Guards the fields and, up to the atomic size, the bytes.
     @inline(__always) var lock: ByteLock { ByteLock(block + 4) }
 
-    /// Bytes. Read under the lock.
+    /// Bytes.
+    ///
+    /// Read under the lock.
     var size: UInt64 {
         get { block.load(fromByteOffset: 8, as: UInt64.self) }
         nonmutating set { block.storeBytes(of: newValue, toByteOffset: 8, as: UInt64.self) }
@@ -71,14 +75,18 @@ struct Allocation: Equatable {
     /// Seconds after the registry's birth.
     var created: UInt32 { block.load(fromByteOffset: 20, as: UInt32.self) }
 
-    /// The name's bytes. Valid under the lock, and under the lock of its shard.
+    /// The name's bytes.
+    ///
+    /// Valid under the lock, and under the lock of its shard.
     var name: UnsafeRawBufferPointer {
         var start = UnsafeRawPointer(block + Allocation.headerSize)
         if flags.contains(.nameElsewhere) { start = start.load(as: UnsafeRawPointer.self) }
         return UnsafeRawBufferPointer(start: start, count: nameSize)
     }
 
-    /// First byte of data. Never changes while a reference is held.
+    /// First byte of data.
+    ///
+    /// Never changes while a reference is held.
     var data: UnsafeMutableRawPointer {
         let place = block + Allocation.headerSize + nameRoom
         return flags.contains(.mapped) ? place.load(as: UnsafeMutableRawPointer.self) : place
@@ -129,7 +137,9 @@ struct Allocation: Equatable {
     @inline(__always)
     func retain() { references.pointee.wrappingAdd(1, ordering: .relaxed) }
 
-    /// Counts one user less. True: it was the last one, and the caller must `destroy`.
+    /// Counts one user less.
+    ///
+    /// True: it was the last one, and the caller must `destroy`.
     @inline(__always)
     func release() -> Bool {
         references.pointee.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0
@@ -138,7 +148,9 @@ struct Allocation: Equatable {
     /// Users at this moment.
     var referenceCount: UInt64 { UInt64(references.pointee.load(ordering: .relaxed)) }
 
-    /// Gives the memory back. Nobody may hold a reference any more.
+    /// Gives the memory back.
+    ///
+    /// Nobody may hold a reference any more.
     ///
     /// - Returns: Bytes of heap that are free again; those of a mapping are counted by the pool.
     func destroy(mappings: MappingPool) -> UInt64 {
@@ -166,6 +178,7 @@ struct Allocation: Equatable {
     private var dirtySize: Int { mappingPlace.load(fromByteOffset: 16, as: Int.self) }
 
     /// Notes that bytes up to `end` may be written: they are wiped before anybody else gets them.
+    ///
     /// Called under the lock, before the bytes move.
     @inline(__always)
     func willWrite(upTo end: Int) {
@@ -173,7 +186,9 @@ struct Allocation: Equatable {
         mappingPlace.storeBytes(of: end, toByteOffset: 16, as: Int.self)
     }
 
-    /// Gives a new name, under the lock and those of both shards. Nil: no memory for a longer one.
+    /// Gives a new name, under the lock and those of both shards.
+    ///
+    /// Nil: no memory for a longer one.
     func rename(_ newName: UnsafeRawBufferPointer) -> Bool {
         guard let source = newName.baseAddress else { return false }
         let place = block + Allocation.headerSize

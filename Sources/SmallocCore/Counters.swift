@@ -3,8 +3,9 @@
 internal import SmallocWire
 internal import Synchronization
 
-/// One loop's counters. Cheap enough to be always on: a load and a store each, no locked
-/// instruction.
+/// One loop's counters.
+///
+/// Cheap enough to be always on: a load and a store each, no locked instruction.
 public struct Counters: @unchecked Sendable {
     /// What is counted beside the operations.
     public enum Key: Int, CaseIterable {
@@ -22,16 +23,22 @@ public struct Counters: @unchecked Sendable {
     private static let size = 64
     private let values: UnsafeMutablePointer<Atomic<UInt64>>
 
-    /// All zero. Never freed: the daemon has one for each of its loops, for life.
+    /// All zero.
+    ///
+    /// Never freed: the daemon has one for each of its loops, for life.
     public init() {
         values = .allocate(capacity: Counters.size)
         for index in 0..<Counters.size { (values + index).initialize(to: Atomic(0)) }
     }
 
-    /// Adds to a counter. From its loop's thread only.
+    /// Adds to a counter.
+    ///
+    /// From its loop's thread only.
     public func add(_ key: Key, _ amount: UInt64 = 1) { add(at: key.rawValue, amount) }
 
-    /// Counts an operation. From its loop's thread only.
+    /// Counts an operation.
+    ///
+    /// From its loop's thread only.
     @inline(__always)
     func count(_ operation: Operation) { add(at: Int(operation.rawValue), 1) }
 

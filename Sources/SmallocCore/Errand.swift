@@ -23,7 +23,9 @@ final class Errand {
     var listPrefix: [UInt8] = []
     var listed: UInt64 = 0
 
-    /// Gives back what it holds. Not while its work runs.
+    /// Gives back what it holds.
+    ///
+    /// Not while its work runs.
     func end(_ registry: Registry) {
         if let incoming { registry.end(incoming) }
         if let outgoing { registry.end(outgoing) }

@@ -2,8 +2,9 @@
 
 internal import Glibc
 
-/// Handles 1 to n to allocations. Each open one holds a reference. Owns no memory while none is
-/// open.
+/// Handles 1 to n to allocations.
+///
+/// Each open one holds a reference. Owns no memory while none is open.
 struct HandleTable: ~Copyable {
     /// Free entries hold the next free index, shifted, with the low bit set; pointers are even.
     private var entries: UnsafeMutablePointer<UInt>?
@@ -18,7 +19,9 @@ struct HandleTable: ~Copyable {
 
     deinit { free(entries) }
 
-    /// The allocation that a handle stands for. Nil: not open.
+    /// The allocation that a handle stands for.
+    ///
+    /// Nil: not open.
     @inline(__always)
     subscript(handle: UInt32) -> Allocation? {
         // Handle 0 wraps to the largest index and fails like any other unknown one.
@@ -29,7 +32,9 @@ struct HandleTable: ~Copyable {
         return UnsafeMutableRawPointer(bitPattern: entry).map { Allocation(block: $0) }
     }
 
-    /// Opens a handle, which takes over the caller's reference. Nil: no memory.
+    /// Opens a handle, which takes over the caller's reference.
+    ///
+    /// Nil: no memory.
     mutating func open(_ allocation: Allocation) -> UInt32? {
         let entry = UInt(bitPattern: allocation.block)
         if firstFree != 0, let entries {
@@ -54,7 +59,9 @@ struct HandleTable: ~Copyable {
         return UInt32(used)
     }
 
-    /// Closes a handle; its reference is the caller's now. Nil: it was not open.
+    /// Closes a handle; its reference is the caller's now.
+    ///
+    /// Nil: it was not open.
     mutating func close(_ handle: UInt32) -> Allocation? {
         guard let allocation = self[handle], let entries else { return nil }
         count -= 1
@@ -71,7 +78,9 @@ struct HandleTable: ~Copyable {
         return allocation
     }
 
-    /// Closes one handle, whichever; nil when none is open. For the end of a connection.
+    /// Closes one handle, whichever; nil when none is open.
+    ///
+    /// For the end of a connection.
     mutating func closeLast() -> Allocation? {
         while used > 0 {
             if let allocation = close(UInt32(used)) {

@@ -2,12 +2,19 @@
 
 public import SmallocWire
 
-/// One loop's registry, limits, counters and output buffer. Used by its loop's thread only.
+/// One loop's registry, limits, counters and output buffer.
+///
+/// Used by its loop's thread only.
 public final class LoopContext {
+    /// All allocations.
     public let registry: Registry
+    /// What is allowed now.
     public let limits: SharedLimits
+    /// What has been done on this loop.
     public let counters: Counters
-    /// Replies of the session that is being served. Empty between sessions.
+    /// Replies of the session that is being served.
+    ///
+    /// Empty between sessions.
     public let output: UnsafeMutablePointer<Output>
 
     /// - Parameter index: The loop's number, from 0.

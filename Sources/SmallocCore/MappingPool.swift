@@ -5,7 +5,9 @@ internal import CSmalloc
 internal import Glibc
 internal import Synchronization
 
-/// Page-aligned memory from the kernel. Zero beyond `dirtySize`.
+/// Page-aligned memory from the kernel.
+///
+/// Zero beyond `dirtySize`.
 struct Mapping: @unchecked Sendable {
     let base: UnsafeMutableRawPointer
     /// Bytes, a multiple of the page size.
@@ -127,7 +129,9 @@ final class MappingPool: @unchecked Sendable {
         if isWorthIt { ring(1) }
     }
 
-    /// Waits until all that was given back is free. For threads that may block, never for loops.
+    /// Waits until all that was given back is free.
+    ///
+    /// For threads that may block, never for loops.
     func drain() {
         while state.withLock({ !$0.queue.isEmpty || $0.isWorking }) { usleep(500) }
         dropWarm()
@@ -148,7 +152,9 @@ final class MappingPool: @unchecked Sendable {
         }
     }
 
-    /// Puts a clean mapping among the warm ones, if there is room. Its charge becomes pool.
+    /// Puts a clean mapping among the warm ones, if there is room.
+    ///
+    /// Its charge becomes pool.
     ///
     /// Makes room by queueing the oldest for the reclaiming thread, where unmapping them holds up
     /// nobody.

@@ -2,7 +2,9 @@
 
 internal import Synchronization
 
-/// Counts bytes and allocations against their limits. All methods from any thread, none waits.
+/// Counts bytes and allocations against their limits.
+///
+/// All methods from any thread, none waits.
 final class MemoryBudget: Sendable {
     private let used = Atomic<UInt64>(0)
     private let pooled = Atomic<UInt64>(0)

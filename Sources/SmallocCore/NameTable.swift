@@ -17,13 +17,17 @@ struct NameTable: ~Copyable {
 
     deinit { free(slots) }
 
-    /// The allocation of that name, or nil. Cost: about one and a half cache misses.
+    /// The allocation of that name, or nil.
+    ///
+    /// Cost: about one and a half cache misses.
     func find(_ name: UnsafeRawBufferPointer, tag: UInt64) -> Allocation? {
         guard let index = index(of: name, tag: tag) else { return nil }
         return allocation(at: index)
     }
 
-    /// Puts an allocation in, whose name must not be there yet. False: no memory to grow.
+    /// Puts an allocation in, whose name must not be there yet.
+    ///
+    /// False: no memory to grow.
     mutating func insert(_ allocation: Allocation, tag: UInt64) -> Bool {
         if (count + 1) * 8 > capacity * 7, !grow() { return false }
         place(tag << 48 | UInt64(UInt(bitPattern: allocation.block)))
@@ -31,7 +35,9 @@ struct NameTable: ~Copyable {
         return true
     }
 
-    /// Takes an allocation out, found by identity. False: it is not there.
+    /// Takes an allocation out, found by identity.
+    ///
+    /// False: it is not there.
     mutating func remove(_ allocation: Allocation, tag: UInt64) -> Bool {
         guard let slots, capacity > 0 else { return false }
         let wanted = tag << 48 | UInt64(UInt(bitPattern: allocation.block))

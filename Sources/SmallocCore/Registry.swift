@@ -25,11 +25,16 @@ struct Holdings: ~Copyable {
     var deferred = Deferred.nothing
 }
 
-/// All allocations. Its methods may be called from every loop at once.
+/// All allocations.
+///
+/// Its methods may be called from every loop at once.
 public final class Registry: @unchecked Sendable {
     static let shardCount = 1024
-    /// Above this many bytes a copy or fill is left to another thread.
-    static let workSizeMin = 1 << 20
+    /// From this many bytes on a copy or fill is left to another thread.
+    ///
+    /// What takes about 100
+    /// microseconds is done at once: to hand it over takes as long.
+    static let workSizeMin = (1 << 20) + 1
 
     struct Shard: ~Copyable {
         var lockWord: UInt32 = 0
@@ -142,7 +147,9 @@ public final class Registry: @unchecked Sendable {
         return found
     }
 
-    /// Finds what a request means. By name the caller holds a reference after it, and `letGo`s.
+    /// Finds what a request means.
+    ///
+    /// By name the caller holds a reference after it, and `letGo`s.
     ///
     /// - Throws: `.invalidName`, then `missing`.
     @inline(__always)
@@ -180,7 +187,9 @@ public final class Registry: @unchecked Sendable {
         release(transfer.allocation)
     }
 
-    /// Ends work, done or not. Not while it runs.
+    /// Ends work, done or not.
+    ///
+    /// Not while it runs.
     func end(_ work: Work) {
         if case .fill(_, let pattern) = work.kind { pattern.deallocate() }
         if let allocation = work.allocations.0 { release(allocation) }
@@ -195,8 +204,9 @@ public final class Registry: @unchecked Sendable {
         }
     }
 
-    /// Gives memory that is free, and was in use, back to the kernel. To be called every second or
-    /// so, from any thread; the work is done on another.
+    /// Gives memory that is free, and was in use, back to the kernel.
+    ///
+    /// To be called every second or so, from any thread; the work is done on another.
     public func returnMemory() { mappings.trimHeap() }
 
     // MARK: Time

@@ -10,7 +10,9 @@
 internal import Glibc
 public import SmallocWire
 
-/// The state of one connection. Used by its loop's thread only.
+/// The state of one connection.
+///
+/// Used by its loop's thread only.
 public struct Session: ~Copyable {
     enum Mode: UInt8 {
         case detecting
@@ -36,17 +38,21 @@ public struct Session: ~Copyable {
     var isGreeted = false
     /// Text mode: the rest of a line that was too long is on its way.
     var skipsLine = false
+    /// Why it stopped taking input, if it did.
     public internal(set) var pause = Pause.none
     /// Bytes of the unfinished request, as far as they are known; 0: not known.
     public internal(set) var wanted = 0
     /// Bytes of unconsumed text in which no line end was found.
     var scanned = 0
-    /// The last request was a large write. The next one probably is: a reader then does well to
-    /// take little more than a header, and the data straight into its allocation.
+    /// The last request was a large write.
+    ///
+    /// The next one probably is: a reader then does well to take little more than a header, and the
+    /// data straight into its allocation.
     public internal(set) var expectsBulk = false
     var holdings = Holdings()
     var errand: Errand?
 
+    /// Makes a session that waits for its first byte.
     public init() {}
 
     /// Answers the whole requests at the start of `input` into the loop's output.
@@ -66,8 +72,9 @@ public struct Session: ~Copyable {
         return mode == .text ? serveText(input, loop) : serveFrames(input, loop)
     }
 
-    /// The input has ended: answers a last line without its end. Call after `serve`, when it paused
-    /// for nothing, with what it left.
+    /// The input has ended: answers a last line without its end.
+    ///
+    /// Call after `serve`, when it paused for nothing, with what it left.
     ///
     /// - Returns: False if the line waits for memory: to be called again when the work is done.
     public mutating func serveEnd(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Bool {
@@ -97,7 +104,9 @@ public struct Session: ~Copyable {
         pause = .close
     }
 
-    /// Ends the session: handles close, anonymous allocations go. Not while its work runs.
+    /// Ends the session: handles close, anonymous allocations go.
+    ///
+    /// Not while its work runs.
     public mutating func end(_ loop: LoopContext) {
         errand?.end(loop.registry)
         errand = nil
@@ -114,7 +123,9 @@ public struct Session: ~Copyable {
         errand?.incoming?.piece ?? UnsafeMutableRawBufferPointer(start: nil, count: 0)
     }
 
-    /// `count` bytes arrived in `receivePiece`. The last ones are answered.
+    /// `count` bytes arrived in `receivePiece`.
+    ///
+    /// The last ones are answered.
     public mutating func received(_ count: Int, _ loop: LoopContext) {
         guard let errand, errand.incoming != nil else { return }
         errand.incoming?.advance(count)
@@ -147,7 +158,9 @@ public struct Session: ~Copyable {
 
     // MARK: Work
 
-    /// The work that `serve` paused for. The session keeps it until `finish`.
+    /// The work that `serve` paused for.
+    ///
+    /// The session keeps it until `finish`.
     public var work: Work? { errand?.work }
 
     /// The work is done: answers its request.
@@ -169,8 +182,10 @@ public struct Session: ~Copyable {
 
     // MARK: Room
 
-    /// What may still be answered before the replies must leave. Every kind of reply counts, that
-    /// of a refusal too: else what is refused could be asked without end.
+    /// What may still be answered before the replies must leave.
+    ///
+    /// Every kind of reply counts, that of a refusal too: else what is refused could be asked
+    /// without end.
     struct Room {
         private let sizeMax: Int
         private let repliesMax: UInt64

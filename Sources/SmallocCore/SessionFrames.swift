@@ -149,7 +149,9 @@ extension Session {
 
     // MARK: What is left to do
 
-    /// Sees to what an operation left to do. False: the request has to be served again.
+    /// Sees to what an operation left to do.
+    ///
+    /// False: the request has to be served again.
     private mutating func settle(_ header: FrameHeader, _ loop: LoopContext) -> Bool {
         defer { holdings.deferred = .nothing }
         switch holdings.deferred {
@@ -221,7 +223,9 @@ extension Session {
         return prefix
     }
 
-    /// Takes input that belongs to a write begun, or to a payload refused. 0: there is neither.
+    /// Takes input that belongs to a write begun, or to a payload refused.
+    ///
+    /// 0: there is neither.
     private mutating func absorb(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Int {
         guard let errand, let source = input.baseAddress else { return 0 }
         if errand.incoming != nil {

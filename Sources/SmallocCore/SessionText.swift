@@ -73,7 +73,9 @@ extension Session {
                 .lineTooLong, .rangeError, "a line has at most \(loop.limits.lineSizeMax) bytes"))
     }
 
-    /// Answers one line without its end. False: it has to be served again.
+    /// Answers one line without its end.
+    ///
+    /// False: it has to be served again.
     @discardableResult
     mutating func serveLine(_ bytes: UnsafeRawBufferPointer, _ loop: LoopContext) -> Bool {
         var bytes = bytes
@@ -133,7 +135,9 @@ extension Session {
         return true
     }
 
-    /// Goes on with data or a listing, as far as the output has room. False: not done yet.
+    /// Goes on with data or a listing, as far as the output has room.
+    ///
+    /// False: not done yet.
     private mutating func goOn(_ loop: LoopContext) -> Bool {
         guard let errand else { return true }
         let room = Int(truncatingIfNeeded: loop.limits.outputSizeMax)

@@ -3,7 +3,9 @@
 public import SmallocWire
 internal import Synchronization
 
-/// `Limits` that every loop reads without a lock. A relaxed load is a plain one.
+/// `Limits` that every loop reads without a lock.
+///
+/// A relaxed load is a plain one.
 public final class SharedLimits: Sendable {
     private let memory: Atomic<UInt64>
     private let length: Atomic<UInt64>
@@ -17,8 +19,10 @@ public final class SharedLimits: Sendable {
     private let idle: Atomic<UInt64>
     private let request: Atomic<UInt64>
 
-    /// Bytes that a process can address at all. Limits on sizes mean at most this, so that no sum
-    /// of a size that passed them and a bit of overhead overflows.
+    /// Bytes that a process can address at all.
+    ///
+    /// Limits on sizes mean at most this, so that no sum of a size that passed them and a bit of
+    /// overhead overflows.
     private static let addressableMax: UInt64 = 1 << 47
 
     /// The same limits, as far as a machine can have them.
@@ -47,7 +51,9 @@ public final class SharedLimits: Sendable {
         request = Atomic(limits.requestTimeoutMilliseconds)
     }
 
-    /// Puts other limits in force. What is over them already stays.
+    /// Puts other limits in force.
+    ///
+    /// What is over them already stays.
     public func update(_ limits: Limits) {
         let limits = SharedLimits.possible(limits)
         memory.store(limits.memorySizeMax, ordering: .relaxed)
@@ -63,16 +69,27 @@ public final class SharedLimits: Sendable {
         request.store(limits.requestTimeoutMilliseconds, ordering: .relaxed)
     }
 
+    /// See `Limits.memorySizeMax`.
     public var memorySizeMax: UInt64 { memory.load(ordering: .relaxed) }
+    /// See `Limits.lengthSizeMax`.
     public var lengthSizeMax: UInt64 { length.load(ordering: .relaxed) }
+    /// See `Limits.allocationsMax`.
     public var allocationsMax: UInt64 { allocations.load(ordering: .relaxed) }
+    /// See `Limits.connectionsMax`.
     public var connectionsMax: UInt64 { connections.load(ordering: .relaxed) }
+    /// See `Limits.frameSizeMax`.
     public var frameSizeMax: UInt64 { frame.load(ordering: .relaxed) }
+    /// See `Limits.requestsInFlightMax`.
     public var requestsInFlightMax: UInt64 { inFlight.load(ordering: .relaxed) }
+    /// See `Limits.handlesMax`.
     public var handlesMax: UInt64 { handles.load(ordering: .relaxed) }
+    /// See `Limits.outputSizeMax`.
     public var outputSizeMax: UInt64 { output.load(ordering: .relaxed) }
+    /// See `Limits.lineSizeMax`.
     public var lineSizeMax: UInt64 { line.load(ordering: .relaxed) }
+    /// See `Limits.idleTimeoutMilliseconds`.
     public var idleTimeoutMilliseconds: UInt64 { idle.load(ordering: .relaxed) }
+    /// See `Limits.requestTimeoutMilliseconds`.
     public var requestTimeoutMilliseconds: UInt64 { request.load(ordering: .relaxed) }
 
     /// All of them at this moment.

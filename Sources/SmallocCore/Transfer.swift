@@ -22,8 +22,9 @@ struct Transfer {
     /// Bytes still to move.
     private(set) var left: Int
 
-    /// Takes over the caller's reference. Under the allocation's lock. Nil: no memory for the
-    /// ranges.
+    /// Takes over the caller's reference.
+    ///
+    /// Under the allocation's lock. Nil: no memory for the ranges.
     init?(_ allocation: Allocation, _ extents: UnsafeBufferPointer<Extent>, _ header: FrameHeader) {
         guard !extents.isEmpty, let memory = malloc(extents.count * MemoryLayout<Extent>.stride),
             let source = extents.baseAddress

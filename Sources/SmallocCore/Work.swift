@@ -19,12 +19,6 @@ public struct Work: @unchecked Sendable {
     let size: Int
     let allocations: (Allocation?, Allocation?)
 
-    /// Does it on a thread of a pool, which gives way to loops from then on.
-    public func runInBackground() {
-        BackgroundThread.yieldToLoops()
-        run()
-    }
-
     /// Does it.
     public func run() {
         switch kind {

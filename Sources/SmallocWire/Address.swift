@@ -5,7 +5,9 @@ public enum Address: Hashable, Sendable, CustomStringConvertible {
     case unix(path: String)
     case tcp(host: String, port: UInt16)
 
-    /// Reads a connection string; nil if it is none. A path must not be empty; IPv6 is in brackets.
+    /// Reads a connection string; nil if it is none.
+    ///
+    /// A path must not be empty; IPv6 is in brackets.
     public init?(_ text: String) {
         if text.hasPrefix("unix:") {
             let path = text.dropFirst(5)

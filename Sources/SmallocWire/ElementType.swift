@@ -16,8 +16,9 @@ public enum ElementType: UInt8, CaseIterable, Sendable {
     case double = 8
     case uint8Clamped = 9
 
-    /// The type of a number from the wire, nil if there is none. As `init(rawValue:)`, but no
-    /// search.
+    /// The type of a number from the wire, nil if there is none.
+    ///
+    /// As `init(rawValue:)`, but no search.
     @inlinable @inline(__always)
     public init?(wire number: UInt8) {
         let index = number &- 1
@@ -91,7 +92,9 @@ extension ElementType {
         }
     }
 
-    /// The element at `source`, which needs no alignment, as a number. Exact for all nine types.
+    /// The element at `source`, which needs no alignment, as a number.
+    ///
+    /// Exact for all nine types.
     @inlinable
     public func load(from source: UnsafeRawPointer) -> Double {
         switch self {
@@ -106,8 +109,10 @@ extension ElementType {
         }
     }
 
-    /// ECMAScript's ToUint32. The remainder is taken before the conversion, which would trap on
-    /// anything that does not fit.
+    /// ECMAScript's ToUint32.
+    ///
+    /// The remainder is taken before the conversion, which would trap on anything that does not
+    /// fit.
     @usableFromInline
     func wrapped(_ value: Double) -> UInt32 {
         guard value.isFinite else { return 0 }

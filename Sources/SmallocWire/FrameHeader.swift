@@ -5,26 +5,36 @@
 /// `offset` and `size` are bytes, always. A field that an operation does not use is 0.
 @frozen
 public struct FrameHeader: Equatable, Sendable {
+    /// 0xE5 in requests, 0xE6 in replies.
     public var magic: UInt8
+    /// The protocol's version.
     public var version: UInt8
     /// An `Operation`'s number; open, since it comes from the wire.
     public var operation: UInt8
+    /// See `RequestFlags`; 0 in replies.
     public var flags: UInt8
+    /// See `Status`; 0 in requests.
     public var status: UInt16
     /// Bytes of name at the start of the payload.
     public var nameSize: UInt8
     /// Element type; in an error reply the error's class.
     public var type: UInt8
+    /// The client's number, echoed in the reply.
     public var cookie: UInt64
+    /// The allocation on this connection; 0: none.
     public var handle: UInt32
     /// Bytes that follow the header.
     public var payloadSize: UInt32
+    /// Bytes.
     public var offset: UInt64
+    /// Bytes.
     public var size: UInt64
 
     /// Bytes of a header.
     @inlinable public static var byteCount: Int { 40 }
-    /// First byte of a request. Over 0x7f, so that no line of text can start with it.
+    /// First byte of a request.
+    ///
+    /// Over 0x7f, so that no line of text can start with it.
     @inlinable public static var requestMagic: UInt8 { 0xE5 }
     /// First byte of a reply.
     @inlinable public static var replyMagic: UInt8 { 0xE6 }
@@ -52,7 +62,9 @@ public struct FrameHeader: Equatable, Sendable {
         self.size = size
     }
 
-    /// Reads a header from at least 40 bytes at `source`, which need no alignment. Checks nothing.
+    /// Reads a header from at least 40 bytes at `source`, which need no alignment.
+    ///
+    /// Checks nothing.
     @inlinable @inline(__always)
     public init(from source: UnsafeRawPointer) {
         magic = source.load(as: UInt8.self)

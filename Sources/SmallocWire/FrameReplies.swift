@@ -34,16 +34,20 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
         return start + FrameHeader.byteCount
     }
 
+    /// See `ReplyWriter.ok`.
     @inlinable @inline(__always)
     public mutating func ok() { _ = header() }
 
+    /// See `ReplyWriter.done`.
     @inlinable @inline(__always)
     public mutating func done(size: UInt64) { _ = header(size: size) }
 
+    /// See `ReplyWriter.opened`.
     public mutating func opened(handle: UInt32, type: ElementType, size: UInt64) {
         _ = header(type: type.rawValue, handle: handle, size: size)
     }
 
+    /// See `ReplyWriter.hello`.
     public mutating func hello(_ limits: Limits) {
         let fields = limits.helloFields
         var target = header(payloadSize: fields.count * 8)
@@ -53,10 +57,13 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
         }
     }
 
+    /// See `ReplyWriter.pong`.
     public mutating func pong() { ok() }
 
+    /// See `ReplyWriter.bye`.
     public mutating func bye() { ok() }
 
+    /// See `ReplyWriter.error`.
     public mutating func error(_ error: SmallocError) {
         let message = error.message.utf8
         let target = header(
@@ -64,6 +71,7 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
         UnsafeMutableRawBufferPointer(start: target, count: message.count).copyBytes(from: message)
     }
 
+    /// See `ReplyWriter.stat`.
     public mutating func stat(_ status: AllocationStatus, name: UnsafeRawBufferPointer) {
         var target = header(
             nameSize: UInt8(name.count), type: status.type.rawValue, payloadSize: name.count + 24,
@@ -76,6 +84,7 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
             of: UInt64(status.storage.rawValue).littleEndian, toByteOffset: 16, as: UInt64.self)
     }
 
+    /// See `ReplyWriter.beginData`.
     @inlinable @inline(__always)
     public mutating func beginData(size: Int, type: ElementType) {
         let start = output.pointee.reserve(FrameHeader.byteCount)
@@ -85,20 +94,24 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
         ).write(to: start)
     }
 
+    /// See `ReplyWriter.appendData`.
     @inlinable @inline(__always)
     public mutating func appendData(_ bytes: UnsafeRawPointer, _ size: Int) {
         output.pointee.append(bytes, size)
     }
 
+    /// See `ReplyWriter.endData`.
     @inlinable @inline(__always)
     public mutating func endData() {}
 
+    /// See `ReplyWriter.beginList`.
     public mutating func beginList() {
         headerAt = output.pointee.count
         entries = 0
         _ = header()
     }
 
+    /// See `ReplyWriter.listEntry`.
     public mutating func listEntry(name: UnsafeRawBufferPointer, type: ElementType, size: UInt64) {
         let target = output.pointee.reserve(10 + name.count)
         target.storeBytes(of: size.littleEndian, as: UInt64.self)
@@ -110,16 +123,20 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
         entries += 1
     }
 
+    /// See `ReplyWriter.endList`.
     public mutating func endList(nextCursor: UInt64) {
         complete(offset: nextCursor, size: entries)
     }
 
+    /// See `ReplyWriter.beginStats`.
     public mutating func beginStats() { beginList() }
 
+    /// See `ReplyWriter.statistic`.
     public mutating func statistic(_ key: StaticString, _ value: UInt64) {
         output.pointee.append("\(key) \(value)\n")
     }
 
+    /// See `ReplyWriter.endStats`.
     public mutating func endStats() { complete(offset: 0, size: 0) }
 
     /// Writes the header of a reply whose payload is in place now.

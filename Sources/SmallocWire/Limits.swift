@@ -1,19 +1,27 @@
 // Every maximum, with its unit in its name and its reason beside it.
 
-/// What a daemon allows. Told to clients in the greeting and in `stats`.
+/// What a daemon allows.
+///
+/// Told to clients in the greeting and in `stats`.
 public struct Limits: Equatable, Sendable {
-    /// Bytes that all allocations may take together, overhead included. The shell sets it to 80 %
-    /// of the machine or the cgroup, so that a refusal comes before the kernel's out-of-memory
-    /// killer.
+    /// Bytes that all allocations may take together, overhead included.
+    ///
+    /// The shell sets it to 80 % of the machine or the cgroup, so that a refusal comes before the
+    /// kernel's out-of-memory killer.
     public var memorySizeMax: UInt64 = 1 << 30
     /// Bytes of the largest allocation: Node's `kMaxLength`.
     public var lengthSizeMax: UInt64 = 1 << 30
-    /// Allocations in all, named and anonymous. 16 Mi small ones take about 2 GiB.
+    /// Allocations in all, named and anonymous.
+    ///
+    /// 16 Mi small ones take about 2 GiB.
     public var allocationsMax: UInt64 = 1 << 24
-    /// Connections at once. The shell lowers it to what the descriptor limit allows.
+    /// Connections at once.
+    ///
+    /// The shell lowers it to what the descriptor limit allows.
     public var connectionsMax: UInt64 = 65_536
-    /// Bytes of payload in one frame. Large payloads are never buffered, so this guards patience
-    /// more than memory.
+    /// Bytes of payload in one frame.
+    ///
+    /// Large payloads are never buffered, so this guards patience more than memory.
     public var frameSizeMax: UInt64 = 1 << 30
     /// Replies that may wait to leave on one connection before reading from it stops.
     public var requestsInFlightMax: UInt64 = 4096
@@ -21,7 +29,9 @@ public struct Limits: Equatable, Sendable {
     public var handlesMax: UInt64 = 1 << 20
     /// Bytes of copied replies that may wait to leave on one connection before reading stops.
     public var outputSizeMax: UInt64 = 1 << 20
-    /// Bytes of one text line. It is buffered until its end arrives.
+    /// Bytes of one text line.
+    ///
+    /// It is buffered until its end arrives.
     public var lineSizeMax: UInt64 = 1 << 20
     /// Milliseconds of silence between requests before a connection is closed; 0 is for ever.
     public var idleTimeoutMilliseconds: UInt64 = 0
@@ -54,8 +64,10 @@ public struct Limits: Equatable, Sendable {
         ]
     }
 
-    /// Reads a greeting. Fields that an older daemon does not tell keep their defaults; what a
-    /// newer one tells beyond them is ignored.
+    /// Reads a greeting.
+    ///
+    /// Fields that an older daemon does not tell keep their defaults; what a newer one tells beyond
+    /// them is ignored.
     public init(helloFields fields: [UInt64]) {
         self.init()
         func field(_ index: Int, _ fallback: UInt64) -> UInt64 {

@@ -1,6 +1,8 @@
 // Numbers as text: what text mode prints and reads. Every value that binary carries round-trips.
 
-/// Reading and printing numbers. Source: protocol/spec.md § Numbers in text.
+/// Reading and printing numbers.
+///
+/// Source: protocol/spec.md § Numbers in text.
 public enum NumberText {
     /// An index, count or length: decimal digits with an optional sign.
     ///
@@ -29,7 +31,9 @@ public enum NumberText {
     }
 
     /// A number: decimal digits with optional sign, fraction and exponent; `NaN`, `Infinity` and
-    /// `inf` in any case, with optional sign. Nil: none of these.
+    /// `inf` in any case, with optional sign.
+    ///
+    /// Nil: none of these.
     public static func number(_ word: RawSpan) -> Double? {
         word.withUnsafeBytes { bytes -> Double? in
             if let whole = smallInteger(bytes) { return whole }
@@ -60,6 +64,7 @@ public enum NumberText {
     }
 
     /// `digits [. digits] [e [sign] digits]`, with digits on at least one side of the point.
+    ///
     /// Checked because the standard library also takes hexadecimal and other spellings.
     private static func isDecimal(_ text: Substring.UTF8View) -> Bool {
         var rest = text

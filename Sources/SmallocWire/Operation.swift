@@ -1,7 +1,9 @@
 // The operations by number. What each asks for is in Request.swift; protocol/values.json is the
 // source.
 
-/// What a request asks. The raw value is the number on the wire.
+/// What a request asks.
+///
+/// The raw value is the number on the wire.
 @frozen
 public enum Operation: UInt8, CaseIterable, Sendable {
     case hello = 1
@@ -39,8 +41,10 @@ public enum Operation: UInt8, CaseIterable, Sendable {
 /// Flags of a request's header.
 @frozen
 public struct RequestFlags: OptionSet, Sendable {
+    /// The bits on the wire.
     public let rawValue: UInt8
 
+    /// Takes any bits, also unknown ones.
     @inlinable
     public init(rawValue: UInt8) { self.rawValue = rawValue }
 

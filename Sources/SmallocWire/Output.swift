@@ -5,7 +5,9 @@
 /// Keeps its memory between uses; `trim` gives back what one large batch made it take.
 @frozen
 public struct Output: ~Copyable {
-    /// First byte. Valid until the next append.
+    /// First byte.
+    ///
+    /// Valid until the next append.
     public private(set) var base: UnsafeMutableRawPointer
     /// Bytes held.
     public var count: Int
@@ -22,7 +24,9 @@ public struct Output: ~Copyable {
 
     deinit { base.deallocate() }
 
-    /// Room for `size` more bytes, counted as held; the caller fills them. Amortised O(1).
+    /// Room for `size` more bytes, counted as held; the caller fills them.
+    ///
+    /// Amortised O(1).
     @inlinable
     public mutating func reserve(_ size: Int) -> UnsafeMutableRawPointer {
         if capacity - count < size { grow(size) }
@@ -61,6 +65,14 @@ public struct Output: ~Copyable {
         }
     }
 
+    /// Gives the memory with the bytes held away, to be deallocated by the caller, and goes on empty.
+    public mutating func detach() -> (base: UnsafeMutableRawPointer, count: Int) {
+        let held = (base, count)
+        base = .allocate(byteCount: capacity, alignment: 16)
+        count = 0
+        return held
+    }
+
     /// Drops the first `size` bytes and moves the rest to the front.
     public mutating func removeFirst(_ size: Int) {
         precondition(size >= 0 && size <= count, "more dropped than held")
@@ -75,7 +87,9 @@ public struct Output: ~Copyable {
         if capacity > limit { shrink(to: limit) }
     }
 
-    /// The bytes held. Valid until the next change.
+    /// The bytes held.
+    ///
+    /// Valid until the next change.
     @inlinable
     public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
 

@@ -2,6 +2,7 @@
 
 /// What `stat` tells of an allocation.
 public struct AllocationStatus: Sendable {
+    /// What its elements are.
     public var type: ElementType
     /// Bytes.
     public var size: UInt64
@@ -9,8 +10,10 @@ public struct AllocationStatus: Sendable {
     public var created: UInt64
     /// Handles and transfers on all connections.
     public var handles: UInt64
+    /// Where its memory is.
     public var storage: StorageKind
 
+    /// Takes what `stat` tells.
     public init(
         type: ElementType, size: UInt64, created: UInt64, handles: UInt64, storage: StorageKind
     ) {
@@ -22,7 +25,9 @@ public struct AllocationStatus: Sendable {
     }
 }
 
-/// Where an allocation's bytes are. The raw value is the number in a `stat` reply.
+/// Where an allocation's bytes are.
+///
+/// The raw value is the number in a `stat` reply.
 public enum StorageKind: UInt8, CaseIterable, Sendable {
     case heap = 0
     case mapping = 1
@@ -31,8 +36,9 @@ public enum StorageKind: UInt8, CaseIterable, Sendable {
     public var name: String { "\(self)" }
 }
 
-/// The answer to one request. An operation calls exactly one of the methods, or one of the groups
-/// `begin…` to `end…`.
+/// The answer to one request.
+///
+/// An operation calls exactly one of the methods, or one of the groups `begin…` to `end…`.
 public protocol ReplyWriter: ~Copyable {
     /// Done, nothing to tell.
     mutating func ok()

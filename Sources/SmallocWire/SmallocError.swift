@@ -5,8 +5,11 @@
 /// Texts that Node has are Node's, letter for letter; never match on the others.
 /// Source: protocol/spec.md § Errors.
 public struct SmallocError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// What to switch on.
     public let status: Status
+    /// Node's class.
     public let errorClass: ErrorClass
+    /// For people.
     public let message: String
 
     /// An error with a class of its own, where it differs from the status' usual one.
@@ -21,62 +24,81 @@ public struct SmallocError: Error, Hashable, Sendable, CustomStringConvertible {
 }
 
 extension SmallocError {
+    /// Nothing is allocated there.
     public static var noData: SmallocError {
         SmallocError(.noData, .error, "object has no external array data")
     }
+    /// Nothing to truncate: Node makes it a TypeError.
     public static var noDataToTruncate: SmallocError {
         SmallocError(.noData, .typeError, "object has no external array data")
     }
+    /// Nothing to dispose of.
     public static var noDataToDispose: SmallocError {
         SmallocError(.noData, .error, "obj has no external array data")
     }
+    /// The source of a copy holds nothing.
     public static var noSourceData: SmallocError {
         SmallocError(.noData, .error, "source has no external array data")
     }
+    /// The dest of a copy holds nothing.
     public static var noDestData: SmallocError {
         SmallocError(.noData, .error, "dest has no external array data")
     }
+    /// The name, or the receiver, holds an allocation already.
     public static var alreadyExists: SmallocError {
         SmallocError(.alreadyExists, .typeError, "object already has external array data")
     }
+    /// An alloc over kMaxLength.
     public static var overMaxLength: SmallocError {
         SmallocError(.tooLarge, .rangeError, "n > kMaxLength")
     }
+    /// A truncate over kMaxLength.
     public static var truncateOverMaxLength: SmallocError {
         SmallocError(.tooLarge, .rangeError, "truncate length is bigger than kMaxLength")
     }
+    /// A truncate that would grow.
     public static var truncateOverLength: SmallocError {
         SmallocError(.outOfRange, .rangeError, "truncate length is bigger than current one")
     }
+    /// A type that is none of the nine.
     public static func unknownType(_ type: String) -> SmallocError {
         SmallocError(.unknownType, .typeError, "unknown external array type: \(type)")
     }
+    /// A name that breaks the grammar.
     public static var invalidName: SmallocError {
         SmallocError(
             .invalidName, .typeError,
             "a name is 1 to 255 bytes of printable ASCII without spaces")
     }
+    /// A start, count or length outside the allocation, in the words of the check that failed.
     public static func outOfRange(_ message: String) -> SmallocError {
         SmallocError(.outOfRange, .rangeError, message)
     }
+    /// An argument that can't be used, and why.
     public static func invalidArgument(_ message: String) -> SmallocError {
         SmallocError(.invalidArgument, .typeError, message)
     }
+    /// A frame whose fields contradict each other, and how.
     public static func malformed(_ message: String) -> SmallocError {
         SmallocError(.malformedRequest, .error, message)
     }
+    /// A payload, of the request or of its reply, over the frame size limit.
     public static var frameTooLarge: SmallocError {
         SmallocError(.frameTooLarge, .rangeError, "more data than the frame size limit allows")
     }
+    /// The machine refused.
     public static var outOfMemory: SmallocError {
         SmallocError(.outOfMemory, .error, "the machine has no memory for it")
     }
+    /// The daemon's own limit of memory.
     public static var memoryLimit: SmallocError {
         SmallocError(.memoryLimit, .error, "it would take the daemon over its memory limit")
     }
+    /// The limit of allocations.
     public static var allocationLimit: SmallocError {
         SmallocError(.allocationLimit, .error, "the daemon holds as many allocations as it may")
     }
+    /// The connection's limit of handles.
     public static var handleLimit: SmallocError {
         SmallocError(.handleLimit, .error, "the connection holds as many handles as it may")
     }

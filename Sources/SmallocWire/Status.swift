@@ -23,35 +23,62 @@ public enum ErrorClass: UInt8, CaseIterable, Sendable {
 /// by clients only and never travel. Source: protocol/values.json.
 @frozen
 public struct Status: RawRepresentable, Hashable, Sendable {
+    /// The number on the wire.
     public let rawValue: UInt16
 
+    /// Takes any number, also one that has no name here.
     @inlinable
     public init(rawValue: UInt16) { self.rawValue = rawValue }
 
+    /// Done.
     @inlinable public static var ok: Status { Status(rawValue: 0) }
+    /// Nothing is allocated under this name or handle.
     public static var noData: Status { Status(rawValue: 0x8001) }
+    /// The name holds an allocation already.
     public static var alreadyExists: Status { Status(rawValue: 0x8002) }
+    /// A start, count or length lies outside the allocation.
     public static var outOfRange: Status { Status(rawValue: 0x8003) }
+    /// The length is over kMaxLength.
     public static var tooLarge: Status { Status(rawValue: 0x8004) }
+    /// The element type is none of 1 to 9.
     public static var unknownType: Status { Status(rawValue: 0x8005) }
+    /// The name is not 1 to 255 bytes of printable ASCII without spaces.
     public static var invalidName: Status { Status(rawValue: 0x8006) }
+    /// An argument is missing, malformed, or not a whole number of elements.
     public static var invalidArgument: Status { Status(rawValue: 0x8007) }
+    /// The daemon does not know this operation.
     public static var unknownOperation: Status { Status(rawValue: 0x8008) }
+    /// A flag is unknown or has no meaning for this operation.
     public static var unsupportedFlags: Status { Status(rawValue: 0x8009) }
+    /// The daemon does not speak this protocol version.
     public static var unsupportedVersion: Status { Status(rawValue: 0x800A) }
+    /// The frame is whole but its fields contradict each other.
     public static var malformedRequest: Status { Status(rawValue: 0x800B) }
+    /// The payload of the request, or of its reply, is over the frame size limit.
     public static var frameTooLarge: Status { Status(rawValue: 0x800C) }
+    /// The line is over the line size limit.
     public static var lineTooLong: Status { Status(rawValue: 0x800D) }
+    /// The machine has no memory for it.
     public static var outOfMemory: Status { Status(rawValue: 0x800E) }
+    /// It would take the daemon over its memory limit.
     public static var memoryLimit: Status { Status(rawValue: 0x800F) }
+    /// The daemon holds as many allocations as it may.
     public static var allocationLimit: Status { Status(rawValue: 0x8010) }
+    /// The connection holds as many handles as it may.
     public static var handleLimit: Status { Status(rawValue: 0x8011) }
+    /// The bytes are no frame; the stream can't be followed any more.
     public static var malformedFrame: Status { Status(rawValue: 0xC001) }
+    /// The first frame of a binary connection must be hello.
     public static var helloRequired: Status { Status(rawValue: 0xC002) }
+    /// The daemon serves as many connections as it may.
     public static var connectionLimit: Status { Status(rawValue: 0xC003) }
+    /// The connection was idle for longer than it may.
     public static var idleTimeout: Status { Status(rawValue: 0xC004) }
+    /// A request did not arrive whole in time.
     public static var requestTimeout: Status { Status(rawValue: 0xC005) }
+    /// The daemon is stopping.
     public static var shuttingDown: Status { Status(rawValue: 0xC006) }
+    /// The first line belongs to another protocol.
     public static var notSmalloc: Status { Status(rawValue: 0xC007) }
 
     /// The daemon closes the connection after the reply that carries this.

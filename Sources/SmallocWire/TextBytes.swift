@@ -19,7 +19,9 @@ public enum TextFormat: Sendable {
 
 /// Hex and base64 codecs that append to an `Output`.
 public enum TextBytes {
-    /// Appends what `digits` says in hex, either case. False: odd count or no hex digit.
+    /// Appends what `digits` says in hex, either case.
+    ///
+    /// False: odd count or no hex digit.
     public static func decodeHex(_ digits: UnsafeRawBufferPointer, to out: inout Output) -> Bool {
         guard digits.count % 2 == 0 else { return false }
         for index in stride(from: 0, to: digits.count, by: 2) {
@@ -31,8 +33,9 @@ public enum TextBytes {
         return true
     }
 
-    /// Appends what `text` says in base64, standard alphabet, padded or not. False: anything else,
-    /// bits left over that are not zero among it.
+    /// Appends what `text` says in base64, standard alphabet, padded or not.
+    ///
+    /// False: anything else, bits left over that are not zero among it.
     public static func decodeBase64(_ text: UnsafeRawBufferPointer, to out: inout Output) -> Bool {
         var digits = text[...]
         if digits.count % 4 == 0, digits.last == UInt8(ascii: "=") {
@@ -64,7 +67,9 @@ public enum TextBytes {
         }
     }
 
-    /// Appends bytes in padded base64. Pieces of a longer text must be multiples of 3 bytes.
+    /// Appends bytes in padded base64.
+    ///
+    /// Pieces of a longer text must be multiples of 3 bytes.
     public static func encodeBase64(_ bytes: UnsafeRawBufferPointer, to out: inout Output) {
         for index in stride(from: 0, to: bytes.count, by: 3) {
             let left = bytes.count - index

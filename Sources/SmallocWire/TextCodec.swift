@@ -2,7 +2,9 @@
 
 /// Reads requests from lines of text.
 public enum TextCodec {
-    /// Reads one line without its end. Numbers count elements.
+    /// Reads one line without its end.
+    ///
+    /// Numbers count elements.
     ///
     /// - Parameter format: How a `read` wants its data shown; `.numbers` after any other verb.
     /// - Throws: `.unknownOperation` for an unknown verb, `.notSmalloc` for a line of HTTP,

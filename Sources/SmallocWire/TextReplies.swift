@@ -32,22 +32,30 @@ public struct TextReplies: ReplyWriter, ~Copyable {
         self.type = type
     }
 
+    /// See `ReplyWriter.ok`.
     public mutating func ok() { output.pointee.append("OK\n") }
 
+    /// See `ReplyWriter.done`.
     public mutating func done(size: UInt64) { ok() }
 
+    /// See `ReplyWriter.opened`.
     public mutating func opened(handle: UInt32, type: ElementType, size: UInt64) { ok() }
 
+    /// See `ReplyWriter.hello`.
     public mutating func hello(_ limits: Limits) { ok() }
 
+    /// See `ReplyWriter.pong`.
     public mutating func pong() { output.pointee.append("OK pong\n") }
 
+    /// See `ReplyWriter.bye`.
     public mutating func bye() { output.pointee.append("OK bye\n") }
 
+    /// See `ReplyWriter.error`.
     public mutating func error(_ error: SmallocError) {
         output.pointee.append("ERR \(error.status.name) \(error)\n")
     }
 
+    /// See `ReplyWriter.stat`.
     public mutating func stat(_ status: AllocationStatus, name: UnsafeRawBufferPointer) {
         output.pointee.append("OK name=")
         append(name)
@@ -58,6 +66,7 @@ public struct TextReplies: ReplyWriter, ~Copyable {
                 + " created=\(TextReplies.utc(milliseconds: status.created))\n")
     }
 
+    /// See `ReplyWriter.beginData`.
     public mutating func beginData(size: Int, type: ElementType) {
         self.type = type
         switch format {
@@ -67,6 +76,7 @@ public struct TextReplies: ReplyWriter, ~Copyable {
         }
     }
 
+    /// See `ReplyWriter.appendData`.
     public mutating func appendData(_ bytes: UnsafeRawPointer, _ size: Int) {
         switch format {
         case .numbers:
@@ -83,10 +93,13 @@ public struct TextReplies: ReplyWriter, ~Copyable {
         }
     }
 
+    /// See `ReplyWriter.endData`.
     public mutating func endData() { output.pointee.append(0x0A) }
 
+    /// See `ReplyWriter.beginList`.
     public mutating func beginList() {}
 
+    /// See `ReplyWriter.listEntry`.
     public mutating func listEntry(name: UnsafeRawBufferPointer, type: ElementType, size: UInt64) {
         listed += 1
         output.pointee.append("ITEM ")
@@ -94,17 +107,21 @@ public struct TextReplies: ReplyWriter, ~Copyable {
         output.pointee.append(" \(type.name) \(size >> UInt64(type.shift))\n")
     }
 
+    /// See `ReplyWriter.endList`.
     public mutating func endList(nextCursor: UInt64) {
         if nextCursor == 0 { output.pointee.append("OK \(listed)\n") }
     }
 
+    /// See `ReplyWriter.beginStats`.
     public mutating func beginStats() { statistics = 0 }
 
+    /// See `ReplyWriter.statistic`.
     public mutating func statistic(_ key: StaticString, _ value: UInt64) {
         statistics += 1
         output.pointee.append("STAT \(key) \(value)\n")
     }
 
+    /// See `ReplyWriter.endStats`.
     public mutating func endStats() { output.pointee.append("OK \(statistics)\n") }
 
     /// Answers `help`: one verb, or all of them.

@@ -5,6 +5,7 @@
 /// `UInt64.max` stands for "too large": it fails every check against a real size.
 @frozen
 public struct WireSize: Comparable, Sendable {
+    /// Bytes.
     public let bytes: UInt64
 
     /// A number that counts bytes already.
@@ -22,12 +23,14 @@ public struct WireSize: Comparable, Sendable {
         bytes = overflow ? .max : product
     }
 
+    /// The sum; the largest number where it would overflow.
     @inlinable
     public static func + (left: WireSize, right: WireSize) -> WireSize {
         let (sum, overflow) = left.bytes.addingReportingOverflow(right.bytes)
         return WireSize(bytes: overflow ? .max : sum)
     }
 
+    /// By bytes.
     @inlinable
     public static func < (left: WireSize, right: WireSize) -> Bool { left.bytes < right.bytes }
 }
@@ -35,7 +38,9 @@ public struct WireSize: Comparable, Sendable {
 /// A range of bytes inside an allocation: checked once, safe to use after.
 @frozen
 public struct Extent: Sendable {
+    /// Bytes from the start of the allocation.
     public let offset: Int
+    /// Bytes.
     public let size: Int
 
     /// Checks a range against an allocation of `length` bytes.

@@ -40,8 +40,9 @@ public struct Words: ~Escapable {
 }
 
 extension RawSpan {
-    /// The bytes as a string, invalid UTF-8 replaced. For verbs, types and messages; names are
-    /// compared as bytes.
+    /// The bytes as a string, invalid UTF-8 replaced.
+    ///
+    /// For verbs, types and messages; names are compared as bytes.
     public var text: String {
         withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
     }

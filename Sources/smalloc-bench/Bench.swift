@@ -48,7 +48,7 @@ final class Bench {
         let placement = Placement(available: processors, serverCount: point.threads)
         placement.pinLoad()
         var prepared: [(PreparedLoad, [Sample])] = []
-        for contestant in contestants + yardsticks 
+        for contestant in contestants + yardsticks
         where point.suits(contestant) && (kind ?? contestant.kind) == contestant.kind {
             attempt(point.name, contestant) {
                 let load = try PreparedLoad(
@@ -72,7 +72,8 @@ final class Bench {
                 add(
                     Series(
                         point: point.name, server: load.contestant.label, unit: point.work.unit,
-                        samples: samples, note: placement.isShared ? "(load on a server core)" : ""))
+                        samples: samples, note: placement.isShared ? "(load on a server core)" : "")
+                )
             }
         }
     }

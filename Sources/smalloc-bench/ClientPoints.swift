@@ -15,9 +15,12 @@ enum ClientPoints {
             Yardsticks.pingPong(bench, point, rounds: bench.rounds)
             return
         }
-        measure(bench, point.name, .operations, before: { bench in
-            Yardsticks.pingPongSample(bench, point).map { ("C ping-pong", $0) }
-        }) { client, seconds in
+        measure(
+            bench, point.name, .operations,
+            before: { bench in
+                Yardsticks.pingPongSample(bench, point).map { ("C ping-pong", $0) }
+            }
+        ) { client, seconds in
             let allocation = try client.alloc(64)
             let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 64, alignment: 8)
             defer { bytes.deallocate() }
@@ -66,20 +69,25 @@ enum ClientPoints {
 
     /// 64-byte reads of so many tasks on one connection of the async client.
     static func tasks(_ bench: Bench, _ point: LoadPoint) {
-        measure(bench, point.name, .operations, connecting: { address in
-            let result = Mutex<Result<AsyncSmalloc, any Error>?>(nil)
-            let done = DispatchSemaphore(value: 0)
-            Task {
-                do {
-                    let client = try await AsyncSmalloc(address)
-                    result.withLock { $0 = .success(client) }
-                } catch { result.withLock { $0 = .failure(error) } }
-                done.signal()
+        measure(
+            bench, point.name, .operations,
+            connecting: { address in
+                let result = Mutex<Result<AsyncSmalloc, any Error>?>(nil)
+                let done = DispatchSemaphore(value: 0)
+                Task {
+                    do {
+                        let client = try await AsyncSmalloc(address)
+                        result.withLock { $0 = .success(client) }
+                    } catch { result.withLock { $0 = .failure(error) } }
+                    done.signal()
+                }
+                done.wait()
+                guard let client = try result.withLock({ $0 })?.get() else {
+                    throw BenchError.closed
+                }
+                return client
             }
-            done.wait()
-            guard let client = try result.withLock({ $0 })?.get() else { throw BenchError.closed }
-            return client
-        }) { (client: AsyncSmalloc, seconds) in
+        ) { (client: AsyncSmalloc, seconds) in
             let outcome = Mutex<Result<Int, any Error>?>(nil)
             let done = DispatchSemaphore(value: 0)
             let start = clockNanoseconds()

@@ -163,7 +163,6 @@ enum LatencyPoints {
         }
     }
 
-
     fileprivate static func disturb(_ box: UnsafeMutableRawPointer?) {
         guard let box else { return }
         Unmanaged<Disturber>.fromOpaque(box).takeUnretainedValue().run()

@@ -123,8 +123,8 @@ final class Load {
     ) throws {
         var now = clockNanoseconds()
         let lane = lanes
-        // Past the end until a job is done, so that what one batch makes and a later one disposes of
-        // is gone.
+        // Past the end until a job is done, so that what one batch makes and a later one disposes
+        // of is gone.
         var jobs = 0
         repeat {
             begin(lane, now)
@@ -201,7 +201,9 @@ final class Load {
         lane.pointee.active = true
     }
 
-    /// Sends what the socket takes. True once the whole batch has left.
+    /// Sends what the socket takes.
+    ///
+    /// True once the whole batch has left.
     @inline(__always)
     private func send(_ lane: UnsafeMutablePointer<Lane>) throws -> Bool {
         let batch = lane.pointee.batches + lane.pointee.batch
@@ -211,7 +213,8 @@ final class Load {
             let offset = lane.pointee.sendOffset
             var sent: Int
             if offset > 0 || index + 1 == batch.pointee.requestCount {
-                sent = write(lane.pointee.fd, vector.pointee.iov_base + offset,
+                sent = write(
+                    lane.pointee.fd, vector.pointee.iov_base + offset,
                     vector.pointee.iov_len - offset)
             } else {
                 let count = min(batch.pointee.requestCount - index, 64)
@@ -239,7 +242,9 @@ final class Load {
         return true
     }
 
-    /// Receives once and compares. The jobs done if that completed the batch, else -1.
+    /// Receives once and compares.
+    ///
+    /// The jobs done if that completed the batch, else -1.
     @inline(__always)
     private func receive(_ lane: UnsafeMutablePointer<Lane>) throws -> Int {
         let received = recv(lane.pointee.fd, buffer, Self.bufferSize, 0)

@@ -45,8 +45,9 @@ final class Pattern {
         zeros.deallocate()
     }
 
-    /// The longest stretch of `content` that lies in one piece from `offset` on. The memory lives
-    /// as long as the pattern.
+    /// The longest stretch of `content` that lies in one piece from `offset` on.
+    ///
+    /// The memory lives as long as the pattern.
     func piece(of content: Content, at offset: Int) -> UnsafeMutableRawBufferPointer {
         let left = content.size - offset
         guard content.number >= 0 else {

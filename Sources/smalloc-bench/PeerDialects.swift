@@ -1,5 +1,7 @@
-/// RESP, as Redis speaks it. A write is SET and a read GET, its fastest ways to move a whole value;
-/// zeros are made with SETRANGE of the last byte, its only way not to send them.
+/// RESP, as Redis speaks it.
+///
+/// A write is SET and a read GET, its fastest ways to move a whole value; zeros are made with
+/// SETRANGE of the last byte, its only way not to send them.
 struct RESPDialect: Dialect {
     let cookieOffset: Int? = nil
 
@@ -78,8 +80,9 @@ struct RESPDialect: Dialect {
     }
 }
 
-/// Memcached's meta commands, the leanest of its protocols. It has no copy and no way to make a
-/// value without sending it.
+/// Memcached's meta commands, the leanest of its protocols.
+///
+/// It has no copy and no way to make a value without sending it.
 struct MemcachedDialect: Dialect {
     let cookieOffset: Int? = nil
 

@@ -13,7 +13,8 @@ struct Plot {
 
     init(_ results: Results, subtitle: String) {
         self.subtitle = subtitle
-        rows = results.points.compactMap { point in
+        // A peak over the value is what is left of a subtraction: its ratios say nothing.
+        rows = results.points.filter { !$0.hasPrefix("memory/peak") }.compactMap { point in
             let ratios = ["redis", "memcached"].compactMap { server in
                 results.advantage(point, "smallocd", over: server).map {
                     (server: server, value: $0)
@@ -105,4 +106,3 @@ struct Plot {
         return result
     }
 }
-

@@ -64,7 +64,9 @@ final class PreparedLoad {
             idle: point.lanes > 1 ? outcome.idle : nil)
     }
 
-    /// Runs for so many jobs, or a batch more. The number of them.
+    /// Runs for so many jobs, or a batch more.
+    ///
+    /// The number of them.
     func run(jobs: Int) throws -> Int { try load.run(jobs: jobs) }
 
     /// Looks at what the runs wrote, byte for byte.
@@ -107,8 +109,8 @@ final class PreparedLoad {
         }
     }
 
-    /// What a connection works on, in the order of its requests; of copies the destinations, and
-    /// then as many sources.
+    /// What a connection works on, in the order of its requests; of copies the destination and the
+    /// source.
     private static func targets(
         _ point: LoadPoint, _ contestant: Contestant, lane: Int
     ) -> [Target] {
@@ -117,18 +119,15 @@ final class PreparedLoad {
             return Array(repeating: Target(number: 0, handle: 1), count: count)
         }
         if case .read = point.work, point.preload > 0 {
-            // The same 10,000 of them for all connections, spread evenly: however many there are, as
-            // many are worked on, so that what grows is the number held and nothing else.
+            // The same 10,000 of them for all connections, spread evenly: however many there are,
+            // as many are worked on, so that what grows is the number held and nothing else.
             let step = max(1, point.preload / 10_000)
             return (0..<count).map { _ in
                 Target(number: Int.random(in: 0..<min(point.preload, 10_000)) * step)
             }
         }
+        if case .copy = point.work { return [Target(number: 0), Target(number: 1)] }
         let first = lane * count
-        if case .copy = point.work {
-            return (first..<first + count).map { Target(number: $0) }
-                + (first..<first + count).map { Target(number: $0 + point.targetCount) }
-        }
         return (first..<first + count).map { Target(number: point.preload + $0) }
     }
 
@@ -143,18 +142,16 @@ final class PreparedLoad {
             batches.append(builder.finish(jobs: jobs, in: arena))
             builder.removeAll()
         }
-        let count = point.depth * point.variants
         for variant in 0..<point.variants {
             for slot in 0..<point.depth {
-                let index = variant * point.depth + slot
-                let target = targets[index]
+                let target = targets[(variant * point.depth + slot) % targets.count]
                 switch point.work {
                 case .ping: dialect.ping(&builder)
                 case .read(let size):
                     dialect.read(target, content: target.content(size), &builder)
                 case .write(let size): dialect.write(target, size: size, &builder)
                 case .copy(let size):
-                    _ = dialect.copy(targets[count + index], to: target, size: size, &builder)
+                    _ = dialect.copy(targets[1], to: targets[0], size: size, &builder)
                 case .allocDispose(let size):
                     // Two requests a job: a batch of 16 requests is 8 jobs.
                     if point.depth > 1 && slot % 2 == 1 { continue }
@@ -162,12 +159,9 @@ final class PreparedLoad {
                     if point.depth == 1 { finish(jobs: 0) }
                     dialect.dispose(target, &builder)
                 case .allocWriteDispose(let size):
-                    // One request at a time; peers make and write with one.
-                    if contestant.kind == .smallocd {
-                        dialect.create(target, size: size, &builder)
-                        finish(jobs: 0)
-                    }
-                    dialect.write(target, size: size, &builder)
+                    // Peers make and write with one request, smalloc with two that leave together,
+                    // for the second needs nothing of the first one's answer.
+                    dialect.createFilled(target, size: size, &builder)
                     finish(jobs: 0)
                     dialect.dispose(target, &builder)
                 }
@@ -206,7 +200,8 @@ final class PreparedLoad {
         try reply.write(to: URL(fileURLWithPath: file))
         return [
             try executablePath(), "null-server", "--path", path, "--request-size",
-            "\(requestSize)", "--reply", file, "--cookie-offset=\(contestant.dialect.cookieOffset ?? -1)",
+            "\(requestSize)", "--reply", file,
+            "--cookie-offset=\(contestant.dialect.cookieOffset ?? -1)",
         ]
     }
 }

@@ -6,8 +6,10 @@ struct Results {
         series.first { $0.point == point && $0.server == server }
     }
 
-    /// How many times better one server is at a point than another: above 1 is better, whatever
-    /// the unit. Nil if one of them was not measured.
+    /// How many times better one server is at a point than another: above 1 is better, whatever the
+    /// unit.
+    ///
+    /// Nil if one of them was not measured.
     func advantage(_ point: String, _ ours: String, over theirs: String) -> Statistics? {
         guard let own = self[point, ours], let other = self[point, theirs] else { return nil }
         return own.unit.isRate

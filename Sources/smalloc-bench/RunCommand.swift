@@ -64,9 +64,10 @@ struct RunCommand: ParsableCommand {
         try present(report)
     }
 
-    /// Moves the bench, and the servers that it starts, before whatever else runs here. Where the
-    /// kernel groups processes by session, a niceness counts within the session only, so there is a
-    /// new one, with a niceness of its own.
+    /// Moves the bench, and the servers that it starts, before whatever else runs here.
+    ///
+    /// Where the kernel groups processes by session, a niceness counts within the session only, so
+    /// there is a new one, with a niceness of its own.
     private static func favour() {
         setsid()
         setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, -15)

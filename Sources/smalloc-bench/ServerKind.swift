@@ -38,7 +38,8 @@ enum ServerKind: String, CaseIterable, Codable {
                 }
             return [programs.redis] + listen
                 + [
-                    "--save", "", "--appendonly", "no", "--maxclients", "\(programs.connectionsMax)",
+                    "--save", "", "--appendonly", "no", "--maxclients",
+                    "\(programs.connectionsMax)",
                     "--io-threads", "1",
                 ]
         case .memcached:

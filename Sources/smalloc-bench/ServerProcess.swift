@@ -1,8 +1,9 @@
 import CBench
 import Foundation
 
-/// A server that the bench started, on its own socket, on given processors. It is stopped by its
-/// process id when this object goes, and killed if the bench dies.
+/// A server that the bench started, on its own socket, on given processors.
+///
+/// It is stopped by its process id when this object goes, and killed if the bench dies.
 final class ServerProcess {
     let kind: ServerKind
     let address: Address
@@ -19,7 +20,8 @@ final class ServerProcess {
         self.kind = kind
         var template = Array("/tmp/smalloc-bench-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw BenchError.last("mkdtemp") }
-        directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        directory = String(
+            decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
         address = tcp ? try .freeTCP() : .unix(directory + "/socket")
         guard let words = try arguments(address) else {
             throw BenchError.setup("no command for \(kind.rawValue)")
@@ -73,7 +75,9 @@ final class ServerProcess {
         let threads = (try? FileManager.default.contentsOfDirectory(atPath: tasks)) ?? []
         var sum = 0.0
         for thread in threads {
-            guard let text = try? String(contentsOfFile: "\(tasks)/\(thread)/schedstat", encoding: .utf8),
+            guard
+                let text = try? String(
+                    contentsOfFile: "\(tasks)/\(thread)/schedstat", encoding: .utf8),
                 let first = text.split(separator: " ").first, let value = Double(first)
             else { return processorTicks() * 1e9 / Double(sysconf(Int32(_SC_CLK_TCK))) }
             sum += value

@@ -73,7 +73,9 @@ extension Results {
 extension Results {
     /// What the load generator drives a server with that only answers, in the protocol of each
     /// server, and how much of the time it had nothing to do: as long as that is not nothing, the
-    /// server is what limits. Empty if that was not measured.
+    /// server is what limits.
+    ///
+    /// Empty if that was not measured.
     var calibration: String {
         var table = Table(["point", "server", "server's", "raw C's", "load idle", "idle, raw C"])
         var isEmpty = true

@@ -54,7 +54,6 @@ enum Address {
     }
 }
 
-
 private let INADDR_LOOPBACK: in_addr_t = 0x7f00_0001
 
 /// A blocking connection, for everything but the measured exchanges: greeting, making allocations,
@@ -125,8 +124,9 @@ final class Wire {
         }
     }
 
-    /// Makes a target and fills it with its content. By handle where there are handles, so that a
-    /// value as large as a frame may be goes into one.
+    /// Makes a target and fills it with its content.
+    ///
+    /// By handle where there are handles, so that a value as large as a frame may be goes into one.
     func makeFilled(_ target: Target, size: Int, _ pattern: Pattern) throws {
         guard dialect is SmallocDialect else {
             return try exchange(pattern) { dialect.createFilled(target, size: size, &$0) }

@@ -1,4 +1,6 @@
-/// What a job consists of. Sizes are in bytes.
+/// What a job consists of.
+///
+/// Sizes are in bytes.
 enum Work {
     case ping
     case read(Int)
@@ -42,7 +44,9 @@ struct LoadPoint {
     var lanes = 1
     var depth = 1
     var tcp = false
-    /// Loops of smallocd, worker threads of memcached. Redis has one.
+    /// Loops of smallocd, worker threads of memcached.
+    ///
+    /// Redis has one.
     var threads = 1
     /// Allocations of 64 bytes that the server holds; reads go to 10,000 of them, in random order,
     /// by name.
@@ -55,7 +59,9 @@ struct LoadPoint {
         switch work {
         case .ping: 0
         case .read: preload > 0 ? 0 : lanes * depth * variants
-        case .write, .copy: lanes * depth * variants
+        case .write: lanes * depth * variants
+        // One pair, over and over, as memmove is measured.
+        case .copy: 1
         case .allocDispose, .allocWriteDispose: lanes * depth
         }
     }
@@ -73,7 +79,7 @@ struct LoadPoint {
     }
 }
 
-/// `64 B`, `4 KiB`, ... as names of points write them.
+/// A size as names of points write it: `64B`, `4KiB`, `1MiB`.
 func sizeName(_ bytes: Int) -> String {
     if bytes >= 1 << 30 && bytes % (1 << 30) == 0 { return "\(bytes >> 30)GiB" }
     if bytes >= 1 << 20 && bytes % (1 << 20) == 0 { return "\(bytes >> 20)MiB" }

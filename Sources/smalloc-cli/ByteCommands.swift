@@ -8,8 +8,8 @@ struct Put: DaemonCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make an allocation of a file or a pipe.",
         discussion: """
-            It gets its name once it is whole: nobody sees half of it. A pipe may be of any length; \
-            while it comes, the daemon needs up to three times its size.
+            It gets its name once it is whole: nobody sees half of it. A pipe may be of any \
+            length; while it comes, the daemon needs up to three times its size.
             """)
 
     @OptionGroup var common: CommonOptions

@@ -1,4 +1,5 @@
-// What all subcommands share: finding the daemon, and turning failures into a line and an exit code.
+// What all subcommands share: finding the daemon, and turning failures into a line and an exit
+// code.
 
 import ArgumentParser
 import Glibc

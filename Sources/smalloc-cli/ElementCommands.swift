@@ -73,8 +73,8 @@ struct Write: DaemonCommand {
     static let configuration = CommandConfiguration(
         abstract: "Write elements.",
         discussion: """
-            Values are numbers (stored as Node stores them: 300 into a Uint8 is 44), NaN, Infinity, \
-            hex:0a0b, base64:Cgs= or text:hello, mixed; or the bytes of a file or a pipe \
+            Values are numbers (stored as Node stores them: 300 into a Uint8 is 44), NaN, \
+            Infinity, hex:0a0b, base64:Cgs= or text:hello, mixed; or the bytes of a file or a pipe \
             (--input -), of any length.
             """)
 
@@ -148,8 +148,8 @@ struct Copy: DaemonCommand {
     static let configuration = CommandConfiguration(
         abstract: "Copy elements of one allocation onto another, inside the daemon.",
         discussion: """
-            Bytes are copied, values are not converted. The two may be the same, and the ranges may \
-            overlap. SOURCE-START and COUNT are the source's elements, DEST-START the dest's.
+            Bytes are copied, values are not converted. The two may be the same, and the ranges \
+            may overlap. SOURCE-START and COUNT are the source's elements, DEST-START the dest's.
             """)
 
     @OptionGroup var common: CommonOptions

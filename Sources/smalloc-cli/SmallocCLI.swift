@@ -17,8 +17,8 @@ struct SmallocCLI: ParsableCommand {
             offsets in what is printed are bytes.
 
             The daemon is found at --address, else at $SMALLOC_ADDRESS, else at \
-            unix:$XDG_RUNTIME_DIR/smallocd.sock, or unix:/run/smallocd/smallocd.sock where there is \
-            no XDG_RUNTIME_DIR.
+            unix:$XDG_RUNTIME_DIR/smallocd.sock, or unix:/run/smallocd/smallocd.sock where there \
+            is no XDG_RUNTIME_DIR.
 
             Exit codes:
               0   done
@@ -53,8 +53,8 @@ struct SmallocCLI: ParsableCommand {
         main(commonOptionsMoved(Array(CommandLine.arguments.dropFirst())))
     }
 
-    /// Options that all subcommands have may also stand before the subcommand: they are moved behind
-    /// it, where they are declared.
+    /// Options that all subcommands have may also stand before the subcommand: they are moved
+    /// behind it, where they are declared.
     static func commonOptionsMoved(_ arguments: [String]) -> [String] {
         var moved: [String] = []
         var rest = arguments[...]

@@ -99,8 +99,8 @@ func writeFile(
 /// larger one takes its place and its bytes are copied inside the daemon, which for a while holds
 /// both. The rest is cut off at the end.
 ///
-/// - Returns: An anonymous allocation: nobody sees it before it is whole, and if anything fails it is
-///   gone with the connection.
+/// - Returns: An anonymous allocation: nobody sees it before it is whole, and if anything fails it
+///   is gone with the connection.
 func upload(
     _ file: ByteFile, _ type: ElementType, to daemon: Smalloc, progress: inout Progress
 ) throws -> Allocation {

@@ -1,6 +1,6 @@
-// Accepts connections and hands each to the loop with the fewest. We accept ourselves rather than by
-// uv_listen, because a connection's loop is chosen before libuv sees it, and because libuv spins when
-// no descriptors are left.
+// Accepts connections and hands each to the loop with the fewest. We accept ourselves rather than
+// by uv_listen, because a connection's loop is chosen before libuv sees it, and because libuv spins
+// when no descriptors are left.
 
 import CLibuv
 import CSmalloc

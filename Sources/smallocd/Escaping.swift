@@ -1,5 +1,5 @@
-// Text from outside, made fit for one line of a log, a terminal or an error message: a peer must not
-// be able to forge a line, move the cursor, or turn the direction of the text.
+// Text from outside, made fit for one line of a log, a terminal or an error message: a peer must
+// not be able to forge a line, move the cursor, or turn the direction of the text.
 
 /// Most bytes of outside text that are shown.
 private let shownSizeMax = 256

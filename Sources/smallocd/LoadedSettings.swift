@@ -37,8 +37,8 @@ extension Settings {
     ///   - environment: All variables.
     ///   - machine: What percentages and `auto` refer to.
     /// - Returns: Settings that hold, and that can be reread.
-    /// - Throws: A `StartFailure`, which is to `leave()`: one clear line for a mistake, or the answer
-    ///   to `--help`, `--version`, `--check-config` and the generators of completions.
+    /// - Throws: A `StartFailure`, which is to `leave()`: one clear line for a mistake, or the
+    ///   answer to `--help`, `--version`, `--check-config` and the generators of completions.
     static func load(
         arguments: [String], environment: [String: String], machine: Machine = .current()
     ) throws(StartFailure) -> LoadedSettings {

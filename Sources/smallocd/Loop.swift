@@ -1,5 +1,5 @@
-// One libuv loop and the thread that turns it: its peers, its clock, its mailbox. Other threads reach
-// it through `post` alone.
+// One libuv loop and the thread that turns it: its peers, its clock, its mailbox. Other threads
+// reach it through `post` alone.
 
 import CLibuv
 import Glibc
@@ -7,7 +7,9 @@ import SmallocCore
 import SmallocWire
 import Synchronization
 
-/// A loop. All but `post`, `connectionCount` and `lastTick` belongs to its own thread.
+/// A loop.
+///
+/// All but `post`, `connectionCount` and `lastTick` belongs to its own thread.
 final class Loop: @unchecked Sendable {
     /// What other threads may ask of a loop.
     enum Message {
@@ -19,8 +21,9 @@ final class Loop: @unchecked Sendable {
         case retime
     }
 
-    /// Bytes that one read takes at most. Larger than any frame that is gathered whole, so that a
-    /// pipelined batch arrives in one read.
+    /// Bytes that one read takes at most.
+    ///
+    /// Larger than any frame that is gathered whole, so that a pipelined batch arrives in one read.
     static let readSize = 256 * 1024
     /// How long peers may take to finish when the daemon stops.
     private static let drainMilliseconds: UInt64 = 1500
@@ -29,7 +32,9 @@ final class Loop: @unchecked Sendable {
     let uv: UnsafeMutablePointer<uv_loop_t>
     let context: LoopContext
     let readBuffer: UnsafeMutableRawPointer
-    /// Connections, those on their way here included. For the acceptor's choice and the limit.
+    /// Connections, those on their way here included.
+    ///
+    /// For the acceptor's choice and the limit.
     let connectionCount = Atomic<Int>(0)
     /// When the loop last turned, in its own milliseconds since start; for the watchdog.
     let lastTick = Atomic<UInt64>(0)
@@ -95,7 +100,9 @@ final class Loop: @unchecked Sendable {
         }
     }
 
-    /// Serves a connected descriptor from now on. On the loop's thread.
+    /// Serves a connected descriptor from now on.
+    ///
+    /// On the loop's thread.
     func adopt(_ descriptor: Int32, _ kind: ListeningSocket.Kind) {
         guard !isDraining, let peer = Peer(self, descriptor, kind) else {
             Glibc.close(descriptor)
@@ -137,7 +144,7 @@ final class Loop: @unchecked Sendable {
         uv_idle_stop(idle)
         let peers = turnAgain
         turnAgain = []
-        for peer in peers { peer.run() }
+        for peer in peers { peer.takeTurn() }
     }
 
     // MARK: Time

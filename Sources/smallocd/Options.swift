@@ -10,11 +10,11 @@ struct Options: ParsableCommand {
         abstract: "Holds named, typed allocations of memory for its clients.",
         discussion: """
             Each option may also be set in the configuration file, by the same word without the \
-            dashes (memory-max: 64M), and in the environment (SMALLOCD_MEMORY_MAX=64M). The command \
-            line wins over the environment, the environment over the file.
+            dashes (memory-max: 64M), and in the environment (SMALLOCD_MEMORY_MAX=64M). The \
+            command line wins over the environment, the environment over the file.
 
-            Sizes: 4096, 64K, 64M, 1G (powers of 1024), 64MB (powers of 1000). Times: 30 (seconds), \
-            500ms, 5m, 1h.
+            Sizes: 4096, 64K, 64M, 1G (powers of 1024), 64MB (powers of 1000). Times: 30 \
+            (seconds), 500ms, 5m, 1h.
 
             SIGHUP rereads the file, SIGTERM and SIGINT finish what was begun and leave, a second \
             one leaves at once.

@@ -64,9 +64,11 @@ final class Server {
             Server.housekeepingMilliseconds, (manager.watchdogMilliseconds ?? 2000) / 2)
         uv_timer_start(housekeeping, serverKeepsHouse, period, period)
         for loop in loops.dropFirst() { threads.append(Server.start(loop)) }
-        log.info("smallocd \(version) serves with \(loops.count) loop(s)", metadata: [
-            "pid": "\(getpid())", "memory-max": "\(limits.memorySizeMax)",
-        ])
+        log.info(
+            "smallocd \(version) serves with \(loops.count) loop(s)",
+            metadata: [
+                "pid": "\(getpid())", "memory-max": "\(limits.memorySizeMax)",
+            ])
         manager.ready(status: "serving")
         loops[0].run()
         for thread in threads { pthread_join(thread, nil) }
@@ -102,8 +104,10 @@ final class Server {
         for loop in loops { loop.post(.drain) }
     }
 
-    /// The first loop has drained. A second signal must still be heard while others drain, so the
-    /// handles are not counted as reasons to turn rather than closed.
+    /// The first loop has drained.
+    ///
+    /// A second signal must still be heard while others drain, so the handles are not counted as
+    /// reasons to turn rather than closed.
     private func closeHandles() {
         for handle in signals { uv_unref(UnsafeMutableRawPointer(handle).handle) }
         uv_unref(UnsafeMutableRawPointer(housekeeping).handle)
@@ -118,10 +122,12 @@ final class Server {
             limits.update(loaded.settings.limits)
             for loop in loops { loop.post(.retime) }
             for warning in loaded.warnings { log.warning("\(warning)") }
-            log.notice("settings reread", metadata: [
-                "applied": "\(change.applied.joined(separator: ","))",
-                "needs-restart": "\(change.waiting.joined(separator: ","))",
-            ])
+            log.notice(
+                "settings reread",
+                metadata: [
+                    "applied": "\(change.applied.joined(separator: ","))",
+                    "needs-restart": "\(change.waiting.joined(separator: ","))",
+                ])
         } catch {
             log.error("settings not reread: \(error.message)")
         }

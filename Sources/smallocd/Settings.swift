@@ -28,7 +28,8 @@ struct Settings: Sendable, Equatable {
 
     /// The settings as lines of the configuration file, a key a line, with effective values.
     ///
-    /// Loading the text again yields equal settings, but that its addresses are no default any more.
+    /// Loading the text again yields equal settings, but that its addresses are no default any
+    /// more.
     var text: String {
         Setting.all.map { "\($0.key): \($0.show(self))" }.joined(separator: "\n")
     }

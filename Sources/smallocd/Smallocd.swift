@@ -7,7 +7,9 @@ import Logging
 /// smallocd, the daemon.
 @main
 struct Smallocd {
-    /// Reads the settings, listens, serves until told to stop. Exit codes are in `--help`.
+    /// Reads the settings, listens, serves until told to stop.
+    ///
+    /// Exit codes are in `--help`.
     static func main() {
         // libuv writes with plain `write`: a peer that is gone must be an error, not our end.
         signal(SIGPIPE, SIG_IGN)

@@ -2,7 +2,8 @@
 
 import Glibc
 
-/// An end before the beginning: a failure, or the answer to `--help`, `--version`, `--check-config`.
+/// An end before the beginning: a failure, or the answer to `--help`, `--version`,
+/// `--check-config`.
 struct StartFailure: Error, Sendable, Equatable, CustomStringConvertible {
     /// One line, or the text that was asked for.
     let message: String

@@ -16,12 +16,16 @@ struct Tail: ~Copyable {
 
     var count: Int { end - start }
 
-    /// The bytes held. Valid until the next change.
+    /// The bytes held.
+    ///
+    /// Valid until the next change.
     var bytes: UnsafeRawBufferPointer {
         UnsafeRawBufferPointer(start: base.map { UnsafeRawPointer($0 + start) }, count: count)
     }
 
-    /// Adds bytes. False: no memory for them.
+    /// Adds bytes.
+    ///
+    /// False: no memory for them.
     mutating func append(_ source: UnsafeRawPointer, _ size: Int) -> Bool {
         if capacity - end < size {
             if let base, start > 0 {

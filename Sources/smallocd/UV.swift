@@ -2,8 +2,8 @@
 
 import CLibuv
 
-/// Views of a handle, which libuv lays out as C "subclasses". Memory is allocated raw and lives until
-/// the handle's close callback: libuv keeps its address.
+/// Views of a handle, which libuv lays out as C "subclasses". Memory is allocated raw and lives
+/// until the handle's close callback: libuv keeps its address.
 extension UnsafeMutableRawPointer {
     var handle: UnsafeMutablePointer<uv_handle_t> { assumingMemoryBound(to: uv_handle_t.self) }
     var stream: UnsafeMutablePointer<uv_stream_t> { assumingMemoryBound(to: uv_stream_t.self) }

@@ -2,42 +2,46 @@
 
 import CLibuv
 
-/// A `uv_write_t` with its size, and a copy of the bytes if they were not an allocation's, in one
-/// block of memory.
+/// A `uv_write_t` with the bytes that it writes.
 struct WriteRequest {
     let uv: UnsafeMutablePointer<uv_write_t>
 
     private struct Trailer {
-        var size: Int
-        var isCopied: Bool
+        var bytes: UnsafeRawBufferPointer
+        /// Memory to give back at the end, if the bytes are not an allocation's.
+        var owned: UnsafeMutableRawPointer?
     }
 
     private static let trailerAt = (MemoryLayout<uv_write_t>.size + 15) / 16 * 16
-    private static let copyAt = trailerAt + 16
 
     private var trailer: UnsafeMutablePointer<Trailer> {
         (UnsafeMutableRawPointer(uv) + WriteRequest.trailerAt).assumingMemoryBound(to: Trailer.self)
     }
 
-    /// Bytes to write.
-    var size: Int { trailer.pointee.size }
+    /// What is written.
+    var bytes: UnsafeRawBufferPointer { trailer.pointee.bytes }
 
-    /// The copy, if there is one.
-    var copy: UnsafeMutableRawPointer? {
-        trailer.pointee.isCopied ? UnsafeMutableRawPointer(uv) + WriteRequest.copyAt : nil
-    }
+    /// Whether the bytes are the request's own, and not an allocation's.
+    var ownsBytes: Bool { trailer.pointee.owned != nil }
 
-    /// Makes a request for `size` bytes, with a copy of `bytes` unless that is nil.
-    static func make(copying bytes: UnsafeRawBufferPointer?, size: Int) -> WriteRequest {
+    /// Makes a request.
+    ///
+    /// - Parameters:
+    ///   - bytes: What is written; they stay where they are until the write is over.
+    ///   - owned: Memory that the request gives back at its end; nil if they are an allocation's.
+    init(_ bytes: UnsafeRawBufferPointer, owned: UnsafeMutableRawPointer?) {
         let memory = UnsafeMutableRawPointer.allocate(
-            byteCount: copyAt + (bytes?.count ?? 0), alignment: 16)
-        let request = WriteRequest(uv: memory.assumingMemoryBound(to: uv_write_t.self))
-        request.trailer.initialize(to: Trailer(size: size, isCopied: bytes != nil))
-        if let bytes, let source = bytes.baseAddress {
-            (memory + copyAt).copyMemory(from: source, byteCount: bytes.count)
-        }
-        return request
+            byteCount: WriteRequest.trailerAt + MemoryLayout<Trailer>.size, alignment: 16)
+        uv = memory.assumingMemoryBound(to: uv_write_t.self)
+        trailer.initialize(to: Trailer(bytes: bytes, owned: owned))
     }
 
-    func free() { UnsafeMutableRawPointer(uv).deallocate() }
+    /// The request of a callback.
+    init(uv: UnsafeMutablePointer<uv_write_t>) { self.uv = uv }
+
+    /// Gives all its memory back.
+    func free() {
+        trailer.pointee.owned?.deallocate()
+        UnsafeMutableRawPointer(uv).deallocate()
+    }
 }

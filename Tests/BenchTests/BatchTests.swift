@@ -7,7 +7,8 @@ import Testing
 struct BatchTests {
     private func bytes(_ vector: UnsafeMutablePointer<iovec>, _ count: Int) -> [UInt8] {
         (0..<count).flatMap { index in
-            Array(UnsafeRawBufferPointer(start: vector[index].iov_base, count: vector[index].iov_len))
+            Array(
+                UnsafeRawBufferPointer(start: vector[index].iov_base, count: vector[index].iov_len))
         }
     }
 

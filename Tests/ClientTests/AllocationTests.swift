@@ -1,7 +1,6 @@
 // What an allocation object is, how long it lives, and what becomes of its subscripts' failures.
 
 import Smalloc
-import Synchronization
 import Testing
 import TestSupport
 
@@ -253,7 +252,7 @@ struct UnreportedFailureTests {
     }
 
     private final class Told: Sendable {
-        private let state = Mutex<[String]>([])
+        private let state = Guarded<[String]>([])
         func add(_ error: SmallocError) { state.withLock { $0.append(error.message) } }
         var messages: [String] { state.withLock { $0 } }
     }

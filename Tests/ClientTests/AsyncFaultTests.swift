@@ -3,7 +3,6 @@
 
 import Foundation
 import Smalloc
-import Synchronization
 import Testing
 import TestSupport
 
@@ -73,6 +72,7 @@ struct AsyncFaultTests {
             let error = await failure { () async throws(SmallocError) in _ = try await a.get(0) }
             #expect(error?.isTransport == true || error?.status == .shuttingDown)
         }
+        withExtendedLifetime(server) {}
         smalloc.close()
         let closed = await failure { () async throws(SmallocError) in try await smalloc.ping() }
         #expect(closed?.status == .closed)

@@ -138,7 +138,9 @@ extension Registry {
         }
     }
 
-    /// Checks the ranges of a vectored write and notes them as written. Under the lock.
+    /// Checks the ranges of a vectored write and notes them as written.
+    ///
+    /// Under the lock.
     private func writable(
         _ allocation: Allocation, _ ranges: RawSpan
     ) throws(SmallocError) -> [Extent] {
@@ -281,8 +283,9 @@ extension Registry {
 
     // MARK: Shared checks
 
-    /// A handle may outlive its allocation: the memory is there, the allocation is not. Under the
-    /// lock.
+    /// A handle may outlive its allocation: the memory is there, the allocation is not.
+    ///
+    /// Under the lock.
     @inline(__always)
     func checkAlive(_ allocation: Allocation, _ missing: SmallocError) throws(SmallocError) {
         if allocation.flags.contains(.disposed) { throw missing }

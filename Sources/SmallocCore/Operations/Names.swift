@@ -100,7 +100,9 @@ extension Registry {
         return true
     }
 
-    /// Puts an allocation under its name. Its reference is the registry's from then on.
+    /// Puts an allocation under its name.
+    ///
+    /// Its reference is the registry's from then on.
     private func insert(
         _ allocation: Allocation, _ name: UnsafeRawBufferPointer
     ) throws(SmallocError) {
@@ -161,7 +163,9 @@ extension Registry {
         reply.ok()
     }
 
-    /// As `disposeNow`, by name: one hash and one lock of the shard. False: there is none.
+    /// As `disposeNow`, by name: one hash and one lock of the shard.
+    ///
+    /// False: there is none.
     private func dispose(named name: UnsafeRawBufferPointer) -> Bool {
         let place = place(of: name)
         let lock = lock(of: place.shard)
@@ -181,7 +185,9 @@ extension Registry {
     }
 
     /// Ends an allocation: its name is free, every handle to it is dead, its memory goes with the
-    /// last reference. False: somebody was faster.
+    /// last reference.
+    ///
+    /// False: somebody was faster.
     @discardableResult
     func disposeNow(_ allocation: Allocation) -> Bool {
         while true {

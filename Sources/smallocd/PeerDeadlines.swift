@@ -1,0 +1,45 @@
+// When a peer's time is up: silent for too long, one request for too long, or the daemon stops.
+
+import SmallocCore
+import SmallocWire
+
+extension Peer {
+    /// Ends the connection if it has been silent, or busy with one request, for too long.
+    func expire(_ limits: Limits) {
+        guard !isClosing, !isWriting, !isWorking, !isWaitingForTurn else { return }
+        let now = loop.now
+        if isLeaving {
+            if now - activeAt > Peer.goodbyeMilliseconds { close() }
+            return
+        }
+        let isUnfinished = tail.count > 0 || session.isBusy
+        if isUnfinished {
+            let limit = limits.requestTimeoutMilliseconds
+            guard limit > 0, now - progressAt > limit else { return }
+            loop.context.counters.add(.requestTimeouts)
+            end(SmallocError(.requestTimeout, .error, "the request did not arrive in time"))
+        } else {
+            let limit = limits.idleTimeoutMilliseconds
+            guard limit > 0, now - activeAt > limit else { return }
+            loop.context.counters.add(.idleTimeouts)
+            end(SmallocError(.idleTimeout, .error, "the connection was idle for too long"))
+        }
+    }
+
+    /// The daemon stops: ends the connection as soon as what arrived is answered.
+    ///
+    /// - Parameter force: Not soon but now.
+    func drain(force: Bool) {
+        guard !isClosing else { return }
+        if force { return close() }
+        guard !isWriting, !isWorking, !isWaitingForTurn, !isLeaving else { return }
+        let isUnfinished = tail.count > 0 || session.isBusy
+        guard !isUnfinished else { return }
+        end(SmallocError(.shuttingDown, .error, "the daemon is stopping"))
+    }
+
+    func end(_ error: SmallocError) {
+        session.fail(error, loop.context)
+        run()
+    }
+}

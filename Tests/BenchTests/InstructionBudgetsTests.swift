@@ -1,0 +1,21 @@
+import Foundation
+import Testing
+
+@testable import smalloc_bench
+
+@Suite("Instruction budgets")
+struct InstructionBudgetsTests {
+    @Test("the checked-in budgets name work that can be counted, and hold the marks")
+    func checkedIn() throws {
+        let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+            .deletingLastPathComponent().appendingPathComponent("Budgets/instructions.json").path
+        let budgets = try InstructionBudgets.read(from: path)
+        #expect(budgets.depth == 16)
+        for operation in budgets.operations {
+            #expect(operation.work != nil, "no work is called \(operation.name)")
+        }
+        // A pipelined 64-byte read may take 600 instructions and no more.
+        let read = try #require(budgets.operations.first { $0.name == "read/64B" })
+        #expect(read.instructions <= 600)
+    }
+}

@@ -75,9 +75,11 @@ public struct Session: ~Copyable {
     /// The input has ended: answers a last line without its end.
     ///
     /// Call after `serve`, when it paused for nothing, with what it left.
-    public mutating func serveEnd(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) {
-        guard mode == .text, pause == .none, !skipsLine, !input.isEmpty else { return }
-        serveLine(input, loop)
+    ///
+    /// - Returns: False if the line waits for memory: to be called again when the work is done.
+    public mutating func serveEnd(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Bool {
+        guard mode == .text, pause == .none, !skipsLine, !input.isEmpty else { return true }
+        return serveLine(input, loop)
     }
 
     /// Whether a request has begun to arrive or to be answered, input that waits aside.

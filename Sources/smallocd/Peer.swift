@@ -214,8 +214,7 @@ final class Peer {
                     serveTail()
                 } else if inputEnded {
                     if endServed { return close() }
-                    endServed = true
-                    session.serveEnd(tail.bytes, loop.context)
+                    endServed = session.serveEnd(tail.bytes, loop.context)
                 } else {
                     return resume()
                 }

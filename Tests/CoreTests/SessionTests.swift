@@ -137,6 +137,19 @@ struct SessionTests {
         #expect(String(decoding: peer.output, as: UTF8.self) == "OK\n")
     }
 
+    @Test("a last line that waits for memory is answered when the memory is there")
+    func lastLineOfReclaim() {
+        let daemon = TestDaemon { $0.memorySizeMax = 80 << 20 }
+        for _ in 0..<10 {
+            let peer = daemon.connect()
+            #expect(peer.line("alloc a 62914560\nfill a 0 62914560 1") == "OK\nOK")
+            peer.feed("dispose a\nalloc b 62914560")
+            peer.feedEnd()
+            #expect(String(decoding: peer.output, as: UTF8.self) == "OK\nOK\n")
+            #expect(daemon.connect().line("dispose b") == "OK")
+        }
+    }
+
     @Test("memory that is on its way back is waited for rather than refused")
     func reclaim() {
         let daemon = TestDaemon(warmSizeMax: 8 << 20) { $0.memorySizeMax = 40 << 20 }

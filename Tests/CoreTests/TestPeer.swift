@@ -83,9 +83,12 @@ final class TestPeer {
     /// The input ends here.
     func feedEnd() {
         guard !isClosed else { return }
-        withExactCopy(of: tail) { session.serveEnd($0, loop) }
-        take()
-        if session.pause != .none { run() }
+        var isServed = false
+        while !isServed, !isClosed {
+            isServed = withExactCopy(of: tail) { session.serveEnd($0, loop) }
+            take()
+            if session.pause != .none { run() }
+        }
         isClosed = true
     }
 

@@ -19,8 +19,8 @@ final class Link: @unchecked Sendable {
     let wakeDescriptor: Int32
     let wakeWriter: Int32
 
-    /// Counted up before tasks are resumed, looked at after: what the runtime orders by itself, in a
-    /// way that the ThreadSanitizer sees.
+    /// Counted up before tasks are resumed, looked at after: what the runtime orders by itself, in
+    /// a way that the ThreadSanitizer sees.
     let handovers = Atomic<Int>(0)
 
     let lock = Lock()

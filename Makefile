@@ -86,7 +86,7 @@ run: release ## Build a release, start the daemon, and tell how to talk to it
 test: packages ## Run every test
 	@$(call install-packages,$(TEST_PACKAGES))
 	swift build --build-tests
-	swift test --skip-build $(ARGS)
+	swift test --skip-build --no-parallel $(ARGS)
 
 # A sanitizer has its own build folder. Crashes on purpose must end at once: no backtraces.
 test-tsan: packages ## Run every test under ThreadSanitizer

@@ -74,6 +74,8 @@ struct MappingPoolTests {
             #expect(pool.warmSize <= 1 << 20)
         }
         for mapping in held { pool.give(mapping) }
+        // What is evicted meanwhile is queued behind what one call waits for.
+        for _ in 0..<1000 where pool.pendingSize > 0 { pool.drain() }
         pool.drain()
         #expect(budget.usedSize == 0)
         #expect(budget.pooledSize == 0)

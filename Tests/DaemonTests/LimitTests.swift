@@ -218,7 +218,7 @@ import TestSupport
             #expect(stats[entry.key] == "\(entry.value)", "\(entry.key)")
         }
         #expect(greeting["versionMin"] == 1 && greeting["versionMax"] == 1)
-        #expect(greeting["nameSizeMax"] == 255 && greeting["rangesMax"] == 1024)
+        #expect(greeting["rangesMax"] == 1024)
         #expect(greeting["atomicSizeMax"] == 65_536)
     }
 }

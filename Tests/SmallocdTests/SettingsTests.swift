@@ -50,7 +50,8 @@ struct SettingsTests {
             ("log-level", "debug"), ("memory-max", "64M"), ("length-max", "1MiB"),
             ("allocations-max", "10"), ("connections-max", "20"), ("frame-size-max", "2M"),
             ("requests-in-flight-max", "30"), ("handles-max", "40"), ("output-size-max", "3M"),
-            ("line-size-max", "4K"), ("idle-timeout", "5m"), ("request-timeout", "1500ms"),
+            ("line-size-max", "4K"), ("name-size-max", "99"), ("idle-timeout", "5m"),
+            ("request-timeout", "1500ms"),
         ]
         #expect(values.map(\.key) == Setting.all.map(\.key))
         let fromLine = try load(values.flatMap { ["--\($0.key)", $0.value] }).settings

@@ -65,7 +65,8 @@ public struct Output: ~Copyable {
         }
     }
 
-    /// Gives the memory with the bytes held away, to be deallocated by the caller, and goes on empty.
+    /// Gives the memory with the bytes held away, to be deallocated by the caller, and goes on
+    /// empty.
     public mutating func detach() -> (base: UnsafeMutableRawPointer, count: Int) {
         let held = (base, count)
         base = .allocate(byteCount: capacity, alignment: 16)

@@ -91,7 +91,7 @@ test: packages ## Run every test
 # A sanitizer has its own build folder. Crashes on purpose must end at once: no backtraces.
 test-tsan: packages ## Run every test under ThreadSanitizer
 	@$(call install-packages,$(TEST_PACKAGES))
-	SWIFT_BACKTRACE=enable=no TSAN_OPTIONS=halt_on_error=1 \
+	SWIFT_BACKTRACE=enable=no TSAN_OPTIONS="halt_on_error=1 suppressions=$(CURDIR)/Tests/thread.supp" \
 	    swift test --sanitize=thread --scratch-path .build-tsan $(ARGS)
 
 test-asan: packages ## Run every test under AddressSanitizer

@@ -27,10 +27,6 @@ char **smalloc_environment(void) {
     return environ;
 }
 
-size_t smalloc_heap_free_size(void) {
-    return mallinfo2().fordblks;
-}
-
 void smalloc_heap_trim(void) {
     malloc_trim(0);
 }

@@ -121,6 +121,8 @@ final class AsyncConnection: Sendable {
         } onCancel: {
             cancel(id)
         }
+        // The order that the runtime keeps by itself, in a way that the ThreadSanitizer sees.
+        state.withLock { _ in }
         return try result.get()
     }
 

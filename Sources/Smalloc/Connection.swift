@@ -72,6 +72,9 @@ final class Connection: @unchecked Sendable {
     /// Whether the present session is usable as far as is known here.
     var isConnected: Bool { lock.withLock { state.channel != nil } }
 
+    /// Whether `close()` was called.
+    var isClosed: Bool { lock.withLock { state.closed } }
+
     /// Runs a call on the channel, alone.
     ///
     /// - Parameters:

@@ -2,6 +2,7 @@
 
 internal import Glibc
 internal import SmallocWire
+internal import Synchronization
 
 /// A multiplexed connection, once it stands.
 ///
@@ -17,6 +18,10 @@ final class Link: @unchecked Sendable {
     /// One end of a socket pair that ends the thread's waiting; -1 if there was none to be had.
     let wakeDescriptor: Int32
     let wakeWriter: Int32
+
+    /// Counted up before tasks are resumed, looked at after: what the runtime orders by itself, in
+    /// a way that the ThreadSanitizer sees.
+    let handovers = Atomic<Int>(0)
 
     let lock = Lock()
     // All below is touched under the lock alone, which makes checks of exclusive access needless.
@@ -188,7 +193,8 @@ final class Link: @unchecked Sendable {
     ///
     /// To be called once.
     func wait(_ cookie: UInt64) async -> Outcome {
-        await withTaskCancellationHandler {
+        defer { _ = handovers.load(ordering: .acquiring) }
+        return await withTaskCancellationHandler {
             await withUnsafeContinuation { (waiter: Waiter) in
                 let outcome: Outcome? = lock.withLock {
                     guard let index = slots.index(of: cookie) else {
@@ -259,6 +265,7 @@ final class Link: @unchecked Sendable {
             backlog = []
             return error
         }
+        handovers.add(1, ordering: .releasing)
         for waiter in waiters { waiter.resume(returning: .failure(error)) }
         _ = shutdown(socket.descriptor, Int32(SHUT_RDWR))
         wake()

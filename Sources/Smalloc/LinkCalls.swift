@@ -90,6 +90,7 @@ extension Link {
             let cookie = asked.exchange(.max, ordering: .acquiringAndReleasing)
             if cookie != 0, cookie != .max { cancel(cookie) }
         }
+        _ = handovers.load(ordering: .acquiring)
         switch outcome {
         case .reply(let header, let small, let bytes):
             return AsyncReply(header: header, small: small, bytes: bytes)

@@ -3,6 +3,7 @@
 
 internal import Glibc
 internal import SmallocWire
+internal import Synchronization
 
 /// What the thread knows by itself.
 struct LinkReader: ~Copyable {
@@ -195,6 +196,8 @@ struct LinkReader: ~Copyable {
     }
 
     private mutating func resume() {
+        guard !resumed.isEmpty else { return }
+        link.handovers.add(1, ordering: .releasing)
         for (waiter, outcome) in resumed { waiter.resume(returning: outcome) }
         resumed.removeAll(keepingCapacity: true)
     }

@@ -88,13 +88,13 @@ public final class Smalloc: Sendable {
 
     private static let shared = Locked<Smalloc?>(nil)
 
-    /// The connection to the default address, made at the first use and kept.
+    /// The connection to the default address, made at the first use and kept until it is closed.
     ///
     /// - Throws: As `init(_:options:)`; the next use then tries again.
     public static var standard: Smalloc {
         get throws(SmallocError) {
             try shared.withLock { shared throws(SmallocError) in
-                if let shared { return shared }
+                if let shared, !shared.connection.isClosed { return shared }
                 let made = try Smalloc()
                 shared = made
                 return made

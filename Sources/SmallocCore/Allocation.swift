@@ -166,7 +166,13 @@ struct Allocation: Equatable {
     }
 
     /// Bytes of heap that this takes: its chunk of malloc and its slot in the table of names.
-    var heapCharge: UInt64 { UInt64(smalloc_usable_size(block)) + 8 + 12 }
+    var heapCharge: UInt64 {
+        let elsewhere = flags.contains(.nameElsewhere) ? name.baseAddress : nil
+        let nameCharge = elsewhere.map {
+            UInt64(smalloc_usable_size(UnsafeMutableRawPointer(mutating: $0))) + 8
+        }
+        return UInt64(smalloc_usable_size(block)) + 8 + 12 + (nameCharge ?? 0)
+    }
 
     // MARK: Mappings
 
@@ -188,7 +194,7 @@ struct Allocation: Equatable {
 
     /// Gives a new name, under the lock and those of both shards.
     ///
-    /// Nil: no memory for a longer one.
+    /// False: no memory for a longer one.
     func rename(_ newName: UnsafeRawBufferPointer) -> Bool {
         guard let source = newName.baseAddress else { return false }
         let place = block + Allocation.headerSize

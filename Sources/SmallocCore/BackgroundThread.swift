@@ -1,18 +1,41 @@
-// Threads that move gigabytes give way to those that answer.
+// Threads that do what would hold up a loop, and give way to loops while they do it.
 
 internal import Glibc
 
-/// What threads that reclaim memory do first.
+/// A thread of its own for something rare and long.
 enum BackgroundThread {
     /// Niceness of such a thread: where cores are scarce a loop that wakes runs at once, and the
     /// rest still gets a tenth of a core.
     private static let niceness: Int32 = 10
 
-    /// Lowers the calling thread's priority.
+    private final class Job {
+        let body: () -> Void
+
+        init(_ body: @escaping () -> Void) { self.body = body }
+    }
+
+    /// Starts a thread that ends with `body`.
     ///
-    /// Costs a system call of a fraction of a microsecond.
-    static func yieldToLoops() {
+    /// - Returns: False if there is no thread to be had; `body` is not called then.
+    static func start(_ body: @escaping @Sendable () -> Void) -> Bool {
+        let job = Unmanaged.passRetained(Job(body))
+        var thread = pthread_t()
+        guard pthread_create(&thread, nil, runBackgroundJob, job.toOpaque()) == 0 else {
+            job.release()
+            return false
+        }
+        pthread_detach(thread)
+        return true
+    }
+
+    fileprivate static func run(_ context: UnsafeMutableRawPointer) {
         // On Linux, against POSIX, 0 means this thread and not the process: setpriority(2), Notes.
         _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, niceness)
+        Unmanaged<Job>.fromOpaque(context).takeRetainedValue().body()
     }
+}
+
+private func runBackgroundJob(_ context: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+    if let context { BackgroundThread.run(context) }
+    return nil
 }

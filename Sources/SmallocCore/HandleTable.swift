@@ -78,6 +78,28 @@ struct HandleTable: ~Copyable {
         return allocation
     }
 
+    /// Moves all handles out into a table of their own.
+    mutating func takeAll() -> HandleTable {
+        let taken = HandleTable(
+            entries: entries, capacity: capacity, used: used, firstFree: firstFree, count: count)
+        entries = nil
+        capacity = 0
+        used = 0
+        firstFree = 0
+        count = 0
+        return taken
+    }
+
+    private init(
+        entries: UnsafeMutablePointer<UInt>?, capacity: Int, used: Int, firstFree: UInt, count: Int
+    ) {
+        self.entries = entries
+        self.capacity = capacity
+        self.used = used
+        self.firstFree = firstFree
+        self.count = count
+    }
+
     /// Closes one handle, whichever; nil when none is open.
     ///
     /// For the end of a connection.

@@ -26,7 +26,7 @@ final class MappingPool: @unchecked Sendable {
     private static let wipedAtOnceMax = 262_144
     private static let hugePage = 2 << 20
     private static let entriesMax = 64
-    private static let trimSizeMin = 4 << 20
+    private static let trimSizeMin: UInt64 = 8 << 20
 
     private struct State {
         var clean: [Mapping] = []
@@ -35,9 +35,13 @@ final class MappingPool: @unchecked Sendable {
         var queueSize = 0
         var isWorking = false
         var wantsTrim = false
-        /// Free bytes of the heap after the last trim: those are the kernel's, or can't be.
-        var heapFreeSize = 0
-        var started = false
+        /// Bytes of heap ever freed, as of the last trim and the last look.
+        var freedAtLastTrim: UInt64 = 0
+        var freedAtLastLook: UInt64 = 0
+        var isStarted = false
+        /// Mappings ever queued, and ever done.
+        var queuedCount = 0
+        var doneCount = 0
     }
 
     private let state = Mutex(State())
@@ -99,6 +103,7 @@ final class MappingPool: @unchecked Sendable {
         state.withLock { state in
             state.queue.append(mapping)
             state.queueSize += mapping.capacity
+            state.queuedCount += 1
         }
         ring(1)
     }
@@ -106,34 +111,47 @@ final class MappingPool: @unchecked Sendable {
     /// Tells the reclaiming thread of `count` queued mappings; the first call starts it.
     private func ring(_ count: Int) {
         let mustStart = state.withLock { state -> Bool in
-            defer { state.started = true }
-            return !state.started
+            defer { state.isStarted = true }
+            return !state.isStarted
         }
-        if mustStart { start() }
+        if mustStart, !BackgroundThread.start({ [self] in while true { reclaimNext() } }) {
+            // No thread to be had: better a slow loop than memory that never comes back.
+            state.withLock { $0.isStarted = false }
+            for _ in 0..<count {
+                sem_post(bell)
+                reclaimNext()
+            }
+            return
+        }
         for _ in 0..<count { sem_post(bell) }
     }
 
-    /// Has the heap's free pages given back, if many have become free since the last time.
+    /// Has the heap's free pages given back, if much was freed and the freeing has ceased.
     ///
-    /// To be called now and then. Small allocations that go leave holes that malloc keeps.
+    /// To be called every second or so. Small allocations that go leave holes that malloc keeps;
+    /// to look for them holds up whoever allocates, so it is done seldom.
     func trimHeap() {
-        let free = Int(smalloc_heap_free_size())
+        let freed = budget.heapFreedSize
         let isWorthIt = state.withLock { state -> Bool in
-            state.heapFreeSize = min(state.heapFreeSize, free)
-            guard !state.wantsTrim, free - state.heapFreeSize >= MappingPool.trimSizeMin else {
+            let isQuiet = freed - state.freedAtLastLook < MappingPool.trimSizeMin / 8
+            state.freedAtLastLook = freed
+            let enough = max(MappingPool.trimSizeMin, budget.usedSize / 8)
+            guard isQuiet, !state.wantsTrim, freed - state.freedAtLastTrim >= enough else {
                 return false
             }
+            state.freedAtLastTrim = freed
             state.wantsTrim = true
             return true
         }
         if isWorthIt { ring(1) }
     }
 
-    /// Waits until all that was given back is free.
+    /// Waits until what was given back before is free, and frees what is warm.
     ///
     /// For threads that may block, never for loops.
     func drain() {
-        while state.withLock({ !$0.queue.isEmpty || $0.isWorking }) { usleep(500) }
+        let target = state.withLock { $0.queuedCount }
+        while state.withLock({ $0.doneCount < target }) { usleep(500) }
         dropWarm()
     }
 
@@ -170,36 +188,27 @@ final class MappingPool: @unchecked Sendable {
                 state.cleanSize -= oldest.capacity
                 state.queue.append(oldest)
                 state.queueSize += oldest.capacity
+                state.queuedCount += 1
                 budget.charge(pooled: UInt64(oldest.capacity))
                 evicted += 1
             }
             state.clean.append(mapping)
             state.cleanSize += mapping.capacity
+            // Before anybody can take it out again.
+            budget.pool(UInt64(mapping.capacity))
             return evicted
         }
-        budget.pool(UInt64(mapping.capacity))
         if evicted > 0 { ring(evicted) }
         return true
     }
 
     // MARK: The reclaiming thread
 
-    private func start() {
-        var thread = pthread_t()
-        let context = Unmanaged.passRetained(self).toOpaque()
-        let failed = pthread_create(&thread, nil, reclaimForever, context)
-        precondition(failed == 0, "no thread to reclaim memory: \(failed)")
-        pthread_detach(thread)
-    }
-
-    fileprivate func reclaimNext() {
+    private func reclaimNext() {
         while sem_wait(bell) != 0 {}
         if state.withLock({ $0.wantsTrim }) {
             smalloc_heap_trim()
-            state.withLock { state in
-                state.wantsTrim = false
-                state.heapFreeSize = Int(smalloc_heap_free_size())
-            }
+            state.withLock { $0.wantsTrim = false }
         }
         let next = state.withLock { state -> Mapping? in
             guard !state.queue.isEmpty else { return nil }
@@ -219,6 +228,7 @@ final class MappingPool: @unchecked Sendable {
         }
         state.withLock { state in
             state.queueSize -= size
+            state.doneCount += 1
             state.isWorking = false
         }
     }
@@ -248,15 +258,11 @@ final class MappingPool: @unchecked Sendable {
         var offset = 0
         while offset < mapping.capacity {
             let size = min(4 * hugePage, mapping.capacity - offset)
-            munmap(mapping.base + offset, size)
+            if munmap(mapping.base + offset, size) != 0 {
+                // Too many mappings to split one more: the pages go, the addresses stay.
+                madvise(mapping.base + offset, size, MADV_DONTNEED)
+            }
             offset += size
         }
     }
-}
-
-private func reclaimForever(_ context: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
-    guard let context else { return nil }
-    let pool = Unmanaged<MappingPool>.fromOpaque(context).takeUnretainedValue()
-    BackgroundThread.yieldToLoops()
-    while true { pool.reclaimNext() }
 }

@@ -9,6 +9,7 @@ final class MemoryBudget: Sendable {
     private let used = Atomic<UInt64>(0)
     private let pooled = Atomic<UInt64>(0)
     private let allocations = Atomic<UInt64>(0)
+    private let heapFreed = Atomic<UInt64>(0)
     private let limits: SharedLimits
 
     init(limits: SharedLimits) { self.limits = limits }
@@ -17,6 +18,8 @@ final class MemoryBudget: Sendable {
     var usedSize: UInt64 { used.load(ordering: .relaxed) }
     /// Bytes of warm memory.
     var pooledSize: UInt64 { pooled.load(ordering: .relaxed) }
+    /// Bytes of heap that were ever freed.
+    var heapFreedSize: UInt64 { heapFreed.load(ordering: .relaxed) }
     /// Live allocations.
     var allocationCount: UInt64 { allocations.load(ordering: .relaxed) }
 
@@ -33,6 +36,19 @@ final class MemoryBudget: Sendable {
     /// Replaces an estimate by what was really taken.
     func correct(from estimate: UInt64, to size: UInt64) {
         used.wrappingAdd(size &- estimate, ordering: .relaxed)
+    }
+
+    /// Takes off what an allocation took of the heap.
+    func unchargeHeap(_ size: UInt64) {
+        uncharge(size)
+        heapFreed.wrappingAdd(size, ordering: .relaxed)
+    }
+
+    /// Whether `size` bytes more could fit if all that is on its way back, or warm, were free.
+    func canFit(_ size: UInt64, returning: UInt64) -> Bool {
+        let held = usedSize
+        let kept = held > returning ? held - returning : 0
+        return kept <= limits.memorySizeMax && size <= limits.memorySizeMax - kept
     }
 
     func uncharge(_ size: UInt64) { used.wrappingSubtract(size, ordering: .relaxed) }

@@ -23,6 +23,11 @@ enum Deferred {
 struct Holdings: ~Copyable {
     var handles = HandleTable()
     var deferred = Deferred.nothing
+    /// Work done since `serve` was called, in bytes moved or their like; what copies of small data
+    /// cost is in the replies and the input already.
+    var cost = 0
+    /// How often the request at hand has waited for memory.
+    var reclaims = 0
 }
 
 /// All allocations.
@@ -32,8 +37,7 @@ public final class Registry: @unchecked Sendable {
     static let shardCount = 1024
     /// From this many bytes on a copy or fill is left to another thread.
     ///
-    /// What takes about 100
-    /// microseconds is done at once: to hand it over takes as long.
+    /// What takes about 100 microseconds is done at once: to hand it over takes as long.
     static let workSizeMin = (1 << 20) + 1
 
     struct Shard: ~Copyable {
@@ -176,7 +180,7 @@ public final class Registry: @unchecked Sendable {
 
     /// Gives a reference back, and the memory with the last one.
     func release(_ allocation: Allocation) {
-        if allocation.release() { budget.uncharge(allocation.destroy(mappings: mappings)) }
+        if allocation.release() { budget.unchargeHeap(allocation.destroy(mappings: mappings)) }
     }
 
     // MARK: Ends
@@ -198,9 +202,13 @@ public final class Registry: @unchecked Sendable {
 
     /// Ends a connection: its handles close, its anonymous allocations go.
     func end(_ holdings: inout Holdings) {
-        while let allocation = holdings.handles.closeLast() {
-            disposeIfAnonymous(allocation)
-            release(allocation)
+        if holdings.handles.count > Registry.endedAtOnceMax {
+            // Moved out, so that the connection is rid of them at once.
+            let handles = HandleBox(holdings.handles.takeAll())
+            if BackgroundThread.start({ [self] in end(&handles.table) }) { return }
+            end(&handles.table)
+        } else {
+            end(&holdings.handles)
         }
     }
 
@@ -208,6 +216,23 @@ public final class Registry: @unchecked Sendable {
     ///
     /// To be called every second or so, from any thread; the work is done on another.
     public func returnMemory() { mappings.trimHeap() }
+
+    private func end(_ handles: inout HandleTable) {
+        while let allocation = handles.closeLast() {
+            disposeIfAnonymous(allocation)
+            release(allocation)
+        }
+    }
+
+    /// Handles that a connection's end closes on its loop; more are left to a thread.
+    private static let endedAtOnceMax = 512
+
+    /// A table on its way to another thread.
+    private final class HandleBox: @unchecked Sendable {
+        var table: HandleTable
+
+        init(_ table: consuming HandleTable) { self.table = table }
+    }
 
     // MARK: Time
 

@@ -26,6 +26,8 @@ public struct Session: ~Copyable {
         case none
         /// Enough replies: they must leave first. Then `serve` again.
         case output
+        /// Enough work: others must have their turn. Then `serve` again.
+        case turn
         /// After the output, the pieces of `sendPiece` must leave; then `serve` again.
         case send
         /// `takeWork` must run; then `finish`, then `serve` again.
@@ -59,7 +61,8 @@ public struct Session: ~Copyable {
     ///
     /// - Returns: Bytes consumed. The rest must come again, in front of what arrives next.
     public mutating func serve(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Int {
-        if pause == .output { pause = .none }
+        if pause == .output || pause == .turn { pause = .none }
+        holdings.cost = 0
         guard pause == .none else { return 0 }
         wanted = 0
         if mode == .detecting, let first = input.first {
@@ -206,6 +209,16 @@ public struct Session: ~Copyable {
             replies += 1
             return now < sizeMax && replies < repliesMax
         }
+    }
+
+    /// Work that one call of `serve` may do, in bytes moved or their like: about a millisecond.
+    static let costMax = 8 << 20
+
+    /// Whether others should have their turn first.
+    mutating func mustYield() -> Bool {
+        guard holdings.cost >= Session.costMax else { return false }
+        pause = .turn
+        return true
     }
 
     /// The replies must leave before anything else is answered.

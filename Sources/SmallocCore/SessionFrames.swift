@@ -14,6 +14,7 @@ extension Session {
                 waitForOutput(loop)
                 break
             }
+            if mustYield() { break }
             let left = input.count - at
             if errand != nil, left > 0 {
                 let taken = absorb(UnsafeRawBufferPointer(start: base + at, count: left), loop)
@@ -264,6 +265,8 @@ extension Session {
             refuse(header, error, loop)
             return
         }
+        // A reader should take what is dropped in large pieces.
+        expectsBulk = false
         let errand = needErrand()
         errand.refusal = (header, error)
         errand.refusedLeft = payloadSize

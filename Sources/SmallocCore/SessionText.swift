@@ -19,6 +19,7 @@ extension Session {
                 waitForOutput(loop)
                 break
             }
+            if mustYield() { break }
             let left = input.count - at
             let known = min(scanned, left)
             scanned = 0

@@ -16,6 +16,7 @@ public final class SharedLimits: Sendable {
     private let handles: Atomic<UInt64>
     private let output: Atomic<UInt64>
     private let line: Atomic<UInt64>
+    private let name: Atomic<UInt64>
     private let idle: Atomic<UInt64>
     private let request: Atomic<UInt64>
 
@@ -47,6 +48,7 @@ public final class SharedLimits: Sendable {
         handles = Atomic(limits.handlesMax)
         output = Atomic(limits.outputSizeMax)
         line = Atomic(limits.lineSizeMax)
+        name = Atomic(limits.nameSizeMax)
         idle = Atomic(limits.idleTimeoutMilliseconds)
         request = Atomic(limits.requestTimeoutMilliseconds)
     }
@@ -65,6 +67,7 @@ public final class SharedLimits: Sendable {
         handles.store(limits.handlesMax, ordering: .relaxed)
         output.store(limits.outputSizeMax, ordering: .relaxed)
         line.store(limits.lineSizeMax, ordering: .relaxed)
+        name.store(limits.nameSizeMax, ordering: .relaxed)
         idle.store(limits.idleTimeoutMilliseconds, ordering: .relaxed)
         request.store(limits.requestTimeoutMilliseconds, ordering: .relaxed)
     }
@@ -87,6 +90,8 @@ public final class SharedLimits: Sendable {
     public var outputSizeMax: UInt64 { output.load(ordering: .relaxed) }
     /// See `Limits.lineSizeMax`.
     public var lineSizeMax: UInt64 { line.load(ordering: .relaxed) }
+    /// See `Limits.nameSizeMax`.
+    public var nameSizeMax: UInt64 { name.load(ordering: .relaxed) }
     /// See `Limits.idleTimeoutMilliseconds`.
     public var idleTimeoutMilliseconds: UInt64 { idle.load(ordering: .relaxed) }
     /// See `Limits.requestTimeoutMilliseconds`.
@@ -104,6 +109,7 @@ public final class SharedLimits: Sendable {
         limits.handlesMax = handlesMax
         limits.outputSizeMax = outputSizeMax
         limits.lineSizeMax = lineSizeMax
+        limits.nameSizeMax = nameSizeMax
         limits.idleTimeoutMilliseconds = idleTimeoutMilliseconds
         limits.requestTimeoutMilliseconds = requestTimeoutMilliseconds
         return limits

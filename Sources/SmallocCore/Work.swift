@@ -3,7 +3,7 @@
 internal import Glibc
 internal import SmallocWire
 
-/// A copy or fill of many MiB, or a wait for memory that is being given back.
+/// A copy or fill of more than 1 MiB, or a wait for memory that is being given back.
 ///
 /// Holds references to its allocations; ended by `Registry.end`, once.
 public struct Work: @unchecked Sendable {

@@ -2,8 +2,8 @@
 
 /// What an allocation's elements are: one of Node's nine external array types.
 ///
-/// The raw value is the number on the wire and in Node's `smalloc.Types`.
-/// Source: protocol/spec.md § Element types; Node: `smalloc.Types`.
+/// The raw value is the number on the wire and in Node's `smalloc.Types`. Source: protocol/spec.md
+/// § Element types; Node: `smalloc.Types`.
 @frozen
 public enum ElementType: UInt8, CaseIterable, Sendable {
     case int8 = 1

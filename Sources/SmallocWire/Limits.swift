@@ -33,6 +33,9 @@ public struct Limits: Equatable, Sendable {
     ///
     /// It is buffered until its end arrives.
     public var lineSizeMax: UInt64 = 1 << 20
+    /// Bytes of a name that is given from now on; 255, the most that a frame can say, unless
+    /// lowered.
+    public var nameSizeMax: UInt64 = 255
     /// Milliseconds of silence between requests before a connection is closed; 0 is for ever.
     public var idleTimeoutMilliseconds: UInt64 = 0
     /// Milliseconds in which an unfinished request must make progress (64 KiB or its end); 0 is
@@ -59,7 +62,7 @@ public struct Limits: Equatable, Sendable {
             UInt64(FrameHeader.currentVersion), UInt64(FrameHeader.currentVersion), 0,
             lengthSizeMax, memorySizeMax, allocationsMax, connectionsMax, frameSizeMax,
             requestsInFlightMax, handlesMax, outputSizeMax, lineSizeMax, idleTimeoutMilliseconds,
-            requestTimeoutMilliseconds, UInt64(Limits.atomicSizeMax), UInt64(Limits.nameSizeMax),
+            requestTimeoutMilliseconds, UInt64(Limits.atomicSizeMax), nameSizeMax,
             UInt64(Limits.rangesMax),
         ]
     }
@@ -84,5 +87,6 @@ public struct Limits: Equatable, Sendable {
         lineSizeMax = field(11, lineSizeMax)
         idleTimeoutMilliseconds = field(12, idleTimeoutMilliseconds)
         requestTimeoutMilliseconds = field(13, requestTimeoutMilliseconds)
+        nameSizeMax = field(15, nameSizeMax)
     }
 }

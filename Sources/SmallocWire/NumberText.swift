@@ -2,7 +2,7 @@
 
 /// Reading and printing numbers.
 ///
-/// Source: protocol/spec.md § Numbers in text.
+/// Source: protocol/spec.md § 6.2 and § 6.3.
 public enum NumberText {
     /// An index, count or length: decimal digits with an optional sign.
     ///

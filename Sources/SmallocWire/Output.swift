@@ -2,7 +2,7 @@
 
 /// A growable buffer on raw memory.
 ///
-/// Keeps its memory between uses; `trim` gives back what one large batch made it take.
+/// Keeps its memory between uses; `reset` gives back what one large batch made it take.
 @frozen
 public struct Output: ~Copyable {
     /// First byte.
@@ -65,10 +65,11 @@ public struct Output: ~Copyable {
         }
     }
 
-    /// Gives the memory with the bytes held away, to be deallocated by the caller, and goes on
-    /// empty.
+    /// Gives away the memory with the bytes held, to be deallocated by the caller; goes on empty.
     public mutating func detach() -> (base: UnsafeMutableRawPointer, count: Int) {
         let held = (base, count)
+        // Perhaps a large batch made it grow: the next one need not be as large.
+        capacity = min(capacity, 128 * 1024)
         base = .allocate(byteCount: capacity, alignment: 16)
         count = 0
         return held

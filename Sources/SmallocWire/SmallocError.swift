@@ -2,8 +2,8 @@
 
 /// An error of an operation: a status to switch on, Node's class, and a sentence for people.
 ///
-/// Texts that Node has are Node's, letter for letter; never match on the others.
-/// Source: protocol/spec.md § Errors.
+/// Texts that Node has are Node's, letter for letter; never match on the others. Source:
+/// protocol/spec.md § Errors.
 public struct SmallocError: Error, Hashable, Sendable, CustomStringConvertible {
     /// What to switch on.
     public let status: Status

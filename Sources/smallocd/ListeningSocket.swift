@@ -19,7 +19,7 @@ final class ListeningSocket: Sendable {
 
     /// The descriptor.
     ///
-    /// Loops listen on duplicates of it.
+    /// Watched by the main loop's acceptor.
     let descriptor: Int32
     /// Unix or TCP.
     let kind: Kind

@@ -97,6 +97,10 @@ struct Options: ParsableCommand {
     var lineSizeMax: String?
 
     @Option(
+        help: ArgumentHelp("Bytes in a new name, at most 255. (default: 255)", valueName: "count"))
+    var nameSizeMax: String?
+
+    @Option(
         help: ArgumentHelp(
             "Close a connection that sends nothing for so long; 0: never. (default: 0)",
             valueName: "time"))
@@ -124,7 +128,8 @@ struct Options: ParsableCommand {
             ("allocations-max", allocationsMax), ("connections-max", connectionsMax),
             ("frame-size-max", frameSizeMax), ("requests-in-flight-max", requestsInFlightMax),
             ("handles-max", handlesMax), ("output-size-max", outputSizeMax),
-            ("line-size-max", lineSizeMax), ("idle-timeout", idleTimeout),
+            ("line-size-max", lineSizeMax), ("name-size-max", nameSizeMax),
+            ("idle-timeout", idleTimeout),
             ("request-timeout", requestTimeout),
         ]
         var values: [String: [String]] = listen.isEmpty ? [:] : ["listen": listen]

@@ -50,6 +50,8 @@ final class Peer {
     private var progressed = 0
     /// Bytes read in full buffers, one right after the other.
     private var burst = 0
+    /// The others have had their turn since the session asked for it.
+    private var hasTurn = false
 
     /// Takes over a connected descriptor.
     ///
@@ -127,6 +129,11 @@ final class Peer {
         if isLeaving { return }
         loop.context.counters.add(.bytesRead, UInt64(count))
         activeAt = loop.now
+        if tail.count == 0, !session.isBusy {
+            // What begins now has all its time, however long the connection was silent.
+            progressAt = loop.now
+            progressed = 0
+        }
         if UnsafeMutableRawPointer(base) == loop.readBuffer {
             serve(UnsafeRawBufferPointer(start: base, count: count))
         } else {
@@ -183,6 +190,8 @@ final class Peer {
     private func resume() {
         guard !isReading, !isWaitingForTurn, !isClosing, !inputEnded else { return }
         isReading = true
+        // While nothing was read nothing could make progress.
+        progressAt = loop.now
         let result = uv_read_start(handle.stream, peerAllocate, peerRead)
         if result != 0 { close() }
     }
@@ -220,6 +229,10 @@ final class Peer {
                 }
             case .output:
                 serveTail()
+            case .turn:
+                guard hasTurn else { return waitForTurn() }
+                hasTurn = false
+                serveTail()
             case .send:
                 break
             case .work:
@@ -235,6 +248,7 @@ final class Peer {
     private func waitForTurn() {
         pauseReading()
         burst = 0
+        hasTurn = false
         guard !isWaitingForTurn else { return }
         isWaitingForTurn = true
         loop.turnAgain(self)
@@ -243,7 +257,8 @@ final class Peer {
     /// The others have had theirs.
     func takeTurn() {
         isWaitingForTurn = false
-        run()
+        hasTurn = true
+        isLeaving ? resume() : run()
     }
 
     // MARK: Work
@@ -277,7 +292,9 @@ final class Peer {
         isLeaving = true
         activeAt = loop.now
         tail.removeFirst(tail.count)
-        if inputEnded || loop.isDraining { return close() }
+        // A Unix socket keeps what was sent for its reader, whatever is unread here.
+        let isUnix = handle.handle.pointee.type == UV_NAMED_PIPE
+        if inputEnded || (loop.isDraining && isUnix) { return close() }
         var descriptor: Int32 = -1
         uv_fileno(handle.handle, &descriptor)
         if shutdown(descriptor, Int32(SHUT_WR)) != 0 { return close() }

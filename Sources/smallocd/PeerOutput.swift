@@ -72,7 +72,7 @@ extension Peer {
     private func queueOutput(from written: Int) {
         let output = loop.context.output
         let left = output.pointee.count - written
-        if left <= Peer.copiedMax {
+        if left <= Peer.copiedMax || left < Peer.outputKept / 2 {
             let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: left, alignment: 16)
             copy.copyMemory(
                 from: UnsafeRawBufferPointer(rebasing: output.pointee.bytes[written...]))

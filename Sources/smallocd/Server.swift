@@ -76,6 +76,16 @@ final class Server {
         daemonLog.flush()
     }
 
+    /// Ends the process when a copy of gigabytes still runs after the time to stop: what it copies
+    /// is gone with the daemon anyway, and the socket files are removed already.
+    private static func endAtLast() {
+        var thread = pthread_t()
+        if pthread_create(&thread, nil, exitSoon, nil) == 0 { pthread_detach(thread) }
+    }
+
+    /// Milliseconds from the first signal to the end, whatever runs.
+    fileprivate static let stopMilliseconds: UInt32 = 1900
+
     private static func start(_ loop: Loop) -> pthread_t {
         var thread = pthread_t()
         let context = Unmanaged.passRetained(loop).toOpaque()
@@ -102,6 +112,7 @@ final class Server {
         for acceptor in acceptors { acceptor.close() }
         loops[0].onDrained = { [unowned self] in closeHandles() }
         for loop in loops { loop.post(.drain) }
+        Server.endAtLast()
     }
 
     /// The first loop has drained.
@@ -166,4 +177,9 @@ private func runLoop(_ context: UnsafeMutableRawPointer?) -> UnsafeMutableRawPoi
     guard let context else { return nil }
     Unmanaged<Loop>.fromOpaque(context).takeRetainedValue().run()
     return nil
+}
+
+private func exitSoon(_ context: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+    usleep(Server.stopMilliseconds * 1000)
+    _exit(0)
 }

@@ -46,8 +46,7 @@ struct InvalidValue: Error, Equatable {
 extension Setting {
     /// Every setting, in the order in which they are applied and shown.
     ///
-    /// `memory-max` stands before
-    /// `length-max`, which may be a part of it.
+    /// `memory-max` stands before `length-max`, which may be a part of it.
     static let all: [Setting] = [
         listen,
         socketMode,
@@ -72,6 +71,7 @@ extension Setting {
         count("handles-max", 1_048_576, \.handlesMax, 1...0xFFFF_FFFF),
         bytes("output-size-max", "1M", \.outputSizeMax, 4096...0xFFFF_FFFF),
         bytes("line-size-max", "1M", \.lineSizeMax, 512...0xFFFF_FFFF),
+        count("name-size-max", 255, \.nameSizeMax, 1...255),
         time("idle-timeout", "0", \.idleTimeoutMilliseconds),
         time("request-timeout", "30", \.requestTimeoutMilliseconds),
     ]

@@ -6,13 +6,6 @@ import Smalloc
 import Testing
 import TestSupport
 
-private func quick(_ milliseconds: Int = 300) -> ConnectionOptions {
-    var options = ConnectionOptions()
-    options.connectTimeout = .milliseconds(milliseconds)
-    options.requestTimeout = .milliseconds(milliseconds)
-    return options
-}
-
 @Suite("Faults, asynchronous")
 struct AsyncFaultTests {
     @Test("nobody there, silence, other tongues")
@@ -23,7 +16,8 @@ struct AsyncFaultTests {
         #expect(nobody?.status == .cannotConnect)
         let silent = try FakeServer { peer, _ in peer.waitForEnd() }
         let hung = await failure { () async throws(SmallocError) in
-            _ = try await AsyncSmalloc(silent.address, options: quick())
+            _ = try await AsyncSmalloc(
+                silent.address, options: impatient(connecting: .milliseconds(300)))
         }
         #expect(hung?.status == .timedOut)
         #expect(eventually { silent.clientHasClosed(0) })
@@ -32,7 +26,7 @@ struct AsyncFaultTests {
             peer.waitForEnd()
         }
         let tongue = await failure { () async throws(SmallocError) in
-            _ = try await AsyncSmalloc(foreign.address, options: quick())
+            _ = try await AsyncSmalloc(foreign.address, options: impatient())
         }
         #expect(tongue?.status == .unexpectedReply)
     }
@@ -40,7 +34,11 @@ struct AsyncFaultTests {
     @Test("every misbehaviour ends every call with a typed error", arguments: Misbehaviour.allCases)
     func misbehaviour(_ kind: Misbehaviour) async throws {
         let server = try kind.server()
-        let smalloc = try await AsyncSmalloc(server.address, options: quick())
+        var options = kind.options
+        // A wrong size ends one call, and the others wait in vain.
+        let inStep = kind == .tooMuchPayload || kind == .tooLittlePayload
+        if inStep { options = impatient() }
+        let smalloc = try await AsyncSmalloc(server.address, options: options)
         let a = try await smalloc.alloc(40, .double)
         let statuses = await withTaskGroup(of: Status?.self) { group in
             for index in 0..<20 {
@@ -53,8 +51,6 @@ struct AsyncFaultTests {
         }
         #expect(statuses.count == 20)
         var expected = kind.statuses
-        // A wrong size is a matter of one call: the stream is still in step.
-        let inStep = kind == .tooMuchPayload || kind == .tooLittlePayload
         if inStep { expected.insert(.timedOut) }
         for status in statuses {
             #expect(expected.contains(status ?? .ok), "\(status?.symbol ?? "no error")")
@@ -87,7 +83,7 @@ struct AsyncFaultTests {
             guard peer.answer(request) else { return }
             while let request = peer.receiveFrame(), peer.answer(request) {}
         }
-        let smalloc = try await AsyncSmalloc(server.address, options: quick())
+        let smalloc = try await AsyncSmalloc(server.address, options: impatient())
         let a = try await smalloc.alloc(1)
         let error = await failure { () async throws(SmallocError) in _ = try await a.get(0) }
         #expect(error?.status == .timedOut)
@@ -181,7 +177,8 @@ struct AsyncFaultTests {
         let folder = try DaemonProcess.newFolder()
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let first = try DaemonProcess(folder: folder)
-        let smalloc = try await AsyncSmalloc("unix:\(first.path)", options: quick(1000))
+        let smalloc = try await AsyncSmalloc(
+            "unix:\(first.path)", options: impatient(asking: .seconds(2)))
         let a = try await smalloc.alloc(4)
         first.signal(SIGSTOP)
         let statuses = await withTaskGroup(of: Status?.self) { group in

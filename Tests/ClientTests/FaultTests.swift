@@ -24,6 +24,11 @@ enum Misbehaviour: String, CaseIterable, Sendable {
         }
     }
 
+    /// Whether the client has to run into its timeout.
+    var options: ConnectionOptions {
+        statuses == [.timedOut] ? impatient() : impatient(asking: .seconds(20))
+    }
+
     /// Does it to a read of 8 bytes.
     func perform(_ peer: FakePeer, _ request: TestFrame) {
         let good = peer.reply(request, type: 8, size: 8, payload: [UInt8](repeating: 1, count: 8))
@@ -41,7 +46,7 @@ enum Misbehaviour: String, CaseIterable, Sendable {
         case .drips:
             for byte in good.bytes {
                 guard peer.send([byte]) else { return }
-                usleep(60_000)
+                usleep(100_000)
             }
             peer.waitForEnd()
         case .garbage:
@@ -91,10 +96,14 @@ enum Misbehaviour: String, CaseIterable, Sendable {
     }
 }
 
-private func quick(_ milliseconds: Int = 300) -> ConnectionOptions {
+/// Options of a client that gives up soon, or, where that is not the point, late enough for a busy
+/// machine.
+func impatient(
+    connecting: Duration = .seconds(20), asking: Duration = .milliseconds(800)
+) -> ConnectionOptions {
     var options = ConnectionOptions()
-    options.connectTimeout = .milliseconds(milliseconds)
-    options.requestTimeout = .milliseconds(milliseconds)
+    options.connectTimeout = connecting
+    options.requestTimeout = asking
     return options
 }
 
@@ -117,14 +126,16 @@ struct FaultTests {
         let silent = try FakeServer { peer, _ in peer.waitForEnd() }
         let start = Date()
         #expect(
-            failure { () throws(SmallocError) in _ = try Smalloc(silent.address, options: quick())
+            failure { () throws(SmallocError) in
+                _ = try Smalloc(silent.address, options: impatient(connecting: .milliseconds(300)))
             }?
             .status == .timedOut)
         #expect(Date().timeIntervalSince(start) < 10)
         #expect(eventually { silent.clientHasClosed(0) })
         let closing = try FakeServer { peer, _ in _ = peer.receive(10) }
         #expect(
-            failure { () throws(SmallocError) in _ = try Smalloc(closing.address, options: quick())
+            failure { () throws(SmallocError) in
+                _ = try Smalloc(closing.address, options: impatient())
             }?
             .status == .connectionLost)
         let foreign = try FakeServer { peer, _ in
@@ -132,7 +143,8 @@ struct FaultTests {
             peer.waitForEnd()
         }
         #expect(
-            failure { () throws(SmallocError) in _ = try Smalloc(foreign.address, options: quick())
+            failure { () throws(SmallocError) in
+                _ = try Smalloc(foreign.address, options: impatient())
             }?
             .status == .unexpectedReply)
         let full = try FakeServer { peer, _ in
@@ -141,7 +153,7 @@ struct FaultTests {
             peer.send(peer.reply(hello, status: status, payload: Array("full".utf8)).bytes)
         }
         let refused = failure { () throws(SmallocError) in
-            _ = try Smalloc(full.address, options: quick())
+            _ = try Smalloc(full.address, options: impatient())
         }
         #expect(refused?.status == .connectionLimit)
         #expect(refused?.message == "full")
@@ -152,7 +164,7 @@ struct FaultTests {
         arguments: Misbehaviour.allCases)
     func misbehaviour(_ kind: Misbehaviour) throws {
         let server = try kind.server()
-        let smalloc = try Smalloc(server.address, options: quick())
+        let smalloc = try Smalloc(server.address, options: kind.options)
         let a = try smalloc.alloc(4, .double)
         let start = Date()
         let error = failure { () throws(SmallocError) in _ = try a.get(0) }
@@ -197,7 +209,7 @@ struct FaultTests {
                 guard peer.answer(request) else { return }
             }
         }
-        var options = quick()
+        var options = kind.options
         options.chunkSize = 8192
         let smalloc = try Smalloc(server.address, options: options)
         let a = try smalloc.alloc(100_000)
@@ -213,7 +225,7 @@ struct FaultTests {
             gate.wait()
         }
         defer { gate.open() }
-        let smalloc = try Smalloc(server.address, options: quick())
+        let smalloc = try Smalloc(server.address, options: impatient())
         let a = try smalloc.alloc(64 << 20)
         let error = failure { () throws(SmallocError) in
             try a.write([UInt8](repeating: 1, count: 3 << 20))
@@ -224,7 +236,7 @@ struct FaultTests {
     @Test("without reconnecting, the first failure stays")
     func noReconnect() throws {
         let server = try Misbehaviour.closes.server()
-        var options = quick()
+        var options = impatient(asking: .seconds(20))
         options.reconnects = false
         let smalloc = try Smalloc(server.address, options: options)
         let a = try smalloc.alloc(1)
@@ -241,7 +253,7 @@ struct FaultTests {
         let folder = try DaemonProcess.newFolder()
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let first = try DaemonProcess(folder: folder)
-        let smalloc = try Smalloc("unix:\(first.path)", options: quick(1000))
+        let smalloc = try Smalloc("unix:\(first.path)", options: impatient(asking: .seconds(2)))
         let a = try smalloc.alloc(4, named: "kept")
         first.kill()
         #expect(failure { () throws(SmallocError) in _ = try a.get(0) }?.status == .connectionLost)

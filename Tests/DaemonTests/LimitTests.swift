@@ -195,7 +195,7 @@ import TestSupport
             "--connections-max", "102", "--frame-size-max", "103K", "--requests-in-flight-max",
             "104",
             "--handles-max", "105", "--output-size-max", "106K", "--line-size-max", "107K",
-            "--idle-timeout", "108", "--request-timeout", "109",
+            "--name-size-max", "110", "--idle-timeout", "108", "--request-timeout", "109",
         ])
         let expected: [(greeting: String, key: String, value: Int)] = [
             ("memoryMax", "limit_memory_bytes", 101 << 20),
@@ -207,6 +207,7 @@ import TestSupport
             ("handlesMax", "limit_handles", 105),
             ("outputSizeMax", "limit_output_bytes", 106 << 10),
             ("lineSizeMax", "limit_line_bytes", 107 << 10),
+            ("nameSizeMax", "limit_name_bytes", 110),
             ("idleTimeoutMilliseconds", "limit_idle_milliseconds", 108_000),
             ("requestTimeoutMilliseconds", "limit_request_milliseconds", 109_000),
         ]

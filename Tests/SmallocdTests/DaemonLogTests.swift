@@ -19,6 +19,7 @@ private final class LogProbe {
     init(isJournal: Bool, level: Logger.Level = .info) {
         var ends: [Int32] = [0, 0]
         precondition(pipe(&ends) == 0)
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
         (readEnd, writeEnd) = (ends[0], ends[1])
         let clock = clock
         log = DaemonLog(

@@ -12,9 +12,6 @@ void smalloc_futex_wake(uint32_t *word);
 /// `malloc_usable_size`: bytes that a block of malloc really has.
 size_t smalloc_usable_size(void *block);
 
-/// Bytes of the heap that are free and not the kernel's again, or already are after a trim.
-size_t smalloc_heap_free_size(void);
-
 /// Gives free pages of the heap back to the kernel. Holds up threads that allocate meanwhile.
 void smalloc_heap_trim(void);
 

@@ -214,6 +214,7 @@ extension Registry {
         let dest = allocation.data + extent.offset
         if extent.size < Registry.workSizeMin {
             Work.fill(dest, extent.size, pattern.bytes)
+            holdings.cost += extent.size
             reply.done(size: UInt64(extent.size))
             return
         }
@@ -272,6 +273,7 @@ extension Registry {
         onto.willWrite(upTo: Int(destOffset.bytes) + bytes)
         if bytes < Registry.workSizeMin {
             memmove(target, start, bytes)
+            holdings.cost += bytes
             reply.done(size: UInt64(bytes))
             return
         }

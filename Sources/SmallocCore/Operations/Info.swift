@@ -39,6 +39,7 @@ extension Registry {
         }
         prefix.withUnsafeBytes { prefix in
             if sorted, cursor == 0, budget.allocationCount <= Registry.sortedMax {
+                holdings.cost += Registry.shardCount * 256
                 listSorted(prefix, &reply)
                 return
             }
@@ -55,6 +56,7 @@ extension Registry {
                 }
                 shard += 1
             }
+            holdings.cost += slots * 32
             let next = shard < Registry.shardCount ? UInt64(shard) : 0
             reply.endList(nextCursor: next)
             if next != 0 { holdings.deferred = .page(next) }
@@ -130,6 +132,7 @@ extension Registry {
         reply.statistic("limit_handles", limits.handlesMax)
         reply.statistic("limit_output_bytes", limits.outputSizeMax)
         reply.statistic("limit_line_bytes", limits.lineSizeMax)
+        reply.statistic("limit_name_bytes", limits.nameSizeMax)
         reply.statistic("limit_idle_milliseconds", limits.idleTimeoutMilliseconds)
         reply.statistic("limit_request_milliseconds", limits.requestTimeoutMilliseconds)
         reply.endStats()

@@ -9,7 +9,7 @@ extension Registry {
         _ name: RawSpan, _ typeNumber: UInt8, _ typeWord: RawSpan, _ length: UInt64, _ unit: Unit,
         _ flags: RequestFlags, _ holdings: inout Holdings, _ reply: inout Reply
     ) throws(SmallocError) {
-        guard name.byteCount == 0 || Name.isValid(name) else { throw .invalidName }
+        guard name.byteCount == 0 || isAllowed(name) else { throw .invalidName }
         guard let type = ElementType(rawValue: typeNumber) else {
             throw .unknownType(typeWord.byteCount > 0 ? typeWord.printable : "\(typeNumber)")
         }
@@ -27,16 +27,25 @@ extension Registry {
         }
         let allocation: Allocation
         switch make(name, type, Int(size.bytes)) {
-        case .success(let made): allocation = made
+        case .success(let made):
+            allocation = made
+            holdings.reclaims = 0
+            if size.bytes < UInt64(MappingPool.sizeMin) { holdings.cost += Int(size.bytes) }
         case .failure(.memoryLimit):
             budget.removeAllocation()
             if taken(name) { throw .alreadyExists }
-            if mappings.pendingSize > 0 {
+            if mappings.pendingSize > 0 || mappings.warmSize > 0, holdings.reclaims < 3,
+                budget.canFit(
+                    UInt64(mappings.capacity(for: Int(size.bytes))),
+                    returning: UInt64(mappings.pendingSize))
+            {
+                holdings.reclaims += 1
                 // Memory is on its way back: the request is served again when it is free.
                 holdings.deferred = .work(
                     Work(kind: .reclaim(mappings), size: 0, allocations: (nil, nil)))
                 return
             }
+            holdings.reclaims = 0
             throw .memoryLimit
         case .failure(let error):
             budget.removeAllocation()
@@ -77,10 +86,7 @@ extension Registry {
         // What the heap takes is known only after; the estimate is corrected below.
         let mapped = size >= MappingPool.sizeMin ? UInt64(mappings.capacity(for: size)) : 0
         let estimate = 48 + UInt64(name.byteCount) + (mapped > 0 ? 0 : UInt64(size))
-        if !budget.charge(estimate + mapped) {
-            mappings.dropWarm()
-            guard budget.charge(estimate + mapped) else { return .failure(.memoryLimit) }
-        }
+        guard budget.charge(estimate + mapped) else { return .failure(.memoryLimit) }
         let made = name.withUnsafeBytes {
             Allocation.make(name: $0, type: type, size: size, created: age, mappings: mappings)
         }
@@ -90,6 +96,11 @@ extension Registry {
         }
         budget.correct(from: estimate, to: made.heapCharge)
         return .success(made)
+    }
+
+    /// Whether a name may be given: the grammar's, and within the limit.
+    private func isAllowed(_ name: RawSpan) -> Bool {
+        UInt64(name.byteCount) <= limits.nameSizeMax && Name.isValid(name)
     }
 
     private func taken(_ name: RawSpan) -> Bool {
@@ -247,7 +258,7 @@ extension Registry {
         _ target: borrowing Reference, _ newName: RawSpan, _ holdings: inout Holdings,
         _ reply: inout Reply
     ) throws(SmallocError) {
-        guard Name.isValid(newName) else { throw .invalidName }
+        guard isAllowed(newName) else { throw .invalidName }
         let allocation = try resolve(target, holdings, missing: .noData)
         defer { letGo(allocation, target) }
         try newName.withUnsafeBytes { (newName) throws(SmallocError) in
@@ -283,10 +294,12 @@ extension Registry {
             return true
         }
         guard shards[new.shard].table.insert(allocation, tag: new.tag) else { throw .outOfMemory }
+        let before = allocation.heapCharge
         guard allocation.rename(newName) else {
             _ = shards[new.shard].table.remove(allocation, tag: new.tag)
             throw .outOfMemory
         }
+        budget.correct(from: before, to: allocation.heapCharge)
         // Found by identity: the table never looks at the name here. With the same shard and tag
         // both slots are equal, and it does not matter which of them goes.
         if !isAnonymous { _ = shards[old.shard].table.remove(allocation, tag: old.tag) }

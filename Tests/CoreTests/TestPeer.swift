@@ -117,6 +117,8 @@ final class TestPeer {
             case .output:
                 pauses += 1
                 if !moves { return }
+            case .turn:
+                if !moves { return }
             case .send:
                 if !moves { return }
                 sendAll()

@@ -119,6 +119,40 @@ struct RegistryRaceTests {
         }
     }
 
+    @Test("reads of the atomic size never see half of a fill, of one range or of many")
+    func unbrokenReads() {
+        let registry = Registry(limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 0)
+        let shared = Shared(registry: registry, seed: 0)
+        let first = TestPeer(LoopContext(registry: registry, index: 0))
+        first.feed(frame(.hello))
+        first.call(.alloc, flags: 2, type: 2, name: "x", size: 65_536)
+        DispatchQueue.concurrentPerform(iterations: 4) { thread in
+            let peer = TestPeer(LoopContext(registry: shared.registry, index: thread))
+            peer.feed(frame(.hello))
+            let handle = peer.call(.open, name: "x").header.handle
+            // Half of the threads write, in many steps each, so that a fill takes its time.
+            let fills = (0..<16).map {
+                frame(
+                    .fill, handle: handle, size: 65_536,
+                    payload: [UInt8](repeating: UInt8($0), count: 4))
+            }
+            let whole = frame(.read, handle: handle, size: 65_536)
+            let ends = frame(
+                .read, flags: 1, handle: handle, size: 3,
+                payload: numbers(0, 8, 30_000, 8, 65_528, 8))
+            for step in 0..<Scale.count(6000) {
+                peer.output = []
+                peer.feed(thread % 2 == 0 ? fills[step % 16] : step % 2 == 0 ? whole : ends)
+                guard thread % 2 != 0 else { continue }
+                let bytes = peer.output
+                if bytes[40] != bytes[bytes.count - 1] || bytes[40] != bytes[40 + 8] {
+                    Issue.record("torn at step \(step)")
+                    return
+                }
+            }
+        }
+    }
+
     @Test("of many threads that alloc one name, exactly one succeeds each time")
     func oneWinner() {
         let registry = Registry(limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 0)

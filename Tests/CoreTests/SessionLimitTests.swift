@@ -131,6 +131,56 @@ struct SessionLimitTests {
         }
     }
 
+    @Test("much work in a row stops for the turn of others, and then goes on, in both modes")
+    func turns() {
+        let daemon = TestDaemon()
+        let peer = daemon.greeted()
+        peer.call(.alloc, flags: 2, type: 2, name: "a", size: 1_000_000)
+        peer.moves = false
+        peer.feed(
+            (0..<60).flatMap {
+                frame(.fill, cookie: $0, name: "a", size: 1_000_000, payload: [1])
+            })
+        #expect(peer.pause == .turn)
+        let first = replies(in: peer.output)?.count ?? 0
+        #expect(first > 0 && first < 30)
+        var turns = 1
+        while peer.pause == .turn, turns < 100 {
+            peer.run()
+            turns += 1
+        }
+        #expect(turns > 2)
+        #expect(replies(in: peer.output)?.map(\.header.cookie) == (0..<60).map { UInt64($0) })
+        let text = daemon.connect()
+        text.moves = false
+        text.feed(String(repeating: "fill a 0 1000000 7\n", count: 60))
+        #expect(text.pause == .turn)
+        text.moves = true
+        text.run()
+        #expect(
+            String(decoding: text.output, as: UTF8.self) == String(repeating: "OK\n", count: 60))
+    }
+
+    @Test("a name over its limit is none where it would be given, and is looked for all the same")
+    func nameSize() {
+        let daemon = TestDaemon()
+        let peer = daemon.greeted()
+        #expect(peer.call(.alloc, flags: 2, type: 2, name: "twelve-bytes", size: 1).status == .ok)
+        var limits = Limits()
+        limits.nameSizeMax = 8
+        daemon.registry.limits.update(limits)
+        #expect(peer.call(.hello).number(15) == 8)
+        #expect(peer.call(.alloc, flags: 2, type: 2, name: "12345678", size: 1).status == .ok)
+        #expect(
+            peer.call(.alloc, flags: 2, type: 2, name: "123456789", size: 1).status
+                == .invalidName)
+        #expect(
+            peer.call(.rename, name: "12345678", payload: Array("123456789".utf8)).status
+                == .invalidName)
+        #expect(peer.call(.read, name: "twelve-bytes", size: 1).payload == [0])
+        #expect(peer.call(.read, name: "nine-byte", size: 1).status == .noData)
+    }
+
     @Test("it says how many bytes an unfinished request wants")
     func wanted() {
         let peer = TestDaemon().greeted()

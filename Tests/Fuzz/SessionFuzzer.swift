@@ -36,7 +36,7 @@ private struct Connection: ~Copyable {
             take()
             switch session.pause {
             case .none: if consumed == 0 || tail.isEmpty { return check() }
-            case .output: continue
+            case .output, .turn: continue
             case .send: send()
             case .work:
                 session.work?.run()

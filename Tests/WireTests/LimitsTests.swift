@@ -17,6 +17,7 @@ struct LimitsTests {
         limits.lineSizeMax = 109
         limits.idleTimeoutMilliseconds = 110
         limits.requestTimeoutMilliseconds = 111
+        limits.nameSizeMax = 112
         return limits
     }
 
@@ -30,7 +31,7 @@ struct LimitsTests {
     func order() {
         #expect(
             unusual.helloFields == [
-                1, 1, 0, 102, 101, 103, 104, 105, 106, 107, 108, 109, 110, 111, 65_536, 255, 1024,
+                1, 1, 0, 102, 101, 103, 104, 105, 106, 107, 108, 109, 110, 111, 65_536, 112, 1024,
             ])
     }
 

@@ -10,8 +10,8 @@ final class Load {
     enum Waiting {
         /// One connection, blocking calls: the client sleeps until the reply wakes it.
         case blocking
-        /// The thread asks again and again and never sleeps, so that the server never pays for
-        /// waking it.
+        /// The thread asks each socket again and again and never sleeps, so that the server pays
+        /// neither for waking it nor for telling an epoll of it.
         case polling
         /// The thread sleeps when nothing is there: for when it must share a processor.
         case sleeping
@@ -23,7 +23,8 @@ final class Load {
         var nanoseconds: UInt64 = 0
         var p50: Double = 0
         var p99: Double = 0
-        /// The part of the time in which the load had nothing to do, 0 to 1; only when polling.
+        /// The part of the time that went by in turns in which no connection had anything, 0 to 1;
+        /// only when polling. A part of the other turns is idle, too.
         var idle: Double = 0
     }
 
@@ -79,6 +80,7 @@ final class Load {
                     cookie: UInt64(index) << 40 | 1))
             guard waiting != .blocking else { continue }
             wire.setNonBlocking()
+            guard waiting == .sleeping else { continue }
             guard cbench_poll_add(poll, wire.fd, lanes + index) == 0 else {
                 throw BenchError.last("epoll_ctl")
             }
@@ -98,10 +100,10 @@ final class Load {
         let start = clockNanoseconds()
         let end = start + UInt64(seconds * 1e9)
         var outcome = Outcome()
-        if waiting == .blocking {
-            try runBlocking(until: end, &outcome, &times)
-        } else {
-            try runPolling(until: end, &outcome, &times)
+        switch waiting {
+        case .blocking: try runBlocking(until: end, &outcome, &times)
+        case .polling: try runPolling(until: end, &outcome, &times)
+        case .sleeping: try runSleeping(until: end, &outcome, &times)
         }
         outcome.nanoseconds = clockNanoseconds() - start
         outcome.idle = min(1, outcome.idle / Double(outcome.nanoseconds))
@@ -129,7 +131,7 @@ final class Load {
         repeat {
             begin(lane, now)
             while try !send(lane) {}
-            jobs = -1
+            jobs = Self.nothing
             while jobs < 0 { jobs = try receive(lane) }
             let then = now
             now = clockNanoseconds()
@@ -138,7 +140,53 @@ final class Load {
         } while now < end || jobs == 0
     }
 
+    /// Asks the connections in turn: one that has an answer gets its next batch at once.
     private func runPolling(
+        until end: UInt64, _ outcome: inout Outcome, _ times: inout Histogram
+    ) throws {
+        var now = clockNanoseconds()
+        var active = laneCount
+        for index in 0..<laneCount {
+            begin(lanes + index, now)
+            _ = try send(lanes + index)
+        }
+        var progress = now
+        while active > 0 {
+            var isIdle = true
+            for index in 0..<laneCount {
+                let lane = lanes + index
+                guard lane.pointee.active else { continue }
+                if lane.pointee.sending, try send(lane) { isIdle = false }
+                let jobs = try receive(lane)
+                if jobs < 0 {
+                    if jobs == Self.unfinished { isIdle = false }
+                    continue
+                }
+                isIdle = false
+                now = clockNanoseconds()
+                times.record(now - lane.pointee.started)
+                outcome.jobs += jobs
+                if now >= end && jobs > 0 {
+                    active -= 1
+                    continue
+                }
+                begin(lane, now)
+                _ = try send(lane)
+            }
+            let then = now
+            now = clockNanoseconds()
+            if !isIdle {
+                progress = now
+            } else {
+                // A whole turn for nothing, from the last answer on.
+                outcome.idle += Double(now - then)
+                if now > progress + Self.patience { throw BenchError.timeout("a measured run") }
+            }
+        }
+    }
+
+    /// Sleeps until a connection has something.
+    private func runSleeping(
         until end: UInt64, _ outcome: inout Outcome, _ times: inout Histogram
     ) throws {
         var now = clockNanoseconds()
@@ -154,11 +202,9 @@ final class Load {
         var progress = now
         while active > 0 {
             let count = cbench_poll_wait(
-                poll, events, Int32(eventCount), waiting == .sleeping && sending == 0 ? 1000 : 0)
+                poll, events, Int32(eventCount), sending == 0 ? 1000 : 0)
             if count <= 0 && sending == 0 {
-                let then = now
                 now = clockNanoseconds()
-                outcome.idle += Double(now - then)
                 if now > progress + Self.patience { throw BenchError.timeout("a measured run") }
                 continue
             }
@@ -187,6 +233,11 @@ final class Load {
             now = clockNanoseconds()
         }
     }
+
+    /// What `receive` says of a batch that is not complete: some of it came.
+    private static let unfinished = -1
+    /// Nothing came.
+    private static let nothing = -2
 
     @inline(__always)
     private func begin(_ lane: UnsafeMutablePointer<Lane>, _ now: UInt64) {
@@ -244,7 +295,7 @@ final class Load {
 
     /// Receives once and compares.
     ///
-    /// The jobs done if that completed the batch, else -1.
+    /// The jobs done if that completed the batch, else `unfinished` or `nothing`, both negative.
     @inline(__always)
     private func receive(_ lane: UnsafeMutablePointer<Lane>) throws -> Int {
         let received = recv(lane.pointee.fd, buffer, Self.bufferSize, 0)
@@ -252,7 +303,7 @@ final class Load {
             if received == 0 { throw BenchError.closed }
             guard errno == EAGAIN || errno == EINTR else { throw BenchError.last("recv") }
             if waiting == .blocking { throw BenchError.timeout("a measured run") }
-            return -1
+            return Self.nothing
         }
         let batch = lane.pointee.batches + lane.pointee.batch
         var done = 0
@@ -276,7 +327,7 @@ final class Load {
                 lane.pointee.replyIndex &+= 1
             }
         }
-        guard lane.pointee.replyIndex == batch.pointee.replyCount else { return -1 }
+        guard lane.pointee.replyIndex == batch.pointee.replyCount else { return Self.unfinished }
         lane.pointee.active = false
         lane.pointee.batch &+= 1
         if lane.pointee.batch == lane.pointee.batchCount { lane.pointee.batch = 0 }

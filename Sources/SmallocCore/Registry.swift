@@ -158,18 +158,28 @@ public final class Registry: @unchecked Sendable {
     /// - Throws: `.invalidName`, then `missing`.
     @inline(__always)
     func resolve(
-        _ target: borrowing Reference, _ holdings: borrowing Holdings, missing: SmallocError
+        _ target: borrowing Reference, _ holdings: borrowing Holdings,
+        missing: @autoclosure () -> SmallocError
     ) throws(SmallocError) -> Allocation {
         if target.handle != 0 {
-            guard let allocation = holdings.handles[target.handle] else { throw missing }
-            return allocation
+            return try resolve(target.handle, holdings, missing: missing())
         }
         let found = target.name.withUnsafeBytes { find($0) }
         guard let found else {
             // A name outside the grammar is never found; only then is it worth a look.
-            throw Name.isValid(target.name) ? missing : .invalidName
+            throw Name.isValid(target.name) ? missing() : .invalidName
         }
         return found
+    }
+
+    /// The allocation of a handle, which keeps it for as long as the caller keeps the handle open.
+    @inline(__always)
+    func resolve(
+        _ handle: UInt32, _ holdings: borrowing Holdings,
+        missing: @autoclosure () -> SmallocError
+    ) throws(SmallocError) -> Allocation {
+        guard let allocation = holdings.handles[handle] else { throw missing() }
+        return allocation
     }
 
     /// Ends what `resolve` began.

@@ -21,6 +21,11 @@ extension Session {
                 at += taken
                 if taken > 0 { continue }
             }
+            let taken = serveByHandle(base + at, arrived: left, loop)
+            if taken > 0 {
+                at += taken
+                continue
+            }
             guard left >= FrameHeader.byteCount else {
                 // What is no frame is refused by its first byte: 39 more may never come.
                 if left > 0,

@@ -85,17 +85,24 @@ public struct FrameHeader: Equatable, Sendable {
     /// Writes the 40 bytes at `target`, which needs no alignment.
     @inlinable @inline(__always)
     public func write(to target: UnsafeMutableRawPointer) {
-        target.storeBytes(of: magic, as: UInt8.self)
-        target.storeBytes(of: version, toByteOffset: 1, as: UInt8.self)
-        target.storeBytes(of: operation, toByteOffset: 2, as: UInt8.self)
-        target.storeBytes(of: flags, toByteOffset: 3, as: UInt8.self)
-        target.storeBytes(of: status.littleEndian, toByteOffset: 4, as: UInt16.self)
-        target.storeBytes(of: nameSize, toByteOffset: 6, as: UInt8.self)
-        target.storeBytes(of: type, toByteOffset: 7, as: UInt8.self)
+        // Whole words: what is known when this is compiled then costs nothing.
+        let first =
+            UInt64(magic) | UInt64(version) << 8 | UInt64(operation) << 16 | UInt64(flags) << 24
+            | UInt64(status) << 32 | UInt64(nameSize) << 48 | UInt64(type) << 56
+        let third = UInt64(handle) | UInt64(payloadSize) << 32
+        target.storeBytes(of: first.littleEndian, as: UInt64.self)
         target.storeBytes(of: cookie.littleEndian, toByteOffset: 8, as: UInt64.self)
-        target.storeBytes(of: handle.littleEndian, toByteOffset: 16, as: UInt32.self)
-        target.storeBytes(of: payloadSize.littleEndian, toByteOffset: 20, as: UInt32.self)
+        target.storeBytes(of: third.littleEndian, toByteOffset: 16, as: UInt64.self)
         target.storeBytes(of: offset.littleEndian, toByteOffset: 24, as: UInt64.self)
         target.storeBytes(of: size.littleEndian, toByteOffset: 32, as: UInt64.self)
+    }
+
+    /// The first 8 bytes of a request of the current version that has an operation and nothing
+    /// else: no flags, no status, no name, no type; as a little-endian number.
+    ///
+    /// One comparison with it stands for seven.
+    @inlinable @inline(__always)
+    public static func plain(_ operation: Operation) -> UInt64 {
+        UInt64(requestMagic) | UInt64(currentVersion) << 8 | UInt64(operation.rawValue) << 16
     }
 }

@@ -84,6 +84,13 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
             of: UInt64(status.storage.rawValue).littleEndian, toByteOffset: 16, as: UInt64.self)
     }
 
+    /// See `ReplyWriter.data`.
+    @inlinable @inline(__always)
+    public mutating func data(_ bytes: UnsafeRawPointer, _ size: Int, type: ElementType) {
+        header(type: type.rawValue, payloadSize: size, size: UInt64(size))
+            .copyMemory(from: bytes, byteCount: size)
+    }
+
     /// See `ReplyWriter.beginData`.
     @inlinable @inline(__always)
     public mutating func beginData(size: Int, type: ElementType) {

@@ -52,6 +52,9 @@ public protocol ReplyWriter: ~Copyable {
     mutating func error(_ error: SmallocError)
     mutating func stat(_ status: AllocationStatus, name: UnsafeRawBufferPointer)
 
+    /// Done, with all of the data.
+    mutating func data(_ bytes: UnsafeRawPointer, _ size: Int, type: ElementType)
+
     /// `size` bytes of data come next, in pieces of whole elements.
     mutating func beginData(size: Int, type: ElementType)
     mutating func appendData(_ bytes: UnsafeRawPointer, _ size: Int)

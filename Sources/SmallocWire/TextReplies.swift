@@ -66,6 +66,13 @@ public struct TextReplies: ReplyWriter, ~Copyable {
                 + " created=\(TextReplies.utc(milliseconds: status.created))\n")
     }
 
+    /// See `ReplyWriter.data`.
+    public mutating func data(_ bytes: UnsafeRawPointer, _ size: Int, type: ElementType) {
+        beginData(size: size, type: type)
+        appendData(bytes, size)
+        endData()
+    }
+
     /// See `ReplyWriter.beginData`.
     public mutating func beginData(size: Int, type: ElementType) {
         self.type = type

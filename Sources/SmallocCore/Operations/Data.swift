@@ -12,6 +12,15 @@ extension Registry {
     ) throws(SmallocError) {
         let allocation = try resolve(target, holdings, missing: .noData)
         defer { letGo(allocation, target) }
+        try read(allocation, start, count, unit, &holdings, &reply)
+    }
+
+    /// Reads from an allocation that was found.
+    @inline(__always)
+    func read<Reply: ReplyWriter & ~Copyable>(
+        _ allocation: Allocation, _ start: UInt64, _ count: UInt64?, _ unit: Unit,
+        _ holdings: inout Holdings, _ reply: inout Reply
+    ) throws(SmallocError) {
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noData)
@@ -21,9 +30,7 @@ extension Registry {
             length: allocation.size)
         try checkFits(WireSize(bytes: UInt64(extent.size)), unit)
         if extent.size <= Limits.atomicSizeMax {
-            reply.beginData(size: extent.size, type: type)
-            reply.appendData(allocation.data + extent.offset, extent.size)
-            reply.endData()
+            reply.data(allocation.data + extent.offset, extent.size, type: type)
             return
         }
         try withUnsafeBytes(of: extent) { (bytes) throws(SmallocError) in
@@ -92,8 +99,9 @@ extension Registry {
         }
     }
 
+    /// Writes to an allocation that was found; the caller answers.
     @inline(__always)
-    private func store(
+    func store(
         _ bytes: UnsafeRawBufferPointer, in allocation: Allocation, _ start: UInt64, _ unit: Unit
     ) throws(SmallocError) {
         allocation.lock.lock()
@@ -289,8 +297,10 @@ extension Registry {
     ///
     /// Under the lock.
     @inline(__always)
-    func checkAlive(_ allocation: Allocation, _ missing: SmallocError) throws(SmallocError) {
-        if allocation.flags.contains(.disposed) { throw missing }
+    func checkAlive(
+        _ allocation: Allocation, _ missing: @autoclosure () -> SmallocError
+    ) throws(SmallocError) {
+        if allocation.flags.contains(.disposed) { throw missing() }
     }
 
     /// A reply in text has no frame that it would have to fit in.

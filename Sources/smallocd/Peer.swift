@@ -25,7 +25,8 @@ final class Peer {
     /// Payload that counts as progress of an unfinished request.
     private static let progressSize = 65_536
 
-    unowned(unsafe) let loop: Loop
+    // Strong, though the loop outlives its peers: what is known to live is not counted at each use.
+    let loop: Loop
     let handle: UnsafeMutableRawPointer
     // Its loop's thread alone touches a peer, and no method of these two reaches the peer again:
     // checks of exclusive access, at every use, would cost a fifth of a small request.

@@ -131,6 +131,7 @@ final class Peer {
         }
         if isLeaving { return }
         loop.context.counters.add(.bytesRead, UInt64(count))
+        loop.isActive = true
         activeAt = loop.now
         if tail.count == 0, !session.isBusy {
             // What begins now has all its time, however long the connection was silent.

@@ -1,12 +1,12 @@
 // The shortest way through a session: whole, plain reads and writes by handle, which is what nearly
-// all requests of a busy connection are. The same operations do the work, and write the replies; only
-// the checks of a frame are fewer, because one comparison stands for most of them.
+// all requests of a busy connection are. The same operations do the work, and write the replies;
+// only the checks of a frame are fewer, because one comparison stands for most of them.
 
 internal import SmallocWire
 
 extension Session {
-    /// Answers the frame at the start of `input` if it is a plain read or write by handle, of no
-    /// more than the atomic size, and whole.
+    /// Answers the frame at the start of `input` if it is a plain read or write by handle, whole,
+    /// and small enough to be copied.
     ///
     /// Costs about a third of the general way, which takes all others and finds the same errors.
     ///
@@ -22,7 +22,7 @@ extension Session {
         // A handle of 0 means by name, and there is none.
         guard header.handle != 0 else { return 0 }
         if first == FrameHeader.plain(.read) {
-            guard header.payloadSize == 0, header.size <= UInt64(Limits.atomicSizeMax) else {
+            guard header.payloadSize == 0, header.size <= UInt64(Registry.copiedSizeMax) else {
                 return 0
             }
             read(header, loop)

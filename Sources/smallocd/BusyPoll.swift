@@ -1,5 +1,5 @@
-// Whether a loop asks for events again instead of sleeping until some come. To wake a sleeping thread
-// takes 20 to 50 microseconds on the machines of today, ten times what a small request needs.
+// Whether a loop asks for events again instead of sleeping until some come. To wake a thread takes
+// 20 to 50 microseconds on the machines of today, ten times what a small request needs.
 
 import CLibuv
 import Glibc

@@ -17,7 +17,7 @@ final class Peer {
     /// Bytes of output that are copied rather than taken with their buffer.
     static let copiedMax = 16 << 10
     /// Memory that the output buffer keeps between uses.
-    static let outputKept = 256 << 10
+    static let outputKept = 512 << 10
     /// Bytes read at first when a large write is expected: its header and name, little of its data.
     private static let bulkHeadSize = 512
     /// How long the other side may take to close after we have said goodbye.

@@ -19,7 +19,22 @@ extension Peer {
             let head = output.pointee.bytes
             let piece = session.pause == .send ? slice(session.sendPiece) : slice(nil)
             if head.isEmpty, piece.isEmpty { return true }
+            let isLocked = session.pause == .send && session.lockPiece()
             let written = tryWrite(head, piece)
+            if isLocked {
+                let left = UnsafeRawBufferPointer(
+                    rebasing: piece.dropFirst(max(0, written - head.count)))
+                let copy = written < head.count || left.isEmpty ? nil : Peer.copy(left)
+                session.unlockPiece()
+                if let copy {
+                    sent += written
+                    loop.context.counters.add(.bytesWritten, UInt64(written))
+                    output.pointee.reset(keeping: Peer.outputKept)
+                    session.sent(piece.count, loop.context)
+                    queue(WriteRequest(UnsafeRawBufferPointer(copy), owned: copy.baseAddress))
+                    return false
+                }
+            }
             guard written >= 0 else {
                 output.pointee.reset(keeping: Peer.outputKept)
                 close()
@@ -73,9 +88,7 @@ extension Peer {
         let output = loop.context.output
         let left = output.pointee.count - written
         if left <= Peer.copiedMax || left < Peer.outputKept / 2 {
-            let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: left, alignment: 16)
-            copy.copyMemory(
-                from: UnsafeRawBufferPointer(rebasing: output.pointee.bytes[written...]))
+            let copy = Peer.copy(UnsafeRawBufferPointer(rebasing: output.pointee.bytes[written...]))
             output.pointee.reset(keeping: Peer.outputKept)
             queue(WriteRequest(UnsafeRawBufferPointer(copy), owned: copy.baseAddress))
         } else {
@@ -84,6 +97,12 @@ extension Peer {
                 WriteRequest(
                     UnsafeRawBufferPointer(start: base + written, count: left), owned: base))
         }
+    }
+
+    private static func copy(_ bytes: UnsafeRawBufferPointer) -> UnsafeMutableRawBufferPointer {
+        let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
+        copy.copyMemory(from: bytes)
+        return copy
     }
 
     private func queue(_ request: WriteRequest) {

@@ -4,33 +4,40 @@ import Testing
 
 @Suite("Busy polling")
 struct BusyPollTests {
+    /// What a loop decides after each of these polls.
+    private func decisions(
+        window: UInt64, _ polls: [(isActive: Bool, microseconds: UInt64)]
+    ) -> [Bool] {
+        var busy = BusyPoll(microseconds: window)
+        return polls.map { busy.polled(isActive: $0.isActive, now: $0.microseconds * 1000) }
+    }
+
     @Test("requests within the window keep a loop awake, and it sleeps when they have ceased")
     func awake() {
-        var busy = BusyPoll(microseconds: 50)
-        #expect(!busy.polled(isActive: true, now: 1_000_000))
-        #expect(busy.polled(isActive: true, now: 1_049_000))
-        #expect(busy.polled(isActive: false, now: 1_060_000))
-        #expect(busy.polled(isActive: false, now: 1_098_000))
-        #expect(!busy.polled(isActive: false, now: 1_099_000))
-        #expect(!busy.polled(isActive: false, now: 1_099_500))
+        #expect(
+            decisions(
+                window: 50,
+                [
+                    (true, 1000), (true, 1049), (false, 1060), (false, 1098), (false, 1099),
+                    (false, 1100),
+                ]) == [false, true, true, true, false, false])
     }
 
     @Test("requests further apart than the window never keep a loop awake")
     func seldom() {
-        var busy = BusyPoll(microseconds: 50)
-        for turn in 1...100 { #expect(!busy.polled(isActive: true, now: UInt64(turn) * 50_000)) }
+        let polls = (1...100).map { (isActive: true, microseconds: UInt64($0) * 50) }
+        #expect(decisions(window: 50, polls).allSatisfy { !$0 })
     }
 
     @Test("a window of 0 never polls")
     func off() {
-        var busy = BusyPoll(microseconds: 0)
-        for turn in 1...100 { #expect(!busy.polled(isActive: true, now: UInt64(turn))) }
+        let polls = (1...100).map { (isActive: true, microseconds: UInt64($0)) }
+        #expect(decisions(window: 0, polls).allSatisfy { !$0 })
     }
 
-    @Test("the first request after the start is not taken for the second")
-    func first() {
-        var busy = BusyPoll(microseconds: 50)
-        #expect(!busy.polled(isActive: false, now: 10))
-        #expect(!busy.polled(isActive: false, now: 20))
+    @Test("polls that bring nothing keep no loop awake, however close together they are")
+    func idle() {
+        let polls = (1...100).map { (isActive: false, microseconds: UInt64($0)) }
+        #expect(decisions(window: 50, polls).allSatisfy { !$0 })
     }
 }

@@ -6,15 +6,17 @@ internal import SmallocWire
 internal import Synchronization
 
 /// What is left to do after an operation.
+///
+/// Every connection has one, and hardly ever anything in it: so it is a pointer.
 enum Deferred {
     /// The reply is in the output.
     case nothing
     /// The head of the reply is in the output, its data leaves straight from the allocation.
-    case send(Transfer)
+    indirect case send(Transfer)
     /// The reply comes when the work is done.
-    case work(Work)
+    indirect case work(Work)
     /// A page of a listing is in the output; text mode goes on from here.
-    case page(UInt64)
+    indirect case page(UInt64)
     /// The connection ends after the reply.
     case quit
 }

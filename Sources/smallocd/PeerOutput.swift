@@ -53,7 +53,7 @@ extension Peer {
                 queue(WriteRequest(slice(session.sendPiece), owned: nil))
                 return false
             }
-            if sent > Peer.turnSize { return true }
+            if sent > loop.slicing.turn { return true }
         }
     }
 
@@ -61,7 +61,7 @@ extension Peer {
     /// system call for a gigabyte.
     private func slice(_ piece: UnsafeRawBufferPointer?) -> UnsafeRawBufferPointer {
         guard let piece else { return UnsafeRawBufferPointer(start: nil, count: 0) }
-        return UnsafeRawBufferPointer(rebasing: piece.prefix(Peer.sliceSize))
+        return UnsafeRawBufferPointer(rebasing: piece.prefix(loop.slicing.size))
     }
 
     /// Bytes that the socket took, or a negative number if it is broken.
@@ -130,6 +130,7 @@ extension Peer {
         guard status == 0 else { return close() }
         activeAt = loop.now
         loop.context.counters.add(.bytesWritten, UInt64(size))
+        loop.isActive = true
         if !isOutput { session.sent(size, loop.context) }
         run()
     }

@@ -170,8 +170,8 @@ final class Loop: @unchecked Sendable {
         if isPolling { uv_idle_start(polling, loopPolls) } else { uv_idle_stop(polling) }
     }
 
-    /// How large data is cut up: fine while others ask for small things, which then wait for a slice
-    /// of a dozen microseconds; coarse, which is faster, while nobody does.
+    /// How large data is cut up: fine while others ask for small things, which then wait for a
+    /// slice of a dozen microseconds; coarse, which is faster, while nobody does.
     var slicing: Slicing { now - quickAt <= Slicing.quickMilliseconds ? .fine : .coarse }
 
     // MARK: Time

@@ -65,6 +65,10 @@ final class MappingPool: @unchecked Sendable {
     /// Bytes given back that are not free yet.
     var pendingSize: Int { state.withLock { $0.queueSize } }
 
+    /// Mappings that were ever queued to be given back, and those that are done.
+    var queuedCount: Int { state.withLock { $0.queuedCount } }
+    var doneCount: Int { state.withLock { $0.doneCount } }
+
     /// Bytes of warm memory.
     var warmSize: Int { state.withLock { $0.cleanSize } }
 
@@ -150,8 +154,8 @@ final class MappingPool: @unchecked Sendable {
     ///
     /// For threads that may block, never for loops.
     func drain() {
-        let target = state.withLock { $0.queuedCount }
-        while state.withLock({ $0.doneCount < target }) { usleep(500) }
+        let target = queuedCount
+        while doneCount < target { usleep(500) }
         dropWarm()
     }
 

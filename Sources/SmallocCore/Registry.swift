@@ -218,7 +218,7 @@ public final class Registry: @unchecked Sendable {
     public func returnMemory() { mappings.trimHeap() }
 
     private func end(_ handles: inout HandleTable) {
-        while let allocation = handles.closeLast() {
+        while let allocation = handles.closeLast(budget) {
             disposeIfAnonymous(allocation)
             release(allocation)
         }

@@ -188,7 +188,7 @@ public final class Registry: @unchecked Sendable {
     /// Ends a transfer, done or not.
     func end(_ transfer: Transfer) {
         transfer.freeRanges()
-        release(transfer.allocation)
+        letGoPinned(transfer.allocation)
     }
 
     /// Ends work, done or not.
@@ -196,8 +196,13 @@ public final class Registry: @unchecked Sendable {
     /// Not while it runs.
     func end(_ work: Work) {
         if case .fill(_, let pattern) = work.kind { pattern.deallocate() }
-        if let allocation = work.allocations.0 { release(allocation) }
-        if let allocation = work.allocations.1 { release(allocation) }
+        if let allocation = work.allocations.0 { letGoPinned(allocation) }
+        if let allocation = work.allocations.1 { letGoPinned(allocation) }
+    }
+
+    private func letGoPinned(_ allocation: Allocation) {
+        if let cut = allocation.unpin(mappings) { mappings.give(end: cut) }
+        release(allocation)
     }
 
     /// Ends a connection: its handles close, its anonymous allocations go.

@@ -38,6 +38,8 @@ public final class Work: @unchecked Sendable {
     /// What must have come back before a wait is over; nil until the first slice.
     private var target: Int?
 
+    /// Takes over the caller's references, under the locks of the allocations.
+    ///
     /// - Parameter sliceSize: At least a fill's pattern.
     init(
         kind: Kind, size: Int, allocations: (Allocation?, Allocation?),
@@ -47,6 +49,8 @@ public final class Work: @unchecked Sendable {
         self.size = size
         self.allocations = allocations
         self.sliceSize = sliceSize
+        allocations.0?.pin()
+        allocations.1?.pin()
     }
 
     /// Does the next slice.

@@ -262,6 +262,7 @@ extension Registry {
             throw .invalidArgument("the size is not a whole number of elements")
         }
         allocation.size = size.bytes
+        if let cut = allocation.takeCut(mappings) { mappings.give(end: cut) }
         reply.done(size: size.bytes)
     }
 

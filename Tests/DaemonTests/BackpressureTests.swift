@@ -136,7 +136,8 @@ import TestSupport
         let header = TestFrame(2).bytes
         var large = TestFrame(9, name: "a", size: 1_048_576)
         large.payloadSize = 1_048_577
-        let count = Scale.count(40)
+        let count = Scale.count(100)
+        let before = try daemon.figures()
         var sockets: [(socket: RawSocket, rest: [UInt8], isText: Bool)] = []
         for index in 0..<count {
             let socket = try daemon.connect()
@@ -164,6 +165,9 @@ import TestSupport
             sent += 1
             live.removeAll { $0.socket.isReadable }
             #expect(try onlooker.ask("ping") == "OK pong")
+            // 8 KiB each, and what the daemon takes once.
+            let grown = try daemon.figures().residentSize - before.residentSize
+            #expect(grown < DaemonProcess.growth(count * 8192 + (1 << 20)), "\(grown)")
             usleep(100_000)
         }
         let seconds = Date().timeIntervalSince(start)

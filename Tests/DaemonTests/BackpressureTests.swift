@@ -110,6 +110,37 @@ import TestSupport
         }
     }
 
+    @Test("small requests with large replies cost no more than the limit of output")
+    func amplifying() throws {
+        let daemon = try DaemonProcess()
+        let onlooker = try daemon.frames()
+        let size = 65_536
+        #expect(try onlooker.alloc("a", size: UInt64(size)).status == 0)
+        let data = (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) }
+        #expect(
+            try onlooker.call("write", name: "a", size: UInt64(size), payload: data).status == 0)
+        let before = try daemon.figures()
+        let requests = Scale.count(800)
+        // Read at once, these 32 KiB would be answered with 50 MiB.
+        let frames = (1...requests).flatMap {
+            TestFrame(8, cookie: UInt64($0), name: "a", size: UInt64(size)).bytes
+        }
+        let clients = try (0..<4).map { _ in try daemon.frames() }
+        for client in clients { try client.socket.send(frames) }
+        for client in clients { try client.socket.waitUntilTaken() }
+        #expect(try onlooker.call("ping").status == 0)
+        #expect(
+            try daemon.figures().residentSize - before.residentSize
+                < DaemonProcess.growth(clients.count * 2 << 20))
+        for cookie in 1...requests {
+            let reply = try clients[0].socket.receiveFrame()
+            guard reply.cookie == UInt64(cookie), reply.payload == data else {
+                Issue.record("wrong reply \(reply.cookie)")
+                return
+            }
+        }
+    }
+
     @Test("a text session that never reads costs a bounded amount too")
     func slowTextReader() throws {
         let daemon = try DaemonProcess()

@@ -10,7 +10,7 @@
 //  20  created     4   seconds after the registry's birth
 //  24  name        nameRoom * 8
 //      heap:    the data
-//      mapping: base 8, capacity 8, dirtySize 8
+//      mapping: base 8, capacity 8, dirtySize 8, pins 8
 //
 // A 64-byte allocation with a 10-byte name is 104 bytes: one 112-byte chunk of malloc.
 
@@ -106,7 +106,7 @@ struct Allocation: Equatable {
     ) -> Allocation? {
         let units = max(1, (name.count + 7) / 8)
         let mapped = size >= MappingPool.sizeMin
-        let dataSize = mapped ? 24 : size
+        let dataSize = mapped ? 32 : size
         guard let block = calloc(1, headerSize + units * 8 + dataSize) else { return nil }
         let allocation = Allocation(block: block)
         if mapped {
@@ -176,12 +176,12 @@ struct Allocation: Equatable {
 
     // MARK: Mappings
 
-    private var mappingPlace: UnsafeMutableRawPointer { block + Allocation.headerSize + nameRoom }
+    var mappingPlace: UnsafeMutableRawPointer { block + Allocation.headerSize + nameRoom }
 
     var mappingCapacity: Int { mappingPlace.load(fromByteOffset: 8, as: Int.self) }
 
     /// Bytes from the start of a mapping that may be other than zero.
-    private var dirtySize: Int { mappingPlace.load(fromByteOffset: 16, as: Int.self) }
+    var dirtySize: Int { mappingPlace.load(fromByteOffset: 16, as: Int.self) }
 
     /// Notes that bytes up to `end` may be written: they are wiped before anybody else gets them.
     ///

@@ -206,7 +206,7 @@ public final class Registry: @unchecked Sendable {
     /// Ends a transfer, done or not.
     func end(_ transfer: Transfer) {
         transfer.freeRanges()
-        release(transfer.allocation)
+        letGoPinned(transfer.allocation)
     }
 
     /// Ends work, done or not.
@@ -214,8 +214,13 @@ public final class Registry: @unchecked Sendable {
     /// Not while it runs.
     func end(_ work: Work) {
         if case .fill(_, let pattern) = work.kind { pattern.deallocate() }
-        if let allocation = work.allocations.0 { release(allocation) }
-        if let allocation = work.allocations.1 { release(allocation) }
+        if let allocation = work.allocations.0 { letGoPinned(allocation) }
+        if let allocation = work.allocations.1 { letGoPinned(allocation) }
+    }
+
+    private func letGoPinned(_ allocation: Allocation) {
+        if let cut = allocation.unpin(mappings) { mappings.give(end: cut) }
+        release(allocation)
     }
 
     /// Ends a connection: its handles close, its anonymous allocations go.
@@ -236,7 +241,7 @@ public final class Registry: @unchecked Sendable {
     public func returnMemory() { mappings.trimHeap() }
 
     private func end(_ handles: inout HandleTable) {
-        while let allocation = handles.closeLast() {
+        while let allocation = handles.closeLast(budget) {
             disposeIfAnonymous(allocation)
             release(allocation)
         }

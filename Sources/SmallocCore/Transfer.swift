@@ -33,6 +33,7 @@ struct Transfer {
         ranges.initialize(from: source, count: extents.count)
         rangeCount = extents.count
         self.allocation = allocation
+        allocation.pin()
         base = allocation.data
         operation = header.operation
         cookie = header.cookie

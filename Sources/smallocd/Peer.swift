@@ -273,7 +273,7 @@ final class Peer {
         pauseReading()
         if !WorkRequest.start(work, for: self, on: loop.uv) {
             // No thread: better a slow loop than no answer.
-            work.run()
+            while !work.run() {}
             didWork()
         }
     }

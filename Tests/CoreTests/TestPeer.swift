@@ -124,7 +124,7 @@ final class TestPeer {
                 sendAll()
             case .work:
                 if !moves { return }
-                session.work?.run()
+                while session.work?.run() == false {}
                 session.finish(loop)
                 take()
             case .close:

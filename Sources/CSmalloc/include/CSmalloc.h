@@ -15,6 +15,11 @@ size_t smalloc_usable_size(void *block);
 /// Gives free pages of the heap back to the kernel. Holds up threads that allocate meanwhile.
 void smalloc_heap_trim(void);
 
+/// Copies much memory past the caches, at up to twice the speed of a copy through them.
+///
+/// The two must not overlap.
+void smalloc_copy_streaming(void *dest, const void *source, size_t size);
+
 /// `accept4` without an address, non-blocking and close-on-exec: a descriptor, or -1 and errno.
 int smalloc_accept(int listener);
 

@@ -22,11 +22,20 @@ extension Registry {
         if wantsHandle, UInt64(holdings.handles.count) >= limits.handlesMax {
             throw taken(name) ? .alreadyExists : .handleLimit
         }
+        // Told before the table of handles grows: a refused request changes nothing.
+        if wantsHandle, holdings.handles.isFull, taken(name) { throw .alreadyExists }
         guard budget.addAllocation() else {
             throw taken(name) ? .alreadyExists : .allocationLimit
         }
         let allocation: Allocation
-        switch make(name, type, Int(size.bytes)) {
+        var result = make(name, type, Int(size.bytes))
+        if wantsHandle, case .success(let made) = result,
+            let error = holdings.handles.reserve(budget)
+        {
+            release(made)
+            result = .failure(error)
+        }
+        switch result {
         case .success(let made):
             allocation = made
             holdings.reclaims = 0
@@ -34,18 +43,7 @@ extension Registry {
         case .failure(.memoryLimit):
             budget.removeAllocation()
             if taken(name) { throw .alreadyExists }
-            if mappings.pendingSize > 0 || mappings.warmSize > 0, holdings.reclaims < 3,
-                budget.canFit(
-                    UInt64(mappings.capacity(for: Int(size.bytes))),
-                    returning: UInt64(mappings.pendingSize))
-            {
-                holdings.reclaims += 1
-                // Memory is on its way back: the request is served again when it is free.
-                holdings.deferred = .work(
-                    Work(kind: .reclaim(mappings), size: 0, allocations: (nil, nil)))
-                return
-            }
-            holdings.reclaims = 0
+            if waitForMemory(UInt64(mappings.capacity(for: Int(size.bytes))), &holdings) { return }
             throw .memoryLimit
         case .failure(let error):
             budget.removeAllocation()
@@ -67,16 +65,26 @@ extension Registry {
         }
         var handle: UInt32 = 0
         if wantsHandle {
-            guard let opened = holdings.handles.open(allocation) else {
-                disposeNow(allocation)
-                release(allocation)
-                throw .outOfMemory
-            }
-            handle = opened
+            handle = holdings.handles.open(allocation)
         } else {
             release(allocation)
         }
         reply.opened(handle: handle, type: type, size: size.bytes)
+    }
+
+    /// Whether memory is on its way back that makes `size` bytes fit: then the request is served
+    /// again when it is free.
+    private func waitForMemory(_ size: UInt64, _ holdings: inout Holdings) -> Bool {
+        guard mappings.pendingSize > 0 || mappings.warmSize > 0, holdings.reclaims < 3,
+            budget.canFit(size, returning: UInt64(mappings.pendingSize))
+        else {
+            holdings.reclaims = 0
+            return false
+        }
+        holdings.reclaims += 1
+        holdings.deferred = .work(
+            Work(kind: .reclaim(mappings), size: 0, allocations: (nil, nil)))
+        return true
     }
 
     /// Makes an allocation within the memory limit, warm memory given up if it must be.
@@ -136,10 +144,13 @@ extension Registry {
             release(allocation)
             throw .handleLimit
         }
-        guard let handle = holdings.handles.open(allocation) else {
+        if let error = holdings.handles.reserve(budget) {
             release(allocation)
-            throw .outOfMemory
+            if error == .memoryLimit, waitForMemory(0, &holdings) { return }
+            throw error
         }
+        holdings.reclaims = 0
+        let handle = holdings.handles.open(allocation)
         allocation.lock.lock()
         let size = allocation.size
         allocation.lock.unlock()
@@ -149,7 +160,7 @@ extension Registry {
     func close<Reply: ReplyWriter & ~Copyable>(
         _ handle: UInt32, _ holdings: inout Holdings, _ reply: inout Reply
     ) throws(SmallocError) {
-        guard let allocation = holdings.handles.close(handle) else { throw .noData }
+        guard let allocation = holdings.handles.close(handle, budget) else { throw .noData }
         disposeIfAnonymous(allocation)
         release(allocation)
         reply.ok()
@@ -167,7 +178,7 @@ extension Registry {
             guard let allocation = holdings.handles[target.handle], disposeNow(allocation) else {
                 throw .noDataToDispose
             }
-            _ = holdings.handles.close(target.handle)
+            _ = holdings.handles.close(target.handle, budget)
             // The handle's reference is ours now.
             release(allocation)
         }
@@ -251,6 +262,7 @@ extension Registry {
             throw .invalidArgument("the size is not a whole number of elements")
         }
         allocation.size = size.bytes
+        if let cut = allocation.takeCut(mappings) { mappings.give(end: cut) }
         reply.done(size: size.bytes)
     }
 

@@ -16,6 +16,10 @@ public final class LoopContext {
     ///
     /// Empty between sessions.
     public let output: UnsafeMutablePointer<Output>
+    /// Data that leaves with the output.
+    ///
+    /// Must leave, or be copied, and be released after each `serve`.
+    public let gathered = Gathered()
 
     /// - Parameter index: The loop's number, from 0.
     public init(registry: Registry, index: Int) {

@@ -39,15 +39,16 @@ public final class Gathered {
 
     /// Locks an allocation for a piece of it.
     ///
+    /// - Parameter sizeMax: Bytes of pieces that are enough.
     /// - Returns: False if there are pieces already and either they are enough for one system call,
     ///   or this one is locked, perhaps by one of them: the batch has to leave first.
     @inline(__always)
-    func take(_ allocation: Allocation) -> Bool {
+    func take(_ allocation: Allocation, sizeMax: Int) -> Bool {
         if count == 0 {
             allocation.lock.lock()
             return true
         }
-        return count < Gathered.piecesMax && size < Session.batchSizeMax
+        return count < Gathered.piecesMax && size < sizeMax
             && allocation.lock.tryLock()
     }
 

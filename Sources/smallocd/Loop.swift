@@ -43,7 +43,7 @@ final class Loop: @unchecked Sendable {
     private let async: UnsafeMutablePointer<uv_async_t>
     private let timer: UnsafeMutablePointer<uv_timer_t>
     private let idle: UnsafeMutablePointer<uv_idle_t>
-    private let mailbox = Mutex<[Message]>([])
+    private let mailbox = Locked<[Message]>([])
     private var firstPeer: Peer?
     private var turnAgain: [Peer] = []
     private var drainEnds: UInt64 = 0

@@ -94,12 +94,12 @@ test: packages ## Run every test
 test-tsan: packages ## Run every test under ThreadSanitizer
 	@$(call install-packages,$(TEST_PACKAGES))
 	SWIFT_BACKTRACE=enable=no TSAN_OPTIONS="halt_on_error=1 suppressions=$(CURDIR)/Tests/thread.supp" \
-	    swift test --sanitize=thread --scratch-path .build-tsan $(ARGS)
+	    swift test --no-parallel --sanitize=thread --scratch-path .build-tsan $(ARGS)
 
 test-asan: packages ## Run every test under AddressSanitizer
 	@$(call install-packages,$(TEST_PACKAGES))
 	SWIFT_BACKTRACE=enable=no ASAN_OPTIONS=detect_leaks=0 \
-	    swift test --sanitize=address --scratch-path .build-asan $(ARGS)
+	    swift test --no-parallel --sanitize=address --scratch-path .build-asan $(ARGS)
 
 lint: toolchain ## Check the format, the documentation comments and the shell scripts
 	swift format lint --strict --recursive --parallel Package.swift Sources Tests

@@ -3,7 +3,6 @@
 
 internal import CSmalloc
 internal import Glibc
-internal import Synchronization
 
 /// Page-aligned memory from the kernel.
 ///
@@ -44,7 +43,7 @@ final class MappingPool: @unchecked Sendable {
         var doneCount = 0
     }
 
-    private let state = Mutex(State())
+    private let state = Locked(State())
     private let budget: MemoryBudget
     /// Bytes of warm memory kept at most.
     private let cleanSizeMax: Int

@@ -3,7 +3,7 @@
 
 import Glibc
 import Logging
-import Synchronization
+import SmallocCore
 
 /// Where events go, shared by all loggers.
 ///
@@ -14,7 +14,7 @@ final class DaemonLog: Sendable {
     private let descriptor: Int32
     private let isJournal: Bool
     private let limiter = LogLimiter()
-    private let threshold: Mutex<Logger.Level>
+    private let threshold: Locked<Logger.Level>
     private let monotonicMilliseconds: @Sendable () -> UInt64
 
     /// Makes a log.
@@ -30,7 +30,7 @@ final class DaemonLog: Sendable {
     ) {
         self.descriptor = descriptor
         self.isJournal = isJournal
-        threshold = Mutex(level)
+        threshold = Locked(level)
         monotonicMilliseconds = clock
     }
 

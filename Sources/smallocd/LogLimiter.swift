@@ -1,7 +1,7 @@
 // How often one cause may be logged. Whoever provokes ten thousand errors a second must not fill a
 // disk with them, nor hide what else happens.
 
-import Synchronization
+import SmallocCore
 
 /// Counts the events of each cause by the second.
 final class LogLimiter: Sendable {
@@ -26,7 +26,7 @@ final class LogLimiter: Sendable {
     }
 
     /// Causes are places in the source or fixed words, so there is a bounded number of them.
-    private let windows = Mutex<[String: Window]>([:])
+    private let windows = Locked<[String: Window]>([:])
 
     /// Decides on an event.
     ///

@@ -53,7 +53,7 @@ final class Loop: @unchecked Sendable {
     var isActive = false
     /// When a request was last answered at once, by `now`.
     var quickAt: UInt64 = 0
-    private let mailbox = Mutex<[Message]>([])
+    private let mailbox = Locked<[Message]>([])
     private var firstPeer: Peer?
     private var turnAgain: [Peer] = []
     private var drainEnds: UInt64 = 0

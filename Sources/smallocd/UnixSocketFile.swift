@@ -4,14 +4,14 @@
 
 import CLibuv
 import Glibc
-import Synchronization
+import SmallocCore
 
 /// A path at which this process alone may have its socket.
 final class UnixSocketFile: Sendable {
     private let path: String
     private let lockPath: String
     private let lock: Int32
-    private let identity = Mutex<FileIdentity?>(nil)
+    private let identity = Locked<FileIdentity?>(nil)
 
     /// Locks a path and clears it of a socket that nobody listens at.
     ///

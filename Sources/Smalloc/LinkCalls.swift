@@ -39,6 +39,13 @@ struct AsyncReply: Sendable {
     }
 
     /// The payload as so many elements, which it has.
+    ///
+    /// Specialised by hand: the public generic functions that call it can't be, and making an array
+    /// of a type that is known only at run time takes a thousand instructions.
+    @_specialize(where Element == Double)
+    @_specialize(where Element == Float)
+    @_specialize(where Element == Int32)
+    @_specialize(where Element == UInt8)
     func elements<Element: BitwiseCopyable>(_ element: Element.Type, _ count: Int) -> [Element] {
         [Element](unsafeUninitializedCapacity: count) { memory, initialized in
             let target = UnsafeMutableRawBufferPointer(memory)

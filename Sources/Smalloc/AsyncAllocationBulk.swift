@@ -22,6 +22,9 @@ extension AsyncAllocation {
     ) async throws(SmallocError) -> [Element] {
         try type.check(element)
         let count = count ?? window.countFrom(start)
+        if let small = try small(start, count) {
+            return try await readSmall(small).elements(Element.self, count)
+        }
         let (offset, size) = try await bounded(start, count)
         return try await read(Element.self, count: count, offset: offset, size: size)
     }
@@ -32,7 +35,11 @@ extension AsyncAllocation {
     public func readBytes(
         from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) -> [UInt8] {
-        let (offset, size) = try await bounded(start, count ?? window.countFrom(start))
+        let count = count ?? window.countFrom(start)
+        if let small = try small(start, count) {
+            return try await readSmall(small).elements(UInt8.self, Int(small.size))
+        }
+        let (offset, size) = try await bounded(start, count)
         return try await read(UInt8.self, count: size, offset: offset, size: size)
     }
 
@@ -146,6 +153,32 @@ extension AsyncAllocation {
     // MARK: In bytes
 
     private var link: Link { remote.owner.link }
+
+    /// Bytes up to which a copy costs less than what lets memory be received into.
+    private static var smallSize: UInt64 { 1024 }
+
+    /// Bytes of a small range within what is known of the allocation; nil for any other.
+    private func small(
+        _ start: Int, _ count: Int
+    ) throws(SmallocError) -> (offset: UInt64, size: UInt64)? {
+        let range = try window.resolve(start, count)
+        let held = UInt64(remote.size)
+        guard range.size <= AsyncAllocation.smallSize, range.offset <= held,
+            range.size <= held - range.offset
+        else { return nil }
+        return range
+    }
+
+    private func readSmall(
+        _ range: (offset: UInt64, size: UInt64)
+    ) async throws(SmallocError) -> AsyncReply {
+        let reply = try await link.call(
+            .read(remote.handle, offset: range.offset, size: range.size), remote: remote)
+        guard UInt64(reply.header.payloadSize) == range.size else {
+            throw .unexpectedReply("the answer to read has \(reply.header.payloadSize) bytes")
+        }
+        return reply
+    }
 
     private func total(_ ranges: [Range<Int>]) async throws(SmallocError) -> Int {
         var total = 0

@@ -58,6 +58,7 @@ final class AsyncRemote: Sendable {
 final class AsyncConnection: Sendable {
     let address: Address
     let options: ConnectionOptions
+    let executor = ConnectionExecutor()
     private let state = Locked(State())
 
     private struct State: Sendable {
@@ -114,7 +115,7 @@ final class AsyncConnection: Sendable {
                     return true
                 }
                 if Task.isCancelled { cancel(id) }
-                if starts, !startLinkThread({ self.makeLink() }) {
+                if starts, !startThread({ self.makeLink() }) {
                     finish(.failure(.cannotConnect("no thread could be started")))
                 }
             }
@@ -142,12 +143,17 @@ final class AsyncConnection: Sendable {
         for waiter in waiters { waiter.resume(returning: closed ? .failure(.closed) : result) }
     }
 
-    /// What a link's thread begins with.
-    private func makeLink() -> Link? {
+    /// Connects, and has the link served.
+    ///
+    /// - Returns: What this thread has to go on with; it holds neither this object nor the link, so
+    ///   that both can end by being released.
+    private func makeLink() -> (@Sendable () -> Void)? {
         do throws(SmallocError) {
-            let link = try Link.connect(address, options)
+            let link = try Link.connect(address, options, executor)
+            let isFirst = executor.take(link)
             finish(.success(LinkOwner(link)))
-            return link
+            guard isFirst else { return nil }
+            return { [executor] in executor.work() }
         } catch {
             finish(.failure(error))
             return nil

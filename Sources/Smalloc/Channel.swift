@@ -12,6 +12,8 @@ internal import SmallocWire
 struct Channel: ~Copyable {
     private var socket: Socket
     private var timeout: UInt64
+    /// Nanoseconds to ask again and again for an answer before waiting for it.
+    var busyPoll: UInt64 = 0
 
     private var output = ByteBuffer(capacity: 4096)
     private var frameStart = 0
@@ -322,6 +324,7 @@ struct Channel: ~Copyable {
         if held > 0, inputStart > 0 { input.copyMemory(from: input + inputStart, byteCount: held) }
         inputStart = 0
         inputEnd = held
+        if busyPoll > 0, try spin(deadline) { return }
         // The socket's own timeout serves for the first part of an answer: no extra system call.
         if waitFirst || held > 0 { _ = try wait(Int16(POLLIN), deadline) }
         while true {
@@ -335,6 +338,25 @@ struct Channel: ~Copyable {
             guard errno == EINTR else { throw failure(errno, sending: false) }
             _ = try wait(Int16(POLLIN), deadline)
         }
+    }
+
+    /// Asks for bytes again and again for a while.
+    ///
+    /// - Returns: Whether some have come into the buffer.
+    private mutating func spin(_ deadline: Deadline) throws(SmallocError) -> Bool {
+        let end = min(Deadline.after(busyPoll).nanoseconds, deadline.nanoseconds)
+        repeat {
+            let got = recv(
+                socket.descriptor, input + inputEnd, Channel.inputCapacity - inputEnd,
+                Int32(MSG_DONTWAIT))
+            if got > 0 {
+                inputEnd += got
+                return true
+            }
+            if got == 0 { throw .connectionLost("the daemon closed the connection") }
+            guard errno == EAGAIN || errno == EINTR else { throw failure(errno, sending: false) }
+        } while monotonicNanoseconds() < end
+        return false
     }
 
     private func wait(_ events: Int16, _ deadline: Deadline) throws(SmallocError) -> Int16 {

@@ -58,6 +58,7 @@ final class Connection: @unchecked Sendable {
         var channel = Channel(socket, timeout: limit)
         let greeted = try channel.greet(options.software)
         channel.setTimeout(timeout)
+        channel.busyPoll = options.busyPoll.nanosecondsClamped
         state.channel = consume channel
         state.session += 1
         state.limits = greeted

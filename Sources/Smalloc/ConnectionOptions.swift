@@ -36,6 +36,15 @@ public struct ConnectionOptions: Sendable {
     /// Requests of a bulk transfer that are under way at a time, 1 to 64; 3 by default.
     public var chunksInFlight = 3
 
+    /// Time for which a blocking call asks for its answer again and again before it sleeps; zero,
+    /// not at all, by default.
+    ///
+    /// Waking a thread costs tens of microseconds on many machines, more than the daemon needs for
+    /// a small request. While it waits so, a call keeps its processor busy to no purpose: worth it
+    /// only where there is one to spare beside the daemon's, with some 50 microseconds. Where the
+    /// two share one it makes every call slower. `AsyncSmalloc` makes no use of it.
+    public var busyPoll: Duration = .zero
+
     /// What the daemon is told about who connects: up to 64 bytes.
     public var software = "smalloc-swift"
 

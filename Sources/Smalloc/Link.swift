@@ -9,15 +9,15 @@ internal import Synchronization
 /// Whoever asks appends its frame under the lock, and one of them sends what has gathered: at once
 /// while little is under way, for a lone request has nothing to gain by waiting; otherwise after
 /// the tasks that are runnable now have had their turn, so that a burst leaves in one system call.
-/// One thread of its own receives, files payloads and resumes. Nobody ever blocks but that thread.
+/// The executor's thread receives, files payloads and resumes, and sends what was asked for on it
+/// when all who run there have had their turn. Nobody ever blocks but that thread.
 final class Link: @unchecked Sendable {
     let limits: Limits
     let options: ConnectionOptions
     let timeout: UInt64
     let socket: Socket
-    /// One end of a socket pair that ends the thread's waiting; -1 if there was none to be had.
-    let wakeDescriptor: Int32
-    let wakeWriter: Int32
+    /// Whose thread serves it.
+    let executor: ConnectionExecutor
 
     /// Counted up before tasks are resumed, looked at after: what the runtime orders by itself, in
     /// a way that the ThreadSanitizer sees.
@@ -50,26 +50,15 @@ final class Link: @unchecked Sendable {
         let data: (source: any Source, offset: Int, size: Int)?
     }
 
-    init(_ socket: consuming Socket, _ limits: Limits, _ options: ConnectionOptions) {
+    init(
+        _ socket: consuming Socket, _ limits: Limits, _ options: ConnectionOptions,
+        _ executor: ConnectionExecutor
+    ) {
         self.socket = socket
+        self.executor = executor
         self.limits = limits
         self.options = options
         timeout = options.requestTimeout?.nanosecondsClamped ?? .max
-        var ends: (Int32, Int32) = (-1, -1)
-        withUnsafeMutablePointer(to: &ends) {
-            $0.withMemoryRebound(to: Int32.self, capacity: 2) {
-                let kind = SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue
-                _ = socketpair(AF_UNIX, Int32(kind), 0, $0)
-            }
-        }
-        (wakeDescriptor, wakeWriter) = ends
-    }
-
-    deinit {
-        if wakeDescriptor >= 0 {
-            _ = Glibc.close(wakeDescriptor)
-            _ = Glibc.close(wakeWriter)
-        }
     }
 
     private var inFlightMax: Int { Int(clamping: max(1, limits.requestsInFlightMax)) }
@@ -268,6 +257,6 @@ final class Link: @unchecked Sendable {
         handovers.add(1, ordering: .releasing)
         for waiter in waiters { waiter.resume(returning: .failure(error)) }
         _ = shutdown(socket.descriptor, Int32(SHUT_RDWR))
-        wake()
+        executor.wake()
     }
 }

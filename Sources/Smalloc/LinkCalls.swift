@@ -37,13 +37,39 @@ struct AsyncReply: Sendable {
         guard size <= 8 else { return bytes }
         return withUnsafeBytes(of: small) { Array($0[..<size]) }
     }
+
+    /// The payload as so many elements, which it has.
+    ///
+    /// Specialised by hand: the public generic functions that call it can't be, and making an array
+    /// of a type that is known only at run time takes a thousand instructions.
+    @_specialize(where Element == Double)
+    @_specialize(where Element == Float)
+    @_specialize(where Element == Int32)
+    @_specialize(where Element == UInt8)
+    func elements<Element: BitwiseCopyable>(_ element: Element.Type, _ count: Int) -> [Element] {
+        [Element](unsafeUninitializedCapacity: count) { memory, initialized in
+            let target = UnsafeMutableRawBufferPointer(memory)
+            if header.payloadSize <= 8 {
+                withUnsafeBytes(of: small) {
+                    target.copyMemory(
+                        from: UnsafeRawBufferPointer(rebasing: $0[..<Int(header.payloadSize)]))
+                }
+            } else {
+                bytes.withUnsafeBytes { target.copyMemory(from: $0) }
+            }
+            initialized = count
+        }
+    }
 }
 
 extension Link {
     /// Connects and exchanges greetings, blocking.
     static func connect(
-        _ address: Address, _ options: ConnectionOptions
+        _ address: Address, _ options: ConnectionOptions, _ executor: ConnectionExecutor
     ) throws(SmallocError) -> Link {
+        guard executor.wakeDescriptor >= 0 else {
+            throw .cannotConnect("no descriptor to wake a thread by")
+        }
         let limit = options.connectTimeout.nanosecondsClamped
         let socket = try Socket(connectingTo: address, timeout: limit)
         // The blocking channel greets on a descriptor of its own for the same socket.
@@ -53,9 +79,7 @@ extension Link {
         let limits = try channel.greet(options.software)
         socket.setTimeouts(nanoseconds: .max)
         socket.setUserTimeout(nanoseconds: options.requestTimeout?.nanosecondsClamped ?? .max)
-        let link = Link(socket, limits, options)
-        guard link.wakeDescriptor >= 0 else { throw .cannotConnect(systemMessage(errno)) }
-        return link
+        return Link(socket, limits, options, executor)
     }
 
     /// Asks and waits for the answer.

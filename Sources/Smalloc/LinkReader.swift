@@ -1,5 +1,6 @@
-// The thread of a multiplexed connection: receives, files payloads, resumes who waits, watches
-// deadlines, and goes on sending when the socket takes more.
+// What the thread of a multiplexed connection does for it: receives, files payloads, resumes who
+// waits, runs those who run there, sends for them, watches deadlines, and goes on sending when the
+// socket takes more.
 
 internal import Glibc
 internal import SmallocWire
@@ -8,6 +9,7 @@ internal import Synchronization
 /// What the thread knows by itself.
 struct LinkReader: ~Copyable {
     private let link: Link
+    private let executor: ConnectionExecutor
     private let input: UnsafeMutableRawPointer
     private var start = 0
     private var end = 0
@@ -34,6 +36,7 @@ struct LinkReader: ~Copyable {
 
     init(_ link: Link) {
         self.link = link
+        executor = link.executor
         input = .allocate(byteCount: LinkReader.capacity, alignment: 16)
     }
 
@@ -43,18 +46,21 @@ struct LinkReader: ~Copyable {
     mutating func run() {
         do throws(SmallocError) {
             var more = false
+            var scheduled = false
             while true {
-                if !more, try !waitForInput() { continue }
-                let scheduled = link.lock.withLock { link.flushScheduled }
-                more = try receive()
-                for handle in unwanted { link.forget(Request.close(handle).header) }
-                unwanted.removeAll(keepingCapacity: true)
-                // A flush that was scheduled before this batch has waited long enough, and what
-                // came off the backlog has nobody else to send it.
+                let jobs = executor.runJobs()
+                // A flush that was scheduled before the last batch has waited long enough; what
+                // was asked for here and what came off the backlog has nobody else to send it.
                 let behind = link.lock.withLock {
                     !link.outgoing.isEmpty && (scheduled || !link.flushScheduled)
                 }
                 if behind { link.flush() }
+                scheduled = false
+                if !more || jobs, try !waitForInput(jobs) { continue }
+                scheduled = link.lock.withLock { link.flushScheduled }
+                more = try receive()
+                for handle in unwanted { link.forget(Request.close(handle).header) }
+                unwanted.removeAll(keepingCapacity: true)
             }
         } catch {
             resume()
@@ -64,10 +70,16 @@ struct LinkReader: ~Copyable {
 
     // MARK: Waiting
 
+    /// - Parameter jobs: Whether there is other work to do, so that this only has a look.
     /// - Returns: Whether there is something to receive.
-    private mutating func waitForInput() throws(SmallocError) -> Bool {
+    private mutating func waitForInput(_ jobs: Bool) throws(SmallocError) -> Bool {
         var timeout: Int32 = -1
+        let jobs = jobs || !executor.isReadyToSleep()
         let stalled = link.lock.withLock {
+            if jobs {
+                timeout = 0
+                return link.stalled
+            }
             if link.flushScheduled || (link.inFlight > Link.fewInFlight && !isQuiet) {
                 timeout = 1
                 return link.stalled
@@ -85,13 +97,13 @@ struct LinkReader: ~Copyable {
             pollfd(
                 fd: link.socket.descriptor, events: Int16(POLLIN) | (stalled ? Int16(POLLOUT) : 0),
                 revents: 0),
-            pollfd(fd: link.wakeDescriptor, events: Int16(POLLIN), revents: 0)
+            pollfd(fd: executor.wakeDescriptor, events: Int16(POLLIN), revents: 0)
         )
         let ready = withUnsafeMutablePointer(to: &waits) {
             $0.withMemoryRebound(to: pollfd.self, capacity: 2) { poll($0, 2, timeout) }
         }
-        isQuiet = ready == 0
-        idleTicks = ready == 0 ? idleTicks + 1 : 0
+        isQuiet = ready == 0 && !jobs
+        idleTicks = isQuiet ? idleTicks + 1 : 0
         let overdue = link.lock.withLock {
             link.parked = false
             link.sleeping = false
@@ -100,8 +112,7 @@ struct LinkReader: ~Copyable {
         if overdue { link.flush() }
         if ready < 0, errno != EINTR { throw .connectionLost(systemMessage(errno)) }
         if ready > 0, waits.1.revents != 0 {
-            var wakes: (UInt64, UInt64) = (0, 0)
-            _ = read(link.wakeDescriptor, &wakes, 16)
+            executor.clearWakes()
             if let ended = link.lock.withLock({ link.ended }) { throw ended }
         }
         if ready > 0, waits.0.revents & Int16(POLLOUT) != 0 {

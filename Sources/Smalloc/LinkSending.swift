@@ -16,17 +16,20 @@ extension Link {
     func nextStep() -> Step {
         if sleeping {
             sleeping = false
-            wake()
+            executor.wake()
         }
         if flushing || stalled || outgoing.isEmpty { return .nothing }
-        if inFlight <= Link.fewInFlight || outgoing.frameSize >= Link.enoughBytes { return .flush }
+        if outgoing.frameSize >= Link.enoughBytes { return .flush }
+        // The thread sends when it has run all that can run on it now.
+        if executor.isCurrent { return .nothing }
+        if inFlight <= Link.fewInFlight { return .flush }
         if flushScheduled { return .nothing }
         flushScheduled = true
         // The executor's threads may all be busy for long: the thread sees to it within a
         // millisecond.
         if parked {
             parked = false
-            wake()
+            executor.wake()
         }
         return .flushSoon
     }
@@ -52,7 +55,7 @@ extension Link {
             if part.offset < part.end, failure == 0 {
                 outgoing.putBack(part)
                 stalled = true
-                wake()
+                executor.wake()
                 break
             }
             outgoing.recycle(part)
@@ -97,11 +100,5 @@ extension Link {
             }
         }
         return 0
-    }
-
-    /// Ends the thread's waiting.
-    func wake() {
-        var one: UInt8 = 1
-        _ = Glibc.write(wakeWriter, &one, 1)
     }
 }

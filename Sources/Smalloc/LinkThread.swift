@@ -1,44 +1,40 @@
-// The thread that a multiplexed connection is made and served on.
+// How the thread of a multiplexed connection is started.
 
 internal import Glibc
 
-/// Makes a link on a thread of its own, which takes no signals, and serves it there to its end.
+/// Runs a body on a thread of its own, which takes no signals.
 ///
-/// What `make` holds is released before the serving begins, so that it can end by being released.
-func startLinkThread(_ make: @escaping @Sendable () -> Link?) -> Bool {
+/// What the body holds is released when it returns, before what it returns is run.
+///
+/// - Returns: Whether there was a thread to be had.
+func startThread(_ body: @escaping @Sendable () -> (@Sendable () -> Void)?) -> Bool {
     var attributes = pthread_attr_t()
     pthread_attr_init(&attributes)
     defer { pthread_attr_destroy(&attributes) }
     pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-    pthread_attr_setstacksize(&attributes, 512 << 10)
     var all = sigset_t()
     var before = sigset_t()
     sigfillset(&all)
     pthread_sigmask(SIG_SETMASK, &all, &before)  // The new thread inherits it.
     defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-    let maker = Unmanaged.passRetained(LinkMaker(make))
+    let held = Unmanaged.passRetained(ThreadBody(body))
     var thread = pthread_t()
     let code = pthread_create(
         &thread, &attributes,
         { argument in
-            if let argument, let link = LinkMaker.run(argument) { serve(link) }
+            if let argument { ThreadBody.run(argument)?() }
             return nil
-        }, maker.toOpaque())
-    if code != 0 { maker.release() }
+        }, held.toOpaque())
+    if code != 0 { held.release() }
     return code == 0
 }
 
-private func serve(_ link: Link) {
-    var reader = LinkReader(link)
-    reader.run()
-}
-
-private final class LinkMaker: Sendable {
-    private let make: @Sendable () -> Link?
-    init(_ make: @escaping @Sendable () -> Link?) { self.make = make }
+private final class ThreadBody: Sendable {
+    private let body: @Sendable () -> (@Sendable () -> Void)?
+    init(_ body: @escaping @Sendable () -> (@Sendable () -> Void)?) { self.body = body }
 
     @inline(never)
-    static func run(_ pointer: UnsafeMutableRawPointer) -> Link? {
-        Unmanaged<LinkMaker>.fromOpaque(pointer).takeRetainedValue().make()
+    static func run(_ pointer: UnsafeMutableRawPointer) -> (@Sendable () -> Void)? {
+        Unmanaged<ThreadBody>.fromOpaque(pointer).takeRetainedValue().body()
     }
 }

@@ -8,6 +8,8 @@ import Synchronization
 /// Each is measured in turn with its yardstick, on the same processors.
 enum ClientPoints {
     static let label = "Swift client"
+    /// Tasks that say nothing of where they run.
+    static let plainLabel = "Swift client, plain tasks"
 
     /// The synchronous client at 64-byte reads or writes, one at a time, beside a C ping-pong.
     static func roundTrip(_ bench: Bench, _ point: LoadPoint) {
@@ -67,10 +69,18 @@ enum ClientPoints {
         }
     }
 
-    /// 64-byte reads of so many tasks on one connection of the async client.
+    /// 64-byte reads of so many tasks on one connection of the async client: on its executor, and
+    /// on the runtime's own threads.
     static func tasks(_ bench: Bench, _ point: LoadPoint) {
+        tasks(bench, point, label, onExecutor: true)
+        tasks(bench, point, plainLabel, onExecutor: false)
+    }
+
+    private static func tasks(
+        _ bench: Bench, _ point: LoadPoint, _ label: String, onExecutor: Bool
+    ) {
         measure(
-            bench, point.name, .operations,
+            bench, point.name, .operations, label: label,
             connecting: { address in
                 let result = Mutex<Result<AsyncSmalloc, any Error>?>(nil)
                 let done = DispatchSemaphore(value: 0)
@@ -93,7 +103,7 @@ enum ClientPoints {
             let start = clockNanoseconds()
             let end = start + UInt64(seconds * 1e9)
             let count = point.depth
-            Task {
+            Task(executorPreference: onExecutor ? client.executor : nil) {
                 do {
                     let jobs = try await withThrowingTaskGroup(of: Int.self) { group in
                         for _ in 0..<count {
@@ -134,7 +144,7 @@ enum ClientPoints {
     }
 
     private static func measure<Client>(
-        _ bench: Bench, _ name: String, _ unit: Unit,
+        _ bench: Bench, _ name: String, _ unit: Unit, label: String = label,
         before: (Bench) -> (String, Sample)? = { _ in nil },
         connecting: (String) throws -> Client, _ body: (Client, Double) throws -> Sample
     ) {

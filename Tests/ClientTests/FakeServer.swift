@@ -33,8 +33,11 @@ final class FakeServer: Sendable {
         guard bound == 0, listen(listener, 16) == 0 else {
             throw RawSocketError.system(call: "bind", number: errno)
         }
-        let accepting = listener
+        // The thread has a descriptor of its own, and closes it: the number of one that is closed
+        // elsewhere may by then be another server's, whose connections it would take.
+        let accepting = fcntl(listener, F_DUPFD_CLOEXEC, 0)
         Thread.detachNewThread { [weak self] in
+            defer { Glibc.close(accepting) }
             while true {
                 let descriptor = accept(accepting, nil, nil)
                 guard descriptor >= 0 else { return }
@@ -64,7 +67,7 @@ final class FakeServer: Sendable {
     }
 
     deinit {
-        // Wakes the accepting thread; the descriptor is closed with the process at the latest.
+        // Wakes the accepting thread, which closes its own.
         shutdown(listener, Int32(SHUT_RDWR))
         close(listener)
         for peer in peers.withLock({ $0 }) { peer.end() }

@@ -233,6 +233,28 @@ struct FaultTests {
         #expect(error?.status == .timedOut)
     }
 
+    @Test("a call that spins for its answer gets it, and ends in time")
+    func busyPoll() throws {
+        var options = ConnectionOptions()
+        options.busyPoll = .microseconds(50)
+        let smalloc = try SharedDaemon.connect(options)
+        let a = try smalloc.alloc(100_000, .int32)
+        try a.write((0..<100_000).map { Int32($0) })
+        #expect(try a.get(77) == 77)
+        #expect(try a.read(Int32.self) == (0..<100_000).map { Int32($0) })
+        for (kind, spin) in [(Misbehaviour.hangs, Duration.seconds(9)), (.closes, .seconds(9))] {
+            let server = try kind.server()
+            var options = kind.options
+            options.busyPoll = spin
+            let smalloc = try Smalloc(server.address, options: options)
+            let a = try smalloc.alloc(4, .double)
+            let start = Date()
+            let error = failure { () throws(SmallocError) in _ = try a.get(0) }
+            #expect(kind.statuses.contains(error?.status ?? .ok))
+            #expect(Date().timeIntervalSince(start) < 7)
+        }
+    }
+
     @Test("without reconnecting, the first failure stays")
     func noReconnect() throws {
         let server = try Misbehaviour.closes.server()

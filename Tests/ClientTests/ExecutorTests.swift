@@ -1,0 +1,204 @@
+// Tasks on the connection's own thread: they stay there, and every one of them ends, whatever
+// becomes of the connection.
+
+import Foundation
+import Smalloc
+import Synchronization
+import Testing
+import TestSupport
+
+@Suite("Tasks on the connection's thread")
+struct ExecutorTests {
+    @Test("a thousand tasks, each with its own answers, all on one thread")
+    func manyTasks() async throws {
+        let smalloc = try await SharedDaemon.connectAsync()
+        let a = try await smalloc.alloc(1000, .double)
+        let threads = Guarded<Set<UInt>>([])
+        try await withTaskExecutorPreference(smalloc.executor) {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for task in 0..<1000 {
+                    group.addTask {
+                        for round in 0..<10 {
+                            try await a.set(Double(task * 10 + round), at: task)
+                            #expect(try await a.get(task) == Double(task * 10 + round))
+                        }
+                        threads.withLock { _ = $0.insert(currentThread()) }
+                    }
+                }
+                try await group.waitForAll()
+            }
+        }
+        #expect(try await a.numbers() == (0..<1000).map { Double($0 * 10 + 9) })
+        #expect(threads.withLock { $0.count } == 1)
+    }
+
+    @Test("tasks here and tasks elsewhere share a connection, with bulk transfers")
+    func mixed() async throws {
+        var options = ConnectionOptions()
+        options.chunkSize = 1 << 20
+        let smalloc = try await SharedDaemon.connectAsync(options)
+        let a = try await smalloc.alloc(200, .int32)
+        let large = try await smalloc.alloc(8 << 20)
+        let data = [UInt8](repeating: 7, count: 8 << 20)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for task in 0..<200 {
+                let here = task % 2 == 0 ? smalloc.executor : nil
+                group.addTask(executorPreference: here) {
+                    for round in 0..<20 {
+                        try await a.set(Double(round), at: task)
+                        #expect(try await a.get(task) == Double(round))
+                        if round % 5 == 0 { await Task.yield() }
+                    }
+                }
+            }
+            group.addTask(executorPreference: smalloc.executor) {
+                try await large.write(data)
+                #expect(try await large.read(UInt8.self) == data)
+            }
+            try await group.waitForAll()
+        }
+        #expect(try await a.numbers() == Array(repeating: 19, count: 200))
+    }
+
+    @Test("more tasks than requests may be in flight")
+    func overLimit() async throws {
+        let daemon = try DaemonProcess(["--requests-in-flight-max", "4"])
+        let smalloc = try await AsyncSmalloc("unix:\(daemon.path)")
+        let a = try await smalloc.alloc(500, .int32)
+        try await withTaskExecutorPreference(smalloc.executor) {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for task in 0..<500 {
+                    group.addTask {
+                        try await a.set(Double(task), at: task)
+                        #expect(try await a.get(task) == Double(task))
+                    }
+                }
+                try await group.waitForAll()
+            }
+        }
+        #expect(try await a.numbers() == (0..<500).map(Double.init))
+    }
+
+    @Test("a cancelled call leaves the others unharmed")
+    func cancellation() async throws {
+        let smalloc = try await SharedDaemon.connectAsync()
+        let count = Scale.count(500)
+        let a = try await smalloc.alloc(count, .int32)
+        let executor = smalloc.executor
+        try await withTaskExecutorPreference(executor) {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for task in 0..<count {
+                    group.addTask {
+                        let victim = Task(executorPreference: executor) {
+                            for _ in 0..<3 { _ = try? await a.get(task) }
+                            if task % 3 == 0 { _ = try? await smalloc.alloc(10) }
+                        }
+                        if task % 2 == 0 { await Task.yield() }
+                        victim.cancel()
+                        try await a.set(Double(task), at: task)
+                        #expect(try await a.get(task) == Double(task))
+                        await victim.value
+                    }
+                }
+                try await group.waitForAll()
+            }
+        }
+        #expect(try await a.numbers() == (0..<count).map(Double.init))
+    }
+
+    @Test("calls end with an error when the daemon hangs, is cancelled, or closes while they wait")
+    func waiting() async throws {
+        let gate = Gate()
+        defer { gate.open() }
+        let deaf = try FakeServer { peer, _ in
+            guard peer.behave(1) else { return }
+            gate.wait()
+        }
+        let smalloc = try await AsyncSmalloc(deaf.address, options: impatient())
+        let a = try await smalloc.alloc(8)
+        let late = Task(executorPreference: smalloc.executor) {
+            await failure { () async throws(SmallocError) in _ = try await a.get(0) }?.status
+        }
+        #expect(await late.value == .timedOut)
+        let cancelled = Task(executorPreference: smalloc.executor) {
+            await failure { () async throws(SmallocError) in _ = try await a.get(0) }?.status
+        }
+        cancelled.cancel()
+        #expect(await cancelled.value == .cancelled)
+        let closed = (0..<50).map { _ in
+            Task(executorPreference: smalloc.executor) {
+                await failure { () async throws(SmallocError) in _ = try await a.get(0) }?.status
+            }
+        }
+        try await Task.sleep(for: .milliseconds(20))
+        smalloc.close()
+        for task in closed { #expect(await task.value == .closed) }
+        // The executor goes on, with and without a thread that is there already.
+        for pause in [0, 300] {
+            try await Task.sleep(for: .milliseconds(pause))
+            let after = Task(executorPreference: smalloc.executor) {
+                for _ in 0..<100 { await Task.yield() }
+                return await failure { () async throws(SmallocError) in _ = try await a.get(0) }?
+                    .status
+            }
+            #expect(await after.value == .closed)
+        }
+    }
+
+    @Test("close() and release from a task that runs there")
+    func closeInside() async throws {
+        let daemon = try DaemonProcess()
+        let smalloc = try await AsyncSmalloc("unix:\(daemon.path)")
+        let task = Task(executorPreference: smalloc.executor) {
+            let a = try await smalloc.alloc(1)
+            smalloc.close()
+            return await failure { () async throws(SmallocError) in _ = try await a.get(0) }?.status
+        }
+        #expect(try await task.value == .closed)
+        for _ in 0..<20 {
+            let other = try await AsyncSmalloc("unix:\(daemon.path)")
+            let number = Task(executorPreference: other.executor) {
+                let a = try await other.alloc(1)
+                try await a.set(3, at: 0)
+                return try await a.get(0)
+            }
+            #expect(try await number.value == 3)
+        }
+        let watcher = try Smalloc("unix:\(daemon.path)")
+        #expect(try eventually { try watcher.stats().number("connections") == 1 })
+    }
+
+    @Test("a daemon that is killed while tasks ask, and started anew")
+    func killed() async throws {
+        let folder = try DaemonProcess.newFolder()
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let first = try DaemonProcess(folder: folder)
+        let smalloc = try await AsyncSmalloc(
+            "unix:\(first.path)", options: impatient(asking: .seconds(20)))
+        let a = try await smalloc.alloc(4)
+        let tasks = (0..<100).map { _ in
+            Task(executorPreference: smalloc.executor) { () -> Status? in
+                while true {
+                    let error = await failure { () async throws(SmallocError) in
+                        _ = try await a.get(0)
+                    }
+                    if let error { return error.status }
+                }
+            }
+        }
+        try await Task.sleep(for: .milliseconds(50))
+        first.kill()
+        for task in tasks { #expect(await task.value == .connectionLost) }
+        let second = try DaemonProcess(folder: folder)
+        let again = Task(executorPreference: smalloc.executor) {
+            let b = try await smalloc.alloc(4)
+            try await b.set(2, at: 1)
+            return try await b.get(1)
+        }
+        #expect(try await again.value == 2)
+        #expect(second.isRunning)
+    }
+}
+
+/// The thread that asks, as a number.
+private func currentThread() -> UInt { UInt(pthread_self()) }

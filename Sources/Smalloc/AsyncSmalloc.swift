@@ -16,8 +16,7 @@ public import SmallocWire
 /// Requests of all tasks share the connection: they are sent without waiting for the answers to
 /// others, gathered into few system calls when there are many, and never more at a time than the
 /// daemon allows. Requests of one task that awaits each take effect in its order. Tasks that ask
-/// much and compute little are several times as fast on the connection's own thread: see
-/// `executor`.
+/// much and compute little are faster on the connection's own thread: see `executor`.
 ///
 /// **Cancellation**: cancelling a task ends its call with `.cancelled` at once. The request may or
 /// may not have taken effect. Nothing else on the connection is touched.
@@ -66,8 +65,7 @@ public final class AsyncSmalloc: Sendable {
     /// How it behaves.
     public var options: ConnectionOptions { connection.options }
 
-    /// Runs tasks on the connection's thread, which makes many requests in flight several times as
-    /// fast.
+    /// Runs tasks on the connection's thread, which makes many requests in flight cost less.
     ///
     /// For tasks that ask much and compute little; see `ConnectionExecutor`.
     public var executor: ConnectionExecutor { connection.executor }

@@ -18,7 +18,8 @@ internal import Synchronization
 /// A task that runs elsewhere is handed from the connection's thread to another one with every
 /// answer, and its next request back. Tasks that prefer this executor, and their child tasks, stay:
 /// all answers that have come are given out, all tasks that wait for them run on, and what they ask
-/// next leaves in one system call. With many tasks in flight that is several times as fast.
+/// next leaves in one system call. With 1,000 tasks in flight that was measured to be 1.3 times as
+/// fast.
 ///
 /// They share one thread, so a task that computes for long or blocks holds up all others on the
 /// connection, and its answers: such work belongs elsewhere (`Task(executorPreference:

@@ -43,10 +43,18 @@ enum ClientPoints {
         }
     }
 
-    /// Reads or writes of a whole `[Double]` of 64 MiB.
+    /// Reads or writes of a whole `[Double]` of 64 MiB, beside a C stream of as much in its direction.
     static func bulk(_ bench: Bench, _ point: LoadPoint) {
         let isRead = if case .read = point.work { true } else { false }
-        measure(bench, point.name, .megabytes) { client, seconds in
+        measure(
+            bench, point.name, .megabytes,
+            before: { bench in
+                (
+                    Yardsticks.streamLabel,
+                    Yardsticks.streamSample(bench, size: point.work.size, toServer: !isRead)
+                )
+            }
+        ) { client, seconds in
             let count = point.work.size / 8
             let allocation = try client.alloc(count, .double)
             var numbers = (0..<count).map(Double.init)

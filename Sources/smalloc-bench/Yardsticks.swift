@@ -45,17 +45,23 @@ enum Yardsticks {
         }
     }
 
+    static let streamLabel = "C, one way"
+
     /// Messages of one size sent one way between two threads.
     static func stream(_ bench: Bench, size: Int) {
-        let placement = Placement(available: bench.processors, serverCount: 1)
-        let samples = (0..<bench.rounds).map { _ in
-            Sample(
-                figure: cbench_stream(
-                    Int32(placement.servers[0]), Int32(placement.load), size, bench.seconds) / 1e6)
-        }
+        let samples = (0..<bench.rounds).map { _ in streamSample(bench, size: size) }
         bench.add(
             Series(
-                point: "raw/stream/\(sizeName(size))", server: "C, one way", unit: .megabytes,
+                point: "raw/stream/\(sizeName(size))", server: streamLabel, unit: .megabytes,
                 samples: samples))
+    }
+
+    /// One round of it, from the servers' processor to the load's or the other way.
+    static func streamSample(_ bench: Bench, size: Int, toServer: Bool = false) -> Sample {
+        let placement = Placement(available: bench.processors, serverCount: 1)
+        let (server, load) = (Int32(placement.servers[0]), Int32(placement.load))
+        return Sample(
+            figure: cbench_stream(
+                toServer ? load : server, toServer ? server : load, size, bench.seconds) / 1e6)
     }
 }

@@ -54,6 +54,7 @@ public final class Registry: @unchecked Sendable {
     let shards: UnsafeMutablePointer<Shard>
     let budget: MemoryBudget
     let mappings: MappingPool
+    let nameHash: NameHash
     /// Seconds since 1970 and the monotonic clock at start: allocations keep 32-bit ages.
     private let birth: UInt64
     private let birthMonotonic: UInt64
@@ -61,8 +62,14 @@ public final class Registry: @unchecked Sendable {
     /// - Parameters:
     ///   - loops: Number of loops that will serve; each has counters of its own.
     ///   - warmSizeMax: Bytes of freed large memory kept for reuse.
-    public init(limits: SharedLimits, loops: Int, warmSizeMax: Int) {
+    public convenience init(limits: SharedLimits, loops: Int, warmSizeMax: Int) {
+        self.init(limits: limits, loops: loops, warmSizeMax: warmSizeMax, nameHash: NameHash())
+    }
+
+    /// With a key that is known, so that two registries list names in the same order.
+    init(limits: SharedLimits, loops: Int, warmSizeMax: Int, nameHash: NameHash) {
         self.limits = limits
+        self.nameHash = nameHash
         counters = (0..<loops).map { _ in Counters() }
         shards = .allocate(capacity: Registry.shardCount)
         for index in 0..<Registry.shardCount { (shards + index).initialize(to: Shard()) }
@@ -129,12 +136,9 @@ public final class Registry: @unchecked Sendable {
 
     /// Where a name belongs: its shard, and its 16 bits in the shard's table.
     ///
-    /// Swift's own hash is keyed with a secret of the process, so nobody can choose names that
-    /// collide.
+    /// Nobody can choose names that collide, see `NameHash`.
     func place(of name: UnsafeRawBufferPointer) -> (shard: Int, tag: UInt64) {
-        var hasher = Hasher()
-        hasher.combine(bytes: name)
-        let hash = UInt64(bitPattern: Int64(hasher.finalize()))
+        let hash = nameHash.hash(of: name)
         return (Int(hash & UInt64(Registry.shardCount - 1)), hash >> 48)
     }
 

@@ -30,3 +30,12 @@ char **smalloc_environment(void) {
 void smalloc_heap_trim(void) {
     malloc_trim(0);
 }
+
+bool smalloc_is_sanitized(void) {
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+    return true;
+#endif
+#endif
+    return false;
+}

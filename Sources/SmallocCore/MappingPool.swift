@@ -44,6 +44,8 @@ final class MappingPool: @unchecked Sendable {
         var doneCount = 0
     }
 
+    /// Where smaller memory comes from: its free slabs are given back by the same thread.
+    let blocks: BlockPool
     private let state = Mutex(State())
     private let budget: MemoryBudget
     /// Bytes of warm memory kept at most.
@@ -52,8 +54,9 @@ final class MappingPool: @unchecked Sendable {
     private let bell: UnsafeMutablePointer<sem_t>
     private let pageSize = Int(sysconf(Int32(_SC_PAGESIZE)))
 
-    init(budget: MemoryBudget, cleanSizeMax: Int) {
+    init(budget: MemoryBudget, cleanSizeMax: Int, blocks: BlockPool = BlockPool()) {
         self.budget = budget
+        self.blocks = blocks
         self.cleanSizeMax = cleanSizeMax
         bell = .allocate(capacity: 1)
         sem_init(bell, 0, 0)
@@ -207,6 +210,7 @@ final class MappingPool: @unchecked Sendable {
     private func reclaimNext() {
         while sem_wait(bell) != 0 {}
         if state.withLock({ $0.wantsTrim }) {
+            blocks.sweep()
             smalloc_heap_trim()
             state.withLock { $0.wantsTrim = false }
         }

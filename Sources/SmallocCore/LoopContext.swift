@@ -16,6 +16,8 @@ public final class LoopContext {
     ///
     /// Empty between sessions.
     public let output: UnsafeMutablePointer<Output>
+    /// What is known of the requests that follow, of the session that is being served.
+    let ahead: UnsafeMutablePointer<NamesAhead>
 
     /// - Parameter index: The loop's number, from 0.
     public init(registry: Registry, index: Int) {
@@ -24,10 +26,14 @@ public final class LoopContext {
         counters = registry.counters[index]
         output = .allocate(capacity: 1)
         output.initialize(to: Output(capacity: 128 * 1024))
+        ahead = .allocate(capacity: 1)
+        ahead.initialize(to: NamesAhead())
     }
 
     deinit {
         output.deinitialize(count: 1)
         output.deallocate()
+        ahead.deinitialize(count: 1)
+        ahead.deallocate()
     }
 }

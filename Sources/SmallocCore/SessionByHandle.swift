@@ -1,6 +1,6 @@
 // The shortest way through a session: whole, plain reads and writes by handle, which is what nearly
-// all requests of a busy connection are. The same operations do the work, and write the replies; only
-// the checks of a frame are fewer, because one comparison stands for most of them.
+// all requests of a busy connection are. The same operations do the work, and write the replies;
+// only the checks of a frame are fewer, because one comparison stands for most of them.
 
 internal import SmallocWire
 
@@ -74,7 +74,7 @@ extension Session {
     }
 
     @inline(never)
-    private func refuse(
+    func refuse(
         _ reply: inout FrameReplies, _ error: SmallocError, _ loop: LoopContext
     ) {
         reply.error(error)

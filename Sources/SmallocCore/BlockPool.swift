@@ -16,18 +16,17 @@ final class BlockPool: @unchecked Sendable {
     private static let step = 8
     private static let classCount = sizeMax / step + 1
 
-    /// A cache line each.
+    /// What the lock before it guards.
     private struct SizeClass {
-        var lockWord: UInt32 = 0
         /// Free blocks, each of which starts with the address of the next.
         var free: UnsafeMutableRawPointer?
         /// What is not cut yet of the newest slab.
         var uncut: UnsafeMutableRawPointer?
         var uncutSize = 0
-        private var padding: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
     }
 
-    private let classes: UnsafeMutablePointer<SizeClass>
+    /// A cache line for each size class: a lock, and from byte 8 on what it guards.
+    private let classes: UnsafeMutableRawPointer
     let slabs = SlabPool()
     private let isSweeping = Mutex(())
     private let isPlain: Bool
@@ -36,8 +35,8 @@ final class BlockPool: @unchecked Sendable {
     ///   beyond a block, or after its end.
     init(isPlain: Bool = smalloc_is_sanitized()) {
         self.isPlain = isPlain
-        classes = .allocate(capacity: BlockPool.classCount)
-        classes.initialize(repeating: SizeClass(), count: BlockPool.classCount)
+        classes = .allocate(byteCount: BlockPool.classCount * 64, alignment: 64)
+        memset(classes, 0, BlockPool.classCount * 64)
     }
 
     deinit { classes.deallocate() }
@@ -56,12 +55,18 @@ final class BlockPool: @unchecked Sendable {
         Int(Slab(of: block).sizeClass.pointee) &* step
     }
 
+    /// The lock and the class of blocks of `capacity` bytes.
+    @inline(__always)
+    private func sizeClass(_ capacity: Int) -> (ByteLock, UnsafeMutablePointer<SizeClass>) {
+        let line = classes + capacity &* (64 / BlockPool.step)
+        return (ByteLock(line), (line + 8).assumingMemoryBound(to: SizeClass.self))
+    }
+
     /// A zeroed block of at least `size` bytes, which is more than 0; nil: no memory.
     func take(_ size: Int) -> UnsafeMutableRawPointer? {
         guard isPooled(size) else { return calloc(1, size) }
         let capacity = BlockPool.capacity(for: size)
-        let own = classes + capacity / BlockPool.step
-        let lock = ByteLock(UnsafeMutableRawPointer(own))
+        let (lock, own) = sizeClass(capacity)
         lock.lock()
         guard let block = own.pointee.free else {
             defer { lock.unlock() }
@@ -76,8 +81,7 @@ final class BlockPool: @unchecked Sendable {
     /// Takes back a block that was asked for with this size.
     func give(_ block: UnsafeMutableRawPointer, _ size: Int) {
         guard isPooled(size) else { return free(block) }
-        let own = classes + BlockPool.capacity(for: size) / BlockPool.step
-        let lock = ByteLock(UnsafeMutableRawPointer(own))
+        let (lock, own) = sizeClass(BlockPool.capacity(for: size))
         lock.lock()
         block.storeBytes(of: own.pointee.free, as: UnsafeMutableRawPointer?.self)
         own.pointee.free = block
@@ -140,9 +144,8 @@ final class BlockPool: @unchecked Sendable {
 
     /// Sorts the free blocks of a class into those of slabs that are free as a whole, and others.
     private func sweep(_ index: Int, _ emptied: inout [Slab]) {
-        let own = classes + index
         let capacity = index * BlockPool.step
-        let lock = ByteLock(UnsafeMutableRawPointer(own))
+        let (lock, own) = sizeClass(capacity)
         lock.lock()
         let list = own.pointee.free
         own.pointee.free = nil

@@ -3,6 +3,7 @@
 
 #include <linux/futex.h>
 #include <malloc.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -39,3 +40,37 @@ bool smalloc_is_sanitized(void) {
 #endif
     return false;
 }
+
+#if defined(__x86_64__)
+typedef long long vector __attribute__((vector_size(16)));
+typedef long long unaligned_vector __attribute__((vector_size(16), aligned(1)));
+
+void smalloc_copy_streaming(void *dest, const void *source, size_t size) {
+    char *to = dest;
+    const char *from = source;
+    size_t lead = -(uintptr_t)to & 15;
+    if (lead > size) lead = size;
+    memcpy(to, from, lead);
+    to += lead;
+    from += lead;
+    size -= lead;
+    for (; size >= 64; size -= 64, to += 64, from += 64) {
+        const unaligned_vector *in = (const unaligned_vector *)from;
+        vector *out = (vector *)to;
+        vector a = in[0], b = in[1], c = in[2], d = in[3];
+        // The hardware's own prefetching stops at each page. What lies beyond the end is not read.
+        __builtin_prefetch(from + 1024, 0, 0);
+        __builtin_nontemporal_store(a, out);
+        __builtin_nontemporal_store(b, out + 1);
+        __builtin_nontemporal_store(c, out + 2);
+        __builtin_nontemporal_store(d, out + 3);
+    }
+    // Such stores are not ordered with what follows until told so.
+    __builtin_ia32_sfence();
+    memcpy(to, from, size);
+}
+#else
+void smalloc_copy_streaming(void *dest, const void *source, size_t size) {
+    memcpy(dest, source, size);
+}
+#endif

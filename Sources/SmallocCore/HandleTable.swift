@@ -1,10 +1,14 @@
 // The handles of one connection, as a process has file descriptors.
 
+internal import CSmalloc
 internal import Glibc
+internal import SmallocWire
 
 /// Handles 1 to n to allocations.
 ///
-/// Each open one holds a reference. Owns no memory while none is open.
+/// Each open one holds a reference. What the table takes is charged to the memory of all
+/// allocations: a connection may have a million handles, and there may be thousands of connections.
+/// It takes nothing before the first handle and after the last.
 struct HandleTable: ~Copyable {
     /// Free entries hold the next free index, shifted, with the low bit set; pointers are even.
     private var entries: UnsafeMutablePointer<UInt>?
@@ -12,6 +16,8 @@ struct HandleTable: ~Copyable {
     /// Entries ever used since the table was last empty.
     private var used = 0
     private var firstFree: UInt = 0
+    /// Bytes charged for the entries.
+    private var charge: UInt64 = 0
     /// Open handles.
     private(set) var count = 0
 
@@ -32,45 +38,58 @@ struct HandleTable: ~Copyable {
         return UnsafeMutableRawPointer(bitPattern: entry).map { Allocation(block: $0) }
     }
 
-    /// Opens a handle, which takes over the caller's reference.
+    /// Whether the next handle makes the table grow.
+    var isFull: Bool { firstFree == 0 && used == capacity }
+
+    /// Sees to it that one more handle can be opened.
     ///
-    /// Nil: no memory.
-    mutating func open(_ allocation: Allocation) -> UInt32? {
+    /// - Returns: If it can't: `.memoryLimit`, `.outOfMemory`, or `.handleLimit` where the numbers
+    ///   end.
+    mutating func reserve(_ budget: MemoryBudget) -> SmallocError? {
+        guard isFull else { return nil }
+        let wider = max(4, capacity * 2)
+        guard wider <= 1 << 31 else { return .handleLimit }
+        // What malloc really takes is known only after.
+        let estimate = UInt64(wider * MemoryLayout<UInt>.stride)
+        guard budget.charge(estimate) else { return .memoryLimit }
+        guard let memory = realloc(entries, Int(estimate)) else {
+            budget.uncharge(estimate)
+            return .outOfMemory
+        }
+        entries = memory.bindMemory(to: UInt.self, capacity: wider)
+        capacity = wider
+        let before = charge
+        charge = UInt64(smalloc_usable_size(memory)) + 8
+        budget.correct(from: estimate + before, to: charge)
+        return nil
+    }
+
+    /// Opens a handle, which takes over the caller's reference, after `reserve`.
+    mutating func open(_ allocation: Allocation) -> UInt32 {
+        guard let entries, !isFull else {
+            preconditionFailure("a handle was opened without room for it")
+        }
         let entry = UInt(bitPattern: allocation.block)
-        if firstFree != 0, let entries {
+        count += 1
+        if firstFree != 0 {
             let index = Int(firstFree - 1)
             firstFree = entries[index] >> 1
             entries[index] = entry
-            count += 1
             return UInt32(index + 1)
         }
-        if used == capacity {
-            let wider = max(4, capacity * 2)
-            guard let memory = realloc(entries, wider * MemoryLayout<UInt>.stride) else {
-                return nil
-            }
-            entries = memory.bindMemory(to: UInt.self, capacity: wider)
-            capacity = wider
-        }
-        guard let entries else { return nil }
         entries[used] = entry
         used += 1
-        count += 1
         return UInt32(used)
     }
 
     /// Closes a handle; its reference is the caller's now.
     ///
     /// Nil: it was not open.
-    mutating func close(_ handle: UInt32) -> Allocation? {
+    mutating func close(_ handle: UInt32, _ budget: MemoryBudget) -> Allocation? {
         guard let allocation = self[handle], let entries else { return nil }
         count -= 1
         if count == 0 {
-            free(entries)
-            self.entries = nil
-            capacity = 0
-            used = 0
-            firstFree = 0
+            giveBack(budget)
         } else {
             entries[Int(handle) - 1] = firstFree << 1 | 1
             firstFree = UInt(handle)
@@ -78,40 +97,33 @@ struct HandleTable: ~Copyable {
         return allocation
     }
 
+    /// Gives the table's memory back; no handle may be open.
+    private mutating func giveBack(_ budget: MemoryBudget) {
+        if charge > 0 { budget.unchargeHeap(charge) }
+        // The old value's end frees its entries.
+        self = HandleTable()
+    }
+
     /// Moves all handles out into a table of their own.
     mutating func takeAll() -> HandleTable {
-        let taken = HandleTable(
-            entries: entries, capacity: capacity, used: used, firstFree: firstFree, count: count)
-        entries = nil
-        capacity = 0
-        used = 0
-        firstFree = 0
-        count = 0
+        var taken = HandleTable()
+        swap(&self, &taken)
         return taken
     }
 
-    private init(
-        entries: UnsafeMutablePointer<UInt>?, capacity: Int, used: Int, firstFree: UInt, count: Int
-    ) {
-        self.entries = entries
-        self.capacity = capacity
-        self.used = used
-        self.firstFree = firstFree
-        self.count = count
-    }
-
-    /// Closes one handle, whichever; nil when none is open.
+    /// Closes one handle, whichever; nil when none is open, and the table's memory is given back.
     ///
     /// For the end of a connection.
-    mutating func closeLast() -> Allocation? {
+    mutating func closeLast(_ budget: MemoryBudget) -> Allocation? {
         while used > 0 {
-            if let allocation = close(UInt32(used)) {
+            if let allocation = close(UInt32(used), budget) {
                 if used > 0 { used -= 1 }
                 // The free list may point beyond `used` now; nothing is opened any more.
                 return allocation
             }
             used -= 1
         }
+        giveBack(budget)
         return nil
     }
 }

@@ -52,7 +52,7 @@ final class MappingPool: @unchecked Sendable {
     private let cleanSizeMax: Int
     /// The reclaiming thread sleeps on this; a count of what was queued.
     private let bell: UnsafeMutablePointer<sem_t>
-    private let pageSize = Int(sysconf(Int32(_SC_PAGESIZE)))
+    let pageSize = Int(sysconf(Int32(_SC_PAGESIZE)))
 
     init(budget: MemoryBudget, cleanSizeMax: Int, blocks: BlockPool = BlockPool()) {
         self.budget = budget
@@ -67,6 +67,10 @@ final class MappingPool: @unchecked Sendable {
 
     /// Bytes given back that are not free yet.
     var pendingSize: Int { state.withLock { $0.queueSize } }
+
+    /// Mappings that were ever queued to be given back, and those that are done.
+    var queuedCount: Int { state.withLock { $0.queuedCount } }
+    var doneCount: Int { state.withLock { $0.doneCount } }
 
     /// Bytes of warm memory.
     var warmSize: Int { state.withLock { $0.cleanSize } }
@@ -103,6 +107,18 @@ final class MappingPool: @unchecked Sendable {
             budget.uncharge(UInt64(mapping.capacity))
             return
         }
+        state.withLock { state in
+            state.queue.append(mapping)
+            state.queueSize += mapping.capacity
+            state.queuedCount += 1
+        }
+        ring(1)
+    }
+
+    /// Takes back the end of a mapping, whose beginning stays in use: to be unmapped, never kept.
+    func give(end mapping: Mapping) {
+        var mapping = mapping
+        mapping.isStale = true
         state.withLock { state in
             state.queue.append(mapping)
             state.queueSize += mapping.capacity
@@ -149,13 +165,15 @@ final class MappingPool: @unchecked Sendable {
         if isWorthIt { ring(1) }
     }
 
-    /// Waits until what was given back before is free, and frees what is warm.
+    /// Waits until all that was given back is free, and frees what is warm.
     ///
-    /// For threads that may block, never for loops.
+    /// For tests: it may wait for long.
     func drain() {
-        let target = state.withLock { $0.queuedCount }
-        while state.withLock({ $0.doneCount < target }) { usleep(500) }
-        dropWarm()
+        // What is warm may be pushed out by what comes, and is then on its way itself.
+        repeat {
+            while doneCount < queuedCount { usleep(500) }
+            dropWarm()
+        } while pendingSize > 0
     }
 
     /// Gives all warm memory back to the kernel.
@@ -180,7 +198,10 @@ final class MappingPool: @unchecked Sendable {
     /// Makes room by queueing the oldest for the reclaiming thread, where unmapping them holds up
     /// nobody.
     private func keep(_ mapping: Mapping) -> Bool {
-        guard mapping.capacity <= cleanSizeMax else { return false }
+        // The beginning of what was truncated may be smaller than anything that is asked for.
+        guard mapping.capacity >= MappingPool.sizeMin, mapping.capacity <= cleanSizeMax else {
+            return false
+        }
         let evicted = state.withLock { state -> Int in
             var evicted = 0
             while state.clean.count >= MappingPool.entriesMax

@@ -6,15 +6,17 @@ internal import SmallocWire
 internal import Synchronization
 
 /// What is left to do after an operation.
+///
+/// Every connection has one, and hardly ever anything in it: so it is a pointer.
 enum Deferred {
     /// The reply is in the output.
     case nothing
     /// The head of the reply is in the output, its data leaves straight from the allocation.
-    case send(Transfer)
+    indirect case send(Transfer)
     /// The reply comes when the work is done.
-    case work(Work)
+    indirect case work(Work)
     /// A page of a listing is in the output; text mode goes on from here.
-    case page(UInt64)
+    indirect case page(UInt64)
     /// The connection ends after the reply.
     case quit
 }
@@ -50,6 +52,12 @@ public final class Registry: @unchecked Sendable {
     ///
     /// What takes about 100 microseconds is done at once: to hand it over takes as long.
     static let workSizeMin = (1 << 20) + 1
+
+    /// Up to so many bytes a frame's data is copied into the output; more leaves straight from the
+    /// allocation.
+    ///
+    /// A copy costs less than a system call up to here.
+    static let copiedSizeMax = 16 << 10
 
     struct Shard: ~Copyable {
         var lockWord: UInt32 = 0
@@ -244,7 +252,7 @@ public final class Registry: @unchecked Sendable {
     /// Ends a transfer, done or not.
     func end(_ transfer: Transfer) {
         transfer.freeRanges()
-        release(transfer.allocation)
+        letGoPinned(transfer.allocation)
     }
 
     /// Ends work, done or not.
@@ -252,8 +260,13 @@ public final class Registry: @unchecked Sendable {
     /// Not while it runs.
     func end(_ work: Work) {
         if case .fill(_, let pattern) = work.kind { pattern.deallocate() }
-        if let allocation = work.allocations.0 { release(allocation) }
-        if let allocation = work.allocations.1 { release(allocation) }
+        if let allocation = work.allocations.0 { letGoPinned(allocation) }
+        if let allocation = work.allocations.1 { letGoPinned(allocation) }
+    }
+
+    private func letGoPinned(_ allocation: Allocation) {
+        if let cut = allocation.unpin(mappings) { mappings.give(end: cut) }
+        release(allocation)
     }
 
     /// Ends a connection: its handles close, its anonymous allocations go.
@@ -274,7 +287,7 @@ public final class Registry: @unchecked Sendable {
     public func returnMemory() { mappings.trimHeap() }
 
     private func end(_ handles: inout HandleTable) {
-        while let allocation = handles.closeLast() {
+        while let allocation = handles.closeLast(budget) {
             disposeIfAnonymous(allocation)
             release(allocation)
         }

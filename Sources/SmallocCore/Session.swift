@@ -150,6 +150,19 @@ public struct Session: ~Copyable {
             ?? UnsafeRawBufferPointer(start: nil, count: 0)
     }
 
+    /// Locks the bytes of `sendPiece` if they have to leave as of one moment: until `unlockPiece`,
+    /// nobody changes them, and all must be sent or copied.
+    ///
+    /// - Returns: Whether they have to; if not, nothing is locked.
+    public func lockPiece() -> Bool {
+        guard let transfer = errand?.outgoing, transfer.isAtomic else { return false }
+        transfer.allocation.lock.lock()
+        return true
+    }
+
+    /// Ends what `lockPiece` began, if it locked.
+    public func unlockPiece() { errand?.outgoing?.allocation.lock.unlock() }
+
     /// `count` bytes of `sendPiece` have left.
     public mutating func sent(_ count: Int, _ loop: LoopContext) {
         guard let errand, errand.outgoing != nil else { return }
@@ -192,12 +205,14 @@ public struct Session: ~Copyable {
     /// without end.
     struct Room {
         private let sizeMax: Int
+        private let batchMax: Int
         private let repliesMax: UInt64
         private var replies: UInt64 = 0
         private var size = 0
 
         init(_ loop: LoopContext) {
             sizeMax = Int(truncatingIfNeeded: loop.limits.outputSizeMax)
+            batchMax = min(sizeMax, Session.batchSizeMax)
             repliesMax = loop.limits.requestsInFlightMax
         }
 
@@ -208,9 +223,15 @@ public struct Session: ~Copyable {
             if now == size { return true }
             size = now
             replies += 1
-            return now < sizeMax && replies < repliesMax
+            return now < batchMax && replies < repliesMax
         }
+
+        /// Whether it is a limit that is reached, and not just enough for one system call.
+        var isLimit: Bool { size >= sizeMax || replies >= repliesMax }
     }
+
+    /// Bytes of replies that leave together: as many as stay in a processor's cache until they do.
+    static let batchSizeMax = 256 << 10
 
     /// Work that one call of `serve` may do, in bytes moved or their like: about a millisecond.
     static let costMax = 8 << 20
@@ -223,9 +244,9 @@ public struct Session: ~Copyable {
     }
 
     /// The replies must leave before anything else is answered.
-    mutating func waitForOutput(_ loop: LoopContext) {
+    mutating func waitForOutput(_ loop: LoopContext, isLimit: Bool = true) {
         pause = .output
-        loop.counters.add(.pauses)
+        if isLimit { loop.counters.add(.pauses) }
     }
 
     /// The errand, made on first use.

@@ -26,7 +26,7 @@ extension Session {
         let rest = payloadSize &- nameSize
         switch plain {
         case FrameHeader.plain(.read):
-            guard rest == 0, header.size <= UInt64(Limits.atomicSizeMax) else { return 0 }
+            guard rest == 0, header.size <= UInt64(Registry.copiedSizeMax) else { return 0 }
         case FrameHeader.plain(.write):
             guard header.size == UInt64(rest) else { return 0 }
         case FrameHeader.plain(.dispose):
@@ -84,15 +84,12 @@ extension Session {
                 try registry.alloc(
                     name, header.type, RawSpan(), header.size, .bytes,
                     RequestFlags(rawValue: header.flags), &holdings, &reply)
-                if case .nothing = holdings.deferred {
-                } else {
-                    // Read once more, so that the header need not be in memory until here.
-                    return settle(FrameHeader(from: input), loop)
-                }
             }
         } catch {
             refuse(&reply, error, loop)
         }
-        return true
+        if case .nothing = holdings.deferred { return true }
+        // Read once more, so that the header need not be in memory until here.
+        return settle(FrameHeader(from: input), loop)
     }
 }

@@ -12,7 +12,7 @@ extension Session {
         loop.ahead.pointee.begin(loop.registry, end: base + input.count)
         while pause == .none {
             guard room.isLeft(loop) else {
-                waitForOutput(loop)
+                waitForOutput(loop, isLimit: room.isLimit)
                 break
             }
             if mustYield() { break }

@@ -16,7 +16,7 @@ extension Session {
         var room = Room(loop)
         while pause == .none {
             guard room.isLeft(loop) else {
-                waitForOutput(loop)
+                waitForOutput(loop, isLimit: room.isLimit)
                 break
             }
             if mustYield() { break }

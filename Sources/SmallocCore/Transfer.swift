@@ -33,6 +33,7 @@ struct Transfer {
         ranges.initialize(from: source, count: extents.count)
         rangeCount = extents.count
         self.allocation = allocation
+        allocation.pin()
         base = allocation.data
         operation = header.operation
         cookie = header.cookie
@@ -49,6 +50,9 @@ struct Transfer {
         return UnsafeMutableRawBufferPointer(
             start: base + extent.offset + position, count: extent.size - position)
     }
+
+    /// Whether it has to leave, or arrive, as of one moment.
+    var isAtomic: Bool { size <= Limits.atomicSizeMax }
 
     /// `count` bytes of the piece have moved.
     mutating func advance(_ count: Int) {

@@ -1,12 +1,17 @@
-// What takes too long for a loop: done on a thread that may be held up, answered when it is done.
+// What takes too long for a loop: done slice by slice on threads that may be held up, and answered
+// when it is done.
 
+internal import CSmalloc
 internal import Glibc
 internal import SmallocWire
 
 /// A copy or fill of more than 1 MiB, or a wait for memory that is being given back.
 ///
-/// Holds references to its allocations; ended by `Registry.end`, once.
-public struct Work: @unchecked Sendable {
+/// Keeps its progress, so that others get their turn between slices, and so that a stop need not
+/// wait for gigabytes. Holds references to its allocations; ended by `Registry.end`, once.
+///
+/// Used by one thread at a time: those that run its slices, in turn, and its loop's between them.
+public final class Work: @unchecked Sendable {
     enum Kind {
         case copy(dest: UnsafeMutableRawPointer, source: UnsafeRawPointer)
         case fill(dest: UnsafeMutableRawPointer, pattern: UnsafeMutableRawBufferPointer)
@@ -14,19 +19,85 @@ public struct Work: @unchecked Sendable {
         case reclaim(MappingPool)
     }
 
+    /// Bytes that one slice moves: a few milliseconds, a hundred times what it costs to queue the
+    /// next.
+    static let sliceSize = 32 << 20
+    /// Copies of this size or more go past the caches, which could not hold them anyway.
+    ///
+    /// `memmove` does so too, but decides by the size of one call, and from a size on that differs
+    /// between machines by a factor of a hundred.
+    static let streamedSizeMin = 32 << 20
+
     let kind: Kind
     /// Bytes.
     let size: Int
     let allocations: (Allocation?, Allocation?)
+    private let sliceSize: Int
+    /// Bytes that are done.
+    private var done = 0
+    /// What must have come back before a wait is over; nil until the first slice.
+    private var target: Int?
 
-    /// Does it.
-    public func run() {
+    /// Takes over the caller's references, under the locks of the allocations.
+    ///
+    /// - Parameter sliceSize: At least a fill's pattern.
+    init(
+        kind: Kind, size: Int, allocations: (Allocation?, Allocation?),
+        sliceSize: Int = Work.sliceSize
+    ) {
+        self.kind = kind
+        self.size = size
+        self.allocations = allocations
+        self.sliceSize = sliceSize
+        allocations.0?.pin()
+        allocations.1?.pin()
+    }
+
+    /// Does the next slice.
+    ///
+    /// - Returns: Whether that was the last one; else to be called again, after others.
+    public func run() -> Bool {
         switch kind {
-        case .copy(let dest, let source): memmove(dest, source, size)
+        case .copy(let dest, let source): copySlice(dest, source)
         case .fill(let dest, let pattern):
-            Work.fill(dest, size, UnsafeRawBufferPointer(pattern))
-        case .reclaim(let pool): pool.drain()
+            let whole = sliceSize / pattern.count * pattern.count
+            let count = min(whole, size - done)
+            Work.fill(dest + done, count, UnsafeRawBufferPointer(pattern))
+            done += count
+        case .reclaim(let pool): return waitSlice(pool)
         }
+        return done == size
+    }
+
+    /// As `memmove` would, in slices: from the end where the dest lies behind the source, so that
+    /// no slice overwrites what a later one has to read.
+    private func copySlice(_ dest: UnsafeMutableRawPointer, _ source: UnsafeRawPointer) {
+        let distance = UnsafeRawPointer(dest) - source
+        if distance == 0 {
+            done = size
+            return
+        }
+        let count = min(sliceSize, size - done)
+        let isBackward = distance > 0 && distance < size
+        let start = isBackward ? size - done - count : done
+        if size >= Work.streamedSizeMin, abs(distance) >= count {
+            smalloc_copy_streaming(dest + start, source + start, count)
+        } else {
+            memmove(dest + start, source + start, count)
+        }
+        done += count
+    }
+
+    /// Waits a moment for what is on its way back.
+    private func waitSlice(_ pool: MappingPool) -> Bool {
+        let target = target ?? pool.queuedCount
+        self.target = target
+        if pool.doneCount < target {
+            usleep(1000)
+            return false
+        }
+        pool.dropWarm()
+        return true
     }
 
     /// Repeats `pattern` over `size` bytes, a multiple of the pattern's size.

@@ -25,7 +25,9 @@ public struct Limits: Equatable, Sendable {
     public var frameSizeMax: UInt64 = 1 << 30
     /// Replies that may wait to leave on one connection before reading from it stops.
     public var requestsInFlightMax: UInt64 = 4096
-    /// Handles open on one connection; each takes 8 bytes.
+    /// Handles open on one connection.
+    ///
+    /// Each takes 8 to 16 bytes, which count against the memory limit.
     public var handlesMax: UInt64 = 1 << 20
     /// Bytes of copied replies that may wait to leave on one connection before reading stops.
     public var outputSizeMax: UInt64 = 1 << 20

@@ -23,8 +23,9 @@ final class Load {
         var nanoseconds: UInt64 = 0
         var p50: Double = 0
         var p99: Double = 0
-        /// The part of the time that went by in turns in which no connection had anything, 0 to 1;
-        /// only when polling. A part of the other turns is idle, too.
+        /// The part of the time in turns in which no connection had anything, 0 to 1; when polling.
+        ///
+        /// A part of the other turns is idle, too.
         var idle: Double = 0
     }
 

@@ -48,7 +48,8 @@ final class PreparedLoad {
             wires.append(wire)
         }
         let waiting: Load.Waiting =
-            point.lanes == 1 ? .blocking : placement.isShared ? .sleeping : .polling
+            point.lanes == 1 && point.depth == 1
+            ? .blocking : placement.isShared ? .sleeping : .polling
         load = try Load(wires, batches: batches, arena: arena, waiting: waiting)
     }
 

@@ -43,6 +43,14 @@ final class Loop: @unchecked Sendable {
     private let async: UnsafeMutablePointer<uv_async_t>
     private let timer: UnsafeMutablePointer<uv_timer_t>
     private let idle: UnsafeMutablePointer<uv_idle_t>
+    /// Called after each poll; and, while it runs, what keeps the next one from sleeping.
+    private let polled: UnsafeMutablePointer<uv_check_t>
+    private let polling: UnsafeMutablePointer<uv_idle_t>
+    private var busyPoll: BusyPoll
+    /// Something was read since the last poll.
+    var isActive = false
+    /// When a request was last answered at once, by `now`.
+    var quickAt: UInt64 = 0
     private let mailbox = Mutex<[Message]>([])
     private var firstPeer: Peer?
     private var turnAgain: [Peer] = []
@@ -51,7 +59,7 @@ final class Loop: @unchecked Sendable {
     /// Called on this thread when the loop has drained.
     var onDrained: (() -> Void)?
 
-    init(index: Int, registry: Registry) {
+    init(index: Int, registry: Registry, busyPollMicroseconds: UInt64) {
         self.index = index
         context = LoopContext(registry: registry, index: index)
         readBuffer = .allocate(byteCount: Loop.readSize, alignment: 4096)
@@ -59,6 +67,9 @@ final class Loop: @unchecked Sendable {
         async = allocateUV(uv_async_t.self)
         timer = allocateUV(uv_timer_t.self)
         idle = allocateUV(uv_idle_t.self)
+        polled = allocateUV(uv_check_t.self)
+        polling = allocateUV(uv_idle_t.self)
+        busyPoll = BusyPoll(microseconds: busyPollMicroseconds)
         check(uv_loop_init(uv), "uv_loop_init")
         let me = Unmanaged.passUnretained(self).toOpaque()
         check(uv_async_init(uv, async, loopMailed), "uv_async_init")
@@ -67,6 +78,10 @@ final class Loop: @unchecked Sendable {
         timer.pointee.data = me
         check(uv_idle_init(uv, idle), "uv_idle_init")
         idle.pointee.data = me
+        check(uv_check_init(uv, polled), "uv_check_init")
+        polled.pointee.data = me
+        check(uv_idle_init(uv, polling), "uv_idle_init")
+        if busyPollMicroseconds > 0 { uv_check_start(polled, loopPolled) }
         retime()
     }
 
@@ -147,6 +162,18 @@ final class Loop: @unchecked Sendable {
         for peer in peers { peer.takeTurn() }
     }
 
+    fileprivate func afterPoll() {
+        let was = busyPoll.isPolling
+        let isPolling = busyPoll.polled(isActive: isActive, now: uv_hrtime())
+        isActive = false
+        guard isPolling != was else { return }
+        if isPolling { uv_idle_start(polling, loopPolls) } else { uv_idle_stop(polling) }
+    }
+
+    /// How large data is cut up: fine while others ask for small things, which then wait for a
+    /// slice of a dozen microseconds; coarse, which is faster, while nobody does.
+    var slicing: Slicing { now - quickAt <= Slicing.quickMilliseconds ? .fine : .coarse }
+
     // MARK: Time
 
     /// Sets the timer by the limits in force: coarse, since deadlines are seconds.
@@ -183,6 +210,8 @@ final class Loop: @unchecked Sendable {
         uv_close(UnsafeMutableRawPointer(async).handle, nil)
         uv_close(UnsafeMutableRawPointer(timer).handle, nil)
         uv_close(UnsafeMutableRawPointer(idle).handle, nil)
+        uv_close(UnsafeMutableRawPointer(polled).handle, nil)
+        uv_close(UnsafeMutableRawPointer(polling).handle, nil)
         onDrained?()
     }
 }
@@ -204,3 +233,9 @@ private func loopTicked(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
 private func loopIdle(_ handle: UnsafeMutablePointer<uv_idle_t>?) {
     loop(of: handle?.pointee.data)?.takeTurns()
 }
+
+private func loopPolled(_ handle: UnsafeMutablePointer<uv_check_t>?) {
+    loop(of: handle?.pointee.data)?.afterPoll()
+}
+
+private func loopPolls(_ handle: UnsafeMutablePointer<uv_idle_t>?) { sched_yield() }

@@ -14,7 +14,7 @@ struct Options: ParsableCommand {
             command line wins over the environment, the environment over the file.
 
             Sizes: 4096, 64K, 64M, 1G (powers of 1024), 64MB (powers of 1000). Times: 30 \
-            (seconds), 500ms, 5m, 1h.
+            (seconds), 50us, 500ms, 5m, 1h.
 
             SIGHUP rereads the file, SIGTERM and SIGINT finish what was begun and leave, a second \
             one leaves at once.
@@ -44,6 +44,12 @@ struct Options: ParsableCommand {
             "Loops, a thread each, or auto: the processors less one, at least 1. (default: auto)",
             valueName: "count"))
     var loops: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Keep asking for so long before sleeping, while requests come closer together than"
+                + " that; 0: always sleep. (default: 50us)", valueName: "time"))
+    var busyPoll: String?
 
     @Option(
         help: ArgumentHelp(
@@ -123,7 +129,8 @@ struct Options: ParsableCommand {
     /// What was given, by key of the table of settings.
     var values: [String: [String]] {
         let single: [(String, String?)] = [
-            ("socket-mode", socketMode), ("loops", loops), ("log-level", logLevel),
+            ("socket-mode", socketMode), ("loops", loops), ("busy-poll", busyPoll),
+            ("log-level", logLevel),
             ("memory-max", memoryMax), ("length-max", lengthMax),
             ("allocations-max", allocationsMax), ("connections-max", connectionsMax),
             ("frame-size-max", frameSizeMax), ("requests-in-flight-max", requestsInFlightMax),

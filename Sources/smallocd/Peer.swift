@@ -10,14 +10,10 @@ import SmallocWire
 ///
 /// Belongs to its loop's thread; retained from `start` to the close callback.
 final class Peer {
-    /// Bytes that one peer may send or receive before others get their turn.
-    static let turnSize = 512 << 10
-    /// Bytes of an allocation that one system call moves at most.
-    static let sliceSize = 256 << 10
     /// Bytes of output that are copied rather than taken with their buffer.
     static let copiedMax = 16 << 10
     /// Memory that the output buffer keeps between uses.
-    static let outputKept = 256 << 10
+    static let outputKept = 512 << 10
     /// Bytes read at first when a large write is expected: its header and name, little of its data.
     private static let bulkHeadSize = 512
     /// How long the other side may take to close after we have said goodbye.
@@ -104,7 +100,7 @@ final class Peer {
         if tail.count == 0, !isLeaving {
             let piece = session.receivePiece
             if let base = piece.baseAddress, !piece.isEmpty {
-                let size = min(piece.count, Peer.sliceSize)
+                let size = min(piece.count, loop.slicing.size)
                 return uv_buf_t(base: base.assumingMemoryBound(to: CChar.self), len: size)
             }
         }
@@ -131,6 +127,7 @@ final class Peer {
         }
         if isLeaving { return }
         loop.context.counters.add(.bytesRead, UInt64(count))
+        loop.isActive = true
         activeAt = loop.now
         if tail.count == 0, !session.isBusy {
             // What begins now has all its time, however long the connection was silent.
@@ -145,7 +142,7 @@ final class Peer {
         noteProgress(count)
         // libuv reads again, up to 32 times, as long as the buffer came back full.
         burst = count == buffer.len ? burst + count : 0
-        if burst > Peer.turnSize { waitForTurn() }
+        if burst > loop.slicing.turn { waitForTurn() }
         run()
     }
 
@@ -155,7 +152,11 @@ final class Peer {
         while let base = rest.baseAddress, !rest.isEmpty {
             guard tail.count > 0 || session.pause != .none else {
                 let consumed = session.serve(rest, loop.context)
-                if consumed > 0 { progressAt = loop.now }
+                if consumed > 0 {
+                    progressAt = loop.now
+                    // Answered at once: whoever asks such things does not want to wait for others.
+                    if session.pause == .none, !session.isBusy { loop.quickAt = loop.now }
+                }
                 keep(base + consumed, rest.count - consumed)
                 return
             }
@@ -215,7 +216,7 @@ final class Peer {
             // Sending ends the pause, and what waits behind it must be served then.
             if session.pause == .send { mustServe = true }
             guard flush(&sent) else { return }
-            if sent > Peer.turnSize, session.pause != .none {
+            if sent > loop.slicing.turn, session.pause != .none {
                 return waitForTurn()
             }
             switch session.pause {
@@ -272,7 +273,7 @@ final class Peer {
         pauseReading()
         if !WorkRequest.start(work, for: self, on: loop.uv) {
             // No thread: better a slow loop than no answer.
-            work.run()
+            while !work.run() {}
             didWork()
         }
     }

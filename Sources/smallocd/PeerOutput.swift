@@ -17,9 +17,23 @@ extension Peer {
         let output = loop.context.output
         while true {
             let head = output.pointee.bytes
-            let piece = session.pause == .send ? slice(session.sendPiece) : slice(nil)
+            var piece = UnsafeRawBufferPointer(start: nil, count: 0)
+            var isLocked = false
+            if session.pause == .send {
+                isLocked = session.lockPiece()
+                // What has to leave as of one moment is not cut; it is small enough.
+                piece = isLocked ? session.sendPiece : slice(session.sendPiece)
+            }
             if head.isEmpty, piece.isEmpty { return true }
             let written = tryWrite(head, piece)
+            if isLocked, let rest = unlock(piece, sent: written - head.count) {
+                sent += written
+                loop.context.counters.add(.bytesWritten, UInt64(written))
+                output.pointee.reset(keeping: Peer.outputKept)
+                session.sent(piece.count, loop.context)
+                queue(WriteRequest(UnsafeRawBufferPointer(rest), owned: rest.baseAddress))
+                return false
+            }
             guard written >= 0 else {
                 output.pointee.reset(keeping: Peer.outputKept)
                 close()
@@ -38,15 +52,26 @@ extension Peer {
                 queue(WriteRequest(slice(session.sendPiece), owned: nil))
                 return false
             }
-            if sent > Peer.turnSize { return true }
+            if sent > loop.slicing.turn { return true }
         }
+    }
+
+    /// Ends the lock of a piece that leaves as of one moment.
+    ///
+    /// - Parameter sent: Bytes of it that have left; negative if what comes before it has not.
+    /// - Returns: A copy of the rest, if some of it has left or could have.
+    private func unlock(
+        _ piece: UnsafeRawBufferPointer, sent: Int
+    ) -> UnsafeMutableRawBufferPointer? {
+        defer { session.unlockPiece() }
+        guard sent >= 0, sent < piece.count else { return nil }
+        return Peer.copy(UnsafeRawBufferPointer(rebasing: piece[sent...]))
     }
 
     /// As much of a piece as is moved at once: a reader that keeps up could hold the loop in one
     /// system call for a gigabyte.
-    private func slice(_ piece: UnsafeRawBufferPointer?) -> UnsafeRawBufferPointer {
-        guard let piece else { return UnsafeRawBufferPointer(start: nil, count: 0) }
-        return UnsafeRawBufferPointer(rebasing: piece.prefix(Peer.sliceSize))
+    private func slice(_ piece: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(rebasing: piece.prefix(loop.slicing.size))
     }
 
     /// Bytes that the socket took, or a negative number if it is broken.
@@ -73,9 +98,7 @@ extension Peer {
         let output = loop.context.output
         let left = output.pointee.count - written
         if left <= Peer.copiedMax || left < Peer.outputKept / 2 {
-            let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: left, alignment: 16)
-            copy.copyMemory(
-                from: UnsafeRawBufferPointer(rebasing: output.pointee.bytes[written...]))
+            let copy = Peer.copy(UnsafeRawBufferPointer(rebasing: output.pointee.bytes[written...]))
             output.pointee.reset(keeping: Peer.outputKept)
             queue(WriteRequest(UnsafeRawBufferPointer(copy), owned: copy.baseAddress))
         } else {
@@ -84,6 +107,12 @@ extension Peer {
                 WriteRequest(
                     UnsafeRawBufferPointer(start: base + written, count: left), owned: base))
         }
+    }
+
+    private static func copy(_ bytes: UnsafeRawBufferPointer) -> UnsafeMutableRawBufferPointer {
+        let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
+        copy.copyMemory(from: bytes)
+        return copy
     }
 
     private func queue(_ request: WriteRequest) {
@@ -111,6 +140,7 @@ extension Peer {
         guard status == 0 else { return close() }
         activeAt = loop.now
         loop.context.counters.add(.bytesWritten, UInt64(size))
+        loop.isActive = true
         if !isOutput { session.sent(size, loop.context) }
         run()
     }

@@ -43,7 +43,10 @@ final class Server {
         // to others.
         let warm = Int(min(loaded.settings.limits.memorySizeMax / 8, 1 << 30))
         let registry = Registry(limits: limits, loops: count, warmSizeMax: warm)
-        loops = (0..<count).map { Loop(index: $0, registry: registry) }
+        let busyPoll = loaded.settings.busyPollMicroseconds
+        loops = (0..<count).map {
+            Loop(index: $0, registry: registry, busyPollMicroseconds: busyPoll)
+        }
         acceptors = sockets.map { Acceptor($0, loops: loops, limits: limits, log: log) }
         for socket in sockets { log.info("listening at \(socket.description)") }
     }

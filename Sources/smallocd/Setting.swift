@@ -51,6 +51,7 @@ extension Setting {
         listen,
         socketMode,
         loops,
+        busyPoll,
         logLevel,
         Setting(
             key: "memory-max", standard: "80%", isRereadable: true,
@@ -120,6 +121,18 @@ extension Setting {
                 : Int(try whole(text, 1...256, or: "auto"))
         },
         show: { String($0.loops) })
+
+    private static let busyPoll = Setting(
+        key: "busy-poll", standard: "50us", isRereadable: false,
+        apply: { values, settings, _ throws(InvalidValue) in
+            let text = try single(values)
+            let span = try TimeSpan.parseMicroseconds(text)
+            guard span <= 10_000 else {
+                throw InvalidValue(reason: "\(quoted(text)) is longer than 10ms")
+            }
+            settings.busyPollMicroseconds = span
+        },
+        show: { TimeSpan.text(microseconds: $0.busyPollMicroseconds) })
 
     private static let logLevel = Setting(
         key: "log-level", standard: "info", isRereadable: true,

@@ -21,6 +21,10 @@ struct Settings: Sendable, Equatable {
     ///
     /// At least 1.
     var loops = 1
+    /// How long a loop that is busy asks for more before it sleeps; 0: not at all.
+    ///
+    /// See `BusyPoll`.
+    var busyPollMicroseconds: UInt64 = 0
     /// Events below this level are not logged.
     var logLevel = Logger.Level.info
     /// Every maximum.

@@ -252,4 +252,63 @@ struct RegistryTests {
             #expect(daemon.settledSize == 0)
         }
     }
+
+    @Test("tables of handles count against the memory limit, and are given back with the handles")
+    func handleMemory() {
+        let daemon = TestDaemon(warmSizeMax: 1 << 20) { $0.memorySizeMax = 2 << 20 }
+        let peer = daemon.greeted()
+        #expect(peer.call(.alloc, flags: 2, type: 2, name: "a").status == .ok)
+        let before = daemon.settledSize
+        var peers: [TestPeer] = []
+        var count = 0
+        // Of two connections, the second is refused to double its table of 1 MiB.
+        while peers.count < 3 {
+            peers.append(daemon.greeted())
+            while peers.last?.call(.open, name: "a").status == .ok { count += 1 }
+            guard count < 1 << 20 else { break }
+        }
+        #expect(daemon.registry.budget.usedSize <= 2 << 20)
+        // Doubled tables are at least half full.
+        #expect(count >= 65_536 && count * 8 <= 2 << 20, "\(count)")
+        let last = peers[2]
+        #expect(peers[0].call(.open, name: "a").status == .memoryLimit)
+        // What is missing, or there already, is told of first.
+        #expect(peers[0].call(.open, name: "none").status == .noData)
+        #expect(peers[0].call(.alloc, type: 2, name: "b").status == .memoryLimit)
+        #expect(peers[0].call(.alloc, type: 2, name: "a").status == .alreadyExists)
+        #expect(peers[0].call(.stat, name: "b").status == .noData)
+        #expect(peers[0].call(.close, handle: 5).status == .ok)
+        #expect(peers[0].call(.open, name: "a").header.handle == 5)
+        for peer in peers where peer !== last {
+            peer.session.end(daemon.loop)
+            peer.isClosed = true
+        }
+        #expect(
+            eventually {
+                peer.call(.stat, name: "a").number(1, afterName: 1) == UInt64(last.openHandles)
+            })
+        #expect(last.call(.open, name: "a").status == .ok)
+        last.session.end(daemon.loop)
+        last.isClosed = true
+        #expect(eventually { daemon.registry.budget.usedSize == before })
+    }
+
+    @Test("a handle waits for memory that is on its way back, as an allocation does")
+    func handleWaits() {
+        let daemon = TestDaemon(warmSizeMax: 8 << 20) { $0.memorySizeMax = 1 << 20 }
+        let peer = daemon.greeted()
+        #expect(peer.call(.alloc, flags: 2, type: 2, name: "a").status == .ok)
+        let warm = UInt64((1 << 20) - 8192)
+        for request in [frame(.open, name: "a"), frame(.alloc, type: 2, name: "b")] {
+            #expect(peer.call(.alloc, flags: 2, type: 2, name: "w", size: warm).status == .ok)
+            #expect(peer.call(.dispose, name: "w").status == .ok)
+            #expect(daemon.registry.mappings.warmSize > 0)
+            let other = daemon.greeted()
+            var taken: UInt64 = 0
+            while daemon.registry.budget.charge(64) { taken += 64 }
+            #expect(other.call(request).status == .ok)
+            #expect(daemon.registry.mappings.warmSize == 0)
+            daemon.registry.budget.uncharge(taken)
+        }
+    }
 }

@@ -128,7 +128,7 @@ final class TestPeer {
                 sendAll()
             case .work:
                 if !moves { return }
-                session.work?.run()
+                while session.work?.run() == false {}
                 session.finish(loop)
                 take()
             case .close:
@@ -137,13 +137,15 @@ final class TestPeer {
         }
     }
 
-    /// Lets all pieces leave, in uneven steps.
+    /// Lets all pieces leave, in uneven steps, but for those that have to leave as of one moment.
     func sendAll() {
         while true {
             let piece = session.sendPiece
             guard piece.count > 0 else { return }
-            let size = min(piece.count, 40_001)
+            let isLocked = session.lockPiece()
+            let size = isLocked ? piece.count : min(piece.count, 40_001)
             output += piece[..<size]
+            if isLocked { session.unlockPiece() }
             session.sent(size, loop)
         }
     }

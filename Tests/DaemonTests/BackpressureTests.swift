@@ -110,6 +110,37 @@ import TestSupport
         }
     }
 
+    @Test("small requests with large replies cost no more than the limit of output")
+    func amplifying() throws {
+        let daemon = try DaemonProcess()
+        let onlooker = try daemon.frames()
+        let size = 65_536
+        #expect(try onlooker.alloc("a", size: UInt64(size)).status == 0)
+        let data = (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) }
+        #expect(
+            try onlooker.call("write", name: "a", size: UInt64(size), payload: data).status == 0)
+        let before = try daemon.figures()
+        let requests = Scale.count(800)
+        // Read at once, these 32 KiB would be answered with 50 MiB.
+        let frames = (1...requests).flatMap {
+            TestFrame(8, cookie: UInt64($0), name: "a", size: UInt64(size)).bytes
+        }
+        let clients = try (0..<4).map { _ in try daemon.frames() }
+        for client in clients { try client.socket.send(frames) }
+        for client in clients { try client.socket.waitUntilTaken() }
+        #expect(try onlooker.call("ping").status == 0)
+        #expect(
+            try daemon.figures().residentSize - before.residentSize
+                < DaemonProcess.growth(clients.count * 2 << 20))
+        for cookie in 1...requests {
+            let reply = try clients[0].socket.receiveFrame()
+            guard reply.cookie == UInt64(cookie), reply.payload == data else {
+                Issue.record("wrong reply \(reply.cookie)")
+                return
+            }
+        }
+    }
+
     @Test("a text session that never reads costs a bounded amount too")
     func slowTextReader() throws {
         let daemon = try DaemonProcess()
@@ -136,7 +167,8 @@ import TestSupport
         let header = TestFrame(2).bytes
         var large = TestFrame(9, name: "a", size: 1_048_576)
         large.payloadSize = 1_048_577
-        let count = Scale.count(40)
+        let count = Scale.count(100)
+        let before = try daemon.figures()
         var sockets: [(socket: RawSocket, rest: [UInt8], isText: Bool)] = []
         for index in 0..<count {
             let socket = try daemon.connect()
@@ -164,6 +196,9 @@ import TestSupport
             sent += 1
             live.removeAll { $0.socket.isReadable }
             #expect(try onlooker.ask("ping") == "OK pong")
+            // 8 KiB each, and what the daemon takes once.
+            let grown = try daemon.figures().residentSize - before.residentSize
+            #expect(grown < DaemonProcess.growth(count * 8192 + (1 << 20)), "\(grown)")
             usleep(100_000)
         }
         let seconds = Date().timeIntervalSince(start)

@@ -159,6 +159,24 @@ import TestSupport
         #expect(try text.ask("ping") == "OK pong")
     }
 
+    @Test("name size: of names that are given, in both modes; what is there keeps its own")
+    func nameSize() throws {
+        let daemon = try DaemonProcess(["--name-size-max", "5"])
+        let text = try daemon.text()
+        let client = try daemon.frames()
+        #expect(client.greeting["nameSizeMax"] == 5)
+        #expect(try text.ask("alloc abcde 4") == "OK")
+        #expect(try text.ask("alloc abcdef 4").hasPrefix("ERR invalidName TypeError: "))
+        #expect(try text.ask("rename abcde abcdef").hasPrefix("ERR invalidName TypeError: "))
+        #expect(try text.ask("read abcdef").hasPrefix("ERR noData Error: "))
+        #expect(FrameClient.statusName(try client.alloc("abcdef", size: 1)) == "invalidName")
+        #expect(try client.call("open", name: "abcde").status == 0)
+        let longer = try client.call("rename", handle: 1, payload: Array("fghijk".utf8))
+        #expect(FrameClient.statusName(longer) == "invalidName")
+        #expect(try client.call("rename", handle: 1, payload: Array("fghij".utf8)).status == 0)
+        #expect(try text.ask("read fghij") == "OK 0 0 0 0")
+    }
+
     @Test("kMaxLength, which is bytes")
     func lengths() throws {
         let daemon = try DaemonProcess(["--length-max", "1000"])

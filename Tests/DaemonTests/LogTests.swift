@@ -65,6 +65,28 @@ import TestSupport
         #expect(lines < 30 + 30 * seconds, "\(lines) lines in \(seconds) s")
     }
 
+    @Test("a reader of the log that goes away takes nothing with it")
+    func readerGone() throws {
+        let folder = try DaemonProcess.newFolder()
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        #expect(mkfifo(folder + "/log", 0o600) == 0)
+        let reader = open(folder + "/log", O_RDONLY | O_NONBLOCK | O_CLOEXEC)
+        #expect(reader >= 0)
+        let daemon = try DaemonProcess(["--log-level", "trace"], folder: folder)
+        let text = try daemon.text()
+        #expect(try text.ask("ping") == "OK pong")
+        close(reader)
+        // Each of these is worth a line.
+        for _ in 0..<20 {
+            let socket = try daemon.connect()
+            try socket.send([0xFF])
+            _ = try socket.receiveToEnd()
+        }
+        daemon.signal(SIGHUP)
+        #expect(try text.ask("ping") == "OK pong")
+        #expect(daemon.stop() == 0)
+    }
+
     private func expectHarmless(_ bytes: [UInt8], _ what: String) throws {
         let text = try #require(String(validating: bytes, as: UTF8.self), "\(what) is no UTF-8")
         for scalar in text.unicodeScalars where scalar != "\n" {

@@ -109,4 +109,37 @@ import TestSupport
             }
         }
     }
+
+    @Test("a read of up to 64 KiB that leaves in parts is of one moment all the same")
+    func atomicParts() throws {
+        let daemon = try DaemonProcess(["--loops", "2"])
+        let owner = try daemon.frames()
+        let size = 65_536
+        #expect(try owner.alloc("a", size: UInt64(size)).status == 0)
+        let writer = try daemon.frames()
+        let reads = 48
+        let thread = Thread {
+            var value: UInt8 = 0
+            while !Thread.current.isCancelled {
+                value &+= 1
+                _ = try? writer.call(
+                    "write", name: "a", size: UInt64(size),
+                    payload: [UInt8](repeating: value, count: size))
+            }
+        }
+        thread.start()
+        defer { thread.cancel() }
+        for _ in 0..<Scale.count(20) {
+            // More replies than a socket holds, so that most of them leave in two parts, the second
+            // long after the first.
+            let read = TestFrame(8, handle: 1, size: UInt64(size)).bytes
+            try owner.socket.send((0..<reads).flatMap { _ in read })
+            for _ in 0..<reads {
+                let bytes = try owner.socket.receiveFrame().payload
+                try #require(bytes.count == size)
+                let first = bytes[0]
+                try #require(bytes.allSatisfy { $0 == first }, "a torn read")
+            }
+        }
+    }
 }

@@ -39,7 +39,7 @@ private struct Connection: ~Copyable {
             case .output, .turn: continue
             case .send: send()
             case .work:
-                session.work?.run()
+                while session.work?.run() == false {}
                 session.finish(daemon)
                 take()
             case .close: isClosed = true

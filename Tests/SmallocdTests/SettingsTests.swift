@@ -28,6 +28,7 @@ struct SettingsTests {
         #expect(settings.addressesAreDefault)
         #expect(settings.socketMode == 0o600)
         #expect(settings.loops == 3)
+        #expect(settings.busyPollMicroseconds == 50)
         #expect(settings.logLevel == .info)
         var limits = Limits()
         limits.memorySizeMax = 8 << 30
@@ -46,7 +47,7 @@ struct SettingsTests {
     func everywhere() throws {
         let folder = TemporaryFolder()
         let values: [(key: String, value: String)] = [
-            ("listen", "unix:/a/b"), ("socket-mode", "0660"), ("loops", "2"),
+            ("listen", "unix:/a/b"), ("socket-mode", "0660"), ("loops", "2"), ("busy-poll", "20us"),
             ("log-level", "debug"), ("memory-max", "64M"), ("length-max", "1MiB"),
             ("allocations-max", "10"), ("connections-max", "20"), ("frame-size-max", "2M"),
             ("requests-in-flight-max", "30"), ("handles-max", "40"), ("output-size-max", "3M"),
@@ -71,6 +72,7 @@ struct SettingsTests {
         #expect(!fromLine.addressesAreDefault)
         #expect(fromLine.socketMode == 0o660)
         #expect(fromLine.loops == 2)
+        #expect(fromLine.busyPollMicroseconds == 20)
         #expect(fromLine.logLevel == .debug)
         #expect(fromLine.limits.memorySizeMax == 64 << 20)
         #expect(fromLine.limits.lengthSizeMax == 1 << 20)

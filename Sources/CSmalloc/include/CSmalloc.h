@@ -24,6 +24,11 @@ static inline void smalloc_prefetch(uintptr_t address) {
     __builtin_prefetch((const void *)address);
 }
 
+/// Copies much memory past the caches, at up to twice the speed of a copy through them.
+///
+/// The two must not overlap.
+void smalloc_copy_streaming(void *dest, const void *source, size_t size);
+
 /// `accept4` without an address, non-blocking and close-on-exec: a descriptor, or -1 and errno.
 int smalloc_accept(int listener);
 

@@ -22,12 +22,20 @@ extension Registry {
         if wantsHandle, UInt64(holdings.handles.count) >= limits.handlesMax {
             throw taken(name, holdings.known) ? .alreadyExists : .handleLimit
         }
+        // Told before the table of handles grows: a refused request changes nothing.
+        if wantsHandle, holdings.handles.isFull, taken(name, holdings.known) {
+            throw .alreadyExists
+        }
         guard budget.addAllocation() else {
             throw taken(name, holdings.known) ? .alreadyExists : .allocationLimit
         }
         let allocation: Allocation
         do throws(SmallocError) {
             allocation = try make(name, type, Int(size.bytes), age(&holdings))
+            if wantsHandle, let error = holdings.handles.reserve(budget) {
+                release(allocation)
+                throw error
+            }
         } catch {
             try refuseAlloc(name, size, error, &holdings)
             return
@@ -47,14 +55,7 @@ extension Registry {
             }
         }
         var handle: UInt32 = 0
-        if wantsHandle {
-            guard let opened = holdings.handles.open(allocation) else {
-                disposeNow(allocation)
-                release(allocation)
-                throw .outOfMemory
-            }
-            handle = opened
-        }
+        if wantsHandle { handle = holdings.handles.open(allocation) }
         reply.opened(handle: handle, type: type, size: size.bytes)
     }
 
@@ -67,20 +68,27 @@ extension Registry {
         budget.removeAllocation()
         if taken(name, holdings.known) { throw .alreadyExists }
         guard error.status == .memoryLimit else { throw error }
-        // Also when nothing is on its way any more: it came back a moment ago.
-        if holdings.reclaims < 3,
-            budget.canFit(
-                UInt64(mappings.capacity(for: Int(size.bytes))),
-                returning: UInt64(mappings.pendingSize))
-        {
-            holdings.reclaims += 1
-            // Memory is on its way back: the request is served again when it is free.
-            holdings.deferred = .work(
-                Work(kind: .reclaim(mappings), size: 0, allocations: (nil, nil)))
-            return
-        }
-        holdings.reclaims = 0
+        if waitForMemory(UInt64(mappings.capacity(for: Int(size.bytes))), &holdings) { return }
         throw error
+    }
+
+    /// Whether memory is on its way back that makes `size` bytes fit: then the request is served
+    /// again when it is free.
+    ///
+    /// So it is when nothing is on its way any more, but the bytes would fit: they came back a
+    /// moment ago.
+    private func waitForMemory(_ size: UInt64, _ holdings: inout Holdings) -> Bool {
+        guard size > 0 || mappings.pendingSize > 0 || mappings.warmSize > 0,
+            holdings.reclaims < 3,
+            budget.canFit(size, returning: UInt64(mappings.pendingSize))
+        else {
+            holdings.reclaims = 0
+            return false
+        }
+        holdings.reclaims += 1
+        holdings.deferred = .work(
+            Work(kind: .reclaim(mappings), size: 0, allocations: (nil, nil)))
+        return true
     }
 
     /// Makes an allocation within the memory limit.
@@ -150,10 +158,13 @@ extension Registry {
             release(allocation)
             throw .handleLimit
         }
-        guard let handle = holdings.handles.open(allocation) else {
+        if let error = holdings.handles.reserve(budget) {
             release(allocation)
-            throw .outOfMemory
+            if error == .memoryLimit, waitForMemory(0, &holdings) { return }
+            throw error
         }
+        holdings.reclaims = 0
+        let handle = holdings.handles.open(allocation)
         allocation.lock.lock()
         let size = allocation.size
         allocation.lock.unlock()
@@ -163,7 +174,7 @@ extension Registry {
     func close<Reply: ReplyWriter & ~Copyable>(
         _ handle: UInt32, _ holdings: inout Holdings, _ reply: inout Reply
     ) throws(SmallocError) {
-        guard let allocation = holdings.handles.close(handle) else { throw .noData }
+        guard let allocation = holdings.handles.close(handle, budget) else { throw .noData }
         disposeIfAnonymous(allocation)
         release(allocation)
         reply.ok()
@@ -181,7 +192,7 @@ extension Registry {
             guard let allocation = holdings.handles[target.handle], disposeNow(allocation) else {
                 throw .noDataToDispose
             }
-            _ = holdings.handles.close(target.handle)
+            _ = holdings.handles.close(target.handle, budget)
             // The handle's reference is ours now.
             release(allocation)
         }
@@ -275,6 +286,7 @@ extension Registry {
             throw .invalidArgument("the size is not a whole number of elements")
         }
         allocation.size = size.bytes
+        if let cut = allocation.takeCut(mappings) { mappings.give(end: cut) }
         reply.done(size: size.bytes)
     }
 

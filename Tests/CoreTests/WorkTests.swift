@@ -1,0 +1,157 @@
+// Work in slices gives what it would give at once, wherever a slice ends.
+
+import Foundation
+import SmallocWire
+import Testing
+import TestSupport
+
+@testable import SmallocCore
+
+@Suite("Work in slices")
+struct WorkTests {
+    private static func memory(_ size: Int) -> UnsafeMutableRawBufferPointer {
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 64)
+        // Repeats after a prime: a mistake of any round number of bytes shows.
+        let period = 65_537
+        for index in 0..<min(size, period) {
+            memory[index] = UInt8(truncatingIfNeeded: (index &* 2_654_435_761) >> 13)
+        }
+        for start in stride(from: period, to: size, by: period) {
+            memcpy(memory.baseAddress! + start, memory.baseAddress!, min(period, size - start))
+        }
+        return memory
+    }
+
+    /// Runs work to its end, and says in how many slices.
+    private static func slices(_ work: Work) -> Int {
+        var count = 1
+        while !work.run() {
+            count += 1
+            guard count < 1_000_000 else { break }
+        }
+        return count
+    }
+
+    private static func copy(
+        _ memory: UnsafeMutableRawBufferPointer, from: Int, to: Int, _ size: Int, sliceSize: Int
+    ) -> Work {
+        Work(
+            kind: .copy(
+                dest: memory.baseAddress! + to, source: UnsafeRawPointer(memory.baseAddress! + from)
+            ), size: size, allocations: (nil, nil), sliceSize: sliceSize)
+    }
+
+    @Test("copies of every overlap and size are those of memmove, however they are sliced")
+    func overlaps() {
+        let room = 26
+        let memory = WorkTests.memory(room)
+        defer { memory.deallocate() }
+        let before = Array(memory)
+        var failures: [String] = []
+        for sliceSize in [1, 2, 3, 7, 8, 64] {
+            for from in 0..<room {
+                for to in 0..<room {
+                    for size in 1..<room - max(from, to) + 1 {
+                        memory.copyBytes(from: before)
+                        let work = WorkTests.copy(
+                            memory, from: from, to: to, size, sliceSize: sliceSize)
+                        let slices = WorkTests.slices(work)
+                        var expected = before
+                        expected.replaceSubrange(to..<to + size, with: before[from..<from + size])
+                        let wanted = from == to ? 1 : (size + sliceSize - 1) / sliceSize
+                        if slices != wanted || !memory.elementsEqual(expected) {
+                            failures.append("\(sliceSize): \(size) from \(from) to \(to)")
+                        }
+                    }
+                }
+            }
+        }
+        #expect(failures.isEmpty, "\(failures.prefix(5))")
+    }
+
+    @Test(
+        "copies that go past the caches are right where they touch and overlap",
+        arguments: [
+            Work.sliceSize, Work.sliceSize + 1, Work.sliceSize - 1, 1, 63, 64, 4097, 5 << 20,
+        ])
+    func streamed(distance: Int) {
+        let size = Work.streamedSizeMin + 1_000_003
+        let memory = WorkTests.memory(size + distance + 40)
+        defer { memory.deallocate() }
+        let before = WorkTests.memory(size + distance + 40)
+        defer { before.deallocate() }
+        // Each at an address of its own, so that neither end is aligned.
+        for (from, to) in [(1, 1 + distance), (distance + 17, 17)] {
+            memory.copyMemory(from: UnsafeRawBufferPointer(before))
+            let work = WorkTests.copy(memory, from: from, to: to, size, sliceSize: Work.sliceSize)
+            #expect(WorkTests.slices(work) == 2)
+            let base = before.baseAddress!
+            let (now, end) = (memory.baseAddress!, memory.count)
+            #expect(memcmp(now, base, to) == 0, "before, \(from) to \(to)")
+            #expect(memcmp(now + to, base + from, size) == 0, "copied, \(from) to \(to)")
+            #expect(
+                memcmp(now + to + size, base + to + size, end - to - size) == 0,
+                "behind, \(from) to \(to)")
+        }
+    }
+
+    @Test("a copy onto itself is done at once")
+    func same() {
+        let memory = WorkTests.memory(1000)
+        defer { memory.deallocate() }
+        let work = WorkTests.copy(memory, from: 3, to: 3, 900, sliceSize: 10)
+        #expect(work.run())
+    }
+
+    @Test("fills repeat their pattern across slices, for every length of pattern")
+    func fills() {
+        for length in 1...Limits.fillPatternSizeMax {
+            let pattern = UnsafeMutableRawBufferPointer.allocate(byteCount: length, alignment: 8)
+            defer { pattern.deallocate() }
+            for index in 0..<length { pattern[index] = UInt8(index + 1) }
+            for sliceSize in [64, 65, 200, 4096] {
+                for repeats in [1, 2, 3, 64, 100] {
+                    let size = length * repeats
+                    let memory = WorkTests.memory(size + 2)
+                    defer { memory.deallocate() }
+                    let (first, last) = (memory[0], memory[size + 1])
+                    let work = Work(
+                        kind: .fill(dest: memory.baseAddress! + 1, pattern: pattern), size: size,
+                        allocations: (nil, nil), sliceSize: sliceSize)
+                    let slices = WorkTests.slices(work)
+                    let whole = sliceSize / length * length
+                    #expect(slices == (size + whole - 1) / whole)
+                    let isRight = (0..<size).allSatisfy {
+                        memory[$0 + 1] == UInt8($0 % length + 1)
+                    }
+                    #expect(isRight && memory[0] == first && memory[size + 1] == last)
+                }
+            }
+        }
+    }
+
+    @Test("work that is given up between slices gives back what it held")
+    func abandoned() {
+        let daemon = TestDaemon()
+        let peer = daemon.greeted()
+        let size = UInt64(Work.sliceSize) * 2
+        #expect(peer.call(.alloc, type: 2, name: "a", size: size).status == .ok)
+        for request in [
+            frame(.fill, handle: 1, size: size, payload: [1, 2, 3, 4]),
+            frame(
+                .copy, handle: 1, size: size - 5, payload: copyDest(5, handle: 1)),
+        ] {
+            let leaving = daemon.greeted()
+            leaving.moves = false
+            #expect(leaving.call(.open, name: "a").status == .ok)
+            leaving.feed(request)
+            #expect(leaving.session.work?.run() == false)
+            #expect(peer.call(.stat, handle: 1).number(1, afterName: 1) > 2)
+            leaving.session.end(daemon.loop)
+            leaving.isClosed = true
+            #expect(peer.call(.stat, handle: 1).number(1, afterName: 1) == 1)
+        }
+        #expect(peer.call(.dispose, handle: 1).status == .ok)
+        #expect(daemon.settledSize == 0)
+    }
+}

@@ -1,0 +1,136 @@
+// Whoever asks for much work does not keep the others waiting.
+//
+// What shows it is the daemon's own order, not a clock: how far the one is when the other has been
+// answered. A machine that stops the test for a moment may hide that, so there are several tries; a
+// daemon that serves one after the other passes in none of them.
+
+import Foundation
+import Testing
+import TestSupport
+
+@Suite struct FairnessTests {
+    private static let tries = 6
+
+    @Test("a small copy overtakes as many huge ones as there are threads for copies")
+    func hugeCopies() throws {
+        let daemon = try DaemonProcess(["--loops", "1"])
+        let other = try daemon.frames()
+        let text = try daemon.text()
+        let distance: UInt64 = 64 << 20
+        let size: UInt64 = 320 << 20
+        #expect(try other.alloc("huge", size: size + distance).status == 0)
+        #expect(try other.alloc("small", size: 4 << 20).status == 0)
+        let copiers = try (0..<4).map { _ in try daemon.frames() }
+        var overtook = false
+        for attempt in 0..<FairnessTests.tries where !overtook {
+            let there = attempt % 2 == 0
+            for copier in copiers {
+                let frame = TestFrame(
+                    11, cookie: 9, name: "huge", offset: there ? 0 : distance, size: size,
+                    payload: copyTarget(offset: there ? distance : 0, name: "huge"))
+                try copier.socket.send(frame.bytes)
+            }
+            // One handle, and two ends of each copy.
+            let allRun = try eventually(within: 2) {
+                try text.ask("stat huge").contains(" handles=9 ")
+            }
+            let reply = try other.call(
+                "copy", name: "small", size: 2 << 20,
+                payload: copyTarget(offset: 2 << 20, name: "small"))
+            #expect(reply.size == 2 << 20)
+            overtook = allRun && !copiers.contains { $0.socket.isReadable }
+            for copier in copiers { #expect(try copier.socket.receiveFrame().size == size) }
+        }
+        #expect(overtook)
+    }
+
+    @Test("the daemon leaves in the middle of huge copies, by its own way out")
+    func stopped() throws {
+        var hasStopped = false
+        // Where all threads of the machine are taken, the emergency exit may come first.
+        for _ in 0..<FairnessTests.tries where !hasStopped {
+            let daemon = try DaemonProcess()
+            let copiers = try (0..<4).map { _ in try daemon.frames() }
+            let size: UInt64 = 128 << 20
+            for (index, copier) in copiers.enumerated() {
+                #expect(try copier.alloc("c\(index)", size: size + 4096).status == 0)
+                let copy = TestFrame(
+                    11, handle: 1, size: size, payload: copyTarget(offset: 4096, handle: 1))
+                // Far more than can be done before the time to stop is over.
+                for _ in 0..<400 { try copier.socket.send(copy.bytes) }
+            }
+            for copier in copiers { #expect(try copier.socket.receiveFrame().size == size) }
+            #expect(daemon.stop() == 0)
+            #expect(!FileManager.default.fileExists(atPath: daemon.path))
+            hasStopped = daemon.log.contains("stopped")
+        }
+        #expect(hasStopped)
+    }
+
+    @Test("a flood of copies that are done at once, or of listings, lets others have their turns")
+    func floods() throws {
+        let daemon = try DaemonProcess(["--loops", "1"])
+        let flooder = try daemon.frames()
+        let other = try daemon.text()
+        #expect(try flooder.alloc("a", size: 2 << 20).status == 0)
+        let count = 3000
+        try flooder.socket.send(
+            (0..<count).flatMap { TestFrame(3, flags: 2, type: 2, name: "n\($0)", size: 1).bytes })
+        for _ in 0..<count { #expect(try flooder.socket.receiveFrame().status == 0) }
+        let copy = TestFrame(
+            11, handle: 1, size: 1 << 20, payload: copyTarget(offset: 1 << 20, handle: 1))
+        let listing = TestFrame(7, name: "nothing")
+        for (frame, key) in [(copy, "requests_copy"), (listing, "requests_list")] {
+            var seen: Set<Int> = []
+            for _ in 0..<FairnessTests.tries where seen.count < 5 {
+                let before = try number(key, other)
+                let flood = 1000
+                try flooder.socket.send((0..<flood).flatMap { _ in frame.bytes })
+                // A daemon that serves it in one go has done nothing of it, or all.
+                while true {
+                    let done = try number(key, other) - before
+                    if done == flood { break }
+                    if done > 0 { seen.insert(done) }
+                }
+                for _ in 0..<flood { #expect(try flooder.socket.receiveFrame().status == 0) }
+            }
+            #expect(seen.count >= 5, "\(key): \(seen)")
+        }
+    }
+
+    private func number(_ key: String, _ client: TextClient) throws -> Int {
+        Int(try client.stats()[key] ?? "") ?? 0
+    }
+
+    @Test("the end of a connection with very many handles holds up nobody")
+    func manyHandles() throws {
+        let daemon = try DaemonProcess(["--loops", "1"])
+        let other = try daemon.text()
+        #expect(try other.ask("alloc a 1") == "OK")
+        let count = Scale.count(250_000)
+        var seen: Set<String> = []
+        for _ in 0..<FairnessTests.tries where seen.count < 3 {
+            let holder = try daemon.frames()
+            let step = 2500
+            let opens = (0..<step).flatMap { _ in TestFrame(4, name: "a").bytes }
+            for _ in 0..<count / step {
+                try holder.socket.send(opens)
+                for _ in 0..<step { #expect(try holder.socket.receiveFrame().status == 0) }
+            }
+            let all = try handles(other)
+            #expect(all == "handles=\(count / step * step)")
+            holder.socket.close()
+            while true {
+                let left = try handles(other)
+                if left == "handles=0" { break }
+                if left != all { seen.insert(left) }
+            }
+        }
+        #expect(seen.count >= 3, "\(seen)")
+    }
+
+    private func handles(_ client: TextClient) throws -> String {
+        let words = try client.ask("stat a").split(separator: " ")
+        return words.first { $0.hasPrefix("handles=") }.map(String.init) ?? ""
+    }
+}

@@ -1,0 +1,43 @@
+import Testing
+
+@testable import smallocd
+
+@Suite("Busy polling")
+struct BusyPollTests {
+    /// What a loop decides after each of these polls.
+    private func decisions(
+        window: UInt64, _ polls: [(isActive: Bool, microseconds: UInt64)]
+    ) -> [Bool] {
+        var busy = BusyPoll(microseconds: window)
+        return polls.map { busy.polled(isActive: $0.isActive, now: $0.microseconds * 1000) }
+    }
+
+    @Test("requests within the window keep a loop awake, and it sleeps when they have ceased")
+    func awake() {
+        #expect(
+            decisions(
+                window: 50,
+                [
+                    (true, 1000), (true, 1049), (false, 1060), (false, 1098), (false, 1099),
+                    (false, 1100),
+                ]) == [false, true, true, true, false, false])
+    }
+
+    @Test("requests further apart than the window never keep a loop awake")
+    func seldom() {
+        let polls = (1...100).map { (isActive: true, microseconds: UInt64($0) * 50) }
+        #expect(decisions(window: 50, polls).allSatisfy { !$0 })
+    }
+
+    @Test("a window of 0 never polls")
+    func off() {
+        let polls = (1...100).map { (isActive: true, microseconds: UInt64($0)) }
+        #expect(decisions(window: 0, polls).allSatisfy { !$0 })
+    }
+
+    @Test("polls that bring nothing keep no loop awake, however close together they are")
+    func idle() {
+        let polls = (1...100).map { (isActive: false, microseconds: UInt64($0)) }
+        #expect(decisions(window: 50, polls).allSatisfy { !$0 })
+    }
+}

@@ -15,6 +15,7 @@ RELEASE := -c release --static-swift-stdlib
 
 BUILD_PACKAGES := libuv1-dev pkg-config
 TEST_PACKAGES := netcat-openbsd
+COUNT_PACKAGES := valgrind
 BENCH_PACKAGES := redis-server memcached nbdkit libnbd-bin
 
 # $(call install-packages,NAMES): installs those that are missing, as root or through sudo.
@@ -38,7 +39,8 @@ define install-packages
 	fi
 endef
 
-.PHONY: help toolchain packages build release run test test-tsan test-asan lint bench install clean
+.PHONY: help toolchain packages build release run test test-tsan test-asan lint instructions bench \
+    install clean
 
 help: ## Tell what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -104,6 +106,11 @@ lint: toolchain ## Check the format, the documentation comments and the shell sc
 	bash -n .ci/run
 	@! git ls-files | grep -E '^(\.build|Package\.resolved)' || { \
 	    echo "make: build products are under version control" >&2; exit 1; }
+
+instructions: packages ## Count the daemon's instructions for each kind of request against their budgets
+	@$(call install-packages,$(COUNT_PACKAGES))
+	swift build -c release --product smallocd
+	swift run -c release smalloc-bench instructions $(ARGS)
 
 bench: packages ## Measure the daemon beside Redis and memcached
 	@$(call install-packages,$(BENCH_PACKAGES))

@@ -22,6 +22,14 @@ struct ByteLock {
         if !taken { lockSlowly() }
     }
 
+    /// Takes it if it is free.
+    @inline(__always)
+    func tryLock() -> Bool {
+        word.pointee.compareExchange(
+            expected: 0, desired: 1, successOrdering: .acquiring, failureOrdering: .relaxed
+        ).exchanged
+    }
+
     @inline(__always)
     func unlock() {
         if word.pointee.exchange(0, ordering: .releasing) == 2 { wake() }

@@ -26,7 +26,7 @@ final class MappingPool: @unchecked Sendable {
     private static let wipedAtOnceMax = 262_144
     private static let hugePage = 2 << 20
     private static let entriesMax = 64
-    private static let trimSizeMin: UInt64 = 8 << 20
+    private static let trimSizeMin: UInt64 = 4 << 20
 
     private struct State {
         var clean: [Mapping] = []

@@ -212,7 +212,7 @@ public struct Session: ~Copyable {
 
         init(_ loop: LoopContext) {
             sizeMax = Int(truncatingIfNeeded: loop.limits.outputSizeMax)
-            batchMax = min(sizeMax, Session.batchSizeMax)
+            batchMax = Session.batchSize(loop)
             repliesMax = loop.limits.requestsInFlightMax
         }
 
@@ -231,7 +231,13 @@ public struct Session: ~Copyable {
     }
 
     /// Bytes of replies that leave together: as many as stay in a processor's cache until they do.
-    static let batchSizeMax = 256 << 10
+    private static let batchSizeMax = 256 << 10
+
+    /// The same, or less where less may wait.
+    @inline(__always)
+    static func batchSize(_ loop: LoopContext) -> Int {
+        min(Int(truncatingIfNeeded: loop.limits.outputSizeMax), batchSizeMax)
+    }
 
     /// Work that one call of `serve` may do, in bytes moved or their like: about a millisecond.
     static let costMax = 8 << 20

@@ -5,40 +5,34 @@
 internal import SmallocWire
 
 extension Session {
-    /// Answers the frame at the start of `input` if it is a plain read or write by handle, whole,
-    /// and small enough to be copied.
+    /// Answers the frame at the start of `input` if it is a plain read or write by handle, of no
+    /// more than the atomic size, and whole.
     ///
     /// Costs about a third of the general way, which takes all others and finds the same errors.
     ///
     /// - Parameter arrived: Bytes at `input`.
-    /// - Returns: Bytes consumed; 0 for any other frame.
+    /// - Returns: Bytes consumed; 0 for any other frame, and for one that the batch has to leave
+    ///   before.
     @inline(__always)
     mutating func serveByHandle(
         _ input: UnsafeRawPointer, arrived: Int, _ loop: LoopContext
     ) -> Int {
         guard arrived >= FrameHeader.byteCount, isGreeted else { return 0 }
         let first = UInt64(littleEndian: input.loadUnaligned(as: UInt64.self))
-        let header = FrameHeader(from: input)
-        // A handle of 0 means by name, and there is none.
-        guard header.handle != 0 else { return 0 }
-        if first == FrameHeader.plain(.read) {
-            guard header.payloadSize == 0, header.size <= UInt64(Registry.copiedSizeMax) else {
-                return 0
-            }
-            read(header, loop)
-            return FrameHeader.byteCount
-        }
-        let payloadSize = Int(header.payloadSize)
-        guard first == FrameHeader.plain(.write), header.size == UInt64(payloadSize),
-            payloadSize <= min(Limits.atomicSizeMax, arrived - FrameHeader.byteCount),
-            UInt64(payloadSize) <= loop.limits.frameSizeMax
-        else { return 0 }
-        write(header, input + FrameHeader.byteCount, loop)
-        return FrameHeader.byteCount + payloadSize
+        if first == FrameHeader.plain(.read) { return read(input, loop) }
+        if first == FrameHeader.plain(.write) { return write(input, arrived: arrived, loop) }
+        return 0
     }
 
-    @inline(__always)
-    private mutating func read(_ header: FrameHeader, _ loop: LoopContext) {
+    // These take the frame and not its header, which would be built in memory for each call.
+
+    @inline(never)
+    private mutating func read(_ input: UnsafeRawPointer, _ loop: LoopContext) -> Int {
+        let header = FrameHeader(from: input)
+        // A handle of 0 means by name, and there is none.
+        guard header.handle != 0, header.payloadSize == 0 else { return 0 }
+        if header.size >= UInt64(Gathered.pieceSizeMin) { return gather(input, loop) }
+        guard loop.gathered.isEmpty else { return 0 }
         expectsBulk = false
         loop.counters.count(.read)
         var reply = FrameReplies(
@@ -51,12 +45,19 @@ extension Session {
         } catch {
             refuse(&reply, error, loop)
         }
+        return FrameHeader.byteCount
     }
 
-    @inline(__always)
+    @inline(never)
     private mutating func write(
-        _ header: FrameHeader, _ data: UnsafeRawPointer, _ loop: LoopContext
-    ) {
+        _ input: UnsafeRawPointer, arrived: Int, _ loop: LoopContext
+    ) -> Int {
+        let header = FrameHeader(from: input)
+        let payloadSize = Int(header.payloadSize)
+        guard header.handle != 0, header.size == UInt64(payloadSize),
+            payloadSize <= min(Limits.atomicSizeMax, arrived - FrameHeader.byteCount),
+            UInt64(payloadSize) <= loop.limits.frameSizeMax, loop.gathered.isEmpty
+        else { return 0 }
         expectsBulk = false
         loop.counters.count(.write)
         var reply = FrameReplies(
@@ -64,13 +65,41 @@ extension Session {
         let registry = loop.registry
         do throws(SmallocError) {
             try registry.store(
-                UnsafeRawBufferPointer(start: data, count: Int(header.size)),
+                UnsafeRawBufferPointer(start: input + FrameHeader.byteCount, count: payloadSize),
                 in: try registry.resolve(header.handle, holdings, missing: .noData),
                 header.offset, .bytes)
             reply.done(size: header.size)
         } catch {
             refuse(&reply, error, loop)
         }
+        return FrameHeader.byteCount + payloadSize
+    }
+
+    /// Answers a read whose data leaves from where it is.
+    ///
+    /// - Returns: Bytes consumed; 0 if it is too large, or the batch has to leave first.
+    @inline(never)
+    private mutating func gather(_ input: UnsafeRawPointer, _ loop: LoopContext) -> Int {
+        let header = FrameHeader(from: input)
+        guard header.size <= UInt64(Limits.atomicSizeMax) else { return 0 }
+        var reply = FrameReplies(
+            output: loop.output, operation: Operation.read.rawValue, cookie: header.cookie)
+        let registry = loop.registry
+        do throws(SmallocError) {
+            let allocation = try registry.resolve(header.handle, holdings, missing: .noData)
+            guard loop.gathered.take(allocation, sizeMax: Session.batchSize(loop)) else { return 0 }
+            var isTaken = false
+            defer { if !isTaken { allocation.lock.unlock() } }
+            let bytes = try registry.readable(allocation, header.offset, header.size)
+            reply.beginData(size: bytes.count, type: allocation.type)
+            loop.gathered.append(allocation, bytes, loop.output.pointee.count)
+            isTaken = true
+        } catch {
+            refuse(&reply, error, loop)
+        }
+        expectsBulk = false
+        loop.counters.count(.read)
+        return FrameHeader.byteCount
     }
 
     @inline(never)

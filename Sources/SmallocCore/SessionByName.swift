@@ -8,7 +8,8 @@ extension Session {
     /// Answers the frame at the start of `input` if it is a whole, plain request by name.
     ///
     /// - Parameter arrived: Bytes at `input`, at least a header, which has a name.
-    /// - Returns: Bytes consumed; 0 for any other frame; -1 if this one has to be served again.
+    /// - Returns: Bytes consumed; 0 for any other frame, and for one that the
+    ///   batch has to leave before; -1 if this one has to be served again.
     @inline(__always)
     mutating func serveByName(
         _ input: UnsafeRawPointer, arrived: Int, _ loop: LoopContext
@@ -20,7 +21,7 @@ extension Session {
         let payloadSize = Int(header.payloadSize)
         guard header.handle == 0, payloadSize >= nameSize,
             payloadSize <= min(Limits.atomicSizeMax, arrived - FrameHeader.byteCount),
-            UInt64(payloadSize) <= loop.limits.frameSizeMax
+            UInt64(payloadSize) <= loop.limits.frameSizeMax, loop.gathered.isEmpty
         else { return 0 }
         let plain = first & ~(0xFF << 48)
         let rest = payloadSize &- nameSize

@@ -32,6 +32,10 @@ extension Session {
                 at += taken
                 continue
             }
+            guard loop.gathered.isEmpty else {
+                waitForOutput(loop, isLimit: false)
+                break
+            }
             guard left >= FrameHeader.byteCount else {
                 // What is no frame is refused by its first byte: 39 more may never come.
                 if left > 0,

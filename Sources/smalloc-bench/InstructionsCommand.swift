@@ -24,6 +24,8 @@ struct InstructionsCommand: ParsableCommand {
     func run() throws {
         signal(SIGPIPE, SIG_IGN)
         var programs = try places.programs()
+        // How often an idle loop asks for more is a matter of time, and of no interest here.
+        programs.serverOptions += ["--busy-poll", "0"]
         // Valgrind keeps descriptors for itself.
         programs.connectionsMax = 100
         let folder = try temporaryFolder()

@@ -32,6 +32,8 @@ final class Loop: @unchecked Sendable {
     let uv: UnsafeMutablePointer<uv_loop_t>
     let context: LoopContext
     let readBuffer: UnsafeMutableRawPointer
+    /// Room for what one system call sends.
+    let views: UnsafeMutablePointer<uv_buf_t>
     /// Connections, those on their way here included.
     ///
     /// For the acceptor's choice and the limit.
@@ -63,6 +65,7 @@ final class Loop: @unchecked Sendable {
         self.index = index
         context = LoopContext(registry: registry, index: index)
         readBuffer = .allocate(byteCount: Loop.readSize, alignment: 4096)
+        views = .allocate(capacity: Gathered.viewsMax)
         uv = allocateUV(uv_loop_t.self)
         async = allocateUV(uv_async_t.self)
         timer = allocateUV(uv_timer_t.self)
@@ -85,7 +88,10 @@ final class Loop: @unchecked Sendable {
         retime()
     }
 
-    deinit { readBuffer.deallocate() }
+    deinit {
+        readBuffer.deallocate()
+        views.deallocate()
+    }
 
     /// Milliseconds, monotonic, as of the last turn.
     var now: UInt64 { uv_now(uv) }

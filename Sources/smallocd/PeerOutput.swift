@@ -11,10 +11,12 @@ extension Peer {
     /// False: something is queued, and `didWrite` follows.
     func flush(_ sent: inout Int) -> Bool {
         guard !isWriting else {
+            // Nothing is served meanwhile, so nothing was gathered.
             pauseReading()
             return false
         }
         let output = loop.context.output
+        if !loop.context.gathered.isEmpty, !flushGathered(&sent) { return false }
         while true {
             let head = output.pointee.bytes
             var piece = UnsafeRawBufferPointer(start: nil, count: 0)
@@ -56,6 +58,40 @@ extension Peer {
         }
     }
 
+    /// Sends replies with data between them that leaves from where it is.
+    private func flushGathered(_ sent: inout Int) -> Bool {
+        let output = loop.context.output
+        let gathered = loop.context.gathered
+        defer { output.pointee.reset(keeping: Peer.outputKept) }
+        let size = output.pointee.count + gathered.size
+        var count: UInt32 = 0
+        gathered.forEachView(output.pointee.bytes) {
+            loop.views[Int(count)] = Peer.view($0)
+            count += 1
+        }
+        let result = uv_try_write(handle.stream, loop.views, count)
+        let written = result == UVError.again ? 0 : Int(result)
+        let rest =
+            (0..<size).contains(written)
+            ? gathered.copy(output.pointee.bytes, droppingFirst: written) : nil
+        gathered.release()
+        guard written >= 0 else {
+            close()
+            return false
+        }
+        sent += written
+        loop.context.counters.add(.bytesWritten, UInt64(written))
+        guard let rest else { return true }
+        queue(WriteRequest(UnsafeRawBufferPointer(rest), owned: rest.baseAddress))
+        return false
+    }
+
+    private static func view(_ bytes: UnsafeRawBufferPointer) -> uv_buf_t {
+        uv_buf_t(
+            base: UnsafeMutableRawPointer(mutating: bytes.baseAddress)?
+                .assumingMemoryBound(to: CChar.self), len: bytes.count)
+    }
+
     /// Ends the lock of a piece that leaves as of one moment.
     ///
     /// - Parameter sent: Bytes of it that have left; negative if what comes before it has not.
@@ -76,12 +112,7 @@ extension Peer {
 
     /// Bytes that the socket took, or a negative number if it is broken.
     private func tryWrite(_ head: UnsafeRawBufferPointer, _ piece: UnsafeRawBufferPointer) -> Int {
-        func view(_ bytes: UnsafeRawBufferPointer) -> uv_buf_t {
-            uv_buf_t(
-                base: UnsafeMutableRawPointer(mutating: bytes.baseAddress)?
-                    .assumingMemoryBound(to: CChar.self), len: bytes.count)
-        }
-        var buffers = (view(head), view(piece))
+        var buffers = (Peer.view(head), Peer.view(piece))
         let written = withUnsafeMutablePointer(to: &buffers) { pointer in
             pointer.withMemoryRebound(to: uv_buf_t.self, capacity: 2) { first in
                 head.isEmpty

@@ -86,6 +86,24 @@ struct NamesAheadTests {
         }
     }
 
+    @Test("what is asked by name waits until the data before it, which is locked, has left")
+    func gathered() {
+        for lookingAhead in [false, true] {
+            let peer = NamesAheadTests.peer(lookingAhead: lookingAhead)
+            #expect(peer.call(.alloc, type: 2, name: "a", size: 8192).outcome == "ok")
+            let read = frame(.read, handle: 1, size: 8192)
+            let batch =
+                read + frame(.write, name: "a", size: 2, payload: [7, 7]) + read
+                + frame(.read, name: "a", size: 2) + read + frame(.dispose, name: "a") + read
+            peer.output = []
+            peer.feed(batch)
+            let found = replies(in: peer.output) ?? []
+            #expect(found.map { $0.status == .ok } == [true, true, true, true, true, true, false])
+            #expect(found.first?.payload.first == 0)
+            #expect(found[2...4].allSatisfy { $0.payload.first == 7 })
+        }
+    }
+
     @Test("loops may look ahead while others grow and shrink the tables")
     func races() {
         let registry = Registry(limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 0)

@@ -153,7 +153,8 @@ final class TestPeer {
     /// Moves the loop's output here.
     func take() {
         largestOutput = max(largestOutput, loop.output.pointee.count)
-        output += loop.output.pointee.bytes
+        loop.gathered.forEachView(loop.output.pointee.bytes) { output += $0 }
+        loop.gathered.release()
         loop.output.pointee.reset(keeping: 128 * 1024)
     }
 

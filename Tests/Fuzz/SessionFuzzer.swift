@@ -79,7 +79,8 @@ private struct Connection: ~Copyable {
 
     private mutating func take() {
         precondition(daemon.output.pointee.count < 1 << 20, "output without bounds")
-        output += daemon.output.pointee.bytes
+        daemon.gathered.forEachView(daemon.output.pointee.bytes) { output += $0 }
+        daemon.gathered.release()
         daemon.output.pointee.reset(keeping: 128 * 1024)
     }
 

@@ -38,6 +38,20 @@ extension Registry {
         }
     }
 
+    /// The bytes of a range, after the checks of `read`.
+    ///
+    /// Under the lock.
+    @inline(__always)
+    func readable(
+        _ allocation: Allocation, _ offset: UInt64, _ size: UInt64
+    ) throws(SmallocError) -> UnsafeRawBufferPointer {
+        try checkAlive(allocation, .noData)
+        let extent = try Extent(
+            offset: WireSize(bytes: offset), size: WireSize(bytes: size), length: allocation.size)
+        try checkFits(WireSize(bytes: UInt64(extent.size)), .bytes)
+        return UnsafeRawBufferPointer(start: allocation.data + extent.offset, count: extent.size)
+    }
+
     func readRanges<Reply: ReplyWriter & ~Copyable>(
         _ target: borrowing Reference, _ ranges: RawSpan, _ holdings: inout Holdings,
         _ reply: inout Reply

@@ -11,7 +11,6 @@
 
 internal import CSmalloc
 internal import Glibc
-internal import Synchronization
 
 /// 60 or 64 KiB of a region.
 struct Slab: @unchecked Sendable {
@@ -61,7 +60,7 @@ struct Slab: @unchecked Sendable {
 /// Hands out slabs and takes them back.
 ///
 /// All methods from any thread.
-final class SlabPool: Sendable {
+final class SlabPool: @unchecked Sendable {
     private struct State {
         /// The lowest address last, to be taken first.
         var free: [Slab] = []
@@ -71,23 +70,38 @@ final class SlabPool: Sendable {
         var isHuge = false
     }
 
-    private let state = Mutex(State())
+    private let lockWord: UnsafeMutablePointer<UInt32>
+    private var state = State()
+
+    init() {
+        lockWord = .allocate(capacity: 1)
+        lockWord.initialize(to: 0)
+    }
 
     deinit {
-        for region in state.withLock({ $0.regions }) {
+        lockWord.deallocate()
+        for region in state.regions {
             munmap(UnsafeMutableRawPointer(bitPattern: region), Slab.regionSize)
         }
     }
 
+    // Mutex, where it is waited for, is not seen by ThreadSanitizer.
+    private func withState<Result>(_ body: (inout State) -> Result) -> Result {
+        let lock = ByteLock(lockWord)
+        lock.lock()
+        defer { lock.unlock() }
+        return body(&state)
+    }
+
     /// Bytes of all regions.
-    var mappedSize: Int { state.withLock { $0.regions.count * Slab.regionSize } }
+    var mappedSize: Int { withState { $0.regions.count * Slab.regionSize } }
 
     /// Slabs that are not free.
-    var usedCount: Int { state.withLock { $0.regions.count * Slab.count - $0.free.count } }
+    var usedCount: Int { withState { $0.regions.count * Slab.count - $0.free.count } }
 
     /// A slab of zeros; nil: no memory.
     func take() -> Slab? {
-        state.withLock { state in
+        withState { state in
             if state.free.isEmpty, !SlabPool.addRegion(&state) { return nil }
             return state.free.popLast()
         }
@@ -95,7 +109,7 @@ final class SlabPool: Sendable {
 
     /// Memory for `count` slabs in one piece, zeros.
     func takeRun(_ count: Int) -> UnsafeMutableRawPointer? {
-        let first = state.withLock { state -> Slab? in
+        let first = withState { state -> Slab? in
             if let first = SlabPool.takeRun(count, &state) { return first }
             guard SlabPool.addRegion(&state) else { return nil }
             return SlabPool.takeRun(count, &state)
@@ -124,7 +138,7 @@ final class SlabPool: Sendable {
         // With the memory behind it: most will soon be wanted again.
         memset(start, 0, count * Slab.sizeMax)
         let first = Slab(of: start)
-        state.withLock { state in
+        withState { state in
             for index in 0..<count {
                 state.free.append(Slab(region: first.region, index: first.index + index))
             }
@@ -135,7 +149,7 @@ final class SlabPool: Sendable {
     /// Takes slabs back, and gives their memory to the kernel; regions of nothing else go as well.
     func give(_ slabs: [Slab]) {
         for slab in slabs { madvise(slab.start, slab.size, MADV_DONTNEED) }
-        let empty = state.withLock { state -> [UInt] in
+        let empty = withState { state -> [UInt] in
             var counts: [UInt: Int] = [:]
             for slab in slabs + state.free { counts[slab.address, default: 0] += 1 }
             let empty = counts.filter { $0.value == Slab.count }

@@ -32,6 +32,15 @@ void smalloc_heap_trim(void) {
     malloc_trim(0);
 }
 
+bool smalloc_is_sanitized(void) {
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+    return true;
+#endif
+#endif
+    return false;
+}
+
 #if defined(__x86_64__)
 typedef long long vector __attribute__((vector_size(16)));
 typedef long long unaligned_vector __attribute__((vector_size(16), aligned(1)));

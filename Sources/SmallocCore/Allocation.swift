@@ -12,7 +12,7 @@
 //      heap:    the data
 //      mapping: base 8, capacity 8, dirtySize 8, pins 8
 //
-// A 64-byte allocation with a 10-byte name is 104 bytes: one 112-byte chunk of malloc.
+// A 64-byte allocation with a 10-byte name is a block of 104 bytes.
 
 internal import CSmalloc
 internal import Glibc
@@ -33,6 +33,8 @@ struct Allocation: Equatable {
         static let disposed = Flags(rawValue: 2)
         static let anonymous = Flags(rawValue: 4)
         static let nameElsewhere = Flags(rawValue: 8)
+        /// The block is cut from a slab, and not malloc's.
+        static let pooled = Flags(rawValue: 16)
     }
 
     private var references: UnsafeMutablePointer<Atomic<UInt32>> {
@@ -104,34 +106,58 @@ struct Allocation: Equatable {
         name: UnsafeRawBufferPointer, type: ElementType, size: Int, created: UInt32,
         mappings: MappingPool
     ) -> Allocation? {
-        let units = max(1, (name.count + 7) / 8)
         let mapped = size >= MappingPool.sizeMin
-        let dataSize = mapped ? 32 : size
-        guard let block = calloc(1, headerSize + units * 8 + dataSize) else { return nil }
-        let allocation = Allocation(block: block)
+        let blockSize = blockSize(nameSize: name.count, size: size)
+        guard let block = mappings.blocks.take(blockSize) else { return nil }
+        let units = nameUnits(name.count)
+        var flags: Flags = mappings.blocks.isPooled(blockSize) ? .pooled : []
         if mapped {
             guard let mapping = mappings.take(size) else {
-                free(block)
+                mappings.blocks.give(block, blockSize)
                 return nil
             }
             let place = block + headerSize + units * 8
             place.storeBytes(of: mapping.base, as: UnsafeMutableRawPointer.self)
             place.storeBytes(of: mapping.capacity, toByteOffset: 8, as: Int.self)
+            flags.insert(.mapped)
         }
+        if name.isEmpty { flags.insert(.anonymous) }
+        let allocation = Allocation(block: block)
         allocation.references.initialize(to: Atomic(1))
         block.storeBytes(of: UInt64(size), toByteOffset: 8, as: UInt64.self)
-        block.storeBytes(of: type.rawValue, toByteOffset: 16, as: UInt8.self)
-        block.storeBytes(of: UInt8(name.count), toByteOffset: 17, as: UInt8.self)
-        block.storeBytes(of: UInt8(units), toByteOffset: 18, as: UInt8.self)
-        block.storeBytes(of: created, toByteOffset: 20, as: UInt32.self)
-        var flags: Flags = mapped ? .mapped : []
-        if name.isEmpty { flags.insert(.anonymous) }
-        allocation.flags = flags
-        if let source = name.baseAddress {
-            (block + headerSize).copyMemory(from: source, byteCount: name.count)
-        }
+        // One store instead of five.
+        let small =
+            UInt32(type.rawValue) | UInt32(truncatingIfNeeded: name.count) << 8
+            | UInt32(truncatingIfNeeded: units) << 16 | UInt32(flags.rawValue) << 24
+        block.storeBytes(
+            of: (UInt64(created) << 32 | UInt64(small)).littleEndian, toByteOffset: 16,
+            as: UInt64.self)
+        if let source = name.baseAddress { copyName(source, name.count, to: block + headerSize) }
         return allocation
     }
+
+    /// Bytes of the block: header, name, and data or what stands for a mapping.
+    @inline(__always)
+    private static func blockSize(nameSize: Int, size: Int) -> Int {
+        headerSize + nameUnits(nameSize) * 8 + (size >= MappingPool.sizeMin ? 32 : size)
+    }
+
+    /// Most names have 8 to 16 bytes: their first and last 8 are all of them, and no call.
+    @inline(__always)
+    private static func copyName(
+        _ source: UnsafeRawPointer, _ count: Int, to place: UnsafeMutableRawPointer
+    ) {
+        guard count >= 8, count <= 16 else {
+            return place.copyMemory(from: source, byteCount: count)
+        }
+        let first = source.loadUnaligned(as: UInt64.self)
+        let last = source.loadUnaligned(fromByteOffset: count &- 8, as: UInt64.self)
+        place.storeBytes(of: first, as: UInt64.self)
+        place.storeBytes(of: last, toByteOffset: count &- 8, as: UInt64.self)
+    }
+
+    @inline(__always)
+    private static func nameUnits(_ nameSize: Int) -> Int { max(1, (nameSize &+ 7) / 8) }
 
     /// Counts one more user.
     @inline(__always)
@@ -148,30 +174,59 @@ struct Allocation: Equatable {
     /// Users at this moment.
     var referenceCount: UInt64 { UInt64(references.pointee.load(ordering: .relaxed)) }
 
+    /// Whether the caller's reference is the only one, and nothing that others did is to come.
+    @inline(__always)
+    var isUnshared: Bool { references.pointee.load(ordering: .acquiring) == 1 }
+
     /// Gives the memory back.
     ///
     /// Nobody may hold a reference any more.
     ///
     /// - Returns: Bytes of heap that are free again; those of a mapping are counted by the pool.
     func destroy(mappings: MappingPool) -> UInt64 {
-        let charge = heapCharge
-        if flags.contains(.nameElsewhere) {
-            free(UnsafeMutableRawPointer(mutating: name.baseAddress))
+        let flags = flags
+        var charge = Allocation.slotCharge
+        if flags.contains(.nameElsewhere), let start = name.baseAddress {
+            charge += nameCharge(mappings.blocks)
+            mappings.blocks.give(UnsafeMutableRawPointer(mutating: start), nameSize)
         }
         if flags.contains(.mapped) {
             mappings.give(Mapping(base: data, capacity: mappingCapacity, dirtySize: dirtySize))
         }
-        free(block)
+        if flags.contains(.pooled) {
+            let capacity = BlockPool.capacity(of: block)
+            charge += UInt64(capacity)
+            mappings.blocks.give(block, capacity)
+        } else {
+            charge += UInt64(smalloc_usable_size(block)) + 8
+            free(block)
+        }
         return charge
     }
 
-    /// Bytes of heap that this takes: its chunk of malloc and its slot in the table of names.
-    var heapCharge: UInt64 {
-        let elsewhere = flags.contains(.nameElsewhere) ? name.baseAddress : nil
-        let nameCharge = elsewhere.map {
-            UInt64(smalloc_usable_size(UnsafeMutableRawPointer(mutating: $0))) + 8
-        }
-        return UInt64(smalloc_usable_size(block)) + 8 + 12 + (nameCharge ?? 0)
+    // MARK: What it is charged
+
+    /// Bytes that a name takes of a table of names, more or less.
+    private static let slotCharge: UInt64 = 12
+
+    /// Bytes of heap that an allocation would be charged; exact unless it is malloc's.
+    @inline(__always)
+    static func heapCharge(nameSize: Int, size: Int) -> UInt64 {
+        UInt64(BlockPool.capacity(for: blockSize(nameSize: nameSize, size: size))) + slotCharge
+    }
+
+    /// Bytes of heap that this takes: its block and its slot in the table of names.
+    func heapCharge(_ blocks: BlockPool) -> UInt64 {
+        let capacity =
+            flags.contains(.pooled)
+            ? UInt64(BlockPool.capacity(of: block)) : UInt64(smalloc_usable_size(block)) + 8
+        return capacity + Allocation.slotCharge + nameCharge(blocks)
+    }
+
+    private func nameCharge(_ blocks: BlockPool) -> UInt64 {
+        guard flags.contains(.nameElsewhere), let start = name.baseAddress else { return 0 }
+        if blocks.isPooled(nameSize) { return UInt64(BlockPool.capacity(for: nameSize)) }
+        return UInt64(smalloc_usable_size(UnsafeMutableRawPointer(mutating: start))) + 8
     }
 
     // MARK: Mappings
@@ -195,23 +250,25 @@ struct Allocation: Equatable {
     /// Gives a new name, under the lock and those of both shards.
     ///
     /// False: no memory for a longer one.
-    func rename(_ newName: UnsafeRawBufferPointer) -> Bool {
+    func rename(_ newName: UnsafeRawBufferPointer, _ blocks: BlockPool) -> Bool {
         guard let source = newName.baseAddress else { return false }
         let place = block + Allocation.headerSize
-        let old = flags.contains(.nameElsewhere) ? name.baseAddress : nil
+        let old = flags.contains(.nameElsewhere) ? name : nil
         if newName.count <= nameRoom {
             // `source` is the peer's input, never this place.
             place.copyMemory(from: source, byteCount: newName.count)
             flags.remove(.nameElsewhere)
         } else {
-            guard let copy = malloc(newName.count) else { return false }
+            guard let copy = blocks.take(newName.count) else { return false }
             copy.copyMemory(from: source, byteCount: newName.count)
             place.storeBytes(of: copy, as: UnsafeMutableRawPointer.self)
             flags.insert(.nameElsewhere)
         }
         nameSize = newName.count
         flags.remove(.anonymous)
-        if let old { free(UnsafeMutableRawPointer(mutating: old)) }
+        if let old, let start = old.baseAddress {
+            blocks.give(UnsafeMutableRawPointer(mutating: start), old.count)
+        }
         return true
     }
 }

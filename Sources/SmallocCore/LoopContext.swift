@@ -16,6 +16,8 @@ public final class LoopContext {
     ///
     /// Empty between sessions.
     public let output: UnsafeMutablePointer<Output>
+    /// What is known of the requests that follow, of the session that is being served.
+    let ahead: UnsafeMutablePointer<NamesAhead>
     /// Data that leaves with the output.
     ///
     /// Must leave, or be copied, and be released after each `serve`.
@@ -28,10 +30,14 @@ public final class LoopContext {
         counters = registry.counters[index]
         output = .allocate(capacity: 1)
         output.initialize(to: Output(capacity: 128 * 1024))
+        ahead = .allocate(capacity: 1)
+        ahead.initialize(to: NamesAhead())
     }
 
     deinit {
         output.deinitialize(count: 1)
         output.deallocate()
+        ahead.deinitialize(count: 1)
+        ahead.deallocate()
     }
 }

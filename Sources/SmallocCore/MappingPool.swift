@@ -25,7 +25,7 @@ final class MappingPool: @unchecked Sendable {
     private static let wipedAtOnceMax = 262_144
     private static let hugePage = 2 << 20
     private static let entriesMax = 64
-    private static let trimSizeMin: UInt64 = 8 << 20
+    private static let trimSizeMin: UInt64 = 4 << 20
 
     private struct State {
         var clean: [Mapping] = []
@@ -43,6 +43,8 @@ final class MappingPool: @unchecked Sendable {
         var doneCount = 0
     }
 
+    /// Where smaller memory comes from: its free slabs are given back by the same thread.
+    let blocks: BlockPool
     private let state = Locked(State())
     private let budget: MemoryBudget
     /// Bytes of warm memory kept at most.
@@ -51,8 +53,9 @@ final class MappingPool: @unchecked Sendable {
     private let bell: UnsafeMutablePointer<sem_t>
     let pageSize = Int(sysconf(Int32(_SC_PAGESIZE)))
 
-    init(budget: MemoryBudget, cleanSizeMax: Int) {
+    init(budget: MemoryBudget, cleanSizeMax: Int, blocks: BlockPool = BlockPool()) {
         self.budget = budget
+        self.blocks = blocks
         self.cleanSizeMax = cleanSizeMax
         bell = .allocate(capacity: 1)
         sem_init(bell, 0, 0)
@@ -227,6 +230,7 @@ final class MappingPool: @unchecked Sendable {
     private func reclaimNext() {
         while sem_wait(bell) != 0 {}
         if state.withLock({ $0.wantsTrim }) {
+            blocks.sweep()
             smalloc_heap_trim()
             state.withLock { $0.wantsTrim = false }
         }

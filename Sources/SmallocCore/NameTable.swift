@@ -10,19 +10,44 @@ struct NameTable: ~Copyable {
     private var slots: UnsafeMutablePointer<UInt64>?
     private var capacity = 0
     private(set) var count = 0
+    private let blocks: BlockPool
 
     private static let pointerMask: UInt64 = (1 << 48) - 1
 
-    init() {}
+    /// - Parameter blocks: Where the array comes from.
+    init(_ blocks: BlockPool) { self.blocks = blocks }
 
-    deinit { free(slots) }
+    deinit { slots.map { blocks.giveTable($0, capacity * 8) } }
 
     /// The allocation of that name, or nil.
     ///
     /// Cost: about one and a half cache misses.
     func find(_ name: UnsafeRawBufferPointer, tag: UInt64) -> Allocation? {
-        guard let index = index(of: name, tag: tag) else { return nil }
-        return allocation(at: index)
+        guard let slots, let index = index(of: name, tag: tag) else { return nil }
+        return NameTable.allocation(in: slots[index])
+    }
+
+    /// What came of `add`.
+    enum Added {
+        case added
+        case taken
+        case noMemory
+    }
+
+    /// Puts an allocation in under a name, unless there is one.
+    @inline(__always)
+    mutating func add(
+        _ allocation: Allocation, _ name: UnsafeRawBufferPointer, tag: UInt64
+    ) -> Added {
+        // Before it is looked for, so that the slot where the search ends is the one to take.
+        if (count + 1) * 8 > capacity * 7, !grow() {
+            return find(name, tag: tag) == nil ? .noMemory : .taken
+        }
+        var free = 0
+        if index(of: name, tag: tag, free: &free) != nil { return .taken }
+        slots?[free] = NameTable.slot(allocation, tag)
+        count += 1
+        return .added
     }
 
     /// Puts an allocation in, whose name must not be there yet.
@@ -30,9 +55,18 @@ struct NameTable: ~Copyable {
     /// False: no memory to grow.
     mutating func insert(_ allocation: Allocation, tag: UInt64) -> Bool {
         if (count + 1) * 8 > capacity * 7, !grow() { return false }
-        place(tag << 48 | UInt64(UInt(bitPattern: allocation.block)))
+        place(NameTable.slot(allocation, tag))
         count += 1
         return true
+    }
+
+    /// Takes the allocation of that name out; nil: there is none.
+    @inline(__always)
+    mutating func take(_ name: UnsafeRawBufferPointer, tag: UInt64) -> Allocation? {
+        guard let slots, let index = index(of: name, tag: tag) else { return nil }
+        let found = NameTable.allocation(in: slots[index])
+        close(gap: index)
+        return found
     }
 
     /// Takes an allocation out, found by identity.
@@ -40,14 +74,13 @@ struct NameTable: ~Copyable {
     /// False: it is not there.
     mutating func remove(_ allocation: Allocation, tag: UInt64) -> Bool {
         guard let slots, capacity > 0 else { return false }
-        let wanted = tag << 48 | UInt64(UInt(bitPattern: allocation.block))
+        let wanted = NameTable.slot(allocation, tag)
         var index = home(wanted)
         while slots[index] != wanted {
             if slots[index] == 0 { return false }
             index = next(index)
         }
         close(gap: index)
-        count -= 1
         return true
     }
 
@@ -56,16 +89,63 @@ struct NameTable: ~Copyable {
 
     /// The allocation in a slot, or nil if it is free.
     func allocation(at index: Int) -> Allocation? {
-        guard let slots, index < capacity, slots[index] != 0 else { return nil }
-        let bits = UInt(slots[index] & NameTable.pointerMask)
-        return UnsafeMutableRawPointer(bitPattern: bits).map { Allocation(block: $0) }
+        guard let slots, index < capacity else { return nil }
+        return NameTable.allocation(in: slots[index])
     }
 
+    // MARK: Ahead of time
+
+    /// Where the slots are and how many, in one word; 0 if there are none, or too many for it.
+    var view: UInt64 {
+        guard let slots, capacity <= 8 * 0xFFFF else { return 0 }
+        return UInt64(capacity / 8) << 48 | UInt64(UInt(bitPattern: slots))
+    }
+
+    /// The address of the first slot that a tag is looked for in.
+    ///
+    /// - Parameter view: Of this moment or earlier: there may be no such table any more.
+    @inline(__always)
+    static func firstSlot(of view: UInt64, tag: UInt64) -> UInt {
+        // Multiplied first: a shift binds tighter than a product in Swift.
+        let home = (tag &* ((view &>> 48) &* 8)) &>> 16
+        return UInt(view & pointerMask) &+ UInt(home &* 8)
+    }
+
+    /// The address of the allocation in that slot; 0 if it is another's, or nobody's.
+    @inline(__always)
+    func firstAddress(tag: UInt64) -> UInt {
+        guard let slots, capacity > 0 else { return 0 }
+        let slot = slots[home(tag << 48)]
+        return slot >> 48 == tag ? UInt(slot & NameTable.pointerMask) : 0
+    }
+
+    @inline(__always)
+    private static func slot(_ allocation: Allocation, _ tag: UInt64) -> UInt64 {
+        tag << 48 | UInt64(UInt(bitPattern: allocation.block))
+    }
+
+    @inline(__always)
+    private static func allocation(in slot: UInt64) -> Allocation? {
+        UnsafeMutableRawPointer(bitPattern: UInt(slot & pointerMask)).map { Allocation(block: $0) }
+    }
+
+    @inline(__always)
     private func index(of name: UnsafeRawBufferPointer, tag: UInt64) -> Int? {
+        var free = 0
+        return index(of: name, tag: tag, free: &free)
+    }
+
+    /// - Parameter free: The free slot where the search ended, if there is no such name.
+    @inline(__always)
+    private func index(
+        of name: UnsafeRawBufferPointer, tag: UInt64, free: inout Int
+    ) -> Int? {
         guard let slots, capacity > 0 else { return nil }
         var index = home(tag << 48)
-        while slots[index] != 0 {
-            if slots[index] >> 48 == tag, let found = allocation(at: index) {
+        while true {
+            let slot = slots[index]
+            if slot == 0 { break }
+            if slot >> 48 == tag, let found = NameTable.allocation(in: slot) {
                 let other = found.name
                 if other.count == name.count, let left = other.baseAddress,
                     let right = name.baseAddress, memcmp(left, right, name.count) == 0
@@ -75,6 +155,7 @@ struct NameTable: ~Copyable {
             }
             index = next(index)
         }
+        free = index
         return nil
     }
 
@@ -92,8 +173,10 @@ struct NameTable: ~Copyable {
         slots[index] = slot
     }
 
-    /// Moves later values of the same run back, so that no search stops early at the gap.
-    private func close(gap: Int) {
+    /// Frees a slot, and moves later values of the same run back, so that no search stops early at
+    /// the gap.
+    @inline(__always)
+    private mutating func close(gap: Int) {
         guard let slots else { return }
         var gap = gap
         var index = gap
@@ -102,27 +185,48 @@ struct NameTable: ~Copyable {
             let slot = slots[index]
             if slot == 0 { break }
             // How far the value has come from its home, and how far the gap lies from it.
-            let distance = (index - home(slot) + capacity) % capacity
-            let toGap = (index - gap + capacity) % capacity
-            if distance >= toGap {
+            if distance(from: home(slot), to: index) >= distance(from: gap, to: index) {
                 slots[gap] = slot
                 gap = index
             }
         }
         slots[gap] = 0
+        count -= 1
+        if count * 6 < capacity, capacity > NameTable.keptMax { shrink() }
     }
 
+    /// Slots from one to another, which may lie beyond the end.
+    @inline(__always)
+    private func distance(from: Int, to: Int) -> Int {
+        to >= from ? to &- from : to &- from &+ capacity
+    }
+
+    /// Slots that an empty table may keep.
+    private static let keptMax = 64
+
     /// By half rather than twice: on average 0.73 of the slots are in use, 11 bytes a name.
+    ///
+    /// Always to a multiple of 8, as `view` has it.
     private mutating func grow() -> Bool {
-        let wider = max(8, capacity + capacity / 2)
-        guard let memory = calloc(wider, 8) else { return false }
+        resize(to: max(8, (capacity + capacity / 2 + 7) / 8 * 8))
+    }
+
+    /// When a sixth is in use; without memory for that it stays as it is.
+    private mutating func shrink() { _ = resize(to: max(8, (count * 2 + 7) / 8 * 8)) }
+
+    private mutating func resize(to size: Int) -> Bool {
+        var size = size
+        let unit = BlockPool.tableUnit / 8
+        // Large ones are whole slabs, and so on huge pages.
+        if size >= unit { size = (size + unit - 1) / unit * unit }
+        guard let memory = blocks.takeTable(size * 8) else { return false }
         let old = slots
         let oldCapacity = capacity
-        slots = memory.bindMemory(to: UInt64.self, capacity: wider)
-        capacity = wider
+        slots = memory.bindMemory(to: UInt64.self, capacity: size)
+        capacity = size
         if let old {
             for index in 0..<oldCapacity where old[index] != 0 { place(old[index]) }
-            free(old)
+            blocks.giveTable(old, oldCapacity * 8)
         }
         return true
     }

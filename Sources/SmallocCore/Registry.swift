@@ -28,8 +28,19 @@ struct Holdings: ~Copyable {
     /// Work done since `serve` was called, in bytes moved or their like; what copies of small data
     /// cost is in the replies and the input already.
     var cost = 0
+    /// Seconds since the registry's birth and 1, or 0: not asked for since `serve` was called.
+    var age: UInt64 = 0
     /// How often the request at hand has waited for memory.
     var reclaims = 0
+    /// A name in the input whose hash is known, while its request is served.
+    var known = KnownName()
+}
+
+/// A name whose hash is known.
+struct KnownName {
+    /// First byte.
+    var start: UnsafeRawPointer?
+    var hash: UInt64 = 0
 }
 
 /// All allocations.
@@ -50,9 +61,13 @@ public final class Registry: @unchecked Sendable {
 
     struct Shard: ~Copyable {
         var lockWord: UInt32 = 0
-        var table = NameTable()
+        var table: NameTable
+        /// The table's, for those who look without the lock.
+        let view = Atomic<UInt64>(0)
         // A cache line each, so that loops on neighbouring shards leave each other alone.
-        private var padding: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
+        private var padding: (UInt64, UInt64) = (0, 0)
+
+        init(_ blocks: BlockPool) { table = NameTable(blocks) }
     }
 
     /// The limits in force.
@@ -62,6 +77,7 @@ public final class Registry: @unchecked Sendable {
     let shards: UnsafeMutablePointer<Shard>
     let budget: MemoryBudget
     let mappings: MappingPool
+    let nameHash: NameHash
     /// Seconds since 1970 and the monotonic clock at start: allocations keep 32-bit ages.
     private let birth: UInt64
     private let birthMonotonic: UInt64
@@ -69,13 +85,21 @@ public final class Registry: @unchecked Sendable {
     /// - Parameters:
     ///   - loops: Number of loops that will serve; each has counters of its own.
     ///   - warmSizeMax: Bytes of freed large memory kept for reuse.
-    public init(limits: SharedLimits, loops: Int, warmSizeMax: Int) {
+    public convenience init(limits: SharedLimits, loops: Int, warmSizeMax: Int) {
+        self.init(limits: limits, loops: loops, warmSizeMax: warmSizeMax, nameHash: NameHash())
+    }
+
+    /// With a key that is known, so that two registries list names in the same order.
+    init(limits: SharedLimits, loops: Int, warmSizeMax: Int, nameHash: NameHash) {
         self.limits = limits
+        self.nameHash = nameHash
         counters = (0..<loops).map { _ in Counters() }
-        shards = .allocate(capacity: Registry.shardCount)
-        for index in 0..<Registry.shardCount { (shards + index).initialize(to: Shard()) }
         budget = MemoryBudget(limits: limits)
         mappings = MappingPool(budget: budget, cleanSizeMax: warmSizeMax)
+        shards = .allocate(capacity: Registry.shardCount)
+        for index in 0..<Registry.shardCount {
+            (shards + index).initialize(to: Shard(mappings.blocks))
+        }
         birth = UInt64(time(nil))
         birthMonotonic = Registry.monotonicSeconds()
     }
@@ -137,20 +161,42 @@ public final class Registry: @unchecked Sendable {
 
     /// Where a name belongs: its shard, and its 16 bits in the shard's table.
     ///
-    /// Swift's own hash is keyed with a secret of the process, so nobody can choose names that
-    /// collide.
+    /// Nobody can choose names that collide, see `NameHash`.
+    @inline(never)
     func place(of name: UnsafeRawBufferPointer) -> (shard: Int, tag: UInt64) {
-        var hasher = Hasher()
-        hasher.combine(bytes: name)
-        let hash = UInt64(bitPattern: Int64(hasher.finalize()))
-        return (Int(hash & UInt64(Registry.shardCount - 1)), hash >> 48)
+        place(of: nameHash.hash(of: name))
     }
 
+    /// The same, of the name of a request, whose hash may be known.
+    @inline(__always)
+    func place(
+        of name: UnsafeRawBufferPointer, _ known: KnownName
+    ) -> (shard: Int, tag: UInt64) {
+        place(of: known.start == name.baseAddress ? known.hash : nameHash.hash(of: name))
+    }
+
+    @inline(__always)
+    func place(of hash: UInt64) -> (shard: Int, tag: UInt64) {
+        (Int(hash & UInt64(Registry.shardCount - 1)), hash >> 48)
+    }
+
+    @inline(__always)
     func lock(of shard: Int) -> ByteLock { ByteLock(UnsafeMutableRawPointer(shards + shard)) }
 
+    /// Tells those who look without the lock of a table that grew or shrank.
+    ///
+    /// Under the lock.
+    @inline(__always)
+    func publish(_ shard: Int) {
+        let view = shards[shard].table.view
+        if shards[shard].view.load(ordering: .relaxed) != view {
+            shards[shard].view.store(view, ordering: .relaxed)
+        }
+    }
+
     /// The allocation of a name, with a reference for the caller; nil if there is none.
-    func find(_ name: UnsafeRawBufferPointer) -> Allocation? {
-        let place = place(of: name)
+    func find(_ name: UnsafeRawBufferPointer, _ known: KnownName) -> Allocation? {
+        let place = place(of: name, known)
         let lock = lock(of: place.shard)
         lock.lock()
         defer { lock.unlock() }
@@ -172,7 +218,7 @@ public final class Registry: @unchecked Sendable {
         if target.handle != 0 {
             return try resolve(target.handle, holdings, missing: missing())
         }
-        let found = target.name.withUnsafeBytes { find($0) }
+        let found = find(target.name.bytes, holdings.known)
         guard let found else {
             // A name outside the grammar is never found; only then is it worth a look.
             throw Name.isValid(target.name) ? missing() : .invalidName
@@ -262,6 +308,13 @@ public final class Registry: @unchecked Sendable {
     /// Seconds since the registry's birth, by the monotonic clock.
     var age: UInt32 { UInt32(truncatingIfNeeded: Registry.monotonicSeconds() &- birthMonotonic) }
 
+    /// The same, asked of the clock once for all that one call of `serve` does.
+    @inline(__always)
+    func age(_ holdings: inout Holdings) -> UInt32 {
+        if holdings.age == 0 { holdings.age = UInt64(age) + 1 }
+        return UInt32(truncatingIfNeeded: holdings.age - 1)
+    }
+
     /// When an allocation was made, in milliseconds since 1970.
     func created(_ allocation: Allocation) -> UInt64 {
         (birth + UInt64(allocation.created)) * 1000
@@ -272,4 +325,13 @@ public final class Registry: @unchecked Sendable {
         clock_gettime(CLOCK_MONOTONIC_COARSE, &now)
         return UInt64(now.tv_sec)
     }
+}
+
+extension RawSpan {
+    /// The bytes, which are a request's and so stay where they are while it is served.
+    ///
+    /// A closure around what is done with them would be a function of its own, with all that it
+    /// uses handed over in memory.
+    @inline(__always)
+    var bytes: UnsafeRawBufferPointer { withUnsafeBytes { $0 } }
 }

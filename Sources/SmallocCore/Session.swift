@@ -63,6 +63,7 @@ public struct Session: ~Copyable {
     public mutating func serve(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Int {
         if pause == .output || pause == .turn { pause = .none }
         holdings.cost = 0
+        holdings.age = 0
         guard pause == .none else { return 0 }
         wanted = 0
         if mode == .detecting, let first = input.first {

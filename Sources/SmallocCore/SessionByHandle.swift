@@ -103,7 +103,7 @@ extension Session {
     }
 
     @inline(never)
-    private func refuse(
+    func refuse(
         _ reply: inout FrameReplies, _ error: SmallocError, _ loop: LoopContext
     ) {
         reply.error(error)

@@ -9,6 +9,7 @@ extension Session {
         guard let base = input.baseAddress else { return 0 }
         var at = 0
         var room = Room(loop)
+        loop.ahead.pointee.begin(loop.registry, end: base + input.count)
         while pause == .none {
             guard room.isLeft(loop) else {
                 waitForOutput(loop, isLimit: room.isLimit)
@@ -21,7 +22,12 @@ extension Session {
                 at += taken
                 if taken > 0 { continue }
             }
-            let taken = serveByHandle(base + at, arrived: left, loop)
+            let isNamed = left >= FrameHeader.byteCount && FrameHeader.isNamed(base + at)
+            let taken =
+                isNamed
+                ? serveByName(base + at, arrived: left, loop)
+                : serveByHandle(base + at, arrived: left, loop)
+            if taken < 0 { break }
             if taken > 0 {
                 at += taken
                 continue
@@ -162,7 +168,7 @@ extension Session {
     /// Sees to what an operation left to do.
     ///
     /// False: the request has to be served again.
-    private mutating func settle(_ header: FrameHeader, _ loop: LoopContext) -> Bool {
+    mutating func settle(_ header: FrameHeader, _ loop: LoopContext) -> Bool {
         defer { holdings.deferred = .nothing }
         switch holdings.deferred {
         case .nothing, .page: break

@@ -82,6 +82,12 @@ public struct FrameHeader: Equatable, Sendable {
         size = UInt64(littleEndian: source.loadUnaligned(fromByteOffset: 32, as: UInt64.self))
     }
 
+    /// Whether the header at `source` has a name behind it.
+    @inlinable @inline(__always)
+    public static func isNamed(_ source: UnsafeRawPointer) -> Bool {
+        source.load(fromByteOffset: 6, as: UInt8.self) != 0
+    }
+
     /// Writes the 40 bytes at `target`, which needs no alignment.
     @inlinable @inline(__always)
     public func write(to target: UnsafeMutableRawPointer) {

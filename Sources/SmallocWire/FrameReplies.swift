@@ -43,6 +43,7 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
     public mutating func done(size: UInt64) { _ = header(size: size) }
 
     /// See `ReplyWriter.opened`.
+    @inlinable @inline(__always)
     public mutating func opened(handle: UInt32, type: ElementType, size: UInt64) {
         _ = header(type: type.rawValue, handle: handle, size: size)
     }

@@ -86,7 +86,9 @@ struct AllocationTests {
         }
         for (step, length) in lengths.enumerated() {
             let name = String(repeating: Character(UnicodeScalar(UInt8(97 + step))), count: length)
-            let renamed = Array(name.utf8).withUnsafeBytes { allocation.rename($0) }
+            let renamed = Array(name.utf8).withUnsafeBytes {
+                allocation.rename($0, mappings.blocks)
+            }
             #expect(renamed)
             #expect(text(allocation.name) == name)
             let data = UnsafeRawBufferPointer(start: allocation.data, count: size)
@@ -102,7 +104,7 @@ struct AllocationTests {
         for length in [1, 7, 8, 9, 100, 255] {
             let allocation = make("", size: 5)
             let name = String(repeating: "x", count: length)
-            #expect(Array(name.utf8).withUnsafeBytes { allocation.rename($0) })
+            #expect(Array(name.utf8).withUnsafeBytes { allocation.rename($0, mappings.blocks) })
             #expect(!allocation.flags.contains(.anonymous))
             #expect(text(allocation.name) == name)
             _ = allocation.destroy(mappings: mappings)
@@ -113,7 +115,7 @@ struct AllocationTests {
     func charge() {
         for size in [0, 1, 100, 65_535] {
             let allocation = make("name", size: size)
-            let charge = allocation.heapCharge
+            let charge = allocation.heapCharge(mappings.blocks)
             #expect(charge >= UInt64(size))
             #expect(charge < UInt64(size) + 200)
             #expect(allocation.destroy(mappings: mappings) == charge)

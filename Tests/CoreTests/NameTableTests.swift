@@ -45,7 +45,7 @@ struct NameTableTests {
         var random = SplitMix(for: "name table \(tags)")
         let names = tags == .spread ? 2000 : 150
         let steps = tags == .spread ? 12_000 : 3000
-        var table = NameTable()
+        var table = NameTable(NameTableTests.mappings.blocks)
         var model: [Int: Allocation] = [:]
         for step in 0..<steps {
             let number = Int(random.next() % UInt64(names))
@@ -85,9 +85,85 @@ struct NameTableTests {
         for allocation in model.values { destroy(allocation) }
     }
 
+    @Test("what is looked at ahead of time is the slot that a search begins at, and its allocation")
+    func ahead() {
+        var table = NameTable(NameTableTests.mappings.blocks)
+        #expect(table.view == 0 && table.firstAddress(tag: 1) == 0)
+        var made: [Allocation] = []
+        for number in 0..<20_000 {
+            let tag = Tags.spread.tag(number)
+            // What stands in the first slot may be another's with the same tag, or with another.
+            let allocation = make("n\(number)")
+            made.append(allocation)
+            let inserted = table.insert(allocation, tag: tag)
+            #expect(inserted)
+            guard number % 97 == 0 else { continue }
+            let view = table.view
+            let address = NameTable.firstSlot(of: view, tag: tag)
+            let slot = UnsafePointer<UInt64>(bitPattern: address)?.pointee ?? 0
+            #expect(slot != 0)
+            let first = table.firstAddress(tag: tag)
+            #expect(first == (slot >> 48 == tag ? UInt(slot & 0xFFFF_FFFF_FFFF) : 0))
+            let index = (Int(address) - Int(view & 0xFFFF_FFFF_FFFF)) / 8
+            #expect(index >= 0 && index < table.slotCount)
+            let there = table.allocation(at: index)
+            #expect(
+                there?.block == UnsafeMutableRawPointer(bitPattern: UInt(slot & 0xFFFF_FFFF_FFFF)))
+        }
+        for allocation in made { destroy(allocation) }
+    }
+
+    @Test("a table that lost nearly all its names gives its memory back")
+    func shrinks() {
+        var table = NameTable(NameTableTests.mappings.blocks)
+        let made = (0..<20_000).map { make("n\($0)") }
+        for (number, allocation) in made.enumerated() {
+            _ = table.insert(allocation, tag: Tags.spread.tag(number))
+        }
+        let most = table.slotCount
+        for (number, allocation) in made.enumerated() {
+            let removed = table.remove(allocation, tag: Tags.spread.tag(number))
+            #expect(removed)
+            if number % 1000 == 0, number + 1 < made.count {
+                let name = "n\(number + 1)"
+                let found = find(table, name, tag: Tags.spread.tag(number + 1))
+                #expect(found == made[number + 1])
+            }
+            destroy(allocation)
+        }
+        let least = table.slotCount
+        #expect(most >= 20_000 && least <= 64)
+    }
+
+    @Test("a name is added once, and taken once")
+    func addAndTake() {
+        var table = NameTable(NameTableTests.mappings.blocks)
+        let names = (0..<3000).map { Array("n\($0)".utf8) }
+        for (number, name) in names.enumerated() {
+            // Few tags, so that names stand in each other's way.
+            let tag = UInt64(number % 50) * 1300
+            let allocation = make("n\(number)")
+            let first = name.withUnsafeBytes { table.add(allocation, $0, tag: tag) }
+            let second = name.withUnsafeBytes { table.add(allocation, $0, tag: tag) }
+            #expect(first == .added && second == .taken)
+        }
+        for (number, name) in names.enumerated() {
+            let tag = UInt64(number % 50) * 1300
+            let other = name.withUnsafeBytes { table.take($0, tag: tag + 1) }
+            #expect(other == nil)
+            let taken = name.withUnsafeBytes { table.take($0, tag: tag) }
+            #expect(taken.map { Array($0.name) } == name)
+            let again = name.withUnsafeBytes { table.take($0, tag: tag) }
+            #expect(again == nil)
+            if let taken { destroy(taken) }
+        }
+        let count = table.count
+        #expect(count == 0)
+    }
+
     @Test("an empty table finds and removes nothing")
     func empty() {
-        var table = NameTable()
+        var table = NameTable(NameTableTests.mappings.blocks)
         let found = find(table, "a", tag: 0)
         #expect(found == nil)
         let allocation = make("a")
@@ -99,7 +175,7 @@ struct NameTableTests {
 
     @Test("names that start alike, and names of 1 to 255 bytes, are told apart")
     func similar() {
-        var table = NameTable()
+        var table = NameTable(NameTableTests.mappings.blocks)
         let names = (1...255).map { String(repeating: "x", count: $0) }
         let made = names.map { make($0) }
         for allocation in made { _ = table.insert(allocation, tag: 5) }

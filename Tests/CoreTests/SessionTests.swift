@@ -161,7 +161,7 @@ struct SessionTests {
             #expect(peer.call(.close, handle: handle).outcome == "ok")
         }
         let text = daemon.connect()
-        for _ in 0..<10 {
+        for _ in 0..<40 {
             #expect(text.line("alloc a 31457280") == "OK")
             #expect(text.line("fill a 0 31457280 1") == "OK")
             #expect(text.line("dispose a") == "OK")

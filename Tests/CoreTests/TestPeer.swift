@@ -8,10 +8,14 @@ struct TestDaemon {
     let registry: Registry
     let loop: LoopContext
 
-    init(warmSizeMax: Int = 0, _ change: (inout Limits) -> Void = { _ in }) {
+    init(
+        warmSizeMax: Int = 0, nameHash: NameHash = NameHash(),
+        _ change: (inout Limits) -> Void = { _ in }
+    ) {
         var limits = Limits()
         change(&limits)
-        registry = Registry(limits: SharedLimits(limits), loops: 1, warmSizeMax: warmSizeMax)
+        registry = Registry(
+            limits: SharedLimits(limits), loops: 1, warmSizeMax: warmSizeMax, nameHash: nameHash)
         loop = LoopContext(registry: registry, index: 0)
     }
 

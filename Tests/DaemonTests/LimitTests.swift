@@ -71,6 +71,14 @@ import TestSupport
             try each { "dispose \(name($0))" }
             #expect(try used() - before.used < count * 40, "the tables of names may stay")
         }
+        // A sanitizer keeps what is freed.
+        guard !DaemonProcess.isSanitized else { return }
+        var now = 0
+        let isBack = try eventually {
+            now = try daemon.figures().residentSize
+            return now < before.resident / 10 * 11
+        }
+        #expect(isBack, "\(before.resident) before, \(peak) at most, \(now) after")
     }
 
     @Test("allocations in all, named and anonymous")

@@ -21,4 +21,20 @@ struct NameTests {
             #expect(isValid([byte, 0x61]) == allowed)
         }
     }
+
+    @Test("that holds for every byte of longer names, whatever stands beside it")
+    func everyPlace() {
+        for size in [7, 8, 9, 15, 16, 17, 31, 255] {
+            for place in Set([0, 1, 7, 8, 14, 15, 16, size / 2, size - 2, size - 1])
+            where place < size {
+                for byte in UInt8.min...UInt8.max {
+                    for other in [0x21, 0x7E] as [UInt8] {
+                        var name = [UInt8](repeating: other, count: size)
+                        name[place] = byte
+                        #expect(isValid(name) == (0x21...0x7E).contains(byte))
+                    }
+                }
+            }
+        }
+    }
 }

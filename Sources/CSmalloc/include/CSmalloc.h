@@ -1,6 +1,7 @@
 // What Swift can't import from the C library: function macros and calls hidden behind _GNU_SOURCE.
 #ifndef CSMALLOC_H
 #define CSMALLOC_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,6 +15,14 @@ size_t smalloc_usable_size(void *block);
 
 /// Gives free pages of the heap back to the kernel. Holds up threads that allocate meanwhile.
 void smalloc_heap_trim(void);
+
+/// Whether this was built for AddressSanitizer, which watches over malloc's memory alone.
+bool smalloc_is_sanitized(void);
+
+/// Begins to bring the cache line of an address in, which need not be there: it reads nothing.
+static inline void smalloc_prefetch(uintptr_t address) {
+    __builtin_prefetch((const void *)address);
+}
 
 /// Copies much memory past the caches, at up to twice the speed of a copy through them.
 ///

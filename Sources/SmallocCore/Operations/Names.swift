@@ -10,7 +10,7 @@ extension Registry {
         _ flags: RequestFlags, _ holdings: inout Holdings, _ reply: inout Reply
     ) throws(SmallocError) {
         guard name.byteCount == 0 || isAllowed(name) else { throw .invalidName }
-        guard let type = ElementType(rawValue: typeNumber) else {
+        guard let type = ElementType(wire: typeNumber) else {
             throw .unknownType(typeWord.byteCount > 0 ? typeWord.printable : "\(typeNumber)")
         }
         let size = WireSize(length, unit, type)
@@ -20,62 +20,66 @@ extension Registry {
         }
         let wantsHandle = !flags.contains(.noHandle)
         if wantsHandle, UInt64(holdings.handles.count) >= limits.handlesMax {
-            throw taken(name) ? .alreadyExists : .handleLimit
+            throw taken(name, holdings.known) ? .alreadyExists : .handleLimit
         }
         // Told before the table of handles grows: a refused request changes nothing.
-        if wantsHandle, holdings.handles.isFull, taken(name) { throw .alreadyExists }
+        if wantsHandle, holdings.handles.isFull, taken(name, holdings.known) {
+            throw .alreadyExists
+        }
         guard budget.addAllocation() else {
-            throw taken(name) ? .alreadyExists : .allocationLimit
+            throw taken(name, holdings.known) ? .alreadyExists : .allocationLimit
         }
         let allocation: Allocation
-        var result = make(name, type, Int(size.bytes))
-        if wantsHandle, case .success(let made) = result,
-            let error = holdings.handles.reserve(budget)
-        {
-            release(made)
-            result = .failure(error)
+        do throws(SmallocError) {
+            allocation = try make(name, type, Int(size.bytes), age(&holdings))
+            if wantsHandle, let error = holdings.handles.reserve(budget) {
+                release(allocation)
+                throw error
+            }
+        } catch {
+            try refuseAlloc(name, size, error, &holdings)
+            return
         }
-        switch result {
-        case .success(let made):
-            allocation = made
-            holdings.reclaims = 0
-            if size.bytes < UInt64(MappingPool.sizeMin) { holdings.cost += Int(size.bytes) }
-        case .failure(.memoryLimit):
-            budget.removeAllocation()
-            if taken(name) { throw .alreadyExists }
-            if waitForMemory(UInt64(mappings.capacity(for: Int(size.bytes))), &holdings) { return }
-            throw .memoryLimit
-        case .failure(let error):
-            budget.removeAllocation()
-            throw taken(name) ? .alreadyExists : error
-        }
-        // Held until the handle has it: under its name, anybody may dispose of it at once.
-        allocation.retain()
+        holdings.reclaims = 0
+        if size.bytes < UInt64(MappingPool.sizeMin) { holdings.cost += Int(size.bytes) }
+        // Under its name anybody may dispose of it at once: the handle's reference comes before.
+        if wantsHandle { allocation.retain() }
         if name.byteCount > 0 {
             do throws(SmallocError) {
-                try name.withUnsafeBytes { (name) throws(SmallocError) in
-                    try insert(allocation, name)
-                }
+                try insert(allocation, name.bytes, holdings.known)
             } catch {
                 budget.removeAllocation()
-                _ = allocation.release()
+                if wantsHandle { _ = allocation.release() }
                 release(allocation)
                 throw error
             }
         }
         var handle: UInt32 = 0
-        if wantsHandle {
-            handle = holdings.handles.open(allocation)
-        } else {
-            release(allocation)
-        }
+        if wantsHandle { handle = holdings.handles.open(allocation) }
         reply.opened(handle: handle, type: type, size: size.bytes)
+    }
+
+    /// Ends an alloc for which there was no memory: with its error, or by waiting for memory that
+    /// is on its way back.
+    @inline(never)
+    private func refuseAlloc(
+        _ name: RawSpan, _ size: WireSize, _ error: SmallocError, _ holdings: inout Holdings
+    ) throws(SmallocError) {
+        budget.removeAllocation()
+        if taken(name, holdings.known) { throw .alreadyExists }
+        guard error.status == .memoryLimit else { throw error }
+        if waitForMemory(UInt64(mappings.capacity(for: Int(size.bytes))), &holdings) { return }
+        throw error
     }
 
     /// Whether memory is on its way back that makes `size` bytes fit: then the request is served
     /// again when it is free.
+    ///
+    /// So it is when nothing is on its way any more, but the bytes would fit: they came back a
+    /// moment ago.
     private func waitForMemory(_ size: UInt64, _ holdings: inout Holdings) -> Bool {
-        guard mappings.pendingSize > 0 || mappings.warmSize > 0, holdings.reclaims < 3,
+        guard size > 0 || mappings.pendingSize > 0 || mappings.warmSize > 0,
+            holdings.reclaims < 3,
             budget.canFit(size, returning: UInt64(mappings.pendingSize))
         else {
             holdings.reclaims = 0
@@ -87,32 +91,37 @@ extension Registry {
         return true
     }
 
-    /// Makes an allocation within the memory limit, warm memory given up if it must be.
+    /// Makes an allocation within the memory limit.
+    ///
+    /// - Throws: `.memoryLimit`, `.outOfMemory`.
+    @inline(__always)
     private func make(
-        _ name: RawSpan, _ type: ElementType, _ size: Int
-    ) -> Result<Allocation, SmallocError> {
-        // What the heap takes is known only after; the estimate is corrected below.
+        _ name: RawSpan, _ type: ElementType, _ size: Int, _ age: UInt32
+    ) throws(SmallocError) -> Allocation {
+        // Of malloc's blocks it is known only after what they take; corrected below.
+        let estimate = Allocation.heapCharge(nameSize: name.byteCount, size: size)
         let mapped = size >= MappingPool.sizeMin ? UInt64(mappings.capacity(for: size)) : 0
-        let estimate = 48 + UInt64(name.byteCount) + (mapped > 0 ? 0 : UInt64(size))
-        guard budget.charge(estimate + mapped) else { return .failure(.memoryLimit) }
-        let made = name.withUnsafeBytes {
-            Allocation.make(name: $0, type: type, size: size, created: age, mappings: mappings)
-        }
+        guard budget.charge(estimate + mapped) else { throw .memoryLimit }
+        let made = Allocation.make(
+            name: name.bytes, type: type, size: size, created: age, mappings: mappings)
         guard let made else {
             budget.uncharge(estimate + mapped)
-            return .failure(.outOfMemory)
+            throw .outOfMemory
         }
-        budget.correct(from: estimate, to: made.heapCharge)
-        return .success(made)
+        if !made.flags.contains(.pooled) {
+            budget.correct(from: estimate, to: made.heapCharge(mappings.blocks))
+        }
+        return made
     }
 
     /// Whether a name may be given: the grammar's, and within the limit.
+    @inline(__always)
     private func isAllowed(_ name: RawSpan) -> Bool {
         UInt64(name.byteCount) <= limits.nameSizeMax && Name.isValid(name)
     }
 
-    private func taken(_ name: RawSpan) -> Bool {
-        guard name.byteCount > 0, let other = name.withUnsafeBytes({ find($0) }) else {
+    private func taken(_ name: RawSpan, _ known: KnownName) -> Bool {
+        guard name.byteCount > 0, let other = find(name.bytes, known) else {
             return false
         }
         release(other)
@@ -122,16 +131,21 @@ extension Registry {
     /// Puts an allocation under its name.
     ///
     /// Its reference is the registry's from then on.
+    @inline(__always)
     private func insert(
-        _ allocation: Allocation, _ name: UnsafeRawBufferPointer
+        _ allocation: Allocation, _ name: UnsafeRawBufferPointer, _ known: KnownName
     ) throws(SmallocError) {
-        let place = place(of: name)
+        let place = place(of: name, known)
         let lock = lock(of: place.shard)
         lock.lock()
-        defer { lock.unlock() }
-        if shards[place.shard].table.find(name, tag: place.tag) != nil { throw .alreadyExists }
-        guard shards[place.shard].table.insert(allocation, tag: place.tag) else {
-            throw .outOfMemory
+        defer {
+            publish(place.shard)
+            lock.unlock()
+        }
+        switch shards[place.shard].table.add(allocation, name, tag: place.tag) {
+        case .added: break
+        case .taken: throw .alreadyExists
+        case .noMemory: throw .outOfMemory
         }
     }
 
@@ -170,7 +184,7 @@ extension Registry {
         _ target: borrowing Reference, _ holdings: inout Holdings, _ reply: inout Reply
     ) throws(SmallocError) {
         if target.handle == 0 {
-            guard target.name.withUnsafeBytes({ dispose(named: $0) }) else {
+            guard dispose(named: target.name.bytes, holdings.known) else {
                 throw Name.isValid(target.name) ? .noDataToDispose : .invalidName
             }
         } else {
@@ -188,21 +202,30 @@ extension Registry {
     /// As `disposeNow`, by name: one hash and one lock of the shard.
     ///
     /// False: there is none.
-    private func dispose(named name: UnsafeRawBufferPointer) -> Bool {
-        let place = place(of: name)
+    @inline(__always)
+    private func dispose(
+        named name: UnsafeRawBufferPointer, _ known: KnownName
+    ) -> Bool {
+        let place = place(of: name, known)
         let lock = lock(of: place.shard)
         lock.lock()
-        let found = shards[place.shard].table.find(name, tag: place.tag)
-        if let found {
-            _ = shards[place.shard].table.remove(found, tag: place.tag)
+        let found = shards[place.shard].table.take(name, tag: place.tag)
+        // Nobody finds it any more, and who had found it holds a reference.
+        let isUnshared = found?.isUnshared ?? false
+        if let found, !isUnshared {
             found.lock.lock()
             found.flags.insert(.disposed)
             found.lock.unlock()
         }
+        publish(place.shard)
         lock.unlock()
         guard let found else { return false }
         budget.removeAllocation()
-        release(found)
+        if isUnshared {
+            budget.unchargeHeap(found.destroy(mappings: mappings))
+        } else {
+            release(found)
+        }
         return true
     }
 
@@ -230,6 +253,7 @@ extension Registry {
                 allocation.flags.insert(.disposed)
                 allocation.lock.unlock()
             }
+            publish(place.shard)
             lock.unlock()
             if removed { break }
         }
@@ -294,6 +318,8 @@ extension Registry {
         allocation.lock.lock()
         defer {
             allocation.lock.unlock()
+            publish(old.shard)
+            publish(new.shard)
             if old.shard != new.shard { second.unlock() }
             first.unlock()
         }
@@ -306,12 +332,12 @@ extension Registry {
             return true
         }
         guard shards[new.shard].table.insert(allocation, tag: new.tag) else { throw .outOfMemory }
-        let before = allocation.heapCharge
-        guard allocation.rename(newName) else {
+        let before = allocation.heapCharge(mappings.blocks)
+        guard allocation.rename(newName, mappings.blocks) else {
             _ = shards[new.shard].table.remove(allocation, tag: new.tag)
             throw .outOfMemory
         }
-        budget.correct(from: before, to: allocation.heapCharge)
+        budget.correct(from: before, to: allocation.heapCharge(mappings.blocks))
         // Found by identity: the table never looks at the name here. With the same shard and tag
         // both slots are equal, and it does not matter which of them goes.
         if !isAnonymous { _ = shards[old.shard].table.remove(allocation, tag: old.tag) }

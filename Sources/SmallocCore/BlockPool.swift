@@ -1,0 +1,183 @@
+// Small memory: blocks of one size each, cut from slabs, without a header.
+//
+// Invariant: a slab is of one size class; each block cut from it is in use or once on the list of
+// its class. Free blocks keep their bytes until they are handed out again, and are wiped then.
+
+internal import CSmalloc
+internal import Glibc
+internal import Synchronization
+
+/// Hands out zeroed blocks and takes them back.
+///
+/// All methods from any thread. Blocks of more than `sizeMax` are malloc's.
+final class BlockPool: @unchecked Sendable {
+    /// Bytes of the largest block that is cut from a slab.
+    static let sizeMax = 1024
+    private static let step = 8
+    private static let classCount = sizeMax / step + 1
+
+    /// What the lock before it guards.
+    private struct SizeClass {
+        /// Free blocks, each of which starts with the address of the next.
+        var free: UnsafeMutableRawPointer?
+        /// What is not cut yet of the newest slab.
+        var uncut: UnsafeMutableRawPointer?
+        var uncutSize = 0
+    }
+
+    /// A cache line for each size class: a lock, and from byte 8 on what it guards.
+    private let classes: UnsafeMutableRawPointer
+    let slabs = SlabPool()
+    private let isSweeping = Locked(())
+    private let isPlain: Bool
+
+    /// - Parameter isPlain: Leaves everything to malloc, so that sanitizers see what is written
+    ///   beyond a block, or after its end.
+    init(isPlain: Bool = smalloc_is_sanitized()) {
+        self.isPlain = isPlain
+        classes = .allocate(byteCount: BlockPool.classCount * 64, alignment: 64)
+        memset(classes, 0, BlockPool.classCount * 64)
+    }
+
+    deinit { classes.deallocate() }
+
+    /// Whether blocks of this size are cut from slabs.
+    @inline(__always)
+    func isPooled(_ size: Int) -> Bool { size <= BlockPool.sizeMax && !isPlain }
+
+    /// The bytes that a block of this size takes, if it is cut from a slab.
+    @inline(__always)
+    static func capacity(for size: Int) -> Int { (size &+ (step - 1)) & -step }
+
+    /// The bytes that a block takes which was cut from a slab.
+    @inline(__always)
+    static func capacity(of block: UnsafeMutableRawPointer) -> Int {
+        Int(Slab(of: block).sizeClass.pointee) &* step
+    }
+
+    /// The lock and the class of blocks of `capacity` bytes.
+    @inline(__always)
+    private func sizeClass(_ capacity: Int) -> (ByteLock, UnsafeMutablePointer<SizeClass>) {
+        let line = classes + capacity &* (64 / BlockPool.step)
+        return (ByteLock(line), (line + 8).assumingMemoryBound(to: SizeClass.self))
+    }
+
+    /// A zeroed block of at least `size` bytes, which is more than 0; nil: no memory.
+    func take(_ size: Int) -> UnsafeMutableRawPointer? {
+        guard isPooled(size) else { return calloc(1, size) }
+        let capacity = BlockPool.capacity(for: size)
+        let (lock, own) = sizeClass(capacity)
+        lock.lock()
+        guard let block = own.pointee.free else {
+            defer { lock.unlock() }
+            return cut(own, capacity)
+        }
+        own.pointee.free = block.load(as: UnsafeMutableRawPointer?.self)
+        lock.unlock()
+        memset(block, 0, capacity)
+        return block
+    }
+
+    /// Takes back a block that was asked for with this size.
+    func give(_ block: UnsafeMutableRawPointer, _ size: Int) {
+        guard isPooled(size) else { return free(block) }
+        let (lock, own) = sizeClass(BlockPool.capacity(for: size))
+        lock.lock()
+        block.storeBytes(of: own.pointee.free, as: UnsafeMutableRawPointer?.self)
+        own.pointee.free = block
+        lock.unlock()
+    }
+
+    /// A block that was never used, from a slab that is zeros.
+    ///
+    /// Under the lock of the class.
+    @inline(never)
+    private func cut(
+        _ own: UnsafeMutablePointer<SizeClass>, _ capacity: Int
+    ) -> UnsafeMutableRawPointer? {
+        if own.pointee.uncutSize < capacity {
+            guard let slab = slabs.take() else { return nil }
+            slab.sizeClass.pointee = UInt8(capacity / BlockPool.step)
+            own.pointee.uncut = slab.start
+            own.pointee.uncutSize = slab.size
+        }
+        let block = own.pointee.uncut
+        own.pointee.uncut = block.map { $0 + capacity }
+        own.pointee.uncutSize -= capacity
+        return block
+    }
+
+    // MARK: Tables
+
+    /// Bytes of which a large table should be a multiple.
+    static var tableUnit: Int { Slab.sizeMax }
+
+    private func isRun(_ size: Int) -> Bool {
+        // Of the slabs of a region all but one make a run.
+        !isPlain && size > 0 && size % Slab.sizeMax == 0 && size < 31 * Slab.sizeMax
+    }
+
+    /// Zeros for a table that is looked into at random: slabs if they are used as a whole, else
+    /// malloc's.
+    func takeTable(_ size: Int) -> UnsafeMutableRawPointer? {
+        isRun(size) ? slabs.takeRun(size / Slab.sizeMax) : calloc(1, size)
+    }
+
+    /// Takes back a table of that size.
+    func giveTable(_ start: UnsafeMutableRawPointer, _ size: Int) {
+        if isRun(size) { slabs.giveRun(start, size / Slab.sizeMax) } else { free(start) }
+    }
+
+    // MARK: Memory for others
+
+    /// Gives slabs whose blocks are all free back to the kernel.
+    ///
+    /// For a thread that may be held up: it looks at every free block. Others cut new ones
+    /// meanwhile.
+    func sweep() {
+        isSweeping.withLock { _ in
+            var emptied: [Slab] = []
+            for index in 1..<BlockPool.classCount { sweep(index, &emptied) }
+            if !emptied.isEmpty { slabs.give(emptied) }
+        }
+    }
+
+    /// Sorts the free blocks of a class into those of slabs that are free as a whole, and others.
+    private func sweep(_ index: Int, _ emptied: inout [Slab]) {
+        let capacity = index * BlockPool.step
+        let (lock, own) = sizeClass(capacity)
+        lock.lock()
+        let list = own.pointee.free
+        own.pointee.free = nil
+        lock.unlock()
+        var seen: [Slab] = []
+        var next = list
+        while let block = next {
+            next = block.load(as: UnsafeMutableRawPointer?.self)
+            let slab = Slab(of: block)
+            if slab.freeCount.pointee == 0 { seen.append(slab) }
+            slab.freeCount.pointee += 1
+        }
+        // A slab that is not cut to its end never gets there.
+        func isFree(_ slab: Slab) -> Bool { Int(slab.freeCount.pointee) == slab.size / capacity }
+        var kept: UnsafeMutableRawPointer?
+        var last: UnsafeMutableRawPointer?
+        next = list
+        while let block = next {
+            next = block.load(as: UnsafeMutableRawPointer?.self)
+            if isFree(Slab(of: block)) { continue }
+            if last == nil { last = block }
+            block.storeBytes(of: kept, as: UnsafeMutableRawPointer?.self)
+            kept = block
+        }
+        for slab in seen {
+            if isFree(slab) { emptied.append(slab) }
+            slab.freeCount.pointee = 0
+        }
+        guard let kept, let last else { return }
+        lock.lock()
+        last.storeBytes(of: own.pointee.free, as: UnsafeMutableRawPointer?.self)
+        own.pointee.free = kept
+        lock.unlock()
+    }
+}

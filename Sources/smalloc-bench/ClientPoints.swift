@@ -43,7 +43,7 @@ enum ClientPoints {
         }
     }
 
-    /// Reads or writes of a whole `[Double]` of 64 MiB, beside a C stream of as much in its direction.
+    /// Reads or writes of a whole `[Double]` of 64 MiB, beside a C stream of as much the same way.
     static func bulk(_ bench: Bench, _ point: LoadPoint) {
         let isRead = if case .read = point.work { true } else { false }
         measure(

@@ -40,7 +40,7 @@ define install-packages
 endef
 
 .PHONY: help toolchain packages build release run test test-tsan test-asan lint instructions bench \
-    install clean
+    bench-nio install clean
 
 help: ## Tell what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -104,6 +104,7 @@ test-asan: packages ## Run every test under AddressSanitizer
 lint: toolchain ## Check the format, the documentation comments and the shell scripts
 	swift format lint --strict --recursive --parallel Package.swift Sources Tests
 	bash -n .ci/run
+	bash -n Tests/Baselines/nio.sh
 	@! git ls-files | grep -E '^(\.build|Package\.resolved)' || { \
 	    echo "make: build products are under version control" >&2; exit 1; }
 
@@ -116,6 +117,14 @@ bench: packages ## Measure the daemon beside Redis and memcached
 	@$(call install-packages,$(BENCH_PACKAGES))
 	swift build -c release --product smallocd
 	swift run -c release smalloc-bench $(ARGS)
+
+bench-nio: packages ## Measure the Swift client beside one on SwiftNIO that speaks to Redis
+	@$(call install-packages,redis-server python3)
+	swift build -c release --product smallocd
+	swift build -c release --product smalloc-bench
+	swift build -c release --package-path Tests/Baselines/NIOClient
+	Tests/Baselines/nio.sh "$$(swift build -c release --show-bin-path)/smalloc-bench" \
+	    "$$(swift build -c release --package-path Tests/Baselines/NIOClient --show-bin-path)/NIOClient"
 
 install: release ## Install under PREFIX (/usr/local), with units and completions; honours DESTDIR
 	bin=$$(swift build $(RELEASE) --show-bin-path); root="$(DESTDIR)$(PREFIX)"; \
@@ -141,4 +150,4 @@ install: release ## Install under PREFIX (/usr/local), with units and completion
 	done
 
 clean: ## Remove all build folders
-	rm -rf .build .build-tsan .build-asan
+	rm -rf .build .build-tsan .build-asan Tests/Baselines/NIOClient/.build

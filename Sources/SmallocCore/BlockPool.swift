@@ -29,6 +29,8 @@ final class BlockPool: @unchecked Sendable {
     private let classes: UnsafeMutableRawPointer
     let slabs = SlabPool()
     private let isSweeping = Locked(())
+    /// Told of what is free between blocks that are not, whenever a slab more is cut.
+    var budget: MemoryBudget?
     private let isPlain: Bool
 
     /// - Parameter isPlain: Leaves everything to malloc, so that sanitizers see what is written
@@ -37,6 +39,9 @@ final class BlockPool: @unchecked Sendable {
         self.isPlain = isPlain
         classes = .allocate(byteCount: BlockPool.classCount * 64, alignment: 64)
         memset(classes, 0, BlockPool.classCount * 64)
+        for index in 0..<BlockPool.classCount {
+            live(index * BlockPool.step).initialize(to: Atomic(0))
+        }
     }
 
     deinit { classes.deallocate() }
@@ -62,6 +67,29 @@ final class BlockPool: @unchecked Sendable {
         return (ByteLock(line), (line + 8).assumingMemoryBound(to: SizeClass.self))
     }
 
+    /// Blocks of `capacity` bytes in use; written under the lock of their class.
+    @inline(__always)
+    private func live(_ capacity: Int) -> UnsafeMutablePointer<Atomic<Int>> {
+        (classes + capacity &* (64 / BlockPool.step) + 48).assumingMemoryBound(to: Atomic<Int>.self)
+    }
+
+    @inline(__always)
+    private func count(_ capacity: Int, _ change: Int) {
+        let live = live(capacity)
+        live.pointee.store(live.pointee.load(ordering: .relaxed) &+ change, ordering: .relaxed)
+    }
+
+    /// Bytes of slabs that no block takes, and that nobody else can have because some of their
+    /// slab's blocks are in use; one slab of each class aside, which is the daemon's own affair.
+    var scatteredSize: UInt64 {
+        var live = 0
+        for index in 1..<BlockPool.classCount {
+            let capacity = index * BlockPool.step
+            live += self.live(capacity).pointee.load(ordering: .relaxed) * capacity
+        }
+        return UInt64(max(0, slabs.cutSize - live - BlockPool.classCount * Slab.sizeMax))
+    }
+
     /// A zeroed block of at least `size` bytes, which is more than 0; nil: no memory.
     func take(_ size: Int) -> UnsafeMutableRawPointer? {
         guard isPooled(size) else { return calloc(1, size) }
@@ -72,6 +100,7 @@ final class BlockPool: @unchecked Sendable {
             defer { lock.unlock() }
             return cut(own, capacity)
         }
+        count(capacity, 1)
         own.pointee.free = block.load(as: UnsafeMutableRawPointer?.self)
         lock.unlock()
         memset(block, 0, capacity)
@@ -85,6 +114,7 @@ final class BlockPool: @unchecked Sendable {
         lock.lock()
         block.storeBytes(of: own.pointee.free, as: UnsafeMutableRawPointer?.self)
         own.pointee.free = block
+        count(BlockPool.capacity(for: size), -1)
         lock.unlock()
     }
 
@@ -100,7 +130,9 @@ final class BlockPool: @unchecked Sendable {
             slab.sizeClass.pointee = UInt8(capacity / BlockPool.step)
             own.pointee.uncut = slab.start
             own.pointee.uncutSize = slab.size
+            budget?.noteScattered(scatteredSize)
         }
+        count(capacity, 1)
         let block = own.pointee.uncut
         own.pointee.uncut = block.map { $0 + capacity }
         own.pointee.uncutSize -= capacity

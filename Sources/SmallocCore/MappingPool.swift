@@ -32,7 +32,6 @@ final class MappingPool: @unchecked Sendable {
         var cleanSize = 0
         var queue: [Mapping] = []
         var queueSize = 0
-        var isWorking = false
         var wantsTrim = false
         /// Bytes of heap ever freed, as of the last trim and the last look.
         var freedAtLastTrim: UInt64 = 0
@@ -56,6 +55,7 @@ final class MappingPool: @unchecked Sendable {
     init(budget: MemoryBudget, cleanSizeMax: Int, blocks: BlockPool = BlockPool()) {
         self.budget = budget
         self.blocks = blocks
+        blocks.budget = budget
         self.cleanSizeMax = cleanSizeMax
         bell = .allocate(capacity: 1)
         sem_init(bell, 0, 0)
@@ -149,6 +149,7 @@ final class MappingPool: @unchecked Sendable {
     /// To be called every second or so. Small allocations that go leave holes that malloc keeps;
     /// to look for them holds up whoever allocates, so it is done seldom.
     func trimHeap() {
+        noteScattered()
         let freed = budget.heapFreedSize
         let isWorthIt = state.withLock { state -> Bool in
             let isQuiet = freed - state.freedAtLastLook < MappingPool.trimSizeMin / 8
@@ -159,9 +160,28 @@ final class MappingPool: @unchecked Sendable {
             }
             state.freedAtLastTrim = freed
             state.wantsTrim = true
+            state.queuedCount += 1
             return true
         }
         if isWorthIt { ring(1) }
+    }
+
+    /// Counts what is free between small allocations that are not.
+    func noteScattered() { budget.noteScattered(blocks.scatteredSize) }
+
+    /// Has small memory looked through for what can be given back, if much is scattered: for
+    /// whoever would be refused otherwise.
+    ///
+    /// It is on its way back from then on, as what `queuedCount` counts.
+    func gather() {
+        guard budget.scatteredSize > 0 else { return }
+        let mustRing = state.withLock { state -> Bool in
+            guard !state.wantsTrim else { return false }
+            state.wantsTrim = true
+            state.queuedCount += 1
+            return true
+        }
+        if mustRing { ring(1) }
     }
 
     /// Waits until all that was given back is free, and frees what is warm.
@@ -232,11 +252,14 @@ final class MappingPool: @unchecked Sendable {
         if state.withLock({ $0.wantsTrim }) {
             blocks.sweep()
             smalloc_heap_trim()
-            state.withLock { $0.wantsTrim = false }
+            noteScattered()
+            state.withLock {
+                $0.wantsTrim = false
+                $0.doneCount += 1
+            }
         }
         let next = state.withLock { state -> Mapping? in
             guard !state.queue.isEmpty else { return nil }
-            state.isWorking = true
             return state.queue.removeFirst()
         }
         guard var mapping = next else { return }
@@ -253,7 +276,6 @@ final class MappingPool: @unchecked Sendable {
         state.withLock { state in
             state.queueSize -= size
             state.doneCount += 1
-            state.isWorking = false
         }
     }
 

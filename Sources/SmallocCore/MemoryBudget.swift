@@ -10,6 +10,7 @@ final class MemoryBudget: Sendable {
     private let pooled = Atomic<UInt64>(0)
     private let allocations = Atomic<UInt64>(0)
     private let heapFreed = Atomic<UInt64>(0)
+    private let scattered = Atomic<UInt64>(0)
     private let limits: SharedLimits
 
     init(limits: SharedLimits) { self.limits = limits }
@@ -20,6 +21,8 @@ final class MemoryBudget: Sendable {
     var pooledSize: UInt64 { pooled.load(ordering: .relaxed) }
     /// Bytes of heap that were ever freed.
     var heapFreedSize: UInt64 { heapFreed.load(ordering: .relaxed) }
+    /// Bytes that are free between small allocations that are not.
+    var scatteredSize: UInt64 { scattered.load(ordering: .relaxed) }
     /// Live allocations.
     var allocationCount: UInt64 { allocations.load(ordering: .relaxed) }
 
@@ -27,11 +30,16 @@ final class MemoryBudget: Sendable {
     func charge(_ size: UInt64) -> Bool {
         let total = used.wrappingAdd(size, ordering: .relaxed).newValue
         // Warm memory is taken into account by the caller dropping it before it gives up.
-        let whole = total &+ pooled.load(ordering: .relaxed)
+        let whole = total &+ pooled.load(ordering: .relaxed) &+ scatteredSize
         if whole <= limits.memorySizeMax { return true }
         used.wrappingSubtract(size, ordering: .relaxed)
         return false
     }
+
+    /// Takes note of what is free, and nobody's, for its being between what is not.
+    ///
+    /// It is in memory all the same, so it counts against the limit.
+    func noteScattered(_ size: UInt64) { scattered.store(size, ordering: .relaxed) }
 
     /// Replaces an estimate by what was really taken.
     func correct(from estimate: UInt64, to size: UInt64) {

@@ -122,7 +122,8 @@ extension Registry {
     func prefetchAllocation(_ hash: UInt64) {
         let place = place(of: hash)
         let lock = lock(of: place.shard)
-        lock.lock()
+        // A hint waits for nobody.
+        guard lock.tryLock() else { return }
         let address = shards[place.shard].table.firstAddress(tag: place.tag)
         lock.unlock()
         // Nobody's address is no line of the cache, and takes long to be found so.

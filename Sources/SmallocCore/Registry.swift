@@ -53,12 +53,6 @@ public final class Registry: @unchecked Sendable {
     /// What takes about 100 microseconds is done at once: to hand it over takes as long.
     static let workSizeMin = (1 << 20) + 1
 
-    /// Up to so many bytes a frame's data is copied into the output; more leaves straight from the
-    /// allocation.
-    ///
-    /// A copy costs less than a system call up to here.
-    static let copiedSizeMax = 16 << 10
-
     struct Shard: ~Copyable {
         var lockWord: UInt32 = 0
         var table: NameTable

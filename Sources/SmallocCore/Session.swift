@@ -150,19 +150,6 @@ public struct Session: ~Copyable {
             ?? UnsafeRawBufferPointer(start: nil, count: 0)
     }
 
-    /// Locks the bytes of `sendPiece` if they have to leave as of one moment: until `unlockPiece`,
-    /// nobody changes them, and all must be sent or copied.
-    ///
-    /// - Returns: Whether they have to; if not, nothing is locked.
-    public func lockPiece() -> Bool {
-        guard let transfer = errand?.outgoing, transfer.isAtomic else { return false }
-        transfer.allocation.lock.lock()
-        return true
-    }
-
-    /// Ends what `lockPiece` began, if it locked.
-    public func unlockPiece() { errand?.outgoing?.allocation.lock.unlock() }
-
     /// `count` bytes of `sendPiece` have left.
     public mutating func sent(_ count: Int, _ loop: LoopContext) {
         guard let errand, errand.outgoing != nil else { return }

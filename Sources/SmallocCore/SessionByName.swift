@@ -27,7 +27,7 @@ extension Session {
         let rest = payloadSize &- nameSize
         switch plain {
         case FrameHeader.plain(.read):
-            guard rest == 0, header.size <= UInt64(Registry.copiedSizeMax) else { return 0 }
+            guard rest == 0, header.size <= UInt64(Limits.atomicSizeMax) else { return 0 }
         case FrameHeader.plain(.write):
             guard header.size == UInt64(rest) else { return 0 }
         case FrameHeader.plain(.dispose):

@@ -33,7 +33,8 @@ extension Session {
                 continue
             }
             guard loop.gathered.isEmpty else {
-                waitForOutput(loop, isLimit: false)
+                // They have to leave before whatever this is; if there is nothing, they just leave.
+                if left > 0 { waitForOutput(loop, isLimit: false) }
                 break
             }
             guard left >= FrameHeader.byteCount else {

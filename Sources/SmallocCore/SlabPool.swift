@@ -11,6 +11,7 @@
 
 internal import CSmalloc
 internal import Glibc
+internal import Synchronization
 
 /// 60 or 64 KiB of a region.
 struct Slab: @unchecked Sendable {
@@ -96,15 +97,21 @@ final class SlabPool: @unchecked Sendable {
     /// Bytes of all regions.
     var mappedSize: Int { withState { $0.regions.count * Slab.regionSize } }
 
+    /// Bytes of slabs that are taken one by one, to be cut.
+    var cutSize: Int { cut.load(ordering: .relaxed) }
+    private let cut = Atomic<Int>(0)
+
     /// Slabs that are not free.
     var usedCount: Int { withState { $0.regions.count * Slab.count - $0.free.count } }
 
     /// A slab of zeros; nil: no memory.
     func take() -> Slab? {
-        withState { state in
+        let slab = withState { state -> Slab? in
             if state.free.isEmpty, !SlabPool.addRegion(&state) { return nil }
             return state.free.popLast()
         }
+        if let slab { cut.wrappingAdd(slab.size, ordering: .relaxed) }
+        return slab
     }
 
     /// Memory for `count` slabs in one piece, zeros.
@@ -148,7 +155,13 @@ final class SlabPool: @unchecked Sendable {
 
     /// Takes slabs back, and gives their memory to the kernel; regions of nothing else go as well.
     func give(_ slabs: [Slab]) {
-        for slab in slabs { madvise(slab.start, slab.size, MADV_DONTNEED) }
+        for slab in slabs {
+            // It has to read as zeros when it is taken again.
+            if madvise(slab.start, slab.size, MADV_DONTNEED) != 0 {
+                memset(slab.start, 0, slab.size)
+            }
+            cut.wrappingSubtract(slab.size, ordering: .relaxed)
+        }
         let empty = withState { state -> [UInt] in
             var counts: [UInt: Int] = [:]
             for slab in slabs + state.free { counts[slab.address, default: 0] += 1 }

@@ -51,9 +51,6 @@ struct Transfer {
             start: base + extent.offset + position, count: extent.size - position)
     }
 
-    /// Whether it has to leave, or arrive, as of one moment.
-    var isAtomic: Bool { size <= Limits.atomicSizeMax }
-
     /// `count` bytes of the piece have moved.
     mutating func advance(_ count: Int) {
         position += count

@@ -10,6 +10,7 @@ struct Contestant: Sendable {
     static let redis = Contestant(kind: .redis, dialect: RESPDialect(), label: "redis")
     static let memcached = Contestant(
         kind: .memcached, dialect: MemcachedDialect(), label: "memcached")
+    static let nbdkit = Contestant(kind: .nbdkit, dialect: NBDDialect(), label: "nbdkit")
     /// The raw exchange of the daemon's own requests and replies, in plain C.
     static let raw = Contestant(kind: .null, dialect: SmallocDialect(), label: "raw C")
     /// The same for the peers' protocols, only to see what the load generator can drive.
@@ -19,6 +20,9 @@ struct Contestant: Sendable {
 
     /// Whether it greets and knows allocations.
     var isServer: Bool { kind != .null }
+
+    /// Whether it has more than a disk to read and write: things that are made, and disposed of.
+    var hasNames: Bool { kind != .nbdkit }
 
     /// Connects and greets.
     func connect(to server: ServerProcess) throws -> Wire {

@@ -22,7 +22,7 @@ enum LatencyPoints {
     static func measure(_ bench: Bench, _ disturbance: Disturbance) {
         let name = "latency/\(disturbance.rawValue)"
         let placement = Placement(available: bench.processors, serverCount: 1)
-        for contestant in bench.contestants {
+        for contestant in bench.contestants where contestant.hasNames {
             // Peers copy and free in their own time too, but none holds a value of 1 GiB.
             let isOwn = contestant.kind == .smallocd
             guard isOwn || disturbance == .idle || disturbance == .stream else { continue }

@@ -65,7 +65,7 @@ enum MemoryPoints {
     ) {
         let placement = Placement(available: bench.processors, serverCount: 1)
         placement.pinLoad()
-        for contestant in bench.contestants {
+        for contestant in bench.contestants where contestant.hasNames {
             bench.attempt(name, contestant) {
                 let server = try bench.start(contestant, on: placement)
                 let wire = try contestant.connect(to: server)

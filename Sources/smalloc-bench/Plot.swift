@@ -6,7 +6,9 @@ struct Plot {
     private static let labelWidth = 210.0
     private static let plotWidth = 520.0
     private static let top = 74.0
-    private static let colours = ["redis": "#c6302b", "memcached": "#1f6f8b"]
+    private static let colours = [
+        "redis": "#c6302b", "memcached": "#1f6f8b", "nbdkit": "#7a8b1f",
+    ]
 
     private let rows: [(point: String, ratios: [(server: String, value: Statistics)])]
     private let subtitle: String
@@ -15,7 +17,7 @@ struct Plot {
         self.subtitle = subtitle
         // A peak over the value is what is left of a subtraction: its ratios say nothing.
         rows = results.points.filter { !$0.hasPrefix("memory/peak") }.compactMap { point in
-            let ratios = ["redis", "memcached"].compactMap { server in
+            let ratios = ["redis", "memcached", "nbdkit"].compactMap { server in
                 results.advantage(point, "smallocd", over: server).map {
                     (server: server, value: $0)
                 }

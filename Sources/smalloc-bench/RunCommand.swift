@@ -5,7 +5,7 @@ import Foundation
 struct RunCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "run",
-        abstract: "Measures smallocd beside Redis and memcached, in alternating rounds.",
+        abstract: "Measures smallocd beside Redis, memcached and nbdkit, in alternating rounds.",
         discussion: """
             Starts every server itself, on temporary sockets, with persistence off, and stops it. \
             Servers and load run on different processors. Every reply is checked, byte for byte.
@@ -18,8 +18,8 @@ struct RunCommand: ParsableCommand {
     @Option(help: "Alternating rounds of each point (default 5, with --quick 3).")
     var rounds: Int?
     @Option(help: "Seconds of each run (default 0.5, with --quick 0.25).") var seconds: Double?
-    @Option(help: "Servers to measure, with commas: smallocd, redis, memcached.")
-    var servers = "smallocd,redis,memcached"
+    @Option(help: "Servers to measure, with commas: smallocd, redis, memcached, nbdkit.")
+    var servers = "smallocd,redis,memcached,nbdkit"
     @Flag(help: "Sets the load generator against a server that only answers, in each protocol.")
     var calibrate = false
     @Flag(help: "Asks the kernel to prefer the bench to all else on a busy machine (as root).")
@@ -100,7 +100,7 @@ struct RunCommand: ParsableCommand {
         let wanted = Set(servers.split(separator: ",").map(String.init))
         return [
             (Contestant.smallocd, programs.smallocd), (.redis, programs.redis),
-            (.memcached, programs.memcached),
+            (.memcached, programs.memcached), (.nbdkit, programs.nbdkit),
         ].filter { contestant, program in
             guard wanted.contains(contestant.label) else { return false }
             if ProgramOptions.isThere(program) { return true }
@@ -123,6 +123,7 @@ struct ProgramOptions: ParsableArguments {
     @Option(help: "The daemon (default: smallocd beside this program).") var smallocd: String?
     @Option(help: "The Redis server.") var redisServer = "redis-server"
     @Option(help: "The memcached server.") var memcached = "memcached"
+    @Option(help: "nbdkit, with its memory plugin.") var nbdkit = "nbdkit"
     @Option(help: "Further options for smallocd, separated by spaces.")
     var serverOptions = ""
 
@@ -131,7 +132,7 @@ struct ProgramOptions: ParsableArguments {
         own.append("smallocd")
         return Programs(
             smallocd: smallocd ?? "/" + own.joined(separator: "/"), redis: redisServer,
-            memcached: memcached,
+            memcached: memcached, nbdkit: nbdkit,
             serverOptions: serverOptions.split(separator: " ").map(String.init))
     }
 

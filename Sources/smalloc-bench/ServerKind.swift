@@ -3,6 +3,8 @@ enum ServerKind: String, CaseIterable, Codable {
     case smallocd
     case redis
     case memcached
+    /// A RAM disk: reads and writes, and nothing else.
+    case nbdkit
     /// A C server that only answers: what the load generator and the sockets allow.
     case null
 
@@ -12,6 +14,8 @@ enum ServerKind: String, CaseIterable, Codable {
         case .smallocd, .null: 1 << 30
         case .redis: 512 << 20
         case .memcached: 999 << 20
+        // Of one request.
+        case .nbdkit: 64 << 20
         }
     }
 
@@ -53,6 +57,15 @@ enum ServerKind: String, CaseIterable, Codable {
                     "-u", "root", "-m", "8192", "-I", "1000m", "-c",
                     "\(programs.connectionsMax)", "-t", "\(threads)",
                 ]
+        case .nbdkit:
+            let listen =
+                switch address {
+                case .unix(let path): ["-U", path]
+                case .tcp(let port): ["-i", "127.0.0.1", "-p", "\(port)"]
+                }
+            // With more threads a connection is answered out of order, and on more processors.
+            return [programs.nbdkit, "-f", "-t", "1"] + listen
+                + ["memory", "\(NBDDialect.diskSize)"]
         case .null:
             return nil
         }
@@ -64,6 +77,7 @@ struct Programs {
     var smallocd: String
     var redis = "redis-server"
     var memcached = "memcached"
+    var nbdkit = "nbdkit"
     /// Connections that the peers are told to accept.
     var connectionsMax = 12_000
     /// Further options for smallocd.

@@ -86,7 +86,24 @@ final class Wire {
             setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, waitSize)
             return fd
         }
-        if greeting, let smalloc = dialect as? SmallocDialect { try greet(smalloc) }
+        guard greeting else { return }
+        if let smalloc = dialect as? SmallocDialect { try greet(smalloc) }
+        if let disk = dialect as? NBDDialect {
+            try disk.greet(
+                send: { bytes in
+                    var bytes = bytes
+                    try bytes.withUnsafeMutableBytes {
+                        try send(iovec(iov_base: $0.baseAddress, iov_len: $0.count))
+                    }
+                },
+                receive: { count in
+                    var bytes = [UInt8](repeating: 0, count: count)
+                    try bytes.withUnsafeMutableBytes {
+                        if let base = $0.baseAddress { try receive(base, count) }
+                    }
+                    return bytes
+                })
+        }
     }
 
     deinit { close(fd) }

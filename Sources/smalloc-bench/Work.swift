@@ -67,6 +67,13 @@ struct LoadPoint {
     }
 
     func suits(_ contestant: Contestant) -> Bool {
+        if !contestant.hasNames {
+            guard preload == 0, threads == 1 else { return false }
+            switch work {
+            case .read, .write: return work.size <= contestant.kind.valueSizeMax
+            default: return false
+            }
+        }
         switch (contestant.kind, work) {
         case (.memcached, .copy), (.null, .copy), (.null, .allocDispose),
             (.null, .allocWriteDispose):

@@ -8,13 +8,20 @@ import Glibc
 ///
 /// A loop that had something to do within the window before the last time expects more, and polls
 /// without sleeping for as long as the window; between two polls it lets every other thread that is
-/// ready have the processor. Traffic with longer gaps than the window, and none, cost nothing.
-/// Precedents: the kernel's halt_poll_ns and net.core.busy_poll.
+/// ready have the processor. Where one takes it, the loop would wait for its whole turn each time,
+/// so it sleeps for a while instead, and is woken before others. Traffic with longer gaps than the
+/// window, and none, cost nothing. Precedents: the kernel's halt_poll_ns and net.core.busy_poll.
 struct BusyPoll {
     /// Nanoseconds; 0 never polls.
     private let window: UInt64
     /// When there was last something to do.
     private var activeAt: UInt64 = 0
+    /// Until when it sleeps, because somebody else wants the processor.
+    private var restsUntil: UInt64 = 0
+    /// Nanoseconds; to yield takes less than one of them if nobody else is ready.
+    private static let contended: UInt64 = 20_000
+    /// Nanoseconds for which it sleeps when somebody is.
+    private static let rest: UInt64 = 1_000_000_000
     /// Polling without sleeping at the moment.
     private(set) var isPolling = false
 
@@ -29,12 +36,13 @@ struct BusyPoll {
     /// - Returns: Whether the next one must not sleep.
     mutating func polled(isActive: Bool, now: UInt64) -> Bool {
         let gap = now &- activeAt
-        if isActive {
-            activeAt = now
-            isPolling = gap < window
-        } else if isPolling {
-            isPolling = gap < window
-        }
+        if isActive { activeAt = now }
+        isPolling = (isActive || isPolling) && gap < window && now >= restsUntil
         return isPolling
+    }
+
+    /// Others were let go first, which took from `before` to `after`.
+    mutating func yielded(from before: UInt64, to after: UInt64) {
+        if after &- before > BusyPoll.contended { restsUntil = after &+ BusyPoll.rest }
     }
 }

@@ -84,6 +84,7 @@ final class Loop: @unchecked Sendable {
         check(uv_check_init(uv, polled), "uv_check_init")
         polled.pointee.data = me
         check(uv_idle_init(uv, polling), "uv_idle_init")
+        polling.pointee.data = me
         if busyPollMicroseconds > 0 { uv_check_start(polled, loopPolled) }
         retime()
     }
@@ -180,6 +181,13 @@ final class Loop: @unchecked Sendable {
     /// slice of a dozen microseconds; coarse, which is faster, while nobody does.
     var slicing: Slicing { now - quickAt <= Slicing.quickMilliseconds ? .fine : .coarse }
 
+    /// Between two polls without sleep.
+    fileprivate func yieldProcessor() {
+        let before = uv_hrtime()
+        sched_yield()
+        busyPoll.yielded(from: before, to: uv_hrtime())
+    }
+
     // MARK: Time
 
     /// Sets the timer by the limits in force: coarse, since deadlines are seconds.
@@ -244,4 +252,6 @@ private func loopPolled(_ handle: UnsafeMutablePointer<uv_check_t>?) {
     loop(of: handle?.pointee.data)?.afterPoll()
 }
 
-private func loopPolls(_ handle: UnsafeMutablePointer<uv_idle_t>?) { sched_yield() }
+private func loopPolls(_ handle: UnsafeMutablePointer<uv_idle_t>?) {
+    loop(of: handle?.pointee.data)?.yieldProcessor()
+}

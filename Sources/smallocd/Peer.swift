@@ -10,8 +10,6 @@ import SmallocWire
 ///
 /// Belongs to its loop's thread; retained from `start` to the close callback.
 final class Peer {
-    /// Bytes of output that are copied rather than taken with their buffer.
-    static let copiedMax = 16 << 10
     /// Memory that the output buffer keeps between uses.
     static let outputKept = 512 << 10
     /// Bytes read at first when a large write is expected: its header and name, little of its data.

@@ -19,23 +19,9 @@ extension Peer {
         if !loop.context.gathered.isEmpty, !flushGathered(&sent) { return false }
         while true {
             let head = output.pointee.bytes
-            var piece = UnsafeRawBufferPointer(start: nil, count: 0)
-            var isLocked = false
-            if session.pause == .send {
-                isLocked = session.lockPiece()
-                // What has to leave as of one moment is not cut; it is small enough.
-                piece = isLocked ? session.sendPiece : slice(session.sendPiece)
-            }
+            let piece = session.pause == .send ? slice(session.sendPiece) : slice(nil)
             if head.isEmpty, piece.isEmpty { return true }
             let written = tryWrite(head, piece)
-            if isLocked, let rest = unlock(piece, sent: written - head.count) {
-                sent += written
-                loop.context.counters.add(.bytesWritten, UInt64(written))
-                output.pointee.reset(keeping: Peer.outputKept)
-                session.sent(piece.count, loop.context)
-                queue(WriteRequest(UnsafeRawBufferPointer(rest), owned: rest.baseAddress))
-                return false
-            }
             guard written >= 0 else {
                 output.pointee.reset(keeping: Peer.outputKept)
                 close()
@@ -92,22 +78,11 @@ extension Peer {
                 .assumingMemoryBound(to: CChar.self), len: bytes.count)
     }
 
-    /// Ends the lock of a piece that leaves as of one moment.
-    ///
-    /// - Parameter sent: Bytes of it that have left; negative if what comes before it has not.
-    /// - Returns: A copy of the rest, if some of it has left or could have.
-    private func unlock(
-        _ piece: UnsafeRawBufferPointer, sent: Int
-    ) -> UnsafeMutableRawBufferPointer? {
-        defer { session.unlockPiece() }
-        guard sent >= 0, sent < piece.count else { return nil }
-        return Peer.copy(UnsafeRawBufferPointer(rebasing: piece[sent...]))
-    }
-
     /// As much of a piece as is moved at once: a reader that keeps up could hold the loop in one
     /// system call for a gigabyte.
-    private func slice(_ piece: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
-        UnsafeRawBufferPointer(rebasing: piece.prefix(loop.slicing.size))
+    private func slice(_ piece: UnsafeRawBufferPointer?) -> UnsafeRawBufferPointer {
+        guard let piece else { return UnsafeRawBufferPointer(start: nil, count: 0) }
+        return UnsafeRawBufferPointer(rebasing: piece.prefix(loop.slicing.size))
     }
 
     /// Bytes that the socket took, or a negative number if it is broken.
@@ -128,7 +103,7 @@ extension Peer {
     private func queueOutput(from written: Int) {
         let output = loop.context.output
         let left = output.pointee.count - written
-        if left <= Peer.copiedMax || left < Peer.outputKept / 2 {
+        if left < Peer.outputKept / 2 {
             let copy = Peer.copy(UnsafeRawBufferPointer(rebasing: output.pointee.bytes[written...]))
             output.pointee.reset(keeping: Peer.outputKept)
             queue(WriteRequest(UnsafeRawBufferPointer(copy), owned: copy.baseAddress))

@@ -42,6 +42,21 @@ struct BatchTests {
         #expect(String(decoding: memcached.request, as: UTF8.self) == "md k000000007\r\n")
     }
 
+    @Test("a block device is asked for a part of its disk, in network byte order")
+    func disk() {
+        let target = Target(number: 3)
+        let read = rendered { NBDDialect().read(target, content: target.content(4096), &$0) }
+        #expect(
+            read.request == [0x25, 0x60, 0x95, 0x13, 0, 0, 0, 0] + [UInt8](repeating: 0, count: 8)
+                + [0, 0, 0, 0, 0, 0, 0x30, 0, 0, 0, 0x10, 0])
+        #expect(read.reply.count == 16 + 4096)
+        #expect(Array(read.reply.prefix(8)) == [0x67, 0x44, 0x66, 0x98, 0, 0, 0, 0])
+        let write = rendered { NBDDialect().write(target, size: 64, &$0) }
+        #expect(write.request.count == 28 + 64)
+        #expect(Array(write.request[4..<8]) == [0, 0, 0, 1])
+        #expect(write.reply.count == 16)
+    }
+
     @Test("a frame is 40 bytes in the order of the protocol")
     func frame() {
         let target = Target(number: 7, handle: 0x01020304)

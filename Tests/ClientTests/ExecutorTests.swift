@@ -125,20 +125,23 @@ struct ExecutorTests {
         }
         cancelled.cancel()
         #expect(await cancelled.value == .cancelled)
+        let patient = try await AsyncSmalloc(
+            deaf.address, options: impatient(asking: .seconds(20)))
+        let b = try await patient.alloc(8)
         let closed = (0..<50).map { _ in
-            Task(executorPreference: smalloc.executor) {
-                await failure { () async throws(SmallocError) in _ = try await a.get(0) }?.status
+            Task(executorPreference: patient.executor) {
+                await failure { () async throws(SmallocError) in _ = try await b.get(0) }?.status
             }
         }
         try await Task.sleep(for: .milliseconds(20))
-        smalloc.close()
+        patient.close()
         for task in closed { #expect(await task.value == .closed) }
         // The executor goes on, with and without a thread that is there already.
         for pause in [0, 300] {
             try await Task.sleep(for: .milliseconds(pause))
-            let after = Task(executorPreference: smalloc.executor) {
+            let after = Task(executorPreference: patient.executor) {
                 for _ in 0..<100 { await Task.yield() }
-                return await failure { () async throws(SmallocError) in _ = try await a.get(0) }?
+                return await failure { () async throws(SmallocError) in _ = try await b.get(0) }?
                     .status
             }
             #expect(await after.value == .closed)

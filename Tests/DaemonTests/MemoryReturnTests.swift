@@ -70,6 +70,52 @@ import TestSupport
         #expect(isBack, "\(left) bytes more than at first")
     }
 
+    @Test("what is free between small allocations counts against the limit, until it comes back")
+    func scattered() throws {
+        // Where every block is malloc's own there is no such thing.
+        guard !DaemonProcess.isSanitized else { return }
+        let limit = 96 << 20
+        let daemon = try DaemonProcess(["--memory-max", "\(limit)"])
+        let client = try daemon.frames()
+        let text = try daemon.text()
+        let resident = try daemon.figures().residentSize
+        let count = try flood(client, 200_000) {
+            TestFrame(3, flags: 2, type: 2, name: "n\($0)", size: 900)
+        }
+        #expect(count > 90_000)
+        // One of each slab stays, and with it the slab.
+        let kept = (count + 59) / 60
+        let gone = try flood(client, count) {
+            // A ping in the place of those that stay.
+            let isKept = $0 % 60 == 0
+            return TestFrame(isKept ? 2 : 12, name: isKept ? "" : "n\($0)")
+        }
+        #expect(gone == count)
+        #expect(try used(text) < 8 << 20)
+        let large = 64 << 20
+        let refused = try client.call("alloc", type: 2, name: "large", size: UInt64(large))
+        #expect(FrameClient.statusName(refused) == "memoryLimit")
+        #expect(Int(try text.stats()["memory_scattered_bytes"] ?? "") ?? 0 > limit / 2)
+        // There is room for other sizes all the same, within the limit.
+        let others = try flood(client, 200_000) {
+            TestFrame(3, flags: 2, type: 2, name: "o\($0)", size: 500)
+        }
+        let grown = try daemon.figures().residentSize - resident
+        #expect(grown < DaemonProcess.growth(limit + (16 << 20)), "\(grown)")
+        for (name, many) in [("n", count), ("o", others)] {
+            for start in stride(from: 0, to: many, by: 1000) {
+                let batch = start..<min(many, start + 1000)
+                try client.socket.send(
+                    batch.flatMap { TestFrame(12, name: "\(name)\($0)").bytes })
+                for _ in batch { _ = try client.socket.receiveFrame() }
+            }
+        }
+        #expect(kept > 1000)
+        #expect(try client.call("alloc", type: 2, name: "large", size: UInt64(large)).status == 0)
+        let filled = try client.call("fill", name: "large", size: UInt64(large), payload: [1])
+        #expect(filled.status == 0)
+    }
+
     @Test("a truncated large allocation gives its memory back, and a fresh one shows none of it")
     func truncated() throws {
         let size: UInt64 = 192 << 20

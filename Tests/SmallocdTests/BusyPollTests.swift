@@ -29,6 +29,28 @@ struct BusyPollTests {
         #expect(decisions(window: 50, polls).allSatisfy { !$0 })
     }
 
+    @Test("a loop whose processor somebody else wants sleeps for a while, and then polls again")
+    func contended() {
+        var busy = BusyPoll(microseconds: 50)
+        var now: UInt64 = 1_000_000
+        func next(_ busy: inout BusyPoll) -> Bool {
+            now += 10_000
+            return busy.polled(isActive: true, now: now)
+        }
+        _ = next(&busy)
+        let awake = next(&busy)
+        busy.yielded(from: now, to: now + 1000)
+        let undisturbed = next(&busy)
+        busy.yielded(from: now, to: now + 3_000_000)
+        now += 3_000_000
+        let rests = (0..<90_000).map { _ in next(&busy) }
+        now += 200_000_000
+        _ = next(&busy)
+        let again = next(&busy)
+        #expect(awake && undisturbed && again)
+        #expect(rests.allSatisfy { !$0 })
+    }
+
     @Test("a window of 0 never polls")
     func off() {
         let polls = (1...100).map { (isActive: true, microseconds: UInt64($0)) }

@@ -29,7 +29,7 @@ extension Registry {
             offset: WireSize(start, unit, type), size: count.map { WireSize($0, unit, type) },
             length: allocation.size)
         try checkFits(WireSize(bytes: UInt64(extent.size)), unit)
-        if extent.size <= (unit == .bytes ? Registry.copiedSizeMax : Limits.atomicSizeMax) {
+        if extent.size <= Limits.atomicSizeMax {
             reply.data(allocation.data + extent.offset, extent.size, type: type)
             return
         }

@@ -86,6 +86,7 @@ extension Registry {
             return false
         }
         holdings.reclaims += 1
+        mappings.gather()
         holdings.deferred = .work(
             Work(kind: .reclaim(mappings), size: 0, allocations: (nil, nil)))
         return true
@@ -101,6 +102,7 @@ extension Registry {
         // Of malloc's blocks it is known only after what they take; corrected below.
         let estimate = Allocation.heapCharge(nameSize: name.byteCount, size: size)
         let mapped = size >= MappingPool.sizeMin ? UInt64(mappings.capacity(for: size)) : 0
+        if mapped > 0 { mappings.noteScattered() }
         guard budget.charge(estimate + mapped) else { throw .memoryLimit }
         let made = Allocation.make(
             name: name.bytes, type: type, size: size, created: age, mappings: mappings)

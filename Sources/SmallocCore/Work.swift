@@ -4,6 +4,7 @@
 internal import CSmalloc
 internal import Glibc
 internal import SmallocWire
+internal import Synchronization
 
 /// A copy or fill of more than 1 MiB, or a wait for memory that is being given back.
 ///
@@ -52,6 +53,16 @@ public final class Work: @unchecked Sendable {
         allocations.0?.pin()
         allocations.1?.pin()
     }
+
+    private let abandoned = Atomic<Bool>(false)
+
+    /// Nobody waits for it any more.
+    ///
+    /// From any thread.
+    public func abandon() { abandoned.store(true, ordering: .relaxed) }
+
+    /// Whether `abandon` was called.
+    public var isAbandoned: Bool { abandoned.load(ordering: .relaxed) }
 
     /// Does the next slice.
     ///

@@ -18,10 +18,11 @@ struct BusyPoll {
     private var activeAt: UInt64 = 0
     /// Until when it sleeps, because somebody else wants the processor.
     private var restsUntil: UInt64 = 0
-    /// Nanoseconds; to yield takes less than one of them if nobody else is ready.
-    private static let contended: UInt64 = 20_000
-    /// Nanoseconds for which it sleeps when somebody is.
-    private static let rest: UInt64 = 1_000_000_000
+    /// Nanoseconds of a yield that only somebody who computes takes; a client that shares the
+    /// processor is back with its next request before.
+    private static let contended: UInt64 = 500_000
+    /// Nanoseconds for which it sleeps then.
+    private static let rest: UInt64 = 500_000_000
     /// Polling without sleeping at the moment.
     private(set) var isPolling = false
 

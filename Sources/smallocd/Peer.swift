@@ -309,7 +309,7 @@ final class Peer {
     func close() {
         guard !isClosing else { return }
         isClosing = true
-        if !isWorking { endSession() }
+        if isWorking { session.work?.abandon() } else { endSession() }
         uv_close(handle.handle, peerClosed)
     }
 

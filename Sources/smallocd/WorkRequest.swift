@@ -2,22 +2,33 @@
 
 import CLibuv
 import SmallocCore
+import Synchronization
 
 /// Work on libuv's thread pool, with a reference to the peer that waits for it.
 ///
-/// The pool has few threads and takes what is queued in its order: each slice goes to the back of
-/// the queue, so that nobody waits for more than one slice of everybody else's.
+/// The pool has few threads and takes what is queued in its order. While there is more work than
+/// threads each slice goes to the back of the queue, so that nobody waits for more than one slice
+/// of everybody else's; otherwise it goes on with the next at once, for a thread that wakes for each
+/// may keep a loop from a processor that they share.
 final class WorkRequest: @unchecked Sendable {
     private let uv = allocateUV(uv_work_t.self)
     fileprivate let work: Work
     private let peer: Peer
+    /// Work of all loops under way.
+    private static let count = Atomic<Int>(0)
+    /// Threads of libuv's pool, unless somebody sets `UV_THREADPOOL_SIZE`.
+    private static let threadCount = 4
+
     /// Written by the thread that runs a slice, read by the loop after it.
     fileprivate var isDone = false
 
     private init(_ work: Work, _ peer: Peer) {
         self.work = work
         self.peer = peer
+        WorkRequest.count.add(1, ordering: .relaxed)
     }
+
+    deinit { WorkRequest.count.subtract(1, ordering: .relaxed) }
 
     /// False: libuv refuses, and nothing was begun.
     static func start(_ work: Work, for peer: Peer, on loop: UnsafeMutablePointer<uv_loop_t>)
@@ -31,6 +42,14 @@ final class WorkRequest: @unchecked Sendable {
             return false
         }
         return true
+    }
+
+    /// On a thread of the pool.
+    fileprivate func runSlices() {
+        repeat {
+            isDone = work.run()
+        } while !isDone && !work.isAbandoned
+            && WorkRequest.count.load(ordering: .relaxed) <= WorkRequest.threadCount
     }
 
     /// A slice is done, on the loop's thread: queues the next, or ends.
@@ -49,8 +68,7 @@ final class WorkRequest: @unchecked Sendable {
 
 private func workRuns(_ request: UnsafeMutablePointer<uv_work_t>?) {
     guard let data = request?.pointee.data else { return }
-    let request = Unmanaged<WorkRequest>.fromOpaque(data).takeUnretainedValue()
-    request.isDone = request.work.run()
+    Unmanaged<WorkRequest>.fromOpaque(data).takeUnretainedValue().runSlices()
 }
 
 private func workEnded(_ request: UnsafeMutablePointer<uv_work_t>?, _ status: Int32) {

@@ -8,8 +8,8 @@ import Synchronization
 ///
 /// The pool has few threads and takes what is queued in its order. While there is more work than
 /// threads each slice goes to the back of the queue, so that nobody waits for more than one slice
-/// of everybody else's; otherwise it goes on with the next at once, for a thread that wakes for each
-/// may keep a loop from a processor that they share.
+/// of everybody else's; otherwise it goes on with the next at once, for a thread that wakes for
+/// each may keep a loop from a processor that they share.
 final class WorkRequest: @unchecked Sendable {
     private let uv = allocateUV(uv_work_t.self)
     fileprivate let work: Work

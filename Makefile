@@ -113,7 +113,7 @@ instructions: packages ## Count the daemon's instructions for each kind of reque
 	swift build -c release --product smallocd
 	swift run -c release smalloc-bench instructions $(ARGS)
 
-bench: packages ## Measure the daemon beside Redis and memcached
+bench: packages ## Measure the daemon beside Redis, memcached and nbdkit
 	@$(call install-packages,$(BENCH_PACKAGES))
 	swift build -c release --product smallocd
 	swift run -c release smalloc-bench $(ARGS)

@@ -26,14 +26,19 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(
             url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: ["YAML"]),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     ],
     targets: [
         .systemLibrary(name: "CLibuv", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"])]),
         .target(name: "CSmalloc"),
         .target(name: "SmallocWire", swiftSettings: borrowing),
         .target(
-            name: "SmallocCore", dependencies: ["SmallocWire", "CSmalloc"], swiftSettings: borrowing
-        ),
+            name: "SmallocCore",
+            dependencies: [
+                "SmallocWire", "CSmalloc",
+                .product(name: "DequeModule", package: "swift-collections"),
+            ],
+            swiftSettings: borrowing),
         .target(
             name: "Smalloc", dependencies: ["SmallocWire"],
             swiftSettings: settings + [

@@ -10,7 +10,7 @@
 //  20  created     4   seconds after the registry's birth
 //  24  name        nameRoom * 8
 //      heap:    the data
-//      mapping: base 8, capacity 8, dirtySize 8, pins 8
+//      mapping: base 8, capacity 8, dirtySize 8, pins 8, settledSize 8
 //
 // A 64-byte allocation with a 10-byte name is a block of 104 bytes.
 
@@ -35,6 +35,8 @@ struct Allocation: Equatable {
         static let nameElsewhere = Flags(rawValue: 8)
         /// The block is cut from a slab, and not malloc's.
         static let pooled = Flags(rawValue: 16)
+        /// A mapping that still holds bytes of an earlier owner: see `settle`.
+        static let unsettled = Flags(rawValue: 32)
     }
 
     private var references: UnsafeMutablePointer<Atomic<UInt32>> {
@@ -64,7 +66,7 @@ struct Allocation: Equatable {
         }
     }
 
-    private var nameRoom: Int { Int(block.load(fromByteOffset: 18, as: UInt8.self)) * 8 }
+    var nameRoom: Int { Int(block.load(fromByteOffset: 18, as: UInt8.self)) * 8 }
 
     /// Read and changed under the lock.
     var flags: Flags {
@@ -88,7 +90,7 @@ struct Allocation: Equatable {
 
     /// First byte of data.
     ///
-    /// Never changes while a reference is held.
+    /// Never changes while a reference is held. What is `unsettled` is not for anybody to see.
     var data: UnsafeMutableRawPointer {
         let place = block + Allocation.headerSize + nameRoom
         return flags.contains(.mapped) ? place.load(as: UnsafeMutableRawPointer.self) : place
@@ -101,10 +103,12 @@ struct Allocation: Equatable {
     /// Makes a zero-filled allocation with one reference, or nil if the machine has no memory.
     ///
     /// Cost: up to 64 KiB is zeroed here; a mapping's pages come zeroed from the kernel or the
-    /// pool.
+    /// pool, or are zeroed when they are asked for.
+    ///
+    /// - Parameter used: Memory for it that is not wiped; the caller keeps it if nil is returned.
     static func make(
         name: UnsafeRawBufferPointer, type: ElementType, size: Int, created: UInt32,
-        mappings: MappingPool
+        mappings: MappingPool, used: Mapping? = nil
     ) -> Allocation? {
         let mapped = size >= MappingPool.sizeMin
         let blockSize = blockSize(nameSize: name.count, size: size)
@@ -112,14 +116,16 @@ struct Allocation: Equatable {
         let units = nameUnits(name.count)
         var flags: Flags = mappings.blocks.isPooled(blockSize) ? .pooled : []
         if mapped {
-            guard let mapping = mappings.take(size) else {
+            guard let mapping = used ?? mappings.take(size) else {
                 mappings.blocks.give(block, blockSize)
                 return nil
             }
+            flags.insert(.mapped)
+            if mapping.dirtySize > 0 { flags.insert(.unsettled) }
             let place = block + headerSize + units * 8
             place.storeBytes(of: mapping.base, as: UnsafeMutableRawPointer.self)
             place.storeBytes(of: mapping.capacity, toByteOffset: 8, as: Int.self)
-            flags.insert(.mapped)
+            place.storeBytes(of: mapping.dirtySize, toByteOffset: 16, as: Int.self)
         }
         if name.isEmpty { flags.insert(.anonymous) }
         let allocation = Allocation(block: block)
@@ -139,7 +145,7 @@ struct Allocation: Equatable {
     /// Bytes of the block: header, name, and data or what stands for a mapping.
     @inline(__always)
     private static func blockSize(nameSize: Int, size: Int) -> Int {
-        headerSize + nameUnits(nameSize) * 8 + (size >= MappingPool.sizeMin ? 32 : size)
+        headerSize + nameUnits(nameSize) * 8 + (size >= MappingPool.sizeMin ? 40 : size)
     }
 
     /// Most names have 8 to 16 bytes: their first and last 8 are all of them, and no call.
@@ -229,23 +235,7 @@ struct Allocation: Equatable {
         return UInt64(smalloc_usable_size(UnsafeMutableRawPointer(mutating: start))) + 8
     }
 
-    // MARK: Mappings
-
-    var mappingPlace: UnsafeMutableRawPointer { block + Allocation.headerSize + nameRoom }
-
-    var mappingCapacity: Int { mappingPlace.load(fromByteOffset: 8, as: Int.self) }
-
-    /// Bytes from the start of a mapping that may be other than zero.
-    var dirtySize: Int { mappingPlace.load(fromByteOffset: 16, as: Int.self) }
-
-    /// Notes that bytes up to `end` may be written: they are wiped before anybody else gets them.
-    ///
-    /// Called under the lock, before the bytes move.
-    @inline(__always)
-    func willWrite(upTo end: Int) {
-        guard flags.contains(.mapped), end > dirtySize else { return }
-        mappingPlace.storeBytes(of: end, toByteOffset: 16, as: Int.self)
-    }
+    // MARK: Names
 
     /// Gives a new name, under the lock and those of both shards.
     ///

@@ -41,9 +41,7 @@ extension Allocation {
         let capacity = mappingCapacity
         guard kept < capacity else { return nil }
         mappingPlace.storeBytes(of: kept, toByteOffset: 8, as: Int.self)
-        let dirty = dirtySize
-        mappingPlace.storeBytes(of: min(dirty, kept), toByteOffset: 16, as: Int.self)
-        return Mapping(
-            base: data + kept, capacity: capacity - kept, dirtySize: max(0, dirty - kept))
+        cutDirty(to: kept)
+        return Mapping(base: data + kept, capacity: capacity - kept)
     }
 }

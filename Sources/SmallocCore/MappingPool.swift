@@ -1,21 +1,13 @@
 // Large memory: mappings, kept warm for reuse, wiped and unmapped by a thread of their own, so that
 // no loop waits for gigabytes to be zeroed or given back.
+//
+//   given back -> queue -> wiped -> clean -> taken      by whoever wants zeros
+//                   |         '---> unmapped            where there is enough that is warm
+//                   '-> taken as it is                  by whoever settles it as he goes
 
 internal import CSmalloc
+internal import DequeModule
 internal import Glibc
-
-/// Page-aligned memory from the kernel.
-///
-/// Zero beyond `dirtySize`.
-struct Mapping: @unchecked Sendable {
-    let base: UnsafeMutableRawPointer
-    /// Bytes, a multiple of the page size.
-    let capacity: Int
-    /// Bytes from the start that may be other than zero.
-    var dirtySize = 0
-    /// To be unmapped, not kept: it was warm for the longest time.
-    var isStale = false
-}
 
 /// Hands out zeroed mappings and takes them back.
 final class MappingPool: @unchecked Sendable {
@@ -23,14 +15,16 @@ final class MappingPool: @unchecked Sendable {
     static let sizeMin = 65_536
     /// Up to here a mapping is wiped on the spot; it takes about 10 microseconds.
     private static let wipedAtOnceMax = 262_144
-    private static let hugePage = 2 << 20
     private static let entriesMax = 64
+    /// How long what was given back waits, in nanoseconds, for somebody who would write all of it
+    /// anyway: to wipe it then is to move as much memory for nothing.
+    static let restTime: UInt64 = 10_000_000
     private static let trimSizeMin: UInt64 = 4 << 20
 
     private struct State {
         var clean: [Mapping] = []
         var cleanSize = 0
-        var queue: [Mapping] = []
+        var queue: Deque<Mapping> = []
         var queueSize = 0
         var wantsTrim = false
         /// Bytes of heap ever freed, as of the last trim and the last look.
@@ -48,12 +42,17 @@ final class MappingPool: @unchecked Sendable {
     private let budget: MemoryBudget
     /// Bytes of warm memory kept at most.
     private let cleanSizeMax: Int
+    private let restTime: UInt64
     /// The reclaiming thread sleeps on this; a count of what was queued.
     private let bell: UnsafeMutablePointer<sem_t>
     let pageSize = Int(sysconf(Int32(_SC_PAGESIZE)))
 
-    init(budget: MemoryBudget, cleanSizeMax: Int, blocks: BlockPool = BlockPool()) {
+    init(
+        budget: MemoryBudget, cleanSizeMax: Int, blocks: BlockPool = BlockPool(),
+        restTime: UInt64 = MappingPool.restTime
+    ) {
         self.budget = budget
+        self.restTime = restTime
         self.blocks = blocks
         blocks.budget = budget
         self.cleanSizeMax = cleanSizeMax
@@ -91,7 +90,23 @@ final class MappingPool: @unchecked Sendable {
             budget.unpool(UInt64(wanted))
             return warm
         }
-        return MappingPool.map(wanted)
+        return Mapping.make(wanted)
+    }
+
+    /// A mapping of `capacity` bytes that was given back and is not wiped yet, or nil.
+    ///
+    /// It comes with its charge. Bytes up to `dirtySize` are somebody else's: see
+    /// `Allocation.settle`.
+    func takeUsed(_ capacity: Int) -> Mapping? {
+        state.withLock { state -> Mapping? in
+            // The youngest: the others are about to be wiped, and may be many.
+            guard let index = state.queue.suffix(MappingPool.entriesMax)
+                .lastIndex(where: { $0.capacity == capacity && !$0.isStale })
+            else { return nil }
+            state.queueSize -= capacity
+            state.doneCount += 1
+            return state.queue.remove(at: index)
+        }
     }
 
     /// Takes a mapping back, and its charge with it once the memory is free or warm and clean.
@@ -102,16 +117,24 @@ final class MappingPool: @unchecked Sendable {
             mapping.dirtySize = 0
             if keep(mapping) { return }
             // Nothing but touched pages costs time to unmap, and these are few.
-            MappingPool.unmap(mapping)
+            mapping.unmap()
             budget.uncharge(UInt64(mapping.capacity))
             return
         }
+        mapping.givenAt = MappingPool.now
         state.withLock { state in
             state.queue.append(mapping)
             state.queueSize += mapping.capacity
             state.queuedCount += 1
         }
         ring(1)
+    }
+
+    /// Nanoseconds of a monotonic clock.
+    private static var now: UInt64 {
+        var now = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &now)
+        return UInt64(now.tv_sec) * 1_000_000_000 + UInt64(now.tv_nsec)
     }
 
     /// Takes back the end of a mapping, whose beginning stays in use: to be unmapped, never kept.
@@ -205,7 +228,7 @@ final class MappingPool: @unchecked Sendable {
             return state.clean
         }
         for mapping in dropped {
-            MappingPool.unmap(mapping)
+            mapping.unmap()
             budget.unpool(UInt64(mapping.capacity))
         }
     }
@@ -258,11 +281,7 @@ final class MappingPool: @unchecked Sendable {
                 $0.doneCount += 1
             }
         }
-        let next = state.withLock { state -> Mapping? in
-            guard !state.queue.isEmpty else { return nil }
-            return state.queue.removeFirst()
-        }
-        guard var mapping = next else { return }
+        guard var mapping = nextRested() else { return }
         let size = mapping.capacity
         let wanted = !mapping.isStale && size <= cleanSizeMax
         if wanted {
@@ -270,7 +289,7 @@ final class MappingPool: @unchecked Sendable {
             mapping.dirtySize = 0
         }
         if !wanted || !keep(mapping) {
-            MappingPool.unmap(mapping)
+            mapping.unmap()
             budget.uncharge(UInt64(size))
         }
         state.withLock { state in
@@ -279,36 +298,19 @@ final class MappingPool: @unchecked Sendable {
         }
     }
 
-    // MARK: The kernel
-
-    private static func map(_ capacity: Int) -> Mapping? {
-        let huge = capacity >= hugePage
-        let slack = huge ? hugePage : 0
-        guard
-            let start = mmap(
-                nil, capacity + slack, PROT_READ | PROT_WRITE,
-                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), start != MAP_FAILED
-        else { return nil }
-        guard huge else { return Mapping(base: start, capacity: capacity) }
-        // Aligned for huge pages: the first touch of 4 KiB pages is what makes large memory slow.
-        let address = Int(bitPattern: start)
-        let lead = (hugePage - address % hugePage) % hugePage
-        if lead > 0 { munmap(start, lead) }
-        if slack - lead > 0 { munmap(start + lead + capacity, slack - lead) }
-        madvise(start + lead, capacity, MADV_HUGEPAGE)
-        return Mapping(base: start + lead, capacity: capacity)
-    }
-
-    /// In slices: the kernel locks the whole address space meanwhile, and a loop may want memory.
-    private static func unmap(_ mapping: Mapping) {
-        var offset = 0
-        while offset < mapping.capacity {
-            let size = min(4 * hugePage, mapping.capacity - offset)
-            if munmap(mapping.base + offset, size) != 0 {
-                // Too many mappings to split one more: the pages go, the addresses stay.
-                madvise(mapping.base + offset, size, MADV_DONTNEED)
+    /// The oldest of the queue, once nobody took it for `restTime`; nil: somebody took it.
+    private func nextRested() -> Mapping? {
+        while true {
+            let (next, rest) = state.withLock { state -> (Mapping?, UInt64) in
+                guard let first = state.queue.first else { return (nil, 0) }
+                let rested = MappingPool.now - first.givenAt
+                if !first.isStale, rested < restTime {
+                    return (nil, restTime - rested)
+                }
+                return (state.queue.removeFirst(), 0)
             }
-            offset += size
+            if rest == 0 { return next }
+            usleep(UInt32(rest / 1000) + 1)
         }
     }
 }

@@ -84,12 +84,16 @@ public final class Registry: @unchecked Sendable {
     }
 
     /// With a key that is known, so that two registries list names in the same order.
-    init(limits: SharedLimits, loops: Int, warmSizeMax: Int, nameHash: NameHash) {
+    init(
+        limits: SharedLimits, loops: Int, warmSizeMax: Int, nameHash: NameHash,
+        restTime: UInt64 = MappingPool.restTime
+    ) {
         self.limits = limits
         self.nameHash = nameHash
         counters = (0..<loops).map { _ in Counters() }
         budget = MemoryBudget(limits: limits)
-        mappings = MappingPool(budget: budget, cleanSizeMax: warmSizeMax)
+        mappings = MappingPool(
+            budget: budget, cleanSizeMax: warmSizeMax, restTime: restTime)
         shards = .allocate(capacity: Registry.shardCount)
         for index in 0..<Registry.shardCount {
             (shards + index).initialize(to: Shard(mappings.blocks))

@@ -123,16 +123,21 @@ public struct Session: ~Copyable {
     /// Where the next bytes of input belong, if they are data of a large write; else empty.
     ///
     /// Bytes put there are told by `received`, not served.
-    public var receivePiece: UnsafeMutableRawBufferPointer {
-        errand?.incoming?.piece ?? UnsafeMutableRawBufferPointer(start: nil, count: 0)
+    ///
+    /// The allocation may be locked until then, so nothing else is done between the two.
+    ///
+    /// - Parameter sizeMax: Bytes that will come at most.
+    public func receivePiece(sizeMax: Int) -> UnsafeMutableRawBufferPointer {
+        errand?.incoming?.receivePiece(sizeMax: sizeMax)
+            ?? UnsafeMutableRawBufferPointer(start: nil, count: 0)
     }
 
-    /// `count` bytes arrived in `receivePiece`.
+    /// `count` bytes, or none, arrived in `receivePiece`.
     ///
     /// The last ones are answered.
     public mutating func received(_ count: Int, _ loop: LoopContext) {
         guard let errand, errand.incoming != nil else { return }
-        errand.incoming?.advance(count)
+        errand.incoming?.received(count)
         guard let transfer = errand.incoming, transfer.left == 0 else { return }
         errand.incoming = nil
         expectsBulk = true
@@ -172,7 +177,7 @@ public struct Session: ~Copyable {
         guard let errand, let work = errand.work else { return }
         errand.work = nil
         if pause == .work { pause = .none }
-        if case .reclaim = work.kind { return }
+        if work.servesAgain { return loop.registry.end(work) }
         if mode == .text {
             var reply = TextReplies(output: loop.output)
             reply.done(size: UInt64(work.size))

@@ -34,17 +34,19 @@ extension Session {
         if header.size >= UInt64(Gathered.pieceSizeMin) { return gather(input, loop) }
         guard loop.gathered.isEmpty else { return 0 }
         expectsBulk = false
-        loop.counters.count(.read)
         var reply = FrameReplies(
             output: loop.output, operation: Operation.read.rawValue, cookie: header.cookie)
         let registry = loop.registry
         do throws(SmallocError) {
-            try registry.read(
-                try registry.resolve(header.handle, holdings, missing: .noData), header.offset,
-                header.size, .bytes, &holdings, &reply)
+            guard
+                try registry.read(
+                    try registry.resolve(header.handle, holdings, missing: .noData), header.offset,
+                    header.size, .bytes, &holdings, &reply)
+            else { return 0 }
         } catch {
             refuse(&reply, error, loop)
         }
+        loop.counters.count(.read)
         return FrameHeader.byteCount
     }
 
@@ -59,25 +61,29 @@ extension Session {
             UInt64(payloadSize) <= loop.limits.frameSizeMax, loop.gathered.isEmpty
         else { return 0 }
         expectsBulk = false
-        loop.counters.count(.write)
         var reply = FrameReplies(
             output: loop.output, operation: Operation.write.rawValue, cookie: header.cookie)
         let registry = loop.registry
         do throws(SmallocError) {
-            try registry.store(
-                UnsafeRawBufferPointer(start: input + FrameHeader.byteCount, count: payloadSize),
-                in: try registry.resolve(header.handle, holdings, missing: .noData),
-                header.offset, .bytes)
+            guard
+                try registry.store(
+                    UnsafeRawBufferPointer(
+                        start: input + FrameHeader.byteCount, count: payloadSize),
+                    in: try registry.resolve(header.handle, holdings, missing: .noData),
+                    header.offset, .bytes)
+            else { return 0 }
             reply.done(size: header.size)
         } catch {
             refuse(&reply, error, loop)
         }
+        loop.counters.count(.write)
         return FrameHeader.byteCount + payloadSize
     }
 
     /// Answers a read whose data leaves from where it is.
     ///
-    /// - Returns: Bytes consumed; 0 if it is too large, or the batch has to leave first.
+    /// - Returns: Bytes consumed; 0 if it is too large, or the batch has to leave first, or the
+    ///   allocation has to be settled.
     @inline(never)
     private mutating func gather(_ input: UnsafeRawPointer, _ loop: LoopContext) -> Int {
         let header = FrameHeader(from: input)
@@ -90,7 +96,9 @@ extension Session {
             guard loop.gathered.take(allocation, sizeMax: Session.batchSize(loop)) else { return 0 }
             var isTaken = false
             defer { if !isTaken { allocation.lock.unlock() } }
-            let bytes = try registry.readable(allocation, header.offset, header.size)
+            guard let bytes = try registry.readable(allocation, header.offset, header.size) else {
+                return 0
+            }
             reply.beginData(size: bytes.count, type: allocation.type)
             loop.gathered.append(allocation, bytes, loop.output.pointee.count)
             isTaken = true

@@ -73,7 +73,7 @@ extension Session {
                     at += FrameHeader.byteCount + begun
                     continue
                 }
-                if begun == Session.prefixMissing { break }
+                if begun == Session.prefixMissing || begun == Session.postponed { break }
             }
             guard arrived >= payloadSize else {
                 wanted = FrameHeader.byteCount + payloadSize
@@ -183,7 +183,7 @@ extension Session {
             errand.workOperation = header.operation
             errand.workCookie = header.cookie
             pause = .work
-            if case .reclaim = work.kind { return false }
+            if work.servesAgain { return false }
         }
         return true
     }
@@ -192,11 +192,12 @@ extension Session {
 
     static let prefixMissing = -1
     static let notBulk = -2
+    static let postponed = -3
 
     /// Begins a write whose data is received straight into its allocation, or refuses it.
     ///
     /// - Returns: Bytes of payload consumed: name and ranges; or `prefixMissing`, or `notBulk` for
-    ///   one small enough to wait for.
+    ///   one small enough to wait for, or `postponed` for one to be served again.
     private mutating func beginBulk(
         _ header: FrameHeader, _ payload: UnsafeRawPointer, arrived: Int, _ loop: LoopContext
     ) -> Int {
@@ -233,7 +234,8 @@ extension Session {
         do throws(SmallocError) {
             needErrand().incoming = try loop.registry.receive(
                 Reference(handle: header.handle, name: name), header, ranges: ranges,
-                dataSize: dataSize, holdings)
+                dataSize: dataSize, &holdings)
+            if case .work = holdings.deferred, !settle(header, loop) { return Session.postponed }
         } catch {
             refuse(header, error, payloadSize: UInt64(dataSize), loop)
         }
@@ -246,11 +248,10 @@ extension Session {
     private mutating func absorb(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Int {
         guard let errand, let source = input.baseAddress else { return 0 }
         if errand.incoming != nil {
-            let piece = receivePiece
-            let size = min(piece.count, input.count)
-            piece.baseAddress?.copyMemory(from: source, byteCount: size)
-            received(size, loop)
-            return size
+            let piece = receivePiece(sizeMax: input.count)
+            piece.baseAddress?.copyMemory(from: source, byteCount: piece.count)
+            received(piece.count, loop)
+            return piece.count
         }
         guard let refusal = errand.refusal else { return 0 }
         let size = Int(min(errand.refusedLeft, UInt64(input.count)))

@@ -131,7 +131,7 @@ extension Session {
         case .work(let work):
             needErrand().work = work
             pause = .work
-            if case .reclaim = work.kind { return false }
+            if work.servesAgain { return false }
         }
         return true
     }

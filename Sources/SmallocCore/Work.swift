@@ -6,7 +6,8 @@ internal import Glibc
 internal import SmallocWire
 internal import Synchronization
 
-/// A copy or fill of more than 1 MiB, or a wait for memory that is being given back.
+/// A copy or fill of more than 1 MiB, or what a request waits for: memory that is being given back,
+/// or wiped.
 ///
 /// Keeps its progress, so that others get their turn between slices, and so that a stop need not
 /// wait for gigabytes. Holds references to its allocations; ended by `Registry.end`, once.
@@ -18,6 +19,8 @@ public final class Work: @unchecked Sendable {
         case fill(dest: UnsafeMutableRawPointer, pattern: UnsafeMutableRawBufferPointer)
         /// Nothing is answered after it: the request that asked for memory is served once more.
         case reclaim(MappingPool)
+        /// The same, for a request to memory that is not wiped yet.
+        case settle
     }
 
     /// Bytes that one slice moves: a few milliseconds, a hundred times what it costs to queue the
@@ -56,6 +59,14 @@ public final class Work: @unchecked Sendable {
 
     private let abandoned = Atomic<Bool>(false)
 
+    /// Whether the request that it was for is to be served once more, and not answered after it.
+    var servesAgain: Bool {
+        switch kind {
+        case .reclaim, .settle: true
+        case .copy, .fill: false
+        }
+    }
+
     /// Nobody waits for it any more.
     ///
     /// From any thread.
@@ -76,6 +87,7 @@ public final class Work: @unchecked Sendable {
             Work.fill(dest + done, count, UnsafeRawBufferPointer(pattern))
             done += count
         case .reclaim(let pool): return waitSlice(pool)
+        case .settle: return settleSlice()
         }
         return done == size
     }
@@ -97,6 +109,15 @@ public final class Work: @unchecked Sendable {
             memmove(dest + start, source + start, count)
         }
         done += count
+    }
+
+    /// Wipes as much as a slice, in steps: whoever wants the allocation meanwhile waits for one.
+    private func settleSlice() -> Bool {
+        guard let allocation = allocations.0 else { return true }
+        for _ in 0..<max(1, sliceSize / Allocation.settledAtOnceMax) {
+            if allocation.settleStep() { return true }
+        }
+        return false
     }
 
     /// Waits a moment for what is on its way back.

@@ -43,6 +43,9 @@ public struct Extent: Sendable {
     /// Bytes.
     public let size: Int
 
+    /// Bytes from the start of the allocation to the end of the range.
+    @inlinable public var end: Int { offset + size }
+
     /// Checks a range against an allocation of `length` bytes.
     ///
     /// - Throws: `.outOfRange`: `start > length`, then `start + count > length`.

@@ -51,8 +51,7 @@ final class Loop: @unchecked Sendable {
     private var busyPoll: BusyPoll
     /// Something was read since the last poll.
     var isActive = false
-    /// When a request was last answered at once, by `now`.
-    var quickAt: UInt64 = 0
+    var quickAnswers = QuickAnswers()
     private let mailbox = Locked<[Message]>([])
     private var firstPeer: Peer?
     private var turnAgain: [Peer] = []
@@ -176,10 +175,6 @@ final class Loop: @unchecked Sendable {
         guard isPolling != was else { return }
         if isPolling { uv_idle_start(polling, loopPolls) } else { uv_idle_stop(polling) }
     }
-
-    /// How large data is cut up: fine while others ask for small things, which then wait for a
-    /// slice of a dozen microseconds; coarse, which is faster, while nobody does.
-    var slicing: Slicing { now - quickAt <= Slicing.quickMilliseconds ? .fine : .coarse }
 
     /// Between two polls without sleep.
     fileprivate func yieldProcessor() {

@@ -80,6 +80,9 @@ final class Peer {
         }
     }
 
+    /// How much of a large transfer moves at a time.
+    var slicing: Slicing { loop.quickAnswers.slicing(of: self, at: loop.now) }
+
     /// Begins to read.
     ///
     /// The close callback takes the reference back.
@@ -96,10 +99,9 @@ final class Peer {
     /// libuv's contract: the buffer is ours, and comes back in the read callback.
     func buffer() -> uv_buf_t {
         if tail.count == 0, !isLeaving {
-            let piece = session.receivePiece
+            let piece = session.receivePiece(sizeMax: slicing.size)
             if let base = piece.baseAddress, !piece.isEmpty {
-                let size = min(piece.count, loop.slicing.size)
-                return uv_buf_t(base: base.assumingMemoryBound(to: CChar.self), len: size)
+                return uv_buf_t(base: base.assumingMemoryBound(to: CChar.self), len: piece.count)
             }
         }
         return uv_buf_t(
@@ -111,6 +113,8 @@ final class Peer {
     ///
     /// 0 is "not now".
     func didRead(_ count: Int, _ buffer: uv_buf_t) {
+        // What was lent for it is not needed.
+        if count <= 0 { session.received(0, loop.context) }
         guard !isClosing, count != 0 else { return }
         guard count > 0, let base = buffer.base else {
             isReading = false
@@ -140,7 +144,7 @@ final class Peer {
         noteProgress(count)
         // libuv reads again, up to 32 times, as long as the buffer came back full.
         burst = count == buffer.len ? burst + count : 0
-        if burst > loop.slicing.turn { waitForTurn() }
+        if burst > slicing.turn { waitForTurn() }
         run()
     }
 
@@ -152,8 +156,9 @@ final class Peer {
                 let consumed = session.serve(rest, loop.context)
                 if consumed > 0 {
                     progressAt = loop.now
-                    // Answered at once: whoever asks such things does not want to wait for others.
-                    if session.pause == .none, !session.isBusy { loop.quickAt = loop.now }
+                    if session.pause == .none, !session.isBusy {
+                        loop.quickAnswers.note(self, at: loop.now)
+                    }
                 }
                 keep(base + consumed, rest.count - consumed)
                 return
@@ -214,7 +219,7 @@ final class Peer {
             // Sending ends the pause, and what waits behind it must be served then.
             if session.pause == .send { mustServe = true }
             guard flush(&sent) else { return }
-            if sent > loop.slicing.turn, session.pause != .none {
+            if sent > slicing.turn, session.pause != .none {
                 return waitForTurn()
             }
             switch session.pause {

@@ -40,7 +40,7 @@ extension Peer {
                 queue(WriteRequest(slice(session.sendPiece), owned: nil))
                 return false
             }
-            if sent > loop.slicing.turn { return true }
+            if sent > slicing.turn { return true }
         }
     }
 
@@ -82,7 +82,7 @@ extension Peer {
     /// system call for a gigabyte.
     private func slice(_ piece: UnsafeRawBufferPointer?) -> UnsafeRawBufferPointer {
         guard let piece else { return UnsafeRawBufferPointer(start: nil, count: 0) }
-        return UnsafeRawBufferPointer(rebasing: piece.prefix(loop.slicing.size))
+        return UnsafeRawBufferPointer(rebasing: piece.prefix(slicing.size))
     }
 
     /// Bytes that the socket took, or a negative number if it is broken.

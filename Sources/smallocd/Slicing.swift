@@ -11,7 +11,35 @@ struct Slicing {
 
     static let fine = Slicing(size: 32 << 10, turn: 32 << 10)
     static let coarse = Slicing(size: 256 << 10, turn: 512 << 10)
+}
 
+/// When connections of a loop were last answered at once: whoever asks such things does not want to
+/// wait for others.
+struct QuickAnswers {
     /// How long after a small request another one is expected.
-    static let quickMilliseconds: UInt64 = 2
+    static let milliseconds: UInt64 = 2
+
+    private var last: ObjectIdentifier?
+    private var lastAt: UInt64 = 0
+    /// The last time that it was another connection than `last`.
+    private var othersAt: UInt64 = 0
+
+    /// A connection was answered at once.
+    @inline(__always)
+    mutating func note(_ peer: Peer, at now: UInt64) {
+        if last != ObjectIdentifier(peer) {
+            othersAt = lastAt
+            last = ObjectIdentifier(peer)
+        }
+        lastAt = now
+    }
+
+    /// How a connection's large transfers are sliced: finely if another one may want its turn.
+    ///
+    /// A small request then waits for a slice of a dozen microseconds; coarse slices are faster.
+    /// Its own small requests are none that it could hold up.
+    func slicing(of peer: Peer, at now: UInt64) -> Slicing {
+        let quickAt = last == ObjectIdentifier(peer) ? othersAt : lastAt
+        return now - quickAt <= QuickAnswers.milliseconds ? .fine : .coarse
+    }
 }

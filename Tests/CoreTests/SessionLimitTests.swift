@@ -108,7 +108,7 @@ struct SessionLimitTests {
         #expect(peer.tail.isEmpty)
         #expect(peer.isBusy)
         #expect(peer.largestOutput < 4096)
-        let piece = peer.session.receivePiece
+        let piece = peer.session.receivePiece(sizeMax: 1 << 30)
         #expect(piece.count == (1 << 29) - 1)
     }
 

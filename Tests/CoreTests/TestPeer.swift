@@ -10,12 +10,14 @@ struct TestDaemon {
 
     init(
         warmSizeMax: Int = 0, nameHash: NameHash = NameHash(),
+        restTime: UInt64 = MappingPool.restTime,
         _ change: (inout Limits) -> Void = { _ in }
     ) {
         var limits = Limits()
         change(&limits)
         registry = Registry(
-            limits: SharedLimits(limits), loops: 1, warmSizeMax: warmSizeMax, nameHash: nameHash)
+            limits: SharedLimits(limits), loops: 1, warmSizeMax: warmSizeMax, nameHash: nameHash,
+            restTime: restTime)
         loop = LoopContext(registry: registry, index: 0)
     }
 
@@ -99,7 +101,7 @@ final class TestPeer {
     func run() {
         while !isClosed {
             if !tail.isEmpty, receivesDirectly, session.pause == .none {
-                let piece = session.receivePiece
+                let piece = session.receivePiece(sizeMax: tail.count)
                 if piece.count > 0 {
                     let size = min(piece.count, tail.count)
                     piece.copyBytes(from: tail[..<size])

@@ -64,7 +64,8 @@ struct TidyTests {
         let allowed: [String: Set<String>] = [
             "SmallocWire": ["Glibc", "Musl", "Darwin"],
             "SmallocCore": [
-                "SmallocWire", "CSmalloc", "Glibc", "Musl", "Darwin", "Synchronization",
+                "SmallocWire", "CSmalloc", "DequeModule", "Glibc", "Musl", "Darwin",
+                "Synchronization",
             ],
         ]
         for file in TidyTests.sources {

@@ -59,7 +59,7 @@ private struct Connection: ~Copyable {
     }
 
     private mutating func receive() -> Bool {
-        let piece = session.receivePiece
+        let piece = session.receivePiece(sizeMax: tail.count)
         let size = min(piece.count, tail.count)
         guard size > 0 else { return false }
         piece.copyBytes(from: tail[..<size])

@@ -102,18 +102,46 @@ extension Registry {
         // Of malloc's blocks it is known only after what they take; corrected below.
         let estimate = Allocation.heapCharge(nameSize: name.byteCount, size: size)
         let mapped = size >= MappingPool.sizeMin ? UInt64(mappings.capacity(for: size)) : 0
-        if mapped > 0 { mappings.noteScattered() }
-        guard budget.charge(estimate + mapped) else { throw .memoryLimit }
+        if mapped > 0 { return try makeMapped(name, type, size, age, estimate, mapped) }
+        guard budget.charge(estimate) else { throw .memoryLimit }
         let made = Allocation.make(
             name: name.bytes, type: type, size: size, created: age, mappings: mappings)
         guard let made else {
-            budget.uncharge(estimate + mapped)
+            budget.uncharge(estimate)
             throw .outOfMemory
         }
         if !made.flags.contains(.pooled) {
             budget.correct(from: estimate, to: made.heapCharge(mappings.blocks))
         }
         return made
+    }
+
+    /// The same, of one with a mapping of its own: what was given back a moment ago serves again,
+    /// and is charged already.
+    @inline(never)
+    private func makeMapped(
+        _ name: RawSpan, _ type: ElementType, _ size: Int, _ age: UInt32, _ estimate: UInt64,
+        _ capacity: UInt64
+    ) throws(SmallocError) -> Allocation {
+        mappings.noteScattered()
+        let used = mappings.takeUsed(Int(capacity))
+        let charge = estimate + (used == nil ? capacity : 0)
+        var error = SmallocError.memoryLimit
+        if budget.charge(charge) {
+            let made = Allocation.make(
+                name: name.bytes, type: type, size: size, created: age, mappings: mappings,
+                used: used)
+            if let made {
+                if !made.flags.contains(.pooled) {
+                    budget.correct(from: estimate, to: made.heapCharge(mappings.blocks))
+                }
+                return made
+            }
+            budget.uncharge(charge)
+            error = .outOfMemory
+        }
+        if let used { mappings.give(used) }
+        throw error
     }
 
     /// Whether a name may be given: the grammar's, and within the limit.

@@ -1,0 +1,107 @@
+// What an allocation knows of its mapping: how large it is, how much of it was ever written, and
+// how much of that by an earlier owner.
+//
+//   0 ............ settledSize ............ dirtySize ............ capacity
+//     ours: zeros or      an earlier owner's,      zeros
+//     what was written    if `unsettled`
+//
+// Most of what is given back and taken again within milliseconds is then written from its first
+// byte to its last: to wipe it before moves as much memory as the write itself. So it is wiped when
+// it is touched, as far as it is touched, and what is received into it is not wiped at all. While
+// it is unsettled nothing is ever written behind `settledSize` but under the lock, which then
+// moves on. File systems know it as the valid data length.
+
+internal import Glibc
+internal import SmallocWire
+
+extension Allocation {
+    var mappingPlace: UnsafeMutableRawPointer { block + Allocation.headerSize + nameRoom }
+
+    var mappingCapacity: Int { mappingPlace.load(fromByteOffset: 8, as: Int.self) }
+
+    /// Bytes from the start of a mapping that may be other than zero.
+    var dirtySize: Int { mappingPlace.load(fromByteOffset: 16, as: Int.self) }
+
+    /// Notes that bytes up to `end` may be written: they are wiped before anybody else gets them.
+    ///
+    /// Called under the lock, before the bytes move.
+    @inline(__always)
+    func willWrite(upTo end: Int) {
+        guard flags.contains(.mapped), end > dirtySize else { return }
+        mappingPlace.storeBytes(of: end, toByteOffset: 16, as: Int.self)
+    }
+
+    // MARK: Settling
+
+    /// Bytes that a loop wipes at once: it takes about 10 microseconds.
+    static let settledAtOnceMax = 256 << 10
+
+    /// Bytes from the start that hold nothing of an earlier owner.
+    ///
+    /// Under the lock.
+    var settledSize: Int {
+        guard flags.contains(.unsettled) else { return .max }
+        return mappingPlace.load(fromByteOffset: 32, as: Int.self)
+    }
+
+    /// Sees to it that bytes up to `end` hold nothing of an earlier owner: what is left of him
+    /// becomes zeros.
+    ///
+    /// Under the lock, before any byte is read or written, whoever does it.
+    ///
+    /// - Returns: False if that is too much for a loop: see `settleStep`.
+    @inline(__always)
+    func settle(upTo end: Int) -> Bool {
+        guard flags.contains(.unsettled) else { return true }
+        return settleSlowly(upTo: end)
+    }
+
+    @inline(never)
+    private func settleSlowly(upTo end: Int) -> Bool {
+        let done = settledSize
+        guard end > done else { return true }
+        guard min(end, dirtySize) - done <= Allocation.settledAtOnceMax else { return false }
+        wipe(from: done, upTo: end)
+        return true
+    }
+
+    /// All from where it was settled up to `end` was overwritten.
+    ///
+    /// Under the lock, held since before.
+    func settled(upTo end: Int) {
+        if end > settledSize { noteSettled(end) }
+    }
+
+    /// Settles some more, and takes the lock for it.
+    ///
+    /// - Returns: Whether all is settled.
+    func settleStep() -> Bool {
+        lock.lock()
+        defer { lock.unlock() }
+        let done = settledSize
+        // Of what was disposed of nobody reads any more.
+        guard done != .max, !flags.contains(.disposed) else { return true }
+        wipe(from: done, upTo: done + Allocation.settledAtOnceMax)
+        return !flags.contains(.unsettled)
+    }
+
+    /// Fewer bytes than were ever written: what is unsettled ends where they do.
+    ///
+    /// Under the lock, when the mapping became smaller.
+    func cutDirty(to size: Int) {
+        guard dirtySize > size else { return }
+        mappingPlace.storeBytes(of: size, toByteOffset: 16, as: Int.self)
+        if flags.contains(.unsettled), settledSize >= size { flags.remove(.unsettled) }
+    }
+
+    private func wipe(from start: Int, upTo wanted: Int) {
+        let end = min(wanted, dirtySize)
+        memset(data + start, 0, max(0, end - start))
+        noteSettled(end)
+    }
+
+    private func noteSettled(_ end: Int) {
+        mappingPlace.storeBytes(of: end, toByteOffset: 32, as: Int.self)
+        if end >= dirtySize { flags.remove(.unsettled) }
+    }
+}

@@ -1,0 +1,131 @@
+// Operations that move data inside the daemon: fill and copy.
+// protocol/spec.md § Operations is the source of every check and its order.
+
+internal import Glibc
+internal import SmallocWire
+
+extension Registry {
+    func fill<Reply: ReplyWriter & ~Copyable>(
+        _ target: borrowing Reference, _ start: UInt64, _ count: UInt64,
+        _ payload: borrowing Payload, _ unit: Unit, _ holdings: inout Holdings,
+        _ reply: inout Reply
+    ) throws(SmallocError) {
+        let allocation = try resolve(target, holdings, missing: .noData)
+        defer { letGo(allocation, target) }
+        var pattern = Output(capacity: Limits.fillPatternSizeMax)
+        switch payload {
+        case .bytes(let bytes): pattern.append(bytes)
+        case .words(let words):
+            try TextValues.encode(words, as: allocation.type, to: &pattern)
+        }
+        allocation.lock.lock()
+        defer { allocation.lock.unlock() }
+        try checkAlive(allocation, .noData)
+        guard pattern.count >= 1, pattern.count <= Limits.fillPatternSizeMax else {
+            throw .invalidArgument("a fill pattern has 1 to \(Limits.fillPatternSizeMax) bytes")
+        }
+        let extent = try Extent(
+            offset: WireSize(start, unit, allocation.type),
+            size: WireSize(count, unit, allocation.type), length: allocation.size)
+        guard extent.size % pattern.count == 0 else {
+            throw .invalidArgument("the size is not a multiple of the pattern's")
+        }
+        guard allocation.settle(upTo: extent.end) else { return settle(allocation, &holdings) }
+        allocation.willWrite(upTo: extent.end)
+        let dest = allocation.data + extent.offset
+        if extent.size < Registry.workSizeMin {
+            Work.fill(dest, extent.size, pattern.bytes)
+            holdings.cost += extent.size
+            reply.done(size: UInt64(extent.size))
+            return
+        }
+        let kept = UnsafeMutableRawBufferPointer.allocate(byteCount: pattern.count, alignment: 8)
+        kept.copyMemory(from: pattern.bytes)
+        allocation.retain()
+        holdings.deferred = .work(
+            Work(
+                kind: .fill(dest: dest, pattern: kept), size: extent.size,
+                allocations: (allocation, nil)))
+    }
+
+    func copy<Reply: ReplyWriter & ~Copyable>(
+        _ source: borrowing Reference, _ sourceStart: UInt64, _ dest: borrowing Reference,
+        _ destStart: UInt64, _ count: UInt64, _ unit: Unit, _ holdings: inout Holdings,
+        _ reply: inout Reply
+    ) throws(SmallocError) {
+        // A name that is none is told of before anything that is missing.
+        if dest.handle == 0, !Name.isValid(dest.name) { throw .invalidName }
+        let from = try resolve(source, holdings, missing: .noSourceData)
+        defer { letGo(from, source) }
+        let onto: Allocation
+        do throws(SmallocError) {
+            onto = try resolve(dest, holdings, missing: .noDestData)
+        } catch {
+            // A source that is gone, its handle still open, is told of before the dest.
+            from.lock.lock()
+            defer { from.lock.unlock() }
+            try checkAlive(from, .noSourceData)
+            throw error
+        }
+        defer { letGo(onto, dest) }
+        Registry.lockPair(from, onto)
+        defer { Registry.unlockPair(from, onto) }
+        try checkAlive(from, .noSourceData)
+        try checkAlive(onto, .noDestData)
+        // Node's checks, in Node's order, in bytes.
+        let size = WireSize(count, unit, from.type)
+        let sourceOffset = WireSize(sourceStart, unit, from.type)
+        let destOffset = WireSize(destStart, unit, onto.type)
+        let sourceLength = WireSize(bytes: from.size)
+        let destLength = WireSize(bytes: onto.size)
+        if size > sourceLength { throw .outOfRange("copy_length > source_length") }
+        if size > destLength { throw .outOfRange("copy_length > dest_length") }
+        if sourceOffset > sourceLength { throw .outOfRange("source_start > source_length") }
+        if destOffset > destLength { throw .outOfRange("dest_start > dest_length") }
+        if sourceOffset + size > sourceLength {
+            throw .outOfRange("source_start + copy_length > source_length")
+        }
+        if destOffset + size > destLength {
+            throw .outOfRange("dest_start + copy_length > dest_length")
+        }
+        let bytes = Int(size.bytes)
+        guard from.settle(upTo: Int(sourceOffset.bytes) + bytes) else {
+            return settle(from, &holdings)
+        }
+        guard onto.settle(upTo: Int(destOffset.bytes) + bytes) else {
+            return settle(onto, &holdings)
+        }
+        let start = from.data + Int(sourceOffset.bytes)
+        let target = onto.data + Int(destOffset.bytes)
+        onto.willWrite(upTo: Int(destOffset.bytes) + bytes)
+        if bytes < Registry.workSizeMin {
+            memmove(target, start, bytes)
+            holdings.cost += bytes
+            reply.done(size: UInt64(bytes))
+            return
+        }
+        from.retain()
+        onto.retain()
+        holdings.deferred = .work(
+            Work(kind: .copy(dest: target, source: start), size: bytes, allocations: (from, onto)))
+    }
+
+    /// Both locks, the lower address first, so that two copies in opposite directions never wait
+    /// for each other.
+    private static func lockPair(_ left: Allocation, _ right: Allocation) {
+        if left == right {
+            left.lock.lock()
+        } else if left.block < right.block {
+            left.lock.lock()
+            right.lock.lock()
+        } else {
+            right.lock.lock()
+            left.lock.lock()
+        }
+    }
+
+    private static func unlockPair(_ left: Allocation, _ right: Allocation) {
+        left.lock.unlock()
+        if left != right { right.lock.unlock() }
+    }
+}

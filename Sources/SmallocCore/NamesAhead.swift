@@ -18,7 +18,7 @@ struct NamesAhead: ~Copyable {
     private static let namesMax = 16
     private static let fetchedMax = 8
 
-    private struct Name {
+    private struct Upcoming {
         /// First byte.
         var start: UnsafeRawPointer
         var hash: UInt64
@@ -29,7 +29,7 @@ struct NamesAhead: ~Copyable {
     /// Allocations from which on this pays: fewer are in the processor's caches anyway.
     var countMin: UInt64 = 1 << 16
     private(set) var isOn = false
-    private let names: UnsafeMutablePointer<Name>
+    private let names: UnsafeMutablePointer<Upcoming>
     private var head = 0
     private var count = 0
     private var fetched = 0
@@ -84,7 +84,7 @@ struct NamesAhead: ~Copyable {
     }
 
     /// The name of the next frame, whose slot is on its way.
-    private mutating func look(_ registry: Registry) -> Name? {
+    private mutating func look(_ registry: Registry) -> Upcoming? {
         guard let frame = scan, let end else { return nil }
         scan = nil
         let left = end - frame
@@ -100,7 +100,7 @@ struct NamesAhead: ~Copyable {
         let hash = registry.nameHash.hash(
             of: UnsafeRawBufferPointer(start: start, count: Int(header.nameSize)))
         registry.prefetchSlot(hash)
-        return Name(
+        return Upcoming(
             start: start, hash: hash, isOld: header.operation != Operation.alloc.rawValue)
     }
 }

@@ -34,6 +34,12 @@ final class MappingPool: @unchecked Sendable {
         /// Mappings ever queued, and ever done.
         var queuedCount = 0
         var doneCount = 0
+
+        mutating func enqueue(_ mapping: Mapping) {
+            queue.append(mapping)
+            queueSize += mapping.capacity
+            queuedCount += 1
+        }
     }
 
     /// Where smaller memory comes from: its free slabs are given back by the same thread.
@@ -122,11 +128,7 @@ final class MappingPool: @unchecked Sendable {
             return
         }
         mapping.givenAt = MappingPool.now
-        state.withLock { state in
-            state.queue.append(mapping)
-            state.queueSize += mapping.capacity
-            state.queuedCount += 1
-        }
+        state.withLock { $0.enqueue(mapping) }
         ring(1)
     }
 
@@ -141,11 +143,7 @@ final class MappingPool: @unchecked Sendable {
     func give(end mapping: Mapping) {
         var mapping = mapping
         mapping.isStale = true
-        state.withLock { state in
-            state.queue.append(mapping)
-            state.queueSize += mapping.capacity
-            state.queuedCount += 1
-        }
+        state.withLock { $0.enqueue(mapping) }
         ring(1)
     }
 
@@ -252,9 +250,7 @@ final class MappingPool: @unchecked Sendable {
                 var oldest = state.clean.removeFirst()
                 oldest.isStale = true
                 state.cleanSize -= oldest.capacity
-                state.queue.append(oldest)
-                state.queueSize += oldest.capacity
-                state.queuedCount += 1
+                state.enqueue(oldest)
                 budget.charge(pooled: UInt64(oldest.capacity))
                 evicted += 1
             }

@@ -13,11 +13,11 @@ internal import Synchronization
 final class BlockPool: @unchecked Sendable {
     /// Bytes of the largest block that is cut from a slab.
     static let sizeMax = 1024
-    private static let step = 8
-    private static let classCount = sizeMax / step + 1
+    static let step = 8
+    static let classCount = sizeMax / step + 1
 
     /// What the lock before it guards.
-    private struct SizeClass {
+    struct SizeClass {
         /// Free blocks, each of which starts with the address of the next.
         var free: UnsafeMutableRawPointer?
         /// What is not cut yet of the newest slab.
@@ -28,7 +28,7 @@ final class BlockPool: @unchecked Sendable {
     /// A cache line for each size class: a lock, and from byte 8 on what it guards.
     private let classes: UnsafeMutableRawPointer
     let slabs = SlabPool()
-    private let isSweeping = Locked(())
+    let isSweeping = Locked(())
     /// Told of what is free between blocks that are not, whenever a slab more is cut.
     var budget: MemoryBudget?
     private let isPlain: Bool
@@ -62,7 +62,7 @@ final class BlockPool: @unchecked Sendable {
 
     /// The lock and the class of blocks of `capacity` bytes.
     @inline(__always)
-    private func sizeClass(_ capacity: Int) -> (ByteLock, UnsafeMutablePointer<SizeClass>) {
+    func sizeClass(_ capacity: Int) -> (ByteLock, UnsafeMutablePointer<SizeClass>) {
         let line = classes + capacity &* (64 / BlockPool.step)
         return (ByteLock(line), (line + 8).assumingMemoryBound(to: SizeClass.self))
     }
@@ -158,58 +158,5 @@ final class BlockPool: @unchecked Sendable {
     /// Takes back a table of that size.
     func giveTable(_ start: UnsafeMutableRawPointer, _ size: Int) {
         if isRun(size) { slabs.giveRun(start, size / Slab.sizeMax) } else { free(start) }
-    }
-
-    // MARK: Memory for others
-
-    /// Gives slabs whose blocks are all free back to the kernel.
-    ///
-    /// For a thread that may be held up: it looks at every free block. Others cut new ones
-    /// meanwhile.
-    func sweep() {
-        isSweeping.withLock { _ in
-            var emptied: [Slab] = []
-            for index in 1..<BlockPool.classCount { sweep(index, &emptied) }
-            if !emptied.isEmpty { slabs.give(emptied) }
-        }
-    }
-
-    /// Sorts the free blocks of a class into those of slabs that are free as a whole, and others.
-    private func sweep(_ index: Int, _ emptied: inout [Slab]) {
-        let capacity = index * BlockPool.step
-        let (lock, own) = sizeClass(capacity)
-        lock.lock()
-        let list = own.pointee.free
-        own.pointee.free = nil
-        lock.unlock()
-        var seen: [Slab] = []
-        var next = list
-        while let block = next {
-            next = block.load(as: UnsafeMutableRawPointer?.self)
-            let slab = Slab(of: block)
-            if slab.freeCount.pointee == 0 { seen.append(slab) }
-            slab.freeCount.pointee += 1
-        }
-        // A slab that is not cut to its end never gets there.
-        func isFree(_ slab: Slab) -> Bool { Int(slab.freeCount.pointee) == slab.size / capacity }
-        var kept: UnsafeMutableRawPointer?
-        var last: UnsafeMutableRawPointer?
-        next = list
-        while let block = next {
-            next = block.load(as: UnsafeMutableRawPointer?.self)
-            if isFree(Slab(of: block)) { continue }
-            if last == nil { last = block }
-            block.storeBytes(of: kept, as: UnsafeMutableRawPointer?.self)
-            kept = block
-        }
-        for slab in seen {
-            if isFree(slab) { emptied.append(slab) }
-            slab.freeCount.pointee = 0
-        }
-        guard let kept, let last else { return }
-        lock.lock()
-        last.storeBytes(of: own.pointee.free, as: UnsafeMutableRawPointer?.self)
-        own.pointee.free = kept
-        lock.unlock()
     }
 }

@@ -1,143 +1,84 @@
 // Memory from the kernel for much that is small: slabs, in regions that may be huge pages, so that
 // what is looked at among millions is found without a miss of the TLB each.
 //
-//   region  2 MiB, aligned
-//     0      the size class of each slab, 32 bytes, in one of 32 cache lines by the region's
-//            address: were it always the same line, all regions would want one place in the cache
-//     2048   free blocks of each slab, 64 bytes
-//     4096   slab 0, then at each multiple of 64 KiB slabs 1 to 31
+// Where a slab was given back the kernel must not make a huge page of its region again: the slab
+// would be in memory once more, and nobody would count it. So such a region is plain until all that
+// was given back of it is taken again. Each plain region may cost two mappings more than none, of
+// which a process has few, so that only so many regions are plain: what is given back of others
+// still counts as cut.
 //
 // Invariant: a slab is zeros when it is free.
 
-internal import CSmalloc
 internal import Glibc
-internal import Synchronization
-
-/// 60 or 64 KiB of a region.
-struct Slab: @unchecked Sendable {
-    static let sizeMax = 64 << 10
-    fileprivate static let regionSize = 2 << 20
-    fileprivate static let count = regionSize / sizeMax
-    private static let headerSize = 4096
-    private static let countsOffset = 2048
-
-    let region: UnsafeMutableRawPointer
-    let index: Int
-
-    /// The slab that an address is in.
-    @inline(__always)
-    init(of address: UnsafeMutableRawPointer) {
-        let offset = Int(bitPattern: address) & (Slab.regionSize - 1)
-        region = address - offset
-        index = offset / Slab.sizeMax
-    }
-
-    fileprivate init(region: UnsafeMutableRawPointer, index: Int) {
-        self.region = region
-        self.index = index
-    }
-
-    var start: UnsafeMutableRawPointer {
-        region + max(index * Slab.sizeMax, Slab.headerSize)
-    }
-
-    /// Bytes.
-    var size: Int { index == 0 ? Slab.sizeMax - Slab.headerSize : Slab.sizeMax }
-
-    /// A number for its owner, which is what the slab's blocks are like.
-    @inline(__always)
-    var sizeClass: UnsafeMutablePointer<UInt8> {
-        let line = Int(bitPattern: region) / Slab.regionSize % Slab.count
-        return (region + line * 64).assumingMemoryBound(to: UInt8.self) + index
-    }
-
-    /// Another, 0 when not in use.
-    @inline(__always)
-    var freeCount: UnsafeMutablePointer<UInt16> {
-        (region + Slab.countsOffset).assumingMemoryBound(to: UInt16.self) + index
-    }
-}
 
 /// Hands out slabs and takes them back.
 ///
-/// All methods from any thread.
+/// All methods from any thread. The lock is held for a few steps at a time, however many slabs there
+/// are.
 final class SlabPool: @unchecked Sendable {
-    private struct State {
-        /// The lowest address last, to be taken first.
-        var free: [Slab] = []
-        /// By address.
-        var regions: Set<UInt> = []
+    fileprivate struct State {
+        /// The first region of those with as many free slabs as the index says.
+        var lists: [Region?] = Array(repeating: nil, count: Region.slabCount + 1)
+        var regionCount = 0
+        var plainCount = 0
+        /// Free slabs.
+        var freeCount = 0
+        /// Bytes; see `SlabPool.cutSize`.
+        var cutSize = 0
         /// Whether the kernel was told that huge pages are welcome.
         var isHuge = false
     }
 
-    private let lockWord: UnsafeMutablePointer<UInt32>
-    private var state = State()
+    /// Plain regions by default: 16 GiB of them, and a quarter of the mappings that Linux allows a
+    /// process.
+    private static let plainMax = 8192
+    /// Regions with as many free slabs each that are looked at for a run.
+    fileprivate static let looksMax = 8
 
-    init() {
-        lockWord = .allocate(capacity: 1)
-        lockWord.initialize(to: 0)
-    }
+    private let state = Locked(State())
+    private let plainMax: Int
+
+    /// - Parameter plainMax: Regions without huge pages among those with them.
+    init(plainMax: Int = SlabPool.plainMax) { self.plainMax = plainMax }
 
     deinit {
-        lockWord.deallocate()
-        for region in state.regions {
-            munmap(UnsafeMutableRawPointer(bitPattern: region), Slab.regionSize)
-        }
-    }
-
-    // Mutex, where it is waited for, is not seen by ThreadSanitizer.
-    private func withState<Result>(_ body: (inout State) -> Result) -> Result {
-        let lock = ByteLock(lockWord)
-        lock.lock()
-        defer { lock.unlock() }
-        return body(&state)
+        state.withLock { state in state.forEachRegion { _ = $0.unmap() } }
     }
 
     /// Bytes of all regions.
-    var mappedSize: Int { withState { $0.regions.count * Slab.regionSize } }
+    var mappedSize: Int { state.withLock { $0.regionCount * Region.size } }
 
-    /// Bytes of slabs that are taken one by one, to be cut.
-    var cutSize: Int { cut.load(ordering: .relaxed) }
-    private let cut = Atomic<Int>(0)
+    /// Bytes of slabs that were taken one by one, to be cut, or that came back and may be in memory
+    /// all the same.
+    var cutSize: Int { state.withLock { $0.cutSize } }
 
     /// Slabs that are not free.
-    var usedCount: Int { withState { $0.regions.count * Slab.count - $0.free.count } }
+    var usedCount: Int { state.withLock { $0.regionCount * Region.slabCount - $0.freeCount } }
 
-    /// A slab of zeros; nil: no memory.
+    /// A slab of zeros, of a region with few others; nil: no memory.
     func take() -> Slab? {
-        let slab = withState { state -> Slab? in
-            if state.free.isEmpty, !SlabPool.addRegion(&state) { return nil }
-            return state.free.popLast()
+        state.withLock { state -> Slab? in
+            let fullest = state.lists.dropFirst().first { $0 != nil } ?? nil
+            guard let region = fullest ?? state.addRegion() else {
+                return nil
+            }
+            let index = region.state.pointee.free.trailingZeroBitCount
+            state.take(region, 1 << index)
+            let slab = Slab(region: region, index: index)
+            state.cutSize += slab.size
+            return slab
         }
-        if let slab { cut.wrappingAdd(slab.size, ordering: .relaxed) }
-        return slab
     }
 
     /// Memory for `count` slabs in one piece, zeros.
     func takeRun(_ count: Int) -> UnsafeMutableRawPointer? {
-        let first = withState { state -> Slab? in
-            if let first = SlabPool.takeRun(count, &state) { return first }
-            guard SlabPool.addRegion(&state) else { return nil }
-            return SlabPool.takeRun(count, &state)
+        state.withLock { state -> UnsafeMutableRawPointer? in
+            guard let region = state.regionWithRun(count) ?? state.addRegion(),
+                let index = region.firstRun(count)
+            else { return nil }
+            state.take(region, SlabPool.bits(index, count))
+            return Slab(region: region, index: index).start
         }
-        return first?.start
-    }
-
-    private static func takeRun(_ wanted: Int, _ state: inout State) -> Slab? {
-        var count = 0
-        for index in state.free.indices.reversed() {
-            let slab = state.free[index]
-            let follows = count > 0 && slab.start == state.free[index + 1].start + Slab.sizeMax
-            // The first of a region is smaller, and so follows nobody.
-            count = slab.index == 0 ? 0 : follows ? count + 1 : 1
-            if count == wanted {
-                let first = state.free[index + wanted - 1]
-                state.free.removeSubrange(index..<index + wanted)
-                return first
-            }
-        }
-        return nil
     }
 
     /// Takes back what `takeRun` gave.
@@ -145,70 +86,148 @@ final class SlabPool: @unchecked Sendable {
         // With the memory behind it: most will soon be wanted again.
         memset(start, 0, count * Slab.sizeMax)
         let first = Slab(of: start)
-        withState { state in
-            for index in 0..<count {
-                state.free.append(Slab(region: first.region, index: first.index + index))
-            }
-            state.free.sort { $0.start > $1.start }
-        }
+        state.withLock { $0.give(first.region, SlabPool.bits(first.index, count)) }
     }
 
+    private static func bits(_ first: Int, _ count: Int) -> UInt32 { ((1 << count) - 1) << first }
+
     /// Takes slabs back, and gives their memory to the kernel; regions of nothing else go as well.
-    func give(_ slabs: [Slab]) {
+    ///
+    /// - Parameter pause: Called after each, without the lock.
+    func give(_ slabs: [Slab], pause: () -> Void = {}) {
         for slab in slabs {
+            // First, lest a huge page comes right after.
+            state.withLock { $0.beginReturn(slab, plainMax) }
             // It has to read as zeros when it is taken again.
             if madvise(slab.start, slab.size, MADV_DONTNEED) != 0 {
                 memset(slab.start, 0, slab.size)
             }
-            cut.wrappingSubtract(slab.size, ordering: .relaxed)
-        }
-        let empty = withState { state -> [UInt] in
-            var counts: [UInt: Int] = [:]
-            for slab in slabs + state.free { counts[slab.address, default: 0] += 1 }
-            let empty = counts.filter { $0.value == Slab.count }
-            state.free = (state.free + slabs).filter { empty[$0.address] == nil }
-            state.free.sort { $0.start > $1.start }
-            state.regions.subtract(empty.keys)
-            if state.regions.isEmpty { state.isHuge = false }
-            return Array(empty.keys)
-        }
-        for region in empty { munmap(UnsafeMutableRawPointer(bitPattern: region), Slab.regionSize) }
-    }
-
-    private static func addRegion(_ state: inout State) -> Bool {
-        guard let region = mapRegion() else { return false }
-        // A daemon with little in it stays small: huge pages are for where there is more.
-        if !state.regions.isEmpty {
-            madvise(region, Slab.regionSize, MADV_HUGEPAGE)
-            if !state.isHuge {
-                for other in state.regions {
-                    madvise(
-                        UnsafeMutableRawPointer(bitPattern: other), Slab.regionSize, MADV_HUGEPAGE)
-                }
-                state.isHuge = true
+            let empty = state.withLock { state -> Region? in
+                state.give(slab.region, 1 << slab.index)
+                return state.removeEmptyRegion()
             }
+            if let empty, !empty.unmap() { state.withLock { $0.keepEmptyRegion(empty) } }
+            pause()
         }
-        state.regions.insert(UInt(bitPattern: region))
-        for index in (0..<Slab.count).reversed() {
-            state.free.append(Slab(region: region, index: index))
-        }
-        return true
-    }
-
-    private static func mapRegion() -> UnsafeMutableRawPointer? {
-        guard
-            let start = mmap(
-                nil, 2 * Slab.regionSize, PROT_READ | PROT_WRITE,
-                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), start != MAP_FAILED
-        else { return nil }
-        let ahead = Int(bitPattern: start) % Slab.regionSize
-        let lead = (Slab.regionSize - ahead) % Slab.regionSize
-        if lead > 0 { munmap(start, lead) }
-        munmap(start + lead + Slab.regionSize, Slab.regionSize - lead)
-        return start + lead
     }
 }
 
-extension Slab {
-    fileprivate var address: UInt { UInt(bitPattern: region) }
+// MARK: Under the lock
+
+extension SlabPool.State {
+    func forEachRegion(_ body: (Region) -> Void) {
+        for first in lists {
+            var next = first
+            while let region = next {
+                next = region.state.pointee.next
+                body(region)
+            }
+        }
+    }
+
+    private mutating func link(_ region: Region) {
+        let count = region.freeCount
+        region.state.pointee.previous = nil
+        region.state.pointee.next = lists[count]
+        if let next = lists[count] { next.state.pointee.previous = region }
+        lists[count] = region
+    }
+
+    private mutating func unlink(_ region: Region) {
+        let (next, previous) = (region.state.pointee.next, region.state.pointee.previous)
+        if let next { next.state.pointee.previous = previous }
+        if let previous {
+            previous.state.pointee.next = next
+        } else {
+            lists[region.freeCount] = next
+        }
+    }
+
+    mutating func addRegion() -> Region? {
+        guard let region = Region.map() else { return nil }
+        // A daemon with little in it stays small: huge pages are for where there is more.
+        if regionCount > 0 {
+            if !isHuge { forEachRegion { if !$0.state.pointee.isPlain { $0.welcome(huge: true) } } }
+            isHuge = true
+            region.welcome(huge: true)
+        }
+        add(region, returned: 0)
+        return region
+    }
+
+    private mutating func add(_ region: Region, returned: UInt32) {
+        region.state.initialize(to: Region.State(free: Region.allSlabs, returned: returned))
+        regionCount += 1
+        freeCount += Region.slabCount
+        link(region)
+    }
+
+    /// A region with that many free slabs of one size in a row, rather one with few others.
+    func regionWithRun(_ count: Int) -> Region? {
+        for first in lists.dropFirst(count) {
+            var next = first
+            for _ in 0..<SlabPool.looksMax {
+                guard let region = next else { break }
+                if region.firstRun(count) != nil { return region }
+                next = region.state.pointee.next
+            }
+        }
+        return nil
+    }
+
+    /// Takes free slabs, which are not counted as cut by this.
+    mutating func take(_ region: Region, _ bits: UInt32) {
+        unlink(region)
+        let state = region.state
+        if !state.pointee.isPlain { cutSize -= Slab.size(state.pointee.returned & bits) }
+        state.pointee.free &= ~bits
+        state.pointee.returned &= ~bits
+        freeCount -= bits.nonzeroBitCount
+        if state.pointee.isPlain, state.pointee.returned == 0 {
+            state.pointee.isPlain = false
+            plainCount -= 1
+            if isHuge { region.welcome(huge: true) }
+        }
+        link(region)
+    }
+
+    /// A slab that is not free yet is about to be given back to the kernel.
+    mutating func beginReturn(_ slab: Slab, _ plainMax: Int) {
+        let state = slab.region.state
+        if !state.pointee.isPlain, plainCount < plainMax, slab.region.welcome(huge: false) {
+            state.pointee.isPlain = true
+            plainCount += 1
+            cutSize -= Slab.size(state.pointee.returned)
+        }
+        state.pointee.returned |= 1 << slab.index
+        if state.pointee.isPlain { cutSize -= slab.size }
+    }
+
+    mutating func give(_ region: Region, _ bits: UInt32) {
+        unlink(region)
+        region.state.pointee.free |= bits
+        freeCount += bits.nonzeroBitCount
+        link(region)
+    }
+
+    /// Parts with a region of which nothing is in use, to be unmapped.
+    mutating func removeEmptyRegion() -> Region? {
+        guard let region = lists[Region.slabCount] else { return nil }
+        unlink(region)
+        regionCount -= 1
+        freeCount -= Region.slabCount
+        if region.state.pointee.isPlain {
+            plainCount -= 1
+        } else {
+            cutSize -= Slab.size(region.state.pointee.returned)
+        }
+        if regionCount == 0 { isHuge = false }
+        return region
+    }
+
+    /// Takes back a region that can't be unmapped, and counts what the kernel may make of it.
+    mutating func keepEmptyRegion(_ region: Region) {
+        add(region, returned: Region.allSlabs)
+        cutSize += Slab.size(Region.allSlabs)
+    }
 }

@@ -127,6 +127,29 @@ struct BlockPoolTests {
         last.give(pool)
     }
 
+    @Test("who wants blocks in the middle of a sweep has free ones, and no fresh memory")
+    func lent() throws {
+        let pool = BlockPool(isPlain: false)
+        let held = try (0..<200_000).map { _ in try #require(Held(pool, 104, 1)) }
+        for (index, one) in held.enumerated() where index % 1000 != 0 { one.give(pool) }
+        let before = pool.slabs.usedCount
+        var most = 0
+        var taken: [Held] = []
+        pool.sweep {
+            for _ in 0..<20 where taken.count < 20_000 {
+                if let one = Held(pool, 104, 2) { taken.append(one) }
+            }
+            most = max(most, pool.slabs.usedCount)
+        }
+        #expect(taken.count > 10_000)
+        #expect(most <= before + 1, "\(most) slabs, and \(before) before")
+        #expect(pool.slabs.usedCount < before / 10 * 9)
+        for one in taken { one.give(pool) }
+        for (index, one) in held.enumerated() where index % 1000 == 0 { one.give(pool) }
+        pool.sweep()
+        #expect(pool.slabs.usedCount == 1)
+    }
+
     @Test("sizes that are no longer asked for leave their memory to others")
     func passedOn() throws {
         let pool = BlockPool(isPlain: false)

@@ -21,6 +21,12 @@ final class MappingPool: @unchecked Sendable {
     static let restTime: UInt64 = 10_000_000
     private static let trimSizeMin: UInt64 = 4 << 20
 
+    /// Counts of what the reclaiming thread does, in order within each kind.
+    struct Tally {
+        var mappings = 0
+        var trims = 0
+    }
+
     private struct State {
         var clean: [Mapping] = []
         var cleanSize = 0
@@ -31,14 +37,14 @@ final class MappingPool: @unchecked Sendable {
         var freedAtLastTrim: UInt64 = 0
         var freedAtLastLook: UInt64 = 0
         var isStarted = false
-        /// Mappings ever queued, and ever done.
-        var queuedCount = 0
-        var doneCount = 0
+        /// What was ever queued, and ever done.
+        var queued = Tally()
+        var done = Tally()
 
         mutating func enqueue(_ mapping: Mapping) {
             queue.append(mapping)
             queueSize += mapping.capacity
-            queuedCount += 1
+            queued.mappings += 1
         }
     }
 
@@ -72,9 +78,14 @@ final class MappingPool: @unchecked Sendable {
     /// Bytes given back that are not free yet.
     var pendingSize: Int { state.withLock { $0.queueSize } }
 
-    /// Mappings that were ever queued to be given back, and those that are done.
-    var queuedCount: Int { state.withLock { $0.queuedCount } }
-    var doneCount: Int { state.withLock { $0.doneCount } }
+    /// All that was ever queued to be given back.
+    var queued: Tally { state.withLock { $0.queued } }
+
+    /// Whether as much is done.
+    func hasDone(_ tally: Tally) -> Bool {
+        let done = state.withLock { $0.done }
+        return done.mappings >= tally.mappings && done.trims >= tally.trims
+    }
 
     /// Bytes of warm memory.
     var warmSize: Int { state.withLock { $0.cleanSize } }
@@ -110,7 +121,7 @@ final class MappingPool: @unchecked Sendable {
                 .lastIndex(where: { $0.capacity == capacity && !$0.isStale })
             else { return nil }
             state.queueSize -= capacity
-            state.doneCount += 1
+            state.done.mappings += 1
             return state.queue.remove(at: index)
         }
     }
@@ -181,7 +192,7 @@ final class MappingPool: @unchecked Sendable {
             }
             state.freedAtLastTrim = freed
             state.wantsTrim = true
-            state.queuedCount += 1
+            state.queued.trims += 1
             return true
         }
         if isWorthIt { ring(1) }
@@ -193,13 +204,13 @@ final class MappingPool: @unchecked Sendable {
     /// Has small memory looked through for what can be given back, if much is scattered: for
     /// whoever would be refused otherwise.
     ///
-    /// It is on its way back from then on, as what `queuedCount` counts.
+    /// It is on its way back from then on, as what `queued` counts.
     func gather() {
         guard budget.scatteredSize > 0 else { return }
         let mustRing = state.withLock { state -> Bool in
             guard !state.wantsTrim else { return false }
             state.wantsTrim = true
-            state.queuedCount += 1
+            state.queued.trims += 1
             return true
         }
         if mustRing { ring(1) }
@@ -211,7 +222,8 @@ final class MappingPool: @unchecked Sendable {
     func drain() {
         // What is warm may be pushed out by what comes, and is then on its way itself.
         repeat {
-            while doneCount < queuedCount { usleep(500) }
+            let queued = queued
+            while !hasDone(queued) { usleep(500) }
             dropWarm()
         } while pendingSize > 0
     }
@@ -269,15 +281,29 @@ final class MappingPool: @unchecked Sendable {
     private func reclaimNext() {
         while sem_wait(bell) != 0 {}
         if state.withLock({ $0.wantsTrim }) {
-            blocks.sweep()
+            blocks.sweep {
+                // Whoever waits for a large one should not have to wait for all small ones.
+                while let mapping = nextRested().mapping { reclaim(mapping) }
+            }
             smalloc_heap_trim()
             noteScattered()
             state.withLock {
                 $0.wantsTrim = false
-                $0.doneCount += 1
+                $0.done.trims += 1
             }
         }
-        guard var mapping = nextRested() else { return }
+        while true {
+            let (mapping, rest) = nextRested()
+            if let mapping { return reclaim(mapping) }
+            // Somebody took it, or it went in the middle of a sweep.
+            if rest == 0 { return }
+            usleep(UInt32(rest / 1000) + 1)
+        }
+    }
+
+    /// Wipes and keeps it, or unmaps it.
+    private func reclaim(_ mapping: Mapping) {
+        var mapping = mapping
         let size = mapping.capacity
         let wanted = !mapping.isStale && size <= cleanSizeMax
         if wanted {
@@ -290,23 +316,16 @@ final class MappingPool: @unchecked Sendable {
         }
         state.withLock { state in
             state.queueSize -= size
-            state.doneCount += 1
+            state.done.mappings += 1
         }
     }
 
-    /// The oldest of the queue, once nobody took it for `restTime`; nil: somebody took it.
-    private func nextRested() -> Mapping? {
-        while true {
-            let (next, rest) = state.withLock { state -> (Mapping?, UInt64) in
-                guard let first = state.queue.first else { return (nil, 0) }
-                let rested = MappingPool.now - first.givenAt
-                if !first.isStale, rested < restTime {
-                    return (nil, restTime - rested)
-                }
-                return (state.queue.removeFirst(), 0)
-            }
-            if rest == 0 { return next }
-            usleep(UInt32(rest / 1000) + 1)
+    /// The oldest of the queue, if nobody took it for `restTime`; else how much of that is left.
+    private func nextRested() -> (mapping: Mapping?, rest: UInt64) {
+        state.withLock { state -> (Mapping?, UInt64) in
+            guard let first = state.queue.first else { return (nil, 0) }
+            let rested = first.isStale ? restTime : MappingPool.now - first.givenAt
+            return rested < restTime ? (nil, restTime - rested) : (state.queue.removeFirst(), 0)
         }
     }
 }

@@ -40,7 +40,7 @@ public final class Work: @unchecked Sendable {
     /// Bytes that are done.
     private var done = 0
     /// What must have come back before a wait is over; nil until the first slice.
-    private var target: Int?
+    private var target: MappingPool.Tally?
 
     /// Takes over the caller's references, under the locks of the allocations.
     ///
@@ -122,9 +122,9 @@ public final class Work: @unchecked Sendable {
 
     /// Waits a moment for what is on its way back.
     private func waitSlice(_ pool: MappingPool) -> Bool {
-        let target = target ?? pool.queuedCount
+        let target = target ?? pool.queued
         self.target = target
-        if pool.doneCount < target {
+        if !pool.hasDone(target) {
             usleep(1000)
             return false
         }

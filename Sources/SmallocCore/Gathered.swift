@@ -28,6 +28,8 @@ public final class Gathered {
     @exclusivity(unchecked) private var count = 0
     /// Bytes of all pieces.
     @exclusivity(unchecked) public private(set) var size = 0
+    /// Bytes of pieces that are enough; one alone may be larger, since it is of one moment.
+    @exclusivity(unchecked) public var sizeMax = Int.max
 
     init() { pieces = .allocate(capacity: Gathered.piecesMax) }
 
@@ -39,16 +41,18 @@ public final class Gathered {
 
     /// Locks an allocation for a piece of it.
     ///
-    /// - Parameter sizeMax: Bytes of pieces that are enough.
-    /// - Returns: False if there are pieces already and either they are enough for one system call,
+    /// - Parameters:
+    ///   - size: Bytes of the piece.
+    ///   - batchMax: Bytes of pieces that are enough besides `sizeMax`.
+    /// - Returns: False if there are pieces already and either it would be too many with this one,
     ///   or this one is locked, perhaps by one of them: the batch has to leave first.
     @inline(__always)
-    func take(_ allocation: Allocation, sizeMax: Int) -> Bool {
+    func take(_ allocation: Allocation, size: Int, batchMax: Int) -> Bool {
         if count == 0 {
             allocation.lock.lock()
             return true
         }
-        return count < Gathered.piecesMax && size < sizeMax
+        return count < Gathered.piecesMax && self.size &+ size <= min(batchMax, sizeMax)
             && allocation.lock.tryLock()
     }
 

@@ -93,7 +93,10 @@ extension Session {
         let registry = loop.registry
         do throws(SmallocError) {
             let allocation = try registry.resolve(header.handle, holdings, missing: .noData)
-            guard loop.gathered.take(allocation, sizeMax: Session.batchSize(loop)) else { return 0 }
+            guard
+                loop.gathered.take(
+                    allocation, size: Int(header.size), batchMax: Session.batchSize(loop))
+            else { return 0 }
             var isTaken = false
             defer { if !isTaken { allocation.lock.unlock() } }
             guard let bytes = try registry.readable(allocation, header.offset, header.size) else {

@@ -81,7 +81,7 @@ final class Peer {
     }
 
     /// How much of a large transfer moves at a time.
-    var slicing: Slicing { loop.quickAnswers.slicing(of: self, at: loop.now) }
+    var slicing: Slicing { loop.quickAnswers.slicing(of: ObjectIdentifier(self), at: loop.now) }
 
     /// Begins to read.
     ///
@@ -153,12 +153,10 @@ final class Peer {
         var rest = input
         while let base = rest.baseAddress, !rest.isEmpty {
             guard tail.count > 0 || session.pause != .none else {
-                let consumed = session.serve(rest, loop.context)
+                let consumed = serveSession(rest)
                 if consumed > 0 {
                     progressAt = loop.now
-                    if session.pause == .none, !session.isBusy {
-                        loop.quickAnswers.note(self, at: loop.now)
-                    }
+                    if session.pause == .none, !session.isBusy { noteQuick() }
                 }
                 keep(base + consumed, rest.count - consumed)
                 return
@@ -172,8 +170,22 @@ final class Peer {
         }
     }
 
+    private func noteQuick() {
+        let me = ObjectIdentifier(self)
+        loop.quickAnswers.note(me, at: loop.now)
+        if loop.context.gathered.size <= Slicing.fine.turn {
+            loop.smallAnswers.note(me, at: loop.now)
+        }
+    }
+
+    private func serveSession(_ input: UnsafeRawBufferPointer) -> Int {
+        let slicing = loop.smallAnswers.slicing(of: ObjectIdentifier(self), at: loop.now)
+        loop.context.gathered.sizeMax = slicing.turn
+        return session.serve(input, loop.context)
+    }
+
     private func serveTail() {
-        let consumed = session.serve(tail.bytes, loop.context)
+        let consumed = serveSession(tail.bytes)
         if consumed > 0 {
             progressAt = loop.now
             tail.removeFirst(consumed)

@@ -26,10 +26,10 @@ struct QuickAnswers {
 
     /// A connection was answered at once.
     @inline(__always)
-    mutating func note(_ peer: Peer, at now: UInt64) {
-        if last != ObjectIdentifier(peer) {
+    mutating func note(_ peer: ObjectIdentifier, at now: UInt64) {
+        if last != peer {
             othersAt = lastAt
-            last = ObjectIdentifier(peer)
+            last = peer
         }
         lastAt = now
     }
@@ -38,8 +38,8 @@ struct QuickAnswers {
     ///
     /// A small request then waits for a slice of a dozen microseconds; coarse slices are faster.
     /// Its own small requests are none that it could hold up.
-    func slicing(of peer: Peer, at now: UInt64) -> Slicing {
-        let quickAt = last == ObjectIdentifier(peer) ? othersAt : lastAt
+    func slicing(of peer: ObjectIdentifier, at now: UInt64) -> Slicing {
+        let quickAt = last == peer ? othersAt : lastAt
         return now - quickAt <= QuickAnswers.milliseconds ? .fine : .coarse
     }
 }

@@ -88,7 +88,7 @@ struct GatheredTests {
         peer.take()
     }
 
-    @Test("a batch has as many pieces and bytes as one system call may have, and then leaves")
+    @Test("a batch has as many pieces as one system call may have, and then leaves")
     func limits() throws {
         let peer = peer(Gathered.piecesMax + 3)
         let handles = (1...UInt32(Gathered.piecesMax + 3))
@@ -101,5 +101,36 @@ struct GatheredTests {
         peer.feed(bytes)
         let found = try #require(replies(in: peer.output))
         #expect(found.map { $0.payload.first } == handles.map { UInt8($0) })
+    }
+
+    /// KiB of a piece and of all that may leave at once, and the pieces that it comes to.
+    private static let batches: [[Int]] = [
+        [64, 512, 4], [60, 512, 4], [50, 512, 5], [64, 32, 1], [32, 32, 1], [8, 32, 4], [7, 32, 4],
+        [4, 32, 8], [4, 512, 32],
+    ]
+
+    @Test(
+        "a batch has as many bytes as may leave at once, but one piece at least",
+        arguments: batches)
+    func byteLimit(_ batch: [Int]) throws {
+        let (size, sizeMax, pieces) = (batch[0] << 10, batch[1] << 10, batch[2])
+        let peer = TestDaemon().greeted()
+        let handles = (1...UInt32(40))
+        for handle in handles {
+            peer.call(.alloc, type: 2, size: UInt64(size))
+            peer.call(.fill, handle: handle, size: UInt64(size), payload: [UInt8(handle)])
+        }
+        let bytes = handles.flatMap { read($0, size: UInt64(size)) }
+        peer.loop.gathered.sizeMax = sizeMax
+        let consumed = bytes.withUnsafeBytes { peer.session.serve($0, peer.loop) }
+        #expect(consumed == pieces * FrameHeader.byteCount)
+        #expect(peer.loop.gathered.size == pieces * size)
+        #expect(peer.session.pause == .output)
+        peer.take()
+        peer.output = []
+        peer.feed(bytes)
+        let found = try #require(replies(in: peer.output))
+        #expect(found.map { $0.payload.first } == handles.map { UInt8($0) })
+        #expect(found.allSatisfy { $0.payload.count == size })
     }
 }

@@ -1,0 +1,47 @@
+import Testing
+
+@testable import smallocd
+
+@Suite("Slicing")
+struct QuickAnswersTests {
+    private final class Asker {}
+
+    private let one = Asker()
+    private let other = Asker()
+
+    private func isFine(_ answers: QuickAnswers, _ asker: Asker, _ now: UInt64) -> Bool {
+        answers.slicing(of: ObjectIdentifier(asker), at: now).turn == Slicing.fine.turn
+    }
+
+    @Test("nobody is sliced finely for what it asks itself, and everybody for what another asks")
+    func others() {
+        var answers = QuickAnswers()
+        #expect(!isFine(answers, one, 100))
+        answers.note(ObjectIdentifier(one), at: 100)
+        answers.note(ObjectIdentifier(one), at: 101)
+        #expect(!isFine(answers, one, 101))
+        #expect(isFine(answers, other, 101))
+        answers.note(ObjectIdentifier(other), at: 101)
+        #expect(isFine(answers, one, 101))
+        #expect(isFine(answers, other, 101))
+    }
+
+    @Test("it is over when another has not asked for a while, whoever goes on to ask")
+    func ended() {
+        var answers = QuickAnswers()
+        answers.note(ObjectIdentifier(other), at: 100)
+        for now in UInt64(100)...110 {
+            answers.note(ObjectIdentifier(one), at: now)
+            let isFine = isFine(answers, one, now)
+            #expect(isFine == (now <= 100 + QuickAnswers.milliseconds), "\(now)")
+            #expect(self.isFine(answers, other, now))
+        }
+        #expect(!isFine(answers, other, 111 + QuickAnswers.milliseconds))
+    }
+
+    @Test("fine slices are a fraction of coarse ones")
+    func sizes() {
+        #expect(Slicing.fine.size * 4 <= Slicing.coarse.size)
+        #expect(Slicing.fine.turn * 4 <= Slicing.coarse.turn)
+    }
+}

@@ -117,8 +117,9 @@ final class MappingPool: @unchecked Sendable {
     func takeUsed(_ capacity: Int) -> Mapping? {
         state.withLock { state -> Mapping? in
             // The youngest: the others are about to be wiped, and may be many.
-            guard let index = state.queue.suffix(MappingPool.entriesMax)
-                .lastIndex(where: { $0.capacity == capacity && !$0.isStale })
+            guard
+                let index = state.queue.suffix(MappingPool.entriesMax)
+                    .lastIndex(where: { $0.capacity == capacity && !$0.isStale })
             else { return nil }
             state.queueSize -= capacity
             state.done.mappings += 1

@@ -52,11 +52,6 @@ final class Loop: @unchecked Sendable {
     /// Something was read since the last poll.
     var isActive = false
     var quickAnswers = QuickAnswers()
-    /// Those with little data.
-    ///
-    /// Reads that leave together are as long for others as a large one. To send them apart would
-    /// only cost if the others send as many, and wait for as long anyway.
-    var smallAnswers = QuickAnswers()
     private let mailbox = Locked<[Message]>([])
     private var firstPeer: Peer?
     private var turnAgain: [Peer] = []

@@ -153,10 +153,12 @@ final class Peer {
         var rest = input
         while let base = rest.baseAddress, !rest.isEmpty {
             guard tail.count > 0 || session.pause != .none else {
-                let consumed = serveSession(rest)
+                let consumed = session.serve(rest, loop.context)
                 if consumed > 0 {
                     progressAt = loop.now
-                    if session.pause == .none, !session.isBusy { noteQuick() }
+                    if session.pause == .none, !session.isBusy {
+                        loop.quickAnswers.note(ObjectIdentifier(self), at: loop.now)
+                    }
                 }
                 keep(base + consumed, rest.count - consumed)
                 return
@@ -170,22 +172,8 @@ final class Peer {
         }
     }
 
-    private func noteQuick() {
-        let me = ObjectIdentifier(self)
-        loop.quickAnswers.note(me, at: loop.now)
-        if loop.context.gathered.size <= Slicing.fine.turn {
-            loop.smallAnswers.note(me, at: loop.now)
-        }
-    }
-
-    private func serveSession(_ input: UnsafeRawBufferPointer) -> Int {
-        let slicing = loop.smallAnswers.slicing(of: ObjectIdentifier(self), at: loop.now)
-        loop.context.gathered.sizeMax = slicing.turn
-        return session.serve(input, loop.context)
-    }
-
     private func serveTail() {
-        let consumed = serveSession(tail.bytes)
+        let consumed = session.serve(tail.bytes, loop.context)
         if consumed > 0 {
             progressAt = loop.now
             tail.removeFirst(consumed)

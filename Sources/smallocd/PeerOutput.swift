@@ -60,6 +60,10 @@ extension Peer {
         let rest =
             (0..<size).contains(written)
             ? gathered.copy(output.pointee.bytes, droppingFirst: written) : nil
+        let me = ObjectIdentifier(self)
+        if gathered.size > Slicing.fine.turn { loop.quickAnswers.noteLarge(me) }
+        // For the next batch: whoever sends them sends many, and others pay nothing for it.
+        gathered.sizeMax = loop.quickAnswers.slicingTogether(of: me, at: loop.now).turn
         gathered.release()
         guard written >= 0 else {
             close()

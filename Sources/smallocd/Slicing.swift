@@ -19,19 +19,33 @@ struct QuickAnswers {
     /// How long after a small request another one is expected.
     static let milliseconds: UInt64 = 2
 
-    private var last: ObjectIdentifier?
-    private var lastAt: UInt64 = 0
-    /// The last time that it was another connection than `last`.
+    private struct Answer {
+        var peer: ObjectIdentifier?
+        var at: UInt64 = 0
+        var isSmall = true
+    }
+
+    private var last = Answer()
+    /// The last time that it was another connection than that of `last`.
     private var othersAt: UInt64 = 0
+    /// The last small answer before those to that of `last`.
+    private var small = Answer()
 
     /// A connection was answered at once.
     @inline(__always)
     mutating func note(_ peer: ObjectIdentifier, at now: UInt64) {
-        if last != peer {
-            othersAt = lastAt
-            last = peer
+        if last.peer != .some(peer) {
+            othersAt = last.at
+            if last.isSmall { small = last }
+            last.peer = peer
         }
-        lastAt = now
+        last.at = now
+        last.isSmall = true
+    }
+
+    /// What a connection was answered with is as long for the others as a large transfer.
+    mutating func noteLarge(_ peer: ObjectIdentifier) {
+        if last.peer == .some(peer) { last.isSmall = false }
     }
 
     /// How a connection's large transfers are sliced: finely if another one may want its turn.
@@ -39,7 +53,19 @@ struct QuickAnswers {
     /// A small request then waits for a slice of a dozen microseconds; coarse slices are faster.
     /// Its own small requests are none that it could hold up.
     func slicing(of peer: ObjectIdentifier, at now: UInt64) -> Slicing {
-        let quickAt = last == peer ? othersAt : lastAt
+        let quickAt = last.peer == .some(peer) ? othersAt : last.at
         return now - quickAt <= QuickAnswers.milliseconds ? .fine : .coarse
+    }
+
+    /// The same for what leaves together of a connection's small reads.
+    ///
+    /// To send them apart would only cost if the others ask for as many, and so wait for as long
+    /// anyway.
+    func slicingTogether(of peer: ObjectIdentifier, at now: UInt64) -> Slicing {
+        func isFine(_ answer: Answer) -> Bool {
+            answer.isSmall && answer.peer != nil && answer.peer != .some(peer)
+                && now - answer.at <= QuickAnswers.milliseconds
+        }
+        return isFine(last) || isFine(small) ? .fine : .coarse
     }
 }

@@ -13,8 +13,8 @@ internal import Glibc
 
 /// Hands out slabs and takes them back.
 ///
-/// All methods from any thread. The lock is held for a few steps at a time, however many slabs there
-/// are.
+/// All methods from any thread. The lock is held for a few steps at a time, however many slabs
+/// there are.
 final class SlabPool: @unchecked Sendable {
     fileprivate struct State {
         /// The first region of those with as many free slabs as the index says.

@@ -1,5 +1,6 @@
-// What truncate cuts off a large allocation goes back to the system, in whole pages, as soon as
-// nobody can be in the middle of moving it.
+// What truncate cuts off a large allocation, and what dispose leaves of one to which others have
+// handles, goes back to the system, in whole pages, as soon as nobody can be in the middle of
+// moving it.
 
 internal import SmallocWire
 
@@ -28,6 +29,22 @@ extension Allocation {
         defer { lock.unlock() }
         guard flags.contains(.mapped) else { return nil }
         pins -= 1
+        // With the last reference all of it goes, and in one piece.
+        return isUnshared ? nil : takeCut(mappings)
+    }
+
+    /// From here on the allocation is gone for everybody.
+    ///
+    /// Under the lock. Who still has a handle to it need not know, and may keep it for days: so its
+    /// memory is cut off, as by a truncate to nothing, unless the caller is the last user and
+    /// `destroy` comes next.
+    ///
+    /// - Parameter ownReferences: Those that the caller gives back at once.
+    /// - Returns: As `takeCut`.
+    func endForAll(_ mappings: MappingPool, ownReferences: UInt64 = 1) -> Mapping? {
+        flags.insert(.disposed)
+        guard flags.contains(.mapped), referenceCount > ownReferences else { return nil }
+        size = 0
         return takeCut(mappings)
     }
 

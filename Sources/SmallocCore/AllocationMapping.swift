@@ -15,6 +15,7 @@ internal import Glibc
 internal import SmallocWire
 
 extension Allocation {
+    /// Where small memory is, or what is known of a mapping.
     var mappingPlace: UnsafeMutableRawPointer { block + Allocation.headerSize + nameRoom }
 
     var mappingCapacity: Int { mappingPlace.load(fromByteOffset: 8, as: Int.self) }
@@ -29,6 +30,27 @@ extension Allocation {
     func willWrite(upTo end: Int) {
         guard flags.contains(.mapped), end > dirtySize else { return }
         mappingPlace.storeBytes(of: end, toByteOffset: 16, as: Int.self)
+    }
+
+    /// The bytes of a range, settled; nil: they have to be settled first.
+    ///
+    /// Under the lock.
+    @inline(__always)
+    func readable(_ extent: Extent) -> UnsafeMutableRawPointer? {
+        let place = mappingPlace
+        guard flags.contains(.mapped) else { return place + extent.offset }
+        guard settle(upTo: extent.end) else { return nil }
+        return place.load(as: UnsafeMutableRawPointer.self) + extent.offset
+    }
+
+    /// The same, of a range that will be written.
+    @inline(__always)
+    func writable(_ extent: Extent) -> UnsafeMutableRawPointer? {
+        let place = mappingPlace
+        guard flags.contains(.mapped) else { return place + extent.offset }
+        guard settle(upTo: extent.end) else { return nil }
+        willWrite(upTo: extent.end)
+        return place.load(as: UnsafeMutableRawPointer.self) + extent.offset
     }
 
     // MARK: Settling

@@ -8,8 +8,12 @@ internal import SmallocWire
 ///
 /// Each open one holds a reference. What the table takes is charged to the memory of all
 /// allocations: a connection may have a million handles, and there may be thousands of connections.
-/// It takes nothing before the first handle and after the last.
+/// The first few are free, so that what is there can be read, and made less, when the memory limit
+/// is reached. It takes nothing before the first handle and after the last.
 struct HandleTable: ~Copyable {
+    /// Handles of a connection that are not charged.
+    static let freeCount = 4
+
     /// Free entries hold the next free index, shifted, with the low bit set; pointers are even.
     private var entries: UnsafeMutablePointer<UInt>?
     private var capacity = 0
@@ -47,17 +51,19 @@ struct HandleTable: ~Copyable {
     ///   end.
     mutating func reserve(_ budget: MemoryBudget) -> SmallocError? {
         guard isFull else { return nil }
-        let wider = max(4, capacity * 2)
+        let wider = max(HandleTable.freeCount, capacity * 2)
         guard wider <= 1 << 31 else { return .handleLimit }
         // What malloc really takes is known only after.
-        let estimate = UInt64(wider * MemoryLayout<UInt>.stride)
-        guard budget.charge(estimate) else { return .memoryLimit }
-        guard let memory = realloc(entries, Int(estimate)) else {
+        let size = wider * MemoryLayout<UInt>.stride
+        let estimate = capacity == 0 ? 0 : UInt64(size)
+        guard estimate == 0 || budget.charge(estimate) else { return .memoryLimit }
+        guard let memory = realloc(entries, size) else {
             budget.uncharge(estimate)
             return .outOfMemory
         }
         entries = memory.bindMemory(to: UInt.self, capacity: wider)
         capacity = wider
+        guard estimate > 0 else { return nil }
         let before = charge
         charge = UInt64(smalloc_usable_size(memory)) + 8
         budget.correct(from: estimate + before, to: charge)

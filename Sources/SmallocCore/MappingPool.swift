@@ -2,7 +2,8 @@
 // no loop waits for gigabytes to be zeroed or given back.
 //
 //   given back -> queue -> wiped -> clean -> taken      by whoever wants zeros
-//                   |         '---> unmapped            where there is enough that is warm
+//                   |         '---> unmapped            where there is enough that is warm, or
+//                   |                                   nobody wanted it for long
 //                   '-> taken as it is                  by whoever settles it as he goes
 
 internal import CSmalloc
@@ -19,6 +20,8 @@ final class MappingPool: @unchecked Sendable {
     /// How long what was given back waits, in nanoseconds, for somebody who would write all of it
     /// anyway: to wipe it then is to move as much memory for nothing.
     static let restTime: UInt64 = 10_000_000
+    /// How long warm memory is kept that nobody asks for, in nanoseconds.
+    static let warmTime: UInt64 = 10_000_000_000
     private static let trimSizeMin: UInt64 = 4 << 20
 
     /// Counts of what the reclaiming thread does, in order within each kind.
@@ -46,6 +49,15 @@ final class MappingPool: @unchecked Sendable {
             queueSize += mapping.capacity
             queued.mappings += 1
         }
+
+        /// What was warm for the longest time is on its way back.
+        mutating func evictOldest(_ budget: MemoryBudget) {
+            var oldest = clean.removeFirst()
+            oldest.isStale = true
+            cleanSize -= oldest.capacity
+            enqueue(oldest)
+            budget.charge(pooled: UInt64(oldest.capacity))
+        }
     }
 
     /// Where smaller memory comes from: its free slabs are given back by the same thread.
@@ -55,16 +67,18 @@ final class MappingPool: @unchecked Sendable {
     /// Bytes of warm memory kept at most.
     private let cleanSizeMax: Int
     private let restTime: UInt64
+    private let warmTime: UInt64
     /// The reclaiming thread sleeps on this; a count of what was queued.
     private let bell: UnsafeMutablePointer<sem_t>
     let pageSize = Int(sysconf(Int32(_SC_PAGESIZE)))
 
     init(
         budget: MemoryBudget, cleanSizeMax: Int, blocks: BlockPool = BlockPool(),
-        restTime: UInt64 = MappingPool.restTime
+        restTime: UInt64 = MappingPool.restTime, warmTime: UInt64 = MappingPool.warmTime
     ) {
         self.budget = budget
         self.restTime = restTime
+        self.warmTime = warmTime
         self.blocks = blocks
         blocks.budget = budget
         self.cleanSizeMax = cleanSizeMax
@@ -177,11 +191,22 @@ final class MappingPool: @unchecked Sendable {
         for _ in 0..<count { sem_post(bell) }
     }
 
-    /// Has the heap's free pages given back, if much was freed and the freeing has ceased.
+    /// Has what is free given back to the kernel: warm memory that nobody asked for in
+    /// `warmTime`, and the heap's free pages, if much was freed and the freeing has ceased.
     ///
     /// To be called every second or so. Small allocations that go leave holes that malloc keeps;
     /// to look for them holds up whoever allocates, so it is done seldom.
-    func trimHeap() {
+    func returnMemory() {
+        let now = MappingPool.now
+        let evicted = state.withLock { state -> Int in
+            var count = 0
+            while let oldest = state.clean.first, now - oldest.givenAt >= warmTime {
+                state.evictOldest(budget)
+                count += 1
+            }
+            return count
+        }
+        if evicted > 0 { ring(evicted) }
         noteScattered()
         let freed = budget.heapFreedSize
         let isWorthIt = state.withLock { state -> Bool in
@@ -251,6 +276,7 @@ final class MappingPool: @unchecked Sendable {
     /// Makes room by queueing the oldest for the reclaiming thread, where unmapping them holds up
     /// nobody.
     private func keep(_ mapping: Mapping) -> Bool {
+        var mapping = mapping
         // The beginning of what was truncated may be smaller than anything that is asked for.
         guard mapping.capacity >= MappingPool.sizeMin, mapping.capacity <= cleanSizeMax else {
             return false
@@ -260,13 +286,10 @@ final class MappingPool: @unchecked Sendable {
             while state.clean.count >= MappingPool.entriesMax
                 || mapping.capacity > cleanSizeMax - state.cleanSize
             {
-                var oldest = state.clean.removeFirst()
-                oldest.isStale = true
-                state.cleanSize -= oldest.capacity
-                state.enqueue(oldest)
-                budget.charge(pooled: UInt64(oldest.capacity))
+                state.evictOldest(budget)
                 evicted += 1
             }
+            mapping.givenAt = MappingPool.now
             state.clean.append(mapping)
             state.cleanSize += mapping.capacity
             // Before anybody can take it out again.

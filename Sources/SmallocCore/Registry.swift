@@ -282,7 +282,7 @@ public final class Registry: @unchecked Sendable {
     /// Gives memory that is free, and was in use, back to the kernel.
     ///
     /// To be called every second or so, from any thread; the work is done on another.
-    public func returnMemory() { mappings.trimHeap() }
+    public func returnMemory() { mappings.returnMemory() }
 
     private func end(_ handles: inout HandleTable) {
         while let allocation = handles.closeLast(budget) {

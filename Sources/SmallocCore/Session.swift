@@ -42,6 +42,8 @@ public struct Session: ~Copyable {
     var skipsLine = false
     /// Why it stopped taking input, if it did.
     public internal(set) var pause = Pause.none
+    /// What ended it, if something was wrong.
+    public internal(set) var failure: Status?
     /// Bytes of the unfinished request, as far as they are known; 0: not known.
     public internal(set) var wanted = 0
     /// Bytes of unconsumed text in which no line end was found.
@@ -105,6 +107,7 @@ public struct Session: ~Copyable {
             reply.error(error)
         }
         loop.counters.add(.errors)
+        failure = error.status
         pause = .close
     }
 

@@ -58,6 +58,7 @@ extension Session {
                     refuseStream(loop)
                 } else if error.status.closes {
                     refuse(header, error, loop)
+                    failure = error.status
                     pause = .close
                 } else {
                     at += FrameHeader.byteCount

@@ -92,7 +92,10 @@ extension Session {
             loop.counters.add(.errors)
             var reply = TextReplies(output: loop.output)
             reply.error(error)
-            if error.status.closes { pause = .close }
+            if error.status.closes {
+                failure = error.status
+                pause = .close
+            }
             return true
         }
     }

@@ -159,7 +159,8 @@ struct HandleTableTests {
             count += 1
             guard count < 1_000_000 else { break }
             let taken = budget.usedSize
-            // Large ones in whole pages.
+            // The first few cost nothing; large ones come in whole pages.
+            if count <= HandleTable.freeCount, taken == 0 { continue }
             guard taken >= UInt64(count * 8), taken <= UInt64(count * 16 + 8192) else {
                 Issue.record("\(taken) bytes for \(count)")
                 break
@@ -174,9 +175,12 @@ struct HandleTableTests {
         #expect(table.open(blocks[0]) == 7)
         for handle in 1...UInt32(count) { #expect(table.close(handle, budget) != nil) }
         #expect(budget.usedSize == 0)
-        #expect(table.reserve(budget) == nil)
+        for _ in 0...HandleTable.freeCount {
+            #expect(table.reserve(budget) == nil)
+            _ = table.open(blocks[0])
+        }
         #expect(budget.usedSize > 0)
-        #expect(table.closeLast(budget) == nil)
+        while table.closeLast(budget) != nil {}
         #expect(budget.usedSize == 0)
     }
 }

@@ -7,9 +7,12 @@ import TestSupport
 
 @Suite("Mapping pool")
 struct MappingPoolTests {
-    private static func pool(_ cleanSizeMax: Int) -> (MappingPool, MemoryBudget) {
+    private static func pool(
+        _ cleanSizeMax: Int, warmTime: UInt64 = MappingPool.warmTime
+    ) -> (MappingPool, MemoryBudget) {
         let budget = MemoryBudget(limits: SharedLimits(Limits()))
-        return (MappingPool(budget: budget, cleanSizeMax: cleanSizeMax), budget)
+        let pool = MappingPool(budget: budget, cleanSizeMax: cleanSizeMax, warmTime: warmTime)
+        return (pool, budget)
     }
 
     private static func bytes(_ mapping: Mapping) -> UnsafeMutableRawBufferPointer {
@@ -80,6 +83,29 @@ struct MappingPoolTests {
         #expect(budget.usedSize == 0)
         #expect(budget.pooledSize == 0)
         #expect(pool.warmSize == 0 && pool.pendingSize == 0)
+    }
+
+    @Test("warm memory that nobody asks for goes back in time, and not before")
+    func cooled() throws {
+        for warmTime in [MappingPool.warmTime, 1] {
+            let (pool, budget) = MappingPoolTests.pool(64 << 20, warmTime: warmTime)
+            for size in [100_000, 1_000_000] {
+                #expect(budget.charge(UInt64(pool.capacity(for: size))))
+                var mapping = try #require(pool.take(size))
+                mapping.dirtySize = size
+                memset(mapping.base, 0xFF, size)
+                pool.give(mapping)
+            }
+            #expect(eventually { pool.pendingSize == 0 })
+            let warm = pool.warmSize
+            #expect(warm > 1_000_000)
+            pool.returnMemory()
+            #expect(eventually { pool.pendingSize == 0 })
+            #expect(pool.warmSize == (warmTime == 1 ? 0 : warm))
+            #expect(budget.usedSize == 0)
+            #expect(budget.pooledSize == UInt64(pool.warmSize))
+            pool.drain()
+        }
     }
 
     @Test("threads that take and give at once see clean memory of their own")

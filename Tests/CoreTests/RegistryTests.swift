@@ -304,6 +304,8 @@ struct RegistryTests {
             #expect(peer.call(.dispose, name: "w").status == .ok)
             #expect(daemon.registry.mappings.warmSize > 0)
             let other = daemon.greeted()
+            // The first few are free.
+            for _ in 0..<HandleTable.freeCount { other.call(.open, name: "a") }
             var taken: UInt64 = 0
             // To the last byte.
             for step: UInt64 in [4096, 1] {
@@ -313,5 +315,20 @@ struct RegistryTests {
             #expect(daemon.registry.mappings.warmSize == 0)
             daemon.registry.budget.uncharge(taken)
         }
+    }
+
+    @Test("what is there can be opened, read and made less when the memory limit is reached")
+    func full() {
+        let daemon = TestDaemon { $0.memorySizeMax = 1 << 20 }
+        let peer = daemon.greeted()
+        peer.call(.alloc, flags: 2, type: 2, name: "a", size: 200_000)
+        while daemon.registry.budget.charge(1) {}
+        let other = daemon.greeted()
+        #expect(other.call(.alloc, flags: 2, type: 2, name: "b", size: 1).status == .memoryLimit)
+        #expect(other.call(.open, name: "a").header.handle == 1)
+        #expect(other.call(.read, handle: 1, size: 10).payload.count == 10)
+        #expect(other.call(.truncate, handle: 1, size: 100_000).status == .ok)
+        #expect(eventually { daemon.registry.mappings.pendingSize == 0 })
+        #expect(other.call(.alloc, flags: 2, type: 2, name: "b", size: 1).status == .ok)
     }
 }

@@ -65,6 +65,35 @@ struct TruncateTests {
         #expect(daemon.registry.budget.usedSize <= 8 << 20)
     }
 
+    @Test(
+        "what is disposed of gives its memory back, whoever has a handle to it",
+        arguments: [false, true])
+    func disposed(_ byHandle: Bool) {
+        let daemon = TestDaemon(warmSizeMax: 16 << 20) { $0.memorySizeMax = 8 << 20 }
+        let idle = daemon.greeted()
+        let peer = daemon.greeted()
+        let empty = daemon.settledSize
+        for round in 1...5 {
+            let handle = peer.call(.alloc, type: 2, name: "a", size: 6 << 20).header.handle
+            #expect(handle != 0, "round \(round)")
+            peer.call(.fill, handle: handle, size: 6 << 20, payload: [0xFF])
+            let other = idle.call(.open, name: "a").header.handle
+            if byHandle {
+                #expect(peer.call(.dispose, handle: handle).status == .ok)
+            } else {
+                #expect(peer.call(.dispose, name: "a").status == .ok)
+                #expect(peer.call(.read, handle: handle, size: 1).status == .noData)
+                #expect(peer.call(.close, handle: handle).status == .ok)
+            }
+            #expect(idle.call(.read, handle: other, size: 0).status == .noData)
+            #expect(idle.call(.stat, handle: other).status == .noData)
+            #expect(daemon.settledSize < empty + UInt64(round) * 5000)
+        }
+        idle.session.end(idle.loop)
+        idle.isClosed = true
+        #expect(daemon.settledSize == empty)
+    }
+
     /// Something that is in the middle of an allocation when it is truncated.
     enum Way: CaseIterable, Sendable {
         case read, ranges, write, fill, copyFrom, copyOnto
@@ -114,7 +143,7 @@ struct TruncateTests {
             if isLost {
                 mover.session.end(daemon.loop)
                 mover.isClosed = true
-                #expect(daemon.settledSize < before - cut)
+                #expect(daemon.settledSize <= before - cut)
             } else {
                 mover.moves = true
                 mover.feed(Array(bytes.suffix(way == .write ? 1000 : 0)))

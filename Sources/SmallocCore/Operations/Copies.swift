@@ -30,9 +30,7 @@ extension Registry {
         guard extent.size % pattern.count == 0 else {
             throw .invalidArgument("the size is not a multiple of the pattern's")
         }
-        guard allocation.settle(upTo: extent.end) else { return settle(allocation, &holdings) }
-        allocation.willWrite(upTo: extent.end)
-        let dest = allocation.data + extent.offset
+        guard let dest = allocation.writable(extent) else { return settle(allocation, &holdings) }
         if extent.size < Registry.workSizeMin {
             Work.fill(dest, extent.size, pattern.bytes)
             holdings.cost += extent.size

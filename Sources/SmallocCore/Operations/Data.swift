@@ -33,9 +33,9 @@ extension Registry {
             offset: WireSize(start, unit, type), size: count.map { WireSize($0, unit, type) },
             length: allocation.size)
         try checkFits(WireSize(bytes: UInt64(extent.size)), unit)
-        guard allocation.settle(upTo: extent.end) else { return false }
+        guard let data = allocation.readable(extent) else { return false }
         if extent.size <= Limits.atomicSizeMax {
-            reply.data(allocation.data + extent.offset, extent.size, type: type)
+            reply.data(data, extent.size, type: type)
             return true
         }
         try withUnsafeBytes(of: extent) { (bytes) throws(SmallocError) in
@@ -55,8 +55,8 @@ extension Registry {
         let extent = try Extent(
             offset: WireSize(bytes: offset), size: WireSize(bytes: size), length: allocation.size)
         try checkFits(WireSize(bytes: UInt64(extent.size)), .bytes)
-        guard allocation.settle(upTo: extent.end) else { return nil }
-        return UnsafeRawBufferPointer(start: allocation.data + extent.offset, count: extent.size)
+        guard let data = allocation.readable(extent) else { return nil }
+        return UnsafeRawBufferPointer(start: data, count: extent.size)
     }
 
     func readRanges<Reply: ReplyWriter & ~Copyable>(
@@ -137,9 +137,8 @@ extension Registry {
             offset: WireSize(start, unit, allocation.type),
             size: WireSize(bytes: UInt64(bytes.count)), length: allocation.size)
         guard let source = bytes.baseAddress else { return true }
-        guard allocation.settle(upTo: extent.end) else { return false }
-        allocation.willWrite(upTo: extent.end)
-        (allocation.data + extent.offset).copyMemory(from: source, byteCount: extent.size)
+        guard let data = allocation.writable(extent) else { return false }
+        data.copyMemory(from: source, byteCount: extent.size)
         return true
     }
 

@@ -242,13 +242,15 @@ extension Registry {
         let found = shards[place.shard].table.take(name, tag: place.tag)
         // Nobody finds it any more, and who had found it holds a reference.
         let isUnshared = found?.isUnshared ?? false
+        var cut: Mapping?
         if let found, !isUnshared {
             found.lock.lock()
-            found.flags.insert(.disposed)
+            cut = found.endForAll(mappings)
             found.lock.unlock()
         }
         publish(place.shard)
         lock.unlock()
+        if let cut { mappings.give(end: cut) }
         guard let found else { return false }
         budget.removeAllocation()
         if isUnshared {
@@ -259,19 +261,23 @@ extension Registry {
         return true
     }
 
-    /// Ends an allocation: its name is free, every handle to it is dead, its memory goes with the
+    /// Ends an allocation: its name is free, every handle to it is dead. Large memory goes at once,
+    /// or with the last transfer or work that is in the midst of it; small memory goes with the
     /// last reference.
+    ///
+    /// The caller holds a reference and gives it back after this.
     ///
     /// False: somebody was faster.
     @discardableResult
     func disposeNow(_ allocation: Allocation) -> Bool {
+        var cut: Mapping?
         while true {
             // The name may change until both locks are held, the shard's first.
             allocation.lock.lock()
             let isDisposed = allocation.flags.contains(.disposed)
             let isAnonymous = allocation.flags.contains(.anonymous)
             let place = place(of: allocation.name)
-            if isAnonymous, !isDisposed { allocation.flags.insert(.disposed) }
+            if isAnonymous, !isDisposed { cut = allocation.endForAll(mappings, ownReferences: 2) }
             allocation.lock.unlock()
             if isDisposed { return false }
             if isAnonymous { break }
@@ -280,13 +286,14 @@ extension Registry {
             let removed = shards[place.shard].table.remove(allocation, tag: place.tag)
             if removed {
                 allocation.lock.lock()
-                allocation.flags.insert(.disposed)
+                cut = allocation.endForAll(mappings, ownReferences: 2)
                 allocation.lock.unlock()
             }
             publish(place.shard)
             lock.unlock()
             if removed { break }
         }
+        if let cut { mappings.give(end: cut) }
         budget.removeAllocation()
         release(allocation)
         return true

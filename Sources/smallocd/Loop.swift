@@ -3,6 +3,7 @@
 
 import CLibuv
 import Glibc
+import Logging
 import SmallocCore
 import SmallocWire
 import Synchronization
@@ -41,6 +42,7 @@ final class Loop: @unchecked Sendable {
     /// When the loop last turned, in its own milliseconds since start; for the watchdog.
     let lastTick = Atomic<UInt64>(0)
     private(set) var isDraining = false
+    let log: Logger
 
     private let async: UnsafeMutablePointer<uv_async_t>
     private let timer: UnsafeMutablePointer<uv_timer_t>
@@ -60,8 +62,9 @@ final class Loop: @unchecked Sendable {
     /// Called on this thread when the loop has drained.
     var onDrained: (() -> Void)?
 
-    init(index: Int, registry: Registry, busyPollMicroseconds: UInt64) {
+    init(index: Int, registry: Registry, busyPollMicroseconds: UInt64, log: Logger) {
         self.index = index
+        self.log = log
         context = LoopContext(registry: registry, index: index)
         readBuffer = .allocate(byteCount: Loop.readSize, alignment: 4096)
         views = .allocate(capacity: Gathered.viewsMax)
@@ -132,6 +135,9 @@ final class Loop: @unchecked Sendable {
         }
         context.counters.add(.connectionsAccepted)
         insert(peer)
+        log.debug(
+            "connection opened",
+            metadata: ["fd": "\(descriptor)", "socket": kind == .unix ? "unix" : "tcp"])
         peer.start()
     }
 

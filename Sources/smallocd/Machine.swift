@@ -24,6 +24,15 @@ struct Machine: Sendable, Equatable {
             descriptorsMax: known ? UInt64(limit.rlim_max) : 1024)
     }
 
+    /// Descriptors that the daemon takes for itself, and a few for connections.
+    ///
+    /// - Parameters:
+    ///   - loops: Its loops: epoll, a wake-up, signals.
+    ///   - addresses: Where it listens: a socket and the lock of its file.
+    static func descriptorsNeeded(loops: Int, addresses: Int) -> UInt64 {
+        UInt64(16 + 4 * loops + 2 * addresses)
+    }
+
     /// Raises the soft limit of descriptors to the hard one.
     ///
     /// The soft limit is kept low for programs that use `select`, which this one does not.

@@ -35,7 +35,7 @@ final class Peer {
     var isWaitingForTurn = false
     /// Unconsumed input may hold whole requests.
     private var mustServe = false
-    private var inputEnded = false
+    var inputEnded = false
     private var endServed = false
     /// Everything is said; input is dropped until the other side closes.
     var isLeaving = false
@@ -123,7 +123,7 @@ final class Peer {
                 inputEnded = true
                 run()
             } else {
-                close()
+                close(count == Int(UVError.endOfFile) ? "it has closed too" : "reading failed")
             }
             return
         }
@@ -194,13 +194,13 @@ final class Peer {
         }
     }
 
-    private func resume() {
+    func resume() {
         guard !isReading, !isWaitingForTurn, !isClosing, !inputEnded else { return }
         isReading = true
         // While nothing was read nothing could make progress.
         progressAt = loop.now
         let result = uv_read_start(handle.stream, peerAllocate, peerRead)
-        if result != 0 { close() }
+        if result != 0 { close("it can't be read") }
     }
 
     func pauseReading() {
@@ -229,7 +229,7 @@ final class Peer {
                     // Also with an empty tail: a long answer in text may have more to say.
                     serveTail()
                 } else if inputEnded {
-                    if endServed { return close() }
+                    if endServed { return close("its input ended") }
                     endServed = session.serveEnd(tail.bytes, loop.context)
                 } else {
                     return resume()
@@ -287,43 +287,5 @@ final class Peer {
         session.finish(loop.context)
         activeAt = loop.now
         run()
-    }
-
-    // MARK: The end
-
-    /// Says goodbye: no more output, input is dropped until the other side closes.
-    ///
-    /// A close with unread input would take the last replies away from the other side on TCP.
-    private func leave() {
-        guard !isLeaving else { return }
-        isLeaving = true
-        activeAt = loop.now
-        tail.removeFirst(tail.count)
-        // A Unix socket keeps what was sent for its reader, whatever is unread here.
-        let isUnix = handle.handle.pointee.type == UV_NAMED_PIPE
-        if inputEnded || (loop.isDraining && isUnix) { return close() }
-        var descriptor: Int32 = -1
-        uv_fileno(handle.handle, &descriptor)
-        if shutdown(descriptor, Int32(SHUT_WR)) != 0 { return close() }
-        resume()
-    }
-
-    /// Closes, once.
-    ///
-    /// Pending writes end before the close callback.
-    func close() {
-        guard !isClosing else { return }
-        isClosing = true
-        if isWorking { session.work?.abandon() } else { endSession() }
-        uv_close(handle.handle, peerClosed)
-    }
-
-    /// Work that runs touches the session's allocations: it is waited for.
-    private func endSession() { session.end(loop.context) }
-
-    /// The handle is closed; nothing of libuv's refers to the peer any more, but work may.
-    func didClose() {
-        handle.deallocate()
-        loop.remove(self)
     }
 }

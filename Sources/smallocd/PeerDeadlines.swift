@@ -9,7 +9,7 @@ extension Peer {
         guard !isClosing, !isWriting, !isWorking, !isWaitingForTurn else { return }
         let now = loop.now
         if isLeaving {
-            if now - activeAt > Peer.goodbyeMilliseconds { close() }
+            if now - activeAt > Peer.goodbyeMilliseconds { close("goodbye was said") }
             return
         }
         let isUnfinished = tail.count > 0 || session.isBusy
@@ -28,14 +28,24 @@ extension Peer {
 
     /// The daemon stops: ends the connection as soon as what arrived is answered.
     ///
-    /// - Parameter force: Not soon but now.
+    /// - Parameter force: Not soon but now, answered or not.
     func drain(force: Bool) {
         guard !isClosing else { return }
-        if force { return close() }
+        if force {
+            // Behind half a reply nothing more can be said.
+            if isWriting || isLeaving || session.pause == .send {
+                return close("the daemon stops")
+            }
+            return end(Peer.shuttingDown)
+        }
         guard !isWriting, !isWorking, !isWaitingForTurn, !isLeaving else { return }
         let isUnfinished = tail.count > 0 || session.isBusy
         guard !isUnfinished else { return }
-        end(SmallocError(.shuttingDown, .error, "the daemon is stopping"))
+        end(Peer.shuttingDown)
+    }
+
+    private static var shuttingDown: SmallocError {
+        SmallocError(.shuttingDown, .error, "the daemon is stopping")
     }
 
     func end(_ error: SmallocError) {

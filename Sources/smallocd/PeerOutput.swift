@@ -24,7 +24,7 @@ extension Peer {
             let written = tryWrite(head, piece)
             guard written >= 0 else {
                 output.pointee.reset(keeping: Peer.outputKept)
-                close()
+                close("writing failed")
                 return false
             }
             sent += written
@@ -66,7 +66,7 @@ extension Peer {
         gathered.sizeMax = loop.quickAnswers.slicingTogether(of: me, at: loop.now).turn
         gathered.release()
         guard written >= 0 else {
-            close()
+            close("writing failed")
             return false
         }
         sent += written
@@ -135,7 +135,7 @@ extension Peer {
         if result != 0 {
             isWriting = false
             request.free()
-            close()
+            close("writing failed")
         }
     }
 
@@ -147,7 +147,7 @@ extension Peer {
         let (size, isOutput) = (request.bytes.count, request.ownsBytes)
         request.free()
         guard !isClosing else { return }
-        guard status == 0 else { return close() }
+        guard status == 0 else { return close("writing failed") }
         activeAt = loop.now
         loop.context.counters.add(.bytesWritten, UInt64(size))
         loop.isActive = true

@@ -44,8 +44,9 @@ final class Server {
         let warm = Int(min(loaded.settings.limits.memorySizeMax / 8, 1 << 30))
         let registry = Registry(limits: limits, loops: count, warmSizeMax: warm)
         let busyPoll = loaded.settings.busyPollMicroseconds
+        let log = log
         loops = (0..<count).map {
-            Loop(index: $0, registry: registry, busyPollMicroseconds: busyPoll)
+            Loop(index: $0, registry: registry, busyPollMicroseconds: busyPoll, log: log)
         }
         acceptors = sockets.map { Acceptor($0, loops: loops, limits: limits, log: log) }
         for socket in sockets { log.info("listening at \(socket.description)") }

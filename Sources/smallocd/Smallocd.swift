@@ -13,11 +13,21 @@ struct Smallocd {
     static func main() {
         // libuv writes with plain `write`: a peer that is gone must be an error, not our end.
         signal(SIGPIPE, SIG_IGN)
-        Machine.raiseDescriptorLimit()
+        // Whoever started us may have blocked what stops us.
+        var none = sigset_t()
+        sigemptyset(&none)
+        pthread_sigmask(SIG_SETMASK, &none, nil)
+        let descriptorsMax = Machine.raiseDescriptorLimit()
         let environment = currentEnvironment()
         do throws(StartFailure) {
             let arguments = Array(CommandLine.arguments.dropFirst())
             let loaded = try Settings.load(arguments: arguments, environment: environment)
+            let needed = Machine.descriptorsNeeded(
+                loops: loaded.settings.loops, addresses: loaded.settings.addresses.count)
+            guard descriptorsMax >= needed else {
+                throw .system(
+                    "the limit of open files is \(descriptorsMax), at least \(needed) are needed")
+            }
             let daemonLog = DaemonLog(
                 isJournal: DaemonLog.isJournal(environment: environment),
                 level: loaded.settings.logLevel)

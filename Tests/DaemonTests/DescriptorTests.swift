@@ -44,6 +44,18 @@ import TestSupport
     }
 
     /// Test 10 of the reliability bar; there 100,000 connections, 200 at a time.
+    @Test("with too few descriptors to work it says so and does not start")
+    func tooFew() throws {
+        for descriptors in [8, 12, 16] {
+            let daemon = try DaemonProcess(descriptors: descriptors, waits: false)
+            #expect(daemon.waitForExit(seconds: 20) == 71, "\(descriptors): \(daemon.log)")
+            #expect(daemon.log.contains("the limit of open files is \(descriptors)"))
+            #expect(!FileManager.default.fileExists(atPath: daemon.path))
+        }
+        let daemon = try DaemonProcess(["--loops", "1"], descriptors: 24)
+        #expect(try daemon.text().ask("ping") == "OK pong")
+    }
+
     @Test("a storm of connections leaves nothing behind")
     func storm() throws {
         let daemon = try DaemonProcess(tcp: true)

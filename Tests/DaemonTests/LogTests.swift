@@ -41,6 +41,23 @@ import TestSupport
         try expectHarmless(daemon.logBytes, "log")
     }
 
+    @Test("at debug it tells of each connection, and why it ended")
+    func connections() throws {
+        let daemon = try DaemonProcess(["--log-level", "debug"], tcp: true)
+        let binary = try daemon.connect()
+        try binary.send([0xE5, 9, 9, 9])
+        try binary.send([UInt8](repeating: 9, count: 100))
+        _ = try? binary.receive(exactly: 40)
+        binary.close()
+        try daemon.connectTCP().close()
+        for wanted in [
+            "connection opened fd=", "socket=unix", "socket=tcp", "reason=its input ended",
+            "status=unsupportedVersion",
+        ] {
+            #expect(eventually { daemon.log.contains(wanted) }, "\(wanted): \(daemon.log)")
+        }
+    }
+
     @Test("ten thousand errors a second do not fill the log")
     func flood() throws {
         let daemon = try DaemonProcess()

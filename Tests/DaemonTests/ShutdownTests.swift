@@ -82,6 +82,57 @@ import TestSupport
         #expect(!FileManager.default.fileExists(atPath: daemon.path))
     }
 
+    @Test("signals that were blocked when it was started stop it all the same")
+    func blocked() throws {
+        for signal in [SIGTERM, SIGINT] {
+            let daemon = try DaemonProcess(blocked: [SIGTERM, SIGINT, SIGHUP])
+            daemon.signal(SIGHUP)
+            #expect(eventually { daemon.log.contains("settings reread") })
+            daemon.signal(signal)
+            #expect(daemon.waitForExit(seconds: 10) == 0)
+        }
+    }
+
+    @Test("who waits for an answer that will not come is told so", arguments: [false, true])
+    func unfinished(_ isTCP: Bool) throws {
+        let daemon = try DaemonProcess(tcp: true)
+        func connect() throws -> RawSocket {
+            isTCP ? try daemon.connectTCP() : try daemon.connect()
+        }
+        // A line without an end, a write without its data, and a copy that takes longer than the
+        // daemon waits.
+        let line = TextClient(try connect())
+        #expect(try line.ask("ping") == "OK pong")
+        try line.socket.send(Array("read a 0".utf8))
+        let writer = try FrameClient(connect())
+        #expect(try writer.alloc("a", size: 8 << 20).status == 0)
+        var write = TestFrame(9, cookie: 5, name: "a", size: 8 << 20).bytes
+        write.replaceSubrange(
+            20..<24, with: withUnsafeBytes(of: UInt32((8 << 20) + 1).littleEndian) { Array($0) })
+        try writer.socket.send(write + [UInt8](repeating: 1, count: 100_000))
+        let copier = try FrameClient(connect())
+        let size: UInt64 = 256 << 20
+        #expect(try copier.alloc("b", size: size).status == 0)
+        #expect(try copier.alloc("c", size: size).status == 0)
+        for cookie in 1...200 {
+            try copier.socket.send(
+                TestFrame(
+                    11, cookie: UInt64(cookie), name: "b", size: size,
+                    payload: [UInt8](repeating: 0, count: 12) + [1, 0, 0, 0] + Array("c".utf8)
+                ).bytes)
+        }
+        // The first is answered, so they have been read.
+        #expect(try copier.socket.receiveFrame().cookie == 1)
+        daemon.signal(SIGTERM)
+        #expect(try line.socket.receiveLine().hasPrefix("ERR shuttingDown Error: "))
+        #expect(try FrameClient.statusName(writer.socket.receiveFrame()) == "shuttingDown")
+        var last = try copier.socket.receiveFrame()
+        while last.status == 0 { last = try copier.socket.receiveFrame() }
+        #expect(FrameClient.statusName(last) == "shuttingDown")
+        #expect(try copier.socket.isEnded())
+        #expect(daemon.waitForExit(seconds: 10) == 0)
+    }
+
     @Test("a client that never reads does not keep the daemon from leaving")
     func stuckReader() throws {
         let daemon = try DaemonProcess()

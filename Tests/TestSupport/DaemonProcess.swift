@@ -41,11 +41,12 @@ public final class DaemonProcess: @unchecked Sendable {
     ///   - descriptors: Limit of open descriptors, if any.
     ///   - virtualSize: Limit of virtual memory in bytes, if any.
     ///   - folder: Where the socket `s` is to be; a new one if nil.
+    ///   - blocked: Signals that it finds blocked.
     ///   - waits: Whether to wait; if not, only the process has been started.
     public init(
         _ options: [String] = [], tcp: Bool = false, descriptors: Int? = nil,
         virtualSize: Int? = nil, folder: String? = nil, waits: Bool = true,
-        environment: [String: String] = [:]
+        environment: [String: String] = [:], blocked: [Int32] = []
     ) throws {
         ownsFolder = folder == nil
         self.folder = try folder ?? DaemonProcess.newFolder()
@@ -64,7 +65,8 @@ public final class DaemonProcess: @unchecked Sendable {
         // A crash must be a crash at once, not a backtrace that takes minutes.
         let settings = environment.merging(["SWIFT_BACKTRACE": "enable=no"]) { given, _ in given }
         pid = try Spawn.start(
-            words, input: nil, output: self.folder + "/log", environment: settings)
+            words, input: nil, output: self.folder + "/log", environment: settings,
+            blocked: blocked)
         Watchdog.watch(pid, folder: ownsFolder ? self.folder : "")
         if waits { try waitUntilReady() }
     }

@@ -11,9 +11,11 @@ public enum Spawn {
     ///   - input: Descriptor to be its standard input; nil: nothing.
     ///   - output: File that its standard output and errors are appended to; nil: lost.
     ///   - environment: Variables beside `PATH` and `HOME`.
+    ///   - blocked: Signals that it finds blocked.
     /// - Returns: Its process id. The caller waits for it.
     public static func start(
-        _ words: [String], input: Int32?, output: String?, environment: [String: String]
+        _ words: [String], input: Int32?, output: String?, environment: [String: String],
+        blocked: [Int32] = []
     ) throws -> pid_t {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
@@ -36,9 +38,10 @@ public enum Spawn {
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
-        var none = sigset_t()
-        sigemptyset(&none)
-        posix_spawnattr_setsigmask(&attributes, &none)
+        var mask = sigset_t()
+        sigemptyset(&mask)
+        for signal in blocked { sigaddset(&mask, signal) }
+        posix_spawnattr_setsigmask(&attributes, &mask)
         posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
         var variables = environment
         for key in ["PATH", "HOME", "LD_LIBRARY_PATH", "TSAN_OPTIONS", "ASAN_OPTIONS"] {

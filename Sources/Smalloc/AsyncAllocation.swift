@@ -50,7 +50,7 @@ public final class AsyncAllocation: Sendable {
     public func get(_ index: Int) async throws(SmallocError) -> Double {
         let (offset, size) = try window.resolve(index, 1)
         var element = try await remote.owner.link.payload(
-            Request.read(remote.handle, offset: offset, size: size).header, size: Int(size), remote)
+            .access(.read, remote.handle, offset: offset, size: size), size: Int(size), remote)
         return type.load(from: &element)
     }
 
@@ -70,7 +70,7 @@ public final class AsyncAllocation: Sendable {
         _ = try await link.answer { waiter in
             withUnsafeBytes(of: element) { bytes in
                 _ = link.ask(
-                    Request.write(remote.handle, offset: offset, size: size).header,
+                    .access(.write, remote.handle, offset: offset, size: size),
                     UnsafeRawBufferPointer(rebasing: bytes[..<Int(size)]), size: 0, remote, waiter)
             }
         }

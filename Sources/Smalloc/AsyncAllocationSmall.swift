@@ -61,7 +61,7 @@ extension AsyncAllocation {
         _ part: SmallPart, into room: UnsafeMutableRawPointer?
     ) async throws(SmallocError) {
         _ = try await remote.owner.link.payload(
-            Request.read(remote.handle, offset: part.offset, size: UInt64(part.size)).header,
+            .access(.read, remote.handle, offset: part.offset, size: UInt64(part.size)),
             size: part.size, into: room, remote)
     }
 
@@ -74,7 +74,7 @@ extension AsyncAllocation {
         let bytes = UnsafeRawBufferPointer(start: memory, count: memory == nil ? 0 : part.size)
         _ = try await link.answer { waiter in
             _ = link.ask(
-                Request.write(remote.handle, offset: part.offset, size: UInt64(part.size)).header,
+                .access(.write, remote.handle, offset: part.offset, size: UInt64(part.size)),
                 bytes, size: 0, remote, waiter)
         }
     }

@@ -113,7 +113,7 @@ final class Link: @unchecked Sendable {
     ///   - room: Where they go; nil for into the answer, if they are at most 8. Must be there until
     ///     the answer has been given.
     /// - Returns: Whether it was asked.
-    @discardableResult
+    @inline(never) @discardableResult
     func ask(
         _ header: FrameHeader, _ body: UnsafeRawBufferPointer, size: Int? = nil,
         room: UnsafeMutableRawPointer? = nil, extraTime: UInt64 = 0, _ remote: AsyncRemote?,
@@ -131,7 +131,8 @@ final class Link: @unchecked Sendable {
         slot.pointee.size = size ?? -1
         slot.pointee.room = room
         let cookie = slots.cookie(of: slot)
-        let isWatched = executor.isCurrent || watching
+        let isHere = executor.isCurrent
+        let isWatched = isHere || watching
         if isWatched {
             slot.pointee.state = .waiting
             slot.pointee.waiter = waiter
@@ -143,6 +144,11 @@ final class Link: @unchecked Sendable {
             slot.pointee.deadline = Deadline.coarselyAfter(time(with: extraTime)).nanoseconds
         }
         enqueue(cookie, header, body, nil)
+        // The thread sends when it has run all that can run on it now.
+        if isHere, outgoing.frameSize < Link.enoughBytes {
+            lock.unlock()
+            return true
+        }
         let next = nextStep()
         lock.unlock()
         perform(next)
@@ -172,6 +178,7 @@ final class Link: @unchecked Sendable {
     /// Takes a place for a request that may be made.
     ///
     /// Under the lock.
+    @inline(__always)
     private func enter(
         _ operation: UInt8, _ remote: AsyncRemote?
     ) throws(SmallocError) -> UnsafeMutablePointer<Slot> {

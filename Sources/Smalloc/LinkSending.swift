@@ -10,7 +10,7 @@ extension Link {
     /// Few enough requests under way that waiting for company is not worth it.
     static var fewInFlight: Int { 8 }
     /// Enough bytes that a system call is well used.
-    private static var enoughBytes: Int { 32_768 }
+    static var enoughBytes: Int { 32_768 }
 
     /// Under the lock.
     func nextStep() -> Step {

@@ -65,6 +65,7 @@ struct SlotTable: ~Copyable {
     /// Takes a place.
     ///
     /// - Returns: Its index. Its state is to be set by the caller.
+    @inline(__always)
     mutating func insert(_ operation: UInt8) -> Int {
         var index = firstFree
         if index < 0 {
@@ -88,6 +89,7 @@ struct SlotTable: ~Copyable {
         return index
     }
 
+    @inline(never)
     private mutating func grow() {
         let larger = UnsafeMutablePointer<Slot>.allocate(capacity: capacity * 2)
         larger.moveInitialize(from: slots, count: used)

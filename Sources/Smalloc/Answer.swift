@@ -59,16 +59,20 @@ struct AnswerList: ~Copyable {
 
     var isEmpty: Bool { count == 0 }
 
+    @inline(__always)
     mutating func append(_ waiter: Waiter, _ answer: Answer) {
-        if count == capacity {
-            let larger = UnsafeMutablePointer<Item>.allocate(capacity: capacity * 2)
-            larger.moveInitialize(from: items, count: count)
-            items.deallocate()
-            items = larger
-            capacity *= 2
-        }
+        if count == capacity { grow() }
         (items + count).initialize(to: Item(waiter: waiter, answer: answer))
         count += 1
+    }
+
+    @inline(never)
+    private mutating func grow() {
+        let larger = UnsafeMutablePointer<Item>.allocate(capacity: capacity * 2)
+        larger.moveInitialize(from: items, count: count)
+        items.deallocate()
+        items = larger
+        capacity *= 2
     }
 
     mutating func resumeAll() {

@@ -50,7 +50,6 @@ final class Link: @unchecked Sendable {
     @exclusivity(unchecked) var ended: SmallocError?
 
     private struct Backlogged {
-        let cookie: UInt64
         let header: FrameHeader
         let body: [UInt8]
         let data: (source: any Source, offset: Int, size: Int)?
@@ -89,7 +88,8 @@ final class Link: @unchecked Sendable {
     /// - Returns: The cookie to wait by.
     func start(_ ask: borrowing Ask) throws(SmallocError) -> UInt64 {
         let (cookie, next) = try lock.withLock { () throws(SmallocError) in
-            let slot = try enter(ask.header.operation, ask.remote)
+            if let refusal = refusal(ask.header.operation, ask.remote) { throw refusal }
+            let slot = slots.at(slots.insert(ask.header.operation))
             slot.pointee.state = .asked
             slot.pointee.deadline =
                 Deadline.coarselyAfter(time(with: ask.extraTime)).nanoseconds
@@ -99,7 +99,11 @@ final class Link: @unchecked Sendable {
                 slot.pointee.size = sink.size
             }
             let cookie = slots.cookie(of: slot)
-            enqueue(cookie, ask.header, ask.body, ask.data)
+            if let data = ask.data {
+                enqueue(cookie, ask.header, ask.body, data)
+            } else {
+                enqueue(cookie, ask.header, ask.body)
+            }
             return (cookie, nextStep())
         }
         perform(next)
@@ -120,14 +124,12 @@ final class Link: @unchecked Sendable {
         _ waiter: Waiter
     ) -> Bool {
         lock.lock()
-        let slot: UnsafeMutablePointer<Slot>
-        do throws(SmallocError) {
-            slot = try enter(header.operation, remote)
-        } catch {
+        if let refusal = refusal(header.operation, remote) {
             lock.unlock()
-            waiter.resume(returning: Answer(error))
+            waiter.resume(returning: Answer(refusal))
             return false
         }
+        let slot = slots.at(slots.insert(header.operation))
         slot.pointee.size = size ?? -1
         slot.pointee.room = room
         let cookie = slots.cookie(of: slot)
@@ -143,9 +145,9 @@ final class Link: @unchecked Sendable {
             slot.pointee.state = .asked
             slot.pointee.deadline = Deadline.coarselyAfter(time(with: extraTime)).nanoseconds
         }
-        enqueue(cookie, header, body, nil)
+        enqueue(cookie, header, body)
         // The thread sends when it has run all that can run on it now.
-        if isHere, outgoing.frameSize < Link.enoughBytes {
+        if isHere, outgoing.frameSize < enoughBytes {
             lock.unlock()
             return true
         }
@@ -162,8 +164,7 @@ final class Link: @unchecked Sendable {
             guard ended == nil else { return nil }
             let slot = slots.at(slots.insert(header.operation))
             slot.pointee.state = .abandoned
-            enqueue(
-                slots.cookie(of: slot), header, UnsafeRawBufferPointer(start: nil, count: 0), nil)
+            enqueue(slots.cookie(of: slot), header, UnsafeRawBufferPointer(start: nil, count: 0))
             return nextStep()
         }
         if let next { perform(next) }
@@ -175,42 +176,62 @@ final class Link: @unchecked Sendable {
         return isOver ? .max : sum
     }
 
-    /// Takes a place for a request that may be made.
+    /// Why a request may not be made, nil if it may.
     ///
-    /// Under the lock.
+    /// To be called under the lock, once, right before it is made.
     @inline(__always)
-    private func enter(
-        _ operation: UInt8, _ remote: AsyncRemote?
-    ) throws(SmallocError) -> UnsafeMutablePointer<Slot> {
-        if let ended { throw ended }
+    private func refusal(_ operation: UInt8, _ remote: AsyncRemote?) -> SmallocError? {
+        if let ended { return ended }
         if let remote {
             let disposes = operation == Operation.dispose.rawValue
-            if remote.isGone { throw disposes ? .noDataToDispose : .noData }
+            if remote.isGone { return disposes ? .noDataToDispose : .noData }
             // Whatever is asked after this comes after it in the daemon, too, where the handle's
             // number may then stand for another allocation.
             if disposes { remote.isGone = true }
         }
-        return slots.at(slots.insert(operation))
+        return nil
     }
 
+    /// Puts a frame, with no more than what is here, into the output or the backlog.
+    ///
+    /// Under the lock.
+    @inline(__always)
     private func enqueue(
-        _ cookie: UInt64, _ header: FrameHeader, _ body: UnsafeRawBufferPointer,
-        _ data: (source: any Source, offset: Int, size: Int)?
+        _ cookie: UInt64, _ header: FrameHeader, _ body: UnsafeRawBufferPointer
     ) {
         var header = header
         header.cookie = cookie
-        header.payloadSize = UInt32(body.count + (data?.size ?? 0))
-        if inFlight >= inFlightMax {
-            backlog.append(
-                Backlogged(cookie: cookie, header: header, body: Array(body), data: data))
-            return
+        header.payloadSize = UInt32(body.count)
+        if inFlight < inFlightMax {
+            inFlight += 1
+            outgoing.append(header, body: body)
+        } else {
+            postpone(header, body, nil)
         }
-        inFlight += 1
-        if let data {
+    }
+
+    /// The same with data that is sent from where it is.
+    private func enqueue(
+        _ cookie: UInt64, _ header: FrameHeader, _ body: UnsafeRawBufferPointer,
+        _ data: (source: any Source, offset: Int, size: Int)
+    ) {
+        var header = header
+        header.cookie = cookie
+        header.payloadSize = UInt32(body.count + data.size)
+        if inFlight < inFlightMax {
+            inFlight += 1
             outgoing.append(header, body: body, data: data)
         } else {
-            outgoing.append(header, body: body)
+            postpone(header, body, data)
         }
+    }
+
+    @inline(never)
+    private func postpone(
+        _ header: FrameHeader, _ body: UnsafeRawBufferPointer,
+        _ data: (source: any Source, offset: Int, size: Int)?
+    ) {
+        backlog.append(Backlogged(header: header, body: Array(body), data: data))
     }
 
     /// A reply has come: there is room for one more.
@@ -232,7 +253,7 @@ final class Link: @unchecked Sendable {
             }
             // One that was cancelled before it was sent need not be sent, unless it frees
             // something.
-            if let index = slots.index(of: next.cookie),
+            if let index = slots.index(of: next.header.cookie),
                 next.header.operation != Operation.close.rawValue,
                 next.header.operation != Operation.dispose.rawValue
             {
@@ -243,7 +264,13 @@ final class Link: @unchecked Sendable {
                 }
             }
             inFlight += 1
-            next.body.withUnsafeBytes { outgoing.append(next.header, body: $0, data: next.data) }
+            next.body.withUnsafeBytes {
+                if let data = next.data {
+                    outgoing.append(next.header, body: $0, data: data)
+                } else {
+                    outgoing.append(next.header, body: $0)
+                }
+            }
         }
     }
 

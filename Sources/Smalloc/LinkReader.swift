@@ -81,7 +81,7 @@ struct LinkReader: ~Copyable {
                 timeout = 0
                 return link.stalled
             }
-            if link.flushScheduled || (link.inFlight > Link.fewInFlight && !isQuiet) {
+            if link.flushScheduled || (link.inFlight > link.fewInFlight && !isQuiet) {
                 timeout = 1
                 return link.stalled
             }

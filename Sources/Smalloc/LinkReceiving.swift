@@ -101,7 +101,12 @@ extension LinkReader {
                 throw .unexpectedReply("the answer is to a request that was not made")
             }
             let slot = link.slots.at(index)
-            if header.status == 0, let sink = slot.pointee.sink {
+            if header.status == 0, size == slot.pointee.size, size <= held,
+                slot.pointee.sink == nil
+            {
+                start += FrameHeader.byteCount + size
+                conclude(index, deliver(payload, to: slot))
+            } else if header.status == 0, let sink = slot.pointee.sink {
                 guard size == slot.pointee.size else {
                     throw .unexpectedReply("the answer to read has \(size) bytes")
                 }
@@ -164,26 +169,43 @@ extension LinkReader {
                 index,
                 Answer(
                     .unexpectedReply("the answer to \(operation) has \(payload.count) bytes")))
-        } else if let room = slot.pointee.room {
+        } else {
+            conclude(index, deliver(payload, to: slot))
+        }
+    }
+
+    /// Gives a payload that was asked for by its size to where it is wanted.
+    ///
+    /// Under the lock.
+    @inline(__always)
+    private func deliver(
+        _ payload: UnsafeRawBufferPointer, to slot: UnsafeMutablePointer<Slot>
+    ) -> Answer {
+        guard let source = payload.baseAddress else { return Answer() }
+        if let room = slot.pointee.room {
             // Once nobody waits or will come, the room may be gone.
             if slot.pointee.state == .waiting || slot.pointee.state == .asked {
-                room.copyMemory(from: payload.baseAddress!, byteCount: payload.count)
+                room.copyMemory(from: source, byteCount: payload.count)
             }
-            conclude(index, Answer())
-        } else {
-            var number: UInt64 = 0
-            withUnsafeMutableBytes(of: &number) {
-                $0.copyMemory(from: UnsafeRawBufferPointer(rebasing: payload.prefix(8)))
-            }
-            conclude(index, Answer(number: number))
+            return Answer()
         }
+        if payload.count == 8 { return Answer(number: source.loadUnaligned(as: UInt64.self)) }
+        var number: UInt64 = 0
+        withUnsafeMutableBytes(of: &number) {
+            $0.copyMemory(from: UnsafeRawBufferPointer(rebasing: payload.prefix(8)))
+        }
+        return Answer(number: number)
     }
 
     /// Under the lock.
     @inline(__always)
     private mutating func conclude(_ index: Int, _ answer: Answer) {
-        if let waiter = link.slots.finish(index, answer, replied: true) {
+        let slot = link.slots.at(index)
+        if slot.pointee.state == .waiting, let waiter = slot.pointee.waiter {
+            link.slots.remove(at: index)
             resumed.append(waiter, answer)
+        } else {
+            _ = link.slots.finish(index, answer, replied: true)
         }
         link.replied()
     }

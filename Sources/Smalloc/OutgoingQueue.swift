@@ -38,15 +38,13 @@ struct OutgoingQueue {
     /// Appends a frame; `data` follows it.
     mutating func append(
         _ header: FrameHeader, body: UnsafeRawBufferPointer,
-        data: (source: any Source, offset: Int, size: Int)?
+        data: (source: any Source, offset: Int, size: Int)
     ) {
         append(header, body: body)
-        if let data {
-            seal()
-            parts.append(
-                OutgoingPart(
-                    content: .data(data.source), offset: data.offset, end: data.offset + data.size))
-        }
+        seal()
+        parts.append(
+            OutgoingPart(
+                content: .data(data.source), offset: data.offset, end: data.offset + data.size))
     }
 
     /// Appends a frame that is whole.

@@ -18,10 +18,10 @@ public import SmallocWire
 /// daemon allows. Requests of one task that awaits each take effect in its order. Tasks that ask
 /// much and compute little are faster on the connection's own thread: see `executor`.
 ///
-/// **Cancellation**: cancelling a task ends its call with `.cancelled`, at once if it has waited for
-/// longer, otherwise within a few milliseconds, on a busy connection a few dozen, unless its answer
-/// comes before that. The request may or may not have taken effect. Nothing else on the connection
-/// is touched.
+/// **Cancellation**: cancelling a task ends its call with `.cancelled`: at once if it has waited
+/// for long, else within milliseconds (40 while answers to others keep coming) unless its own
+/// answer comes before that. The request may or may not have taken effect. Nothing else on the
+/// connection is touched.
 ///
 /// **Timeouts**: `requestTimeout` ends a call with `.timedOut`, nothing else; the connection goes
 /// on.

@@ -18,8 +18,9 @@ internal import Synchronization
 /// A task that runs elsewhere is handed from the connection's thread to another one with every
 /// answer, and its next request back. Tasks that prefer this executor, and their child tasks, stay:
 /// all answers that have come are given out, all tasks that wait for them run on, and what they ask
-/// next leaves in one system call. With 1,000 tasks in flight that was measured to be 1.3 times as
-/// fast.
+/// next leaves in one system call. With 1,000 tasks in flight that was measured to be twice as
+/// fast: a read of 64 bytes takes 3,100 instructions, 1,700 of which are what Swift needs to
+/// suspend a task on such an executor and to resume it; elsewhere 4,700, of which 2,900.
 ///
 /// They share one thread, so a task that computes for long or blocks holds up all others on the
 /// connection, and its answers: such work belongs elsewhere (`Task(executorPreference:

@@ -89,6 +89,13 @@ enum ClientPoints {
     ) {
         measure(
             bench, point.name, .operations, label: label,
+            before: { bench in
+                guard onExecutor else { return nil }
+                return (
+                    Suspensions.label,
+                    Suspensions.sample(tasks: point.depth, seconds: bench.seconds)
+                )
+            },
             connecting: { address in
                 let result = Mutex<Result<AsyncSmalloc, any Error>?>(nil)
                 let done = DispatchSemaphore(value: 0)

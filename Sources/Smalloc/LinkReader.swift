@@ -57,7 +57,11 @@ struct LinkReader: ~Copyable {
                 }
                 if behind { link.flush() }
                 scheduled = false
-                if !more || jobs, try !waitForInput(jobs) { continue }
+                if more, !jobs {
+                    lookAround()
+                } else if try !waitForInput(jobs) {
+                    continue
+                }
                 scheduled = link.lock.withLock { link.flushScheduled }
                 more = try receive()
                 for handle in unwanted { link.forget(Request.close(handle).header) }

@@ -32,11 +32,9 @@ public final class AsyncAllocation: Sendable {
     /// Whether it looks onto a part of another one.
     public var isSlice: Bool { sliceSize != nil }
 
-    func call(
-        _ request: Request, body: AsyncConnection.Body? = nil
-    ) async throws(SmallocError) -> AsyncReply {
+    func call(_ request: Request) async throws(SmallocError) -> AsyncReply {
         // `self`, which the caller holds, keeps the handle open and the link going.
-        try await remote.owner.link.call(request, body: body, remote: remote)
+        try await remote.owner.link.call(request, remote: remote)
     }
 
     // MARK: Elements one by one
@@ -51,12 +49,8 @@ public final class AsyncAllocation: Sendable {
     /// Wire: `read`. Node: `obj[index]`.
     public func get(_ index: Int) async throws(SmallocError) -> Double {
         let (offset, size) = try window.resolve(index, 1)
-        let reply = try await remote.owner.link.call(
-            .read(remote.handle, offset: offset, size: size), remote: remote)
-        guard UInt64(reply.header.payloadSize) == size else {
-            throw .unexpectedReply("the answer to read has \(reply.header.payloadSize) bytes")
-        }
-        var element = reply.small
+        var element = try await remote.owner.link.payload(
+            .access(.read, remote.handle, offset: offset, size: size), size: Int(size), remote)
         return type.load(from: &element)
     }
 
@@ -72,9 +66,14 @@ public final class AsyncAllocation: Sendable {
         let (offset, size) = try window.resolve(index, 1)
         var element: UInt64 = 0
         type.store(value, at: &element)
-        _ = try await remote.owner.link.call(
-            .write(remote.handle, offset: offset, size: size),
-            body: .number(element, size: Int(size)), remote: remote)
+        let link = remote.owner.link
+        _ = try await link.answer { waiter in
+            withUnsafeBytes(of: element) { bytes in
+                _ = link.ask(
+                    .access(.write, remote.handle, offset: offset, size: size),
+                    UnsafeRawBufferPointer(rebasing: bytes[..<Int(size)]), size: 0, remote, waiter)
+            }
+        }
     }
 
     // MARK: As a whole

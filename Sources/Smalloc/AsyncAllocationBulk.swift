@@ -17,16 +17,18 @@ extension AsyncAllocation {
     ///   `.cancelled`; transport errors.
     ///
     /// Wire: `read`.
+    @inlinable
     public func read<Element: AllocationElement>(
         _ element: Element.Type = Element.self, from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) -> [Element] {
-        try type.check(element)
-        let count = count ?? window.countFrom(start)
-        if let small = try small(start, count) {
-            return try await readSmall(small).elements(Element.self, count)
+        guard let part = try smallPart(Element.elementType, start, count) else {
+            return try await readLarge(element, from: start, count: count)
         }
-        let (offset, size) = try await bounded(start, count)
-        return try await read(Element.self, count: count, offset: offset, size: size)
+        var array = part.array(of: element)
+        // An array's memory stays where it is while nobody changes the array.
+        let room = array.withUnsafeMutableBytes { $0.baseAddress }
+        try await read(part, into: room)
+        return array
     }
 
     /// Reads elements of any type as bytes, in the machine's byte order.
@@ -35,11 +37,12 @@ extension AsyncAllocation {
     public func readBytes(
         from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) -> [UInt8] {
-        let count = count ?? window.countFrom(start)
-        if let small = try small(start, count) {
-            return try await readSmall(small).elements(UInt8.self, Int(small.size))
+        if let part = try smallPart(type, start, count) {
+            var bytes = [UInt8](unsafeUninitializedCapacity: part.size) { $1 = part.size }
+            try await read(part, into: bytes.withUnsafeMutableBytes { $0.baseAddress })
+            return bytes
         }
-        let (offset, size) = try await bounded(start, count)
+        let (offset, size) = try await bounded(start, count ?? window.countFrom(start))
         return try await read(UInt8.self, count: size, offset: offset, size: size)
     }
 
@@ -68,19 +71,28 @@ extension AsyncAllocation {
     ///   `.cancelled`, which may leave a part written; transport errors.
     ///
     /// Wire: `write`.
+    @inlinable
     public func write<Element: AllocationElement>(
         _ array: [Element], at start: Int = 0
     ) async throws(SmallocError) {
-        try type.check(Element.self)
-        let (offset, size) = try await bounded(start, array.count)
-        try await write(array, offset: offset, size: size)
+        guard let part = try smallPart(Element.elementType, start, array.count) else {
+            return try await writeLarge(array, at: start)
+        }
+        // As in `read`.
+        try await write(part, from: array.withUnsafeBytes { $0.baseAddress })
+        withExtendedLifetime(array) {}
     }
 
     /// Writes bytes as elements of whatever type, in the machine's byte order.
     ///
     /// - Throws: As `write(_:at:)`; `.invalidArgument` for a part of an element.
     public func write(bytes: [UInt8], at start: Int = 0) async throws(SmallocError) {
-        let (offset, size) = try await bounded(start, try type.count(bytes: bytes.count))
+        let count = try type.count(bytes: bytes.count)
+        if let part = try smallPart(type, start, count) {
+            try await write(part, from: bytes.withUnsafeBytes { $0.baseAddress })
+            return withExtendedLifetime(bytes) {}
+        }
+        let (offset, size) = try await bounded(start, count)
         try await write(bytes, offset: offset, size: size)
     }
 
@@ -152,33 +164,26 @@ extension AsyncAllocation {
 
     // MARK: In bytes
 
+    @usableFromInline
+    func readLarge<Element: AllocationElement>(
+        _ element: Element.Type, from start: Int, count: Int?
+    ) async throws(SmallocError) -> [Element] {
+        try type.check(element)
+        let count = count ?? window.countFrom(start)
+        let (offset, size) = try await bounded(start, count)
+        return try await read(Element.self, count: count, offset: offset, size: size)
+    }
+
+    @usableFromInline
+    func writeLarge<Element: AllocationElement>(
+        _ array: [Element], at start: Int
+    ) async throws(SmallocError) {
+        try type.check(Element.self)
+        let (offset, size) = try await bounded(start, array.count)
+        try await write(array, offset: offset, size: size)
+    }
+
     private var link: Link { remote.owner.link }
-
-    /// Bytes up to which a copy costs less than what lets memory be received into.
-    private static var smallSize: UInt64 { 1024 }
-
-    /// Bytes of a small range within what is known of the allocation; nil for any other.
-    private func small(
-        _ start: Int, _ count: Int
-    ) throws(SmallocError) -> (offset: UInt64, size: UInt64)? {
-        let range = try window.resolve(start, count)
-        let held = UInt64(remote.size)
-        guard range.size <= AsyncAllocation.smallSize, range.offset <= held,
-            range.size <= held - range.offset
-        else { return nil }
-        return range
-    }
-
-    private func readSmall(
-        _ range: (offset: UInt64, size: UInt64)
-    ) async throws(SmallocError) -> AsyncReply {
-        let reply = try await link.call(
-            .read(remote.handle, offset: range.offset, size: range.size), remote: remote)
-        guard UInt64(reply.header.payloadSize) == range.size else {
-            throw .unexpectedReply("the answer to read has \(reply.header.payloadSize) bytes")
-        }
-        return reply
-    }
 
     private func total(_ ranges: [Range<Int>]) async throws(SmallocError) -> Int {
         var total = 0
@@ -208,12 +213,12 @@ extension AsyncAllocation {
             try link.start(
                 Link.Ask(
                     header: request.header, body: body, extraTime: request.extraTime, data: data,
-                    sink: sink, remote: remote), waiter: nil)
+                    sink: sink, remote: remote))
         }
     }
 
     private func finish(_ cookie: UInt64) async throws(SmallocError) {
-        if case .failure(let error) = await link.wait(cookie) { throw error }
+        if case .failure(let error) = await link.wait(cookie).more?.content { throw error }
     }
 
     /// Runs a transfer's chunks, a few under way at a time, and leaves none behind.

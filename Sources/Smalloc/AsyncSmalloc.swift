@@ -18,8 +18,10 @@ public import SmallocWire
 /// daemon allows. Requests of one task that awaits each take effect in its order. Tasks that ask
 /// much and compute little are faster on the connection's own thread: see `executor`.
 ///
-/// **Cancellation**: cancelling a task ends its call with `.cancelled` at once. The request may or
-/// may not have taken effect. Nothing else on the connection is touched.
+/// **Cancellation**: cancelling a task ends its call with `.cancelled`: at once if it has waited
+/// for long, else within milliseconds (40 while answers to others keep coming) unless its own
+/// answer comes before that. The request may or may not have taken effect. Nothing else on the
+/// connection is touched.
 ///
 /// **Timeouts**: `requestTimeout` ends a call with `.timedOut`, nothing else; the connection goes
 /// on.
@@ -270,56 +272,4 @@ public final class AsyncSmalloc: Sendable {
     ///
     /// Wire: `ping`.
     public func ping() async throws(SmallocError) { _ = try await call(.ping) }
-}
-
-/// Named allocations one after another, fetched page by page.
-public struct AsyncListing: AsyncSequence, Sendable {
-    /// One line of the listing.
-    public typealias Element = AllocationEntry
-    /// What the daemon or the connection says.
-    public typealias Failure = SmallocError
-
-    let smalloc: AsyncSmalloc
-    let prefix: String
-    let limit: UInt64
-
-    /// Starts a listing.
-    public func makeAsyncIterator() -> Iterator { Iterator(listing: self) }
-
-    /// Where a listing has got to.
-    public struct Iterator: AsyncIteratorProtocol {
-        let listing: AsyncListing
-        private var page: ArraySlice<AllocationEntry> = []
-        private var cursor: UInt64? = 0
-
-        init(listing: AsyncListing) { self.listing = listing }
-
-        /// The next entry; nil after the last.
-        ///
-        /// - Throws: `.invalidName` for a prefix that no name can have; `.cancelled`; transport
-        ///   errors. After that comes nothing more.
-        public mutating func next() async throws(SmallocError) -> AllocationEntry? {
-            try await next(isolation: #isolation)
-        }
-
-        /// The next entry; nil after the last.
-        ///
-        /// See `next()`.
-        public mutating func next(
-            isolation actor: isolated (any Actor)?
-        ) async throws(SmallocError) -> AllocationEntry? {
-            while page.isEmpty {
-                guard let from = cursor else { return nil }
-                cursor = nil
-                let reply = try await listing.smalloc.call(
-                    .list(
-                        prefix: try listingPrefix(listing.prefix), cursor: from,
-                        limit: listing.limit))
-                let next = try listingPage(reply.header, reply.payload)
-                page = next.entries[...]
-                cursor = next.cursor
-            }
-            return page.removeFirst()
-        }
-    }
 }

@@ -24,6 +24,17 @@ struct ByteBuffer: ~Copyable {
         count += FrameHeader.byteCount
     }
 
+    /// Appends a header and what follows it.
+    @inline(__always)
+    mutating func append(_ header: FrameHeader, _ body: UnsafeRawBufferPointer) {
+        reserve(FrameHeader.byteCount + body.count)
+        header.write(to: memory + count)
+        count += FrameHeader.byteCount
+        guard let base = body.baseAddress, body.count > 0 else { return }
+        (memory + count).copyMemory(from: base, byteCount: body.count)
+        count += body.count
+    }
+
     mutating func append(_ source: UnsafeRawBufferPointer) {
         guard let base = source.baseAddress, source.count > 0 else { return }
         reserve(source.count)
@@ -54,8 +65,13 @@ struct ByteBuffer: ~Copyable {
         }
     }
 
+    @inline(__always)
     private mutating func reserve(_ extra: Int) {
-        guard count + extra > capacity else { return }
+        if count + extra > capacity { grow(extra) }
+    }
+
+    @inline(never)
+    private mutating func grow(_ extra: Int) {
         capacity = max(count + extra, capacity * 2)
         let larger = UnsafeMutableRawPointer.allocate(byteCount: capacity, alignment: 16)
         larger.copyMemory(from: memory, byteCount: count)

@@ -15,37 +15,37 @@ public protocol AllocationElement: BitwiseCopyable, Sendable {
 
 extension Int8: AllocationElement {
     /// `Int8`, number 1.
-    public static var elementType: ElementType { .int8 }
+    @inlinable public static var elementType: ElementType { .int8 }
 }
 extension UInt8: AllocationElement {
     /// `Uint8`, number 2.
     ///
     /// `Uint8Clamped` memory is read and written as `UInt8`, too.
-    public static var elementType: ElementType { .uint8 }
+    @inlinable public static var elementType: ElementType { .uint8 }
 }
 extension Int16: AllocationElement {
     /// `Int16`, number 3.
-    public static var elementType: ElementType { .int16 }
+    @inlinable public static var elementType: ElementType { .int16 }
 }
 extension UInt16: AllocationElement {
     /// `Uint16`, number 4.
-    public static var elementType: ElementType { .uint16 }
+    @inlinable public static var elementType: ElementType { .uint16 }
 }
 extension Int32: AllocationElement {
     /// `Int32`, number 5.
-    public static var elementType: ElementType { .int32 }
+    @inlinable public static var elementType: ElementType { .int32 }
 }
 extension UInt32: AllocationElement {
     /// `Uint32`, number 6.
-    public static var elementType: ElementType { .uint32 }
+    @inlinable public static var elementType: ElementType { .uint32 }
 }
 extension Float: AllocationElement {
     /// `Float`, number 7.
-    public static var elementType: ElementType { .float }
+    @inlinable public static var elementType: ElementType { .float }
 }
 extension Double: AllocationElement {
     /// `Double`, number 8.
-    public static var elementType: ElementType { .double }
+    @inlinable public static var elementType: ElementType { .double }
 }
 
 extension ElementType {

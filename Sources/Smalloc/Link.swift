@@ -41,10 +41,15 @@ final class Link: @unchecked Sendable {
     @exclusivity(unchecked) var sleeping = false
     /// The thread waits for long and has to be woken to look after a flush that is scheduled.
     @exclusivity(unchecked) var parked = false
+    /// The thread looks within milliseconds at who waits; others than its own jobs can rely on it.
+    @exclusivity(unchecked) var watching = false
+    /// Some of the calls under way have come since the thread's last look.
+    @exclusivity(unchecked) var hasYoung = false
+    /// The number of the thread's next look, never 0.
+    @exclusivity(unchecked) var look: UInt32 = 1
     @exclusivity(unchecked) var ended: SmallocError?
 
     private struct Backlogged {
-        let cookie: UInt64
         let header: FrameHeader
         let body: [UInt8]
         let data: (source: any Source, offset: Int, size: Int)?
@@ -58,10 +63,11 @@ final class Link: @unchecked Sendable {
         self.executor = executor
         self.limits = limits
         self.options = options
+        inFlightMax = Int(clamping: max(1, limits.requestsInFlightMax))
         timeout = options.requestTimeout?.nanosecondsClamped ?? .max
     }
 
-    private var inFlightMax: Int { Int(clamping: max(1, limits.requestsInFlightMax)) }
+    private let inFlightMax: Int
 
     // MARK: Asking
 
@@ -77,76 +83,167 @@ final class Link: @unchecked Sendable {
         var remote: AsyncRemote?
     }
 
-    /// Asks, and registers who waits if it is somebody already.
+    /// Asks for something that is waited for later, by `wait`.
     ///
-    /// - Parameters:
-    ///   - waiter: Will be resumed, unless this throws.
-    ///   - announce: Called under the lock with the cookie; false if it was cancelled already.
-    func start(
-        _ ask: borrowing Ask, waiter: Waiter?, announce: (UInt64) -> Bool = { _ in true }
-    ) throws(SmallocError) -> UInt64 {
-        let deadline = Deadline.coarselyAfter(timeout == .max ? .max : timeout &+ ask.extraTime)
+    /// - Returns: The cookie to wait by.
+    func start(_ ask: borrowing Ask) throws(SmallocError) -> UInt64 {
         let (cookie, next) = try lock.withLock { () throws(SmallocError) in
-            if let ended { throw ended }
-            let operation = ask.header.operation
-            if let remote = ask.remote {
-                if remote.isGone { throw Link.gone(operation) }
+            if let refusal = refusal(ask.header.operation, ask.remote) { throw refusal }
+            let slot = slots.at(slots.insert(ask.header.operation))
+            slot.pointee.state = .asked
+            slot.pointee.deadline =
+                Deadline.coarselyAfter(time(with: ask.extraTime)).nanoseconds
+            if let sink = ask.sink {
+                slot.pointee.sink = sink.target
+                slot.pointee.sinkOffset = sink.offset
+                slot.pointee.size = sink.size
             }
-            let state: Slot.State = waiter.map { .waiting($0) } ?? .asked
-            let cookie = slots.insert(operation, state, deadline: deadline.nanoseconds)
-            guard announce(cookie) else {
-                slots.remove(at: slots.index(of: cookie)!)
-                throw .cancelled
+            let cookie = slots.cookie(of: slot)
+            if let data = ask.data {
+                enqueue(cookie, ask.header, ask.body, data)
+            } else {
+                enqueue(cookie, ask.header, ask.body)
             }
-            // Whatever is asked after this comes after it in the daemon, too, where the handle's
-            // number may then stand for another allocation.
-            if operation == Operation.dispose.rawValue { ask.remote?.isGone = true }
-            if let sink = ask.sink, let index = slots.index(of: cookie) {
-                slots[index].sink = sink.target
-                slots[index].sinkOffset = sink.offset
-                slots[index].sinkSize = sink.size
-            }
-            enqueue(cookie, ask)
             return (cookie, nextStep())
         }
         perform(next)
         return cookie
     }
 
-    private static func gone(_ operation: UInt8) -> SmallocError {
-        operation == Operation.dispose.rawValue ? .noDataToDispose : .noData
+    /// Asks for somebody who waits already, and is resumed whatever happens.
+    ///
+    /// - Parameters:
+    ///   - size: Bytes of payload that a good reply has; nil for all of the reply.
+    ///   - room: Where they go; nil for into the answer, if they are at most 8. Must be there until
+    ///     the answer has been given.
+    /// - Returns: Whether it was asked.
+    @inline(never) @discardableResult
+    func ask(
+        _ header: FrameHeader, _ body: UnsafeRawBufferPointer, size: Int? = nil,
+        room: UnsafeMutableRawPointer? = nil, extraTime: UInt64 = 0, _ remote: AsyncRemote?,
+        _ waiter: Waiter
+    ) -> Bool {
+        lock.lock()
+        if let refusal = refusal(header.operation, remote) {
+            lock.unlock()
+            waiter.resume(returning: Answer(refusal))
+            return false
+        }
+        let slot = slots.at(slots.insert(header.operation))
+        slot.pointee.size = size ?? -1
+        slot.pointee.room = room
+        let cookie = slots.cookie(of: slot)
+        let isHere = executor.isCurrent
+        let isWatched = isHere || watching
+        if isWatched {
+            slot.pointee.state = .waiting
+            slot.pointee.waiter = waiter
+            slot.pointee.look = look
+            hasYoung = true
+            slot.pointee.allowed = time(with: extraTime)
+        } else {
+            slot.pointee.state = .asked
+            slot.pointee.deadline = Deadline.coarselyAfter(time(with: extraTime)).nanoseconds
+        }
+        enqueue(cookie, header, body)
+        // The thread sends when it has run all that can run on it now.
+        if isHere, outgoing.frameSize < enoughBytes {
+            lock.unlock()
+            return true
+        }
+        let next = nextStep()
+        lock.unlock()
+        perform(next)
+        if !isWatched { waiter.resume(returning: Answer(late: cookie)) }
+        return true
     }
 
     /// Asks for something whose answer nobody wants: closing a handle.
     func forget(_ header: FrameHeader) {
         let next: Step? = lock.withLock {
             guard ended == nil else { return nil }
-            let cookie = slots.insert(header.operation, .abandoned, deadline: .max)
-            enqueue(
-                cookie, Ask(header: header, body: UnsafeRawBufferPointer(start: nil, count: 0)))
+            let slot = slots.at(slots.insert(header.operation))
+            slot.pointee.state = .abandoned
+            enqueue(slots.cookie(of: slot), header, UnsafeRawBufferPointer(start: nil, count: 0))
             return nextStep()
         }
         if let next { perform(next) }
     }
 
-    private func enqueue(_ cookie: UInt64, _ ask: borrowing Ask) {
-        var header = ask.header
+    /// Nanoseconds in which something must be answered.
+    private func time(with extra: UInt64) -> UInt64 {
+        let (sum, isOver) = timeout.addingReportingOverflow(extra)
+        return isOver ? .max : sum
+    }
+
+    /// Why a request may not be made, nil if it may.
+    ///
+    /// To be called under the lock, once, right before it is made.
+    @inline(__always)
+    private func refusal(_ operation: UInt8, _ remote: AsyncRemote?) -> SmallocError? {
+        if let ended { return ended }
+        if let remote {
+            let disposes = operation == Operation.dispose.rawValue
+            if remote.isGone { return disposes ? .noDataToDispose : .noData }
+            // Whatever is asked after this comes after it in the daemon, too, where the handle's
+            // number may then stand for another allocation.
+            if disposes { remote.isGone = true }
+        }
+        return nil
+    }
+
+    /// Puts a frame, with no more than what is here, into the output or the backlog.
+    ///
+    /// Under the lock.
+    @inline(__always)
+    private func enqueue(
+        _ cookie: UInt64, _ header: FrameHeader, _ body: UnsafeRawBufferPointer
+    ) {
+        var header = header
         header.cookie = cookie
-        header.payloadSize = UInt32(ask.body.count + (ask.data?.size ?? 0))
+        header.payloadSize = UInt32(body.count)
         if inFlight < inFlightMax {
             inFlight += 1
-            outgoing.append(header, body: ask.body, data: ask.data)
+            outgoing.append(header, body: body)
         } else {
-            backlog.append(
-                Backlogged(cookie: cookie, header: header, body: Array(ask.body), data: ask.data))
+            postpone(header, body, nil)
         }
+    }
+
+    /// The same with data that is sent from where it is.
+    private func enqueue(
+        _ cookie: UInt64, _ header: FrameHeader, _ body: UnsafeRawBufferPointer,
+        _ data: (source: any Source, offset: Int, size: Int)
+    ) {
+        var header = header
+        header.cookie = cookie
+        header.payloadSize = UInt32(body.count + data.size)
+        if inFlight < inFlightMax {
+            inFlight += 1
+            outgoing.append(header, body: body, data: data)
+        } else {
+            postpone(header, body, data)
+        }
+    }
+
+    @inline(never)
+    private func postpone(
+        _ header: FrameHeader, _ body: UnsafeRawBufferPointer,
+        _ data: (source: any Source, offset: Int, size: Int)?
+    ) {
+        backlog.append(Backlogged(header: header, body: Array(body), data: data))
     }
 
     /// A reply has come: there is room for one more.
     ///
     /// Under the lock.
+    @inline(__always)
     func replied() {
         inFlight -= 1
+        if backlogStart < backlog.count { sendBacklog() }
+    }
+
+    private func sendBacklog() {
         while backlogStart < backlog.count, inFlight < inFlightMax {
             let next = backlog[backlogStart]
             backlogStart += 1
@@ -156,83 +253,23 @@ final class Link: @unchecked Sendable {
             }
             // One that was cancelled before it was sent need not be sent, unless it frees
             // something.
-            if let index = slots.index(of: next.cookie),
+            if let index = slots.index(of: next.header.cookie),
                 next.header.operation != Operation.close.rawValue,
                 next.header.operation != Operation.dispose.rawValue
             {
-                switch slots[index].state {
-                case .abandoned:
-                    slots.remove(at: index)
+                let state = slots.at(index).pointee.state
+                if state == .abandoned || state == .cancelled {
+                    _ = slots.finish(index, Answer(), replied: true)
                     continue
-                case .cancelled:
-                    slots[index].state = .done(.failure(.cancelled))
-                    slots[index].replied = true
-                    continue
-                default: break
                 }
             }
             inFlight += 1
-            next.body.withUnsafeBytes { outgoing.append(next.header, body: $0, data: next.data) }
-        }
-    }
-
-    // MARK: Waiting
-
-    /// Waits for a request that was started without a waiter.
-    ///
-    /// To be called once.
-    func wait(_ cookie: UInt64) async -> Outcome {
-        defer { _ = handovers.load(ordering: .acquiring) }
-        return await withTaskCancellationHandler {
-            await withUnsafeContinuation { (waiter: Waiter) in
-                let outcome: Outcome? = lock.withLock {
-                    guard let index = slots.index(of: cookie) else {
-                        return .failure(ended ?? .cancelled)
-                    }
-                    switch slots[index].state {
-                    case .done(let outcome):
-                        slots.leave(index)
-                        return outcome
-                    case .cancelled:
-                        slots.leave(index)
-                        return .failure(.cancelled)
-                    default:
-                        slots[index].state = .waiting(waiter)
-                        return nil
-                    }
+            next.body.withUnsafeBytes {
+                if let data = next.data {
+                    outgoing.append(next.header, body: $0, data: data)
+                } else {
+                    outgoing.append(next.header, body: $0)
                 }
-                if let outcome { waiter.resume(returning: outcome) }
-            }
-        } onCancel: {
-            cancel(cookie)
-        }
-    }
-
-    /// Ends the waiting for a request, which goes on in the daemon; others notice nothing.
-    func cancel(_ cookie: UInt64) {
-        let waiter: Waiter? = lock.withLock {
-            guard let index = slots.index(of: cookie) else { return nil }
-            switch slots[index].state {
-            case .waiting(let waiter):
-                slots[index].state = .abandoned
-                return waiter
-            case .asked:
-                slots[index].state = .cancelled
-                return nil
-            default:
-                return nil
-            }
-        }
-        waiter?.resume(returning: .failure(.cancelled))
-    }
-
-    /// Nobody will come for a request that was started without a waiter.
-    func abandon(_ cookie: UInt64) {
-        lock.withLock {
-            guard let index = slots.index(of: cookie) else { return }
-            switch slots[index].state {
-            case .done, .asked, .cancelled: slots.leave(index)
-            default: break
             }
         }
     }
@@ -246,7 +283,7 @@ final class Link: @unchecked Sendable {
             let error = ended ?? error
             ended = error
             for index in slots.indices {
-                if let waiter = slots.finish(index, .failure(error), replied: false) {
+                if let waiter = slots.finish(index, Answer(error), replied: false) {
                     waiters.append(waiter)
                 }
             }
@@ -255,7 +292,7 @@ final class Link: @unchecked Sendable {
             return error
         }
         handovers.add(1, ordering: .releasing)
-        for waiter in waiters { waiter.resume(returning: .failure(error)) }
+        for waiter in waiters { waiter.resume(returning: Answer(error)) }
         _ = shutdown(socket.descriptor, Int32(SHUT_RDWR))
         executor.wake()
     }

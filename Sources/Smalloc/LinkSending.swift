@@ -7,10 +7,13 @@ extension Link {
     /// What is to be done after the lock was let go.
     enum Step { case nothing, flush, flushSoon }
 
+    // These belong to the object, as a method that names its class reads the object's first word
+    // for it, which the ThreadSanitizer takes for a race with changes of any field.
+
     /// Few enough requests under way that waiting for company is not worth it.
-    static var fewInFlight: Int { 8 }
+    var fewInFlight: Int { 8 }
     /// Enough bytes that a system call is well used.
-    private static var enoughBytes: Int { 32_768 }
+    var enoughBytes: Int { 32_768 }
 
     /// Under the lock.
     func nextStep() -> Step {
@@ -19,10 +22,10 @@ extension Link {
             executor.wake()
         }
         if flushing || stalled || outgoing.isEmpty { return .nothing }
-        if outgoing.frameSize >= Link.enoughBytes { return .flush }
+        if outgoing.frameSize >= enoughBytes { return .flush }
         // The thread sends when it has run all that can run on it now.
         if executor.isCurrent { return .nothing }
-        if inFlight <= Link.fewInFlight { return .flush }
+        if inFlight <= fewInFlight { return .flush }
         if flushScheduled { return .nothing }
         flushScheduled = true
         // The executor's threads may all be busy for long: the thread sees to it within a

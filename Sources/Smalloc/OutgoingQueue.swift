@@ -17,7 +17,7 @@ struct OutgoingPart {
 
 /// Encoded frames, many in one block of memory.
 final class OutgoingBuffer: @unchecked Sendable {
-    var bytes = ByteBuffer(capacity: 16_384)
+    @exclusivity(unchecked) var bytes = ByteBuffer(capacity: 16_384)
 }
 
 /// Output in order.
@@ -25,50 +25,57 @@ final class OutgoingBuffer: @unchecked Sendable {
 /// Touched under the connection's lock; the part that is being sent is taken out.
 struct OutgoingQueue {
     private var parts: [OutgoingPart] = []
+    /// Frames behind all of the parts, to which more are appended.
+    private var tail: OutgoingBuffer?
     private var spare: [OutgoingBuffer] = []
 
-    var isEmpty: Bool { parts.isEmpty }
+    var isEmpty: Bool { tail == nil && parts.isEmpty }
     /// Bytes of frames, without bulk data.
-    private(set) var frameSize = 0
+    var frameSize: Int { sealedSize + (tail?.bytes.count ?? 0) }
+    /// The same, without the tail.
+    private var sealedSize = 0
 
     /// Appends a frame; `data` follows it.
     mutating func append(
         _ header: FrameHeader, body: UnsafeRawBufferPointer,
-        data: (source: any Source, offset: Int, size: Int)?
+        data: (source: any Source, offset: Int, size: Int)
     ) {
-        let buffer = tail()
-        let before = buffer.bytes.count
-        buffer.bytes.append(header)
-        buffer.bytes.append(body)
-        let after = buffer.bytes.count
-        frameSize += after - before
-        parts[parts.count - 1].end = after
-        if let data {
-            parts.append(
-                OutgoingPart(
-                    content: .data(data.source), offset: data.offset, end: data.offset + data.size))
-        }
+        append(header, body: body)
+        seal()
+        parts.append(
+            OutgoingPart(
+                content: .data(data.source), offset: data.offset, end: data.offset + data.size))
     }
 
-    private mutating func tail() -> OutgoingBuffer {
-        if let last = parts.last, case .frames(let buffer) = last.content { return buffer }
-        let buffer = spare.popLast() ?? OutgoingBuffer()
-        parts.append(OutgoingPart(content: .frames(buffer), offset: 0, end: 0))
-        return buffer
+    /// Appends a frame that is whole.
+    @inline(__always)
+    mutating func append(_ header: FrameHeader, body: UnsafeRawBufferPointer) {
+        if tail == nil { tail = spare.popLast() ?? OutgoingBuffer() }
+        tail.unsafelyUnwrapped.bytes.append(header, body)
+    }
+
+    /// Makes a part of the tail.
+    private mutating func seal() {
+        guard let buffer = tail else { return }
+        let size = buffer.bytes.count
+        parts.append(OutgoingPart(content: .frames(buffer), offset: 0, end: size))
+        sealedSize += size
+        tail = nil
     }
 
     /// Takes the first part out, to be sent.
     mutating func takeFirst() -> OutgoingPart? {
+        if parts.isEmpty { seal() }
         guard !parts.isEmpty else { return nil }
         let part = parts.removeFirst()
-        if case .frames = part.content { frameSize -= part.end - part.offset }
+        if case .frames = part.content { sealedSize -= part.end - part.offset }
         return part
     }
 
     /// Puts back what of the first part could not be sent.
     mutating func putBack(_ part: OutgoingPart) {
         parts.insert(part, at: 0)
-        if case .frames = part.content { frameSize += part.end - part.offset }
+        if case .frames = part.content { sealedSize += part.end - part.offset }
     }
 
     /// Takes the memory of a part that was sent back for the next one.
@@ -80,6 +87,7 @@ struct OutgoingQueue {
 
     mutating func removeAll() {
         parts = []
-        frameSize = 0
+        tail = nil
+        sealedSize = 0
     }
 }

@@ -11,6 +11,8 @@ struct Request: Sendable {
     /// has to move by itself.
     var extraTime: UInt64 = 0
 
+    private init(_ header: FrameHeader) { self.header = header }
+
     private init(_ operation: Operation) {
         header = FrameHeader(magic: FrameHeader.requestMagic, operation: operation.rawValue)
     }
@@ -76,18 +78,12 @@ struct Request: Sendable {
     }
 
     static func read(_ handle: UInt32, offset: UInt64, size: UInt64) -> Request {
-        var request = Request(.read, .handle(handle))
-        request.header.offset = offset
-        request.header.size = size
-        return request
+        Request(.access(.read, handle, offset: offset, size: size))
     }
 
     /// The header of a write; its data is sent behind it.
     static func write(_ handle: UInt32, offset: UInt64, size: UInt64) -> Request {
-        var request = Request(.write, .handle(handle))
-        request.header.offset = offset
-        request.header.size = size
-        return request
+        Request(.access(.write, handle, offset: offset, size: size))
     }
 
     /// A read or write of many ranges.
@@ -160,12 +156,25 @@ struct Request: Sendable {
     }
 }
 
+extension FrameHeader {
+    /// All of a read, or what precedes the data of a write.
+    @inline(__always)
+    static func access(
+        _ operation: Operation, _ handle: UInt32, offset: UInt64, size: UInt64
+    ) -> FrameHeader {
+        FrameHeader(
+            magic: FrameHeader.requestMagic, operation: operation.rawValue, handle: handle,
+            offset: offset, size: size)
+    }
+}
+
 extension ElementType {
     /// Bytes of `count` elements.
     ///
     /// Negative and overflowing counts give a number that no allocation reaches and that is whole
     /// elements of every type, so that the daemon answers to them what it answers to an over-large
     /// one.
+    @inline(__always)
     func bytes(_ count: Int) -> UInt64 {
         let count = UInt64(exactly: count) ?? .max
         return count > .max >> UInt64(shift) ? overlarge : min(count << UInt64(shift), overlarge)

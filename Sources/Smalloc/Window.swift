@@ -28,6 +28,7 @@ struct Window {
     ///
     /// All of an allocation is checked by the daemon, which alone knows; a slice's end only we
     /// know.
+    @inline(__always)
     func resolve(
         _ start: Int, _ count: Int
     ) throws(SmallocError) -> (offset: UInt64, size: UInt64) {

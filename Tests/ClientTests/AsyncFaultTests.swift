@@ -150,6 +150,41 @@ struct AsyncFaultTests {
         smalloc.close()
     }
 
+    @Test("a call that gets no answer among busy others is cancelled and timed out all the same")
+    func unanswered() async throws {
+        let server = try FakeServer { peer, _ in
+            guard peer.behave(1) else { return }
+            while let request = peer.receiveFrame() {
+                if request.offset == 0, !peer.answer(request) { return }
+            }
+        }
+        for options in [impatient(asking: .milliseconds(300)), impatient(asking: .seconds(600))] {
+            let smalloc = try await AsyncSmalloc(server.address, options: options)
+            let a = try await smalloc.alloc(8)
+            let busy = (0..<40).map { number in
+                Task(executorPreference: number % 2 == 0 ? smalloc.executor : nil) {
+                    while !Task.isCancelled { _ = try? await a.get(0) }
+                }
+            }
+            let start = ContinuousClock.now
+            for executor in [smalloc.executor, nil] as [ConnectionExecutor?] {
+                for pause in [0, 1, 5, 100] {
+                    let victim = Task(executorPreference: executor) {
+                        await failure { () async throws(SmallocError) in _ = try await a.get(7) }
+                    }
+                    try await Task.sleep(for: .milliseconds(pause))
+                    if options.requestTimeout == .seconds(600) { victim.cancel() }
+                    let status = await victim.value?.status
+                    #expect(status == (victim.isCancelled ? .cancelled : .timedOut))
+                }
+            }
+            #expect(ContinuousClock.now - start < .seconds(10))
+            for task in busy { task.cancel() }
+            for task in busy { await task.value }
+            try await smalloc.ping()
+        }
+    }
+
     @Test("a stalled peer is written to when it reads again")
     func stalled() async throws {
         let gate = Gate()

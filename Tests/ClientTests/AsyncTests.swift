@@ -88,40 +88,68 @@ struct AsyncTests {
         try await smalloc.ping()
     }
 
-    @Test("a thousand tasks share one connection, each with its own answers")
-    func manyTasks() async throws {
+    @Test(
+        "a thousand tasks share one connection, each with its own answers",
+        arguments: Place.allCases)
+    func manyTasks(_ place: Place) async throws {
         let smalloc = try await SharedDaemon.connectAsync()
         let a = try await smalloc.alloc(1000, .double)
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            for task in 0..<1000 {
-                group.addTask {
-                    for round in 0..<10 {
-                        try await a.set(Double(task * 10 + round), at: task)
-                        #expect(try await a.get(task) == Double(task * 10 + round))
-                    }
-                }
+        try await place.tasks(1000, on: smalloc) { task in
+            for round in 0..<10 {
+                try await a.set(Double(task * 10 + round), at: task)
+                #expect(try await a.get(task) == Double(task * 10 + round))
             }
-            try await group.waitForAll()
         }
         #expect(try await a.numbers() == (0..<1000).map { Double($0 * 10 + 9) })
     }
 
-    @Test("more tasks than requests may be in flight")
-    func overLimit() async throws {
+    @Test("more tasks than requests may be in flight", arguments: Place.allCases)
+    func overLimit(_ place: Place) async throws {
         let daemon = try DaemonProcess(["--requests-in-flight-max", "4"])
         let smalloc = try await AsyncSmalloc("unix:\(daemon.path)")
         #expect(smalloc.limits.requestsInFlightMax == 4)
         let a = try await smalloc.alloc(500, .int32)
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            for task in 0..<500 {
-                group.addTask {
-                    try await a.set(Double(task), at: task)
-                    #expect(try await a.get(task) == Double(task))
-                }
-            }
-            try await group.waitForAll()
+        try await place.tasks(500, on: smalloc) { task in
+            try await a.set(Double(task), at: task)
+            #expect(try await a.get(task) == Double(task))
         }
         #expect(try await a.numbers() == (0..<500).map(Double.init))
+    }
+
+    @Test("small arrays of every type come and go as they are", arguments: Place.allCases)
+    func smallArrays(_ place: Place) async throws {
+        let smalloc = try await SharedDaemon.connectAsync()
+        func check<Element: AllocationElement & Equatable>(
+            _ values: [Element]
+        ) async throws {
+            let a = try await smalloc.alloc(values.count + 2, Element.elementType)
+            try await place.tasks(20, on: smalloc) { _ in
+                try await a.write(values, at: 1)
+                #expect(try await a.read(Element.self, from: 1, count: values.count) == values)
+                #expect(try await a.read(Element.self, from: values.count + 2) == [])
+                try await a.write([] as [Element], at: 2)
+            }
+            let bytes = values.withUnsafeBytes { Array($0) }
+            #expect(try await a.readBytes(from: 1, count: values.count) == bytes)
+            try await a.write(bytes: [UInt8](repeating: 0, count: bytes.count), at: 1)
+            #expect(try await a.numbers() == Array(repeating: 0, count: values.count + 2))
+        }
+        try await check([1, -2, 3] as [Int8])
+        try await check([1, 2, 255] as [UInt8])
+        try await check([1, -2, 30_000] as [Int16])
+        try await check([1, 2, 60_000] as [UInt16])
+        try await check((-128..<127).map { Int32($0) })
+        try await check((0..<256).map { UInt32($0) })
+        try await check([0.5, -2, 3] as [Float])
+        try await check((0..<129).map { Double($0) })
+        let wrong = await failure { () async throws(SmallocError) in
+            _ = try await smalloc.alloc(1, .float).read(Double.self)
+        }
+        #expect(wrong?.status == .invalidArgument)
+        let unwritten = await failure { () async throws(SmallocError) in
+            try await smalloc.alloc(1, .float).write([1] as [Double])
+        }
+        #expect(unwritten?.status == .invalidArgument)
     }
 
     @Test("small requests go on beside bulk transfers")
@@ -141,33 +169,30 @@ struct AsyncTests {
         #expect(try await large.read(UInt8.self) == data)
     }
 
-    @Test("a cancelled call leaves the others on the connection unharmed")
-    func cancellation() async throws {
+    @Test(
+        "a cancelled call leaves the others on the connection unharmed", arguments: Place.allCases)
+    func cancellation(_ place: Place) async throws {
         let smalloc = try await SharedDaemon.connectAsync()
         let count = Scale.count(1000)
         let a = try await smalloc.alloc(count, .int32)
         let large = try await smalloc.alloc(4 << 20)
         let cancelled = Counter()
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            for task in 0..<count {
-                group.addTask {
-                    let victim = Task {
-                        do {
-                            if task % 3 == 0 { _ = try await large.read(UInt8.self) }
-                            if task % 3 == 1 { _ = try await smalloc.alloc(10) }
-                            _ = try await a.get(task)
-                        } catch let error as SmallocError where error.status == .cancelled {
-                            cancelled.increment()
-                        }
-                    }
-                    if task % 2 == 0 { await Task.yield() }
-                    victim.cancel()
-                    try await a.set(Double(task), at: task)
-                    #expect(try await a.get(task) == Double(task))
-                    try await victim.value
+        let executor = place.executor(of: smalloc)
+        try await place.tasks(count, on: smalloc) { task in
+            let victim = Task(executorPreference: executor) {
+                do {
+                    if task % 3 == 0 { _ = try await large.read(UInt8.self) }
+                    if task % 3 == 1 { _ = try await smalloc.alloc(10) }
+                    for _ in 0..<3 { _ = try await a.get(task) }
+                } catch let error as SmallocError where error.status == .cancelled {
+                    cancelled.increment()
                 }
             }
-            try await group.waitForAll()
+            if task % 2 == 0 { await Task.yield() }
+            victim.cancel()
+            try await a.set(Double(task), at: task)
+            #expect(try await a.get(task) == Double(task))
+            try await victim.value
         }
         #expect(try await a.numbers() == (0..<count).map(Double.init))
         #expect(cancelled.value > 0)

@@ -9,26 +9,24 @@ import TestSupport
 
 @Suite("Tasks on the connection's thread")
 struct ExecutorTests {
-    @Test("a thousand tasks, each with its own answers, all on one thread")
-    func manyTasks() async throws {
+    @Test("tasks and their children stay on one thread")
+    func oneThread() async throws {
         let smalloc = try await SharedDaemon.connectAsync()
-        let a = try await smalloc.alloc(1000, .double)
+        let a = try await smalloc.alloc(100, .double)
         let threads = Guarded<Set<UInt>>([])
         try await withTaskExecutorPreference(smalloc.executor) {
             try await withThrowingTaskGroup(of: Void.self) { group in
-                for task in 0..<1000 {
+                for task in 0..<100 {
                     group.addTask {
-                        for round in 0..<10 {
-                            try await a.set(Double(task * 10 + round), at: task)
-                            #expect(try await a.get(task) == Double(task * 10 + round))
+                        for _ in 0..<10 {
+                            try await a.set(Double(task), at: task)
+                            threads.withLock { _ = $0.insert(currentThread()) }
                         }
-                        threads.withLock { _ = $0.insert(currentThread()) }
                     }
                 }
                 try await group.waitForAll()
             }
         }
-        #expect(try await a.numbers() == (0..<1000).map { Double($0 * 10 + 9) })
         #expect(threads.withLock { $0.count } == 1)
     }
 
@@ -58,52 +56,6 @@ struct ExecutorTests {
             try await group.waitForAll()
         }
         #expect(try await a.numbers() == Array(repeating: 19, count: 200))
-    }
-
-    @Test("more tasks than requests may be in flight")
-    func overLimit() async throws {
-        let daemon = try DaemonProcess(["--requests-in-flight-max", "4"])
-        let smalloc = try await AsyncSmalloc("unix:\(daemon.path)")
-        let a = try await smalloc.alloc(500, .int32)
-        try await withTaskExecutorPreference(smalloc.executor) {
-            try await withThrowingTaskGroup(of: Void.self) { group in
-                for task in 0..<500 {
-                    group.addTask {
-                        try await a.set(Double(task), at: task)
-                        #expect(try await a.get(task) == Double(task))
-                    }
-                }
-                try await group.waitForAll()
-            }
-        }
-        #expect(try await a.numbers() == (0..<500).map(Double.init))
-    }
-
-    @Test("a cancelled call leaves the others unharmed")
-    func cancellation() async throws {
-        let smalloc = try await SharedDaemon.connectAsync()
-        let count = Scale.count(500)
-        let a = try await smalloc.alloc(count, .int32)
-        let executor = smalloc.executor
-        try await withTaskExecutorPreference(executor) {
-            try await withThrowingTaskGroup(of: Void.self) { group in
-                for task in 0..<count {
-                    group.addTask {
-                        let victim = Task(executorPreference: executor) {
-                            for _ in 0..<3 { _ = try? await a.get(task) }
-                            if task % 3 == 0 { _ = try? await smalloc.alloc(10) }
-                        }
-                        if task % 2 == 0 { await Task.yield() }
-                        victim.cancel()
-                        try await a.set(Double(task), at: task)
-                        #expect(try await a.get(task) == Double(task))
-                        await victim.value
-                    }
-                }
-                try await group.waitForAll()
-            }
-        }
-        #expect(try await a.numbers() == (0..<count).map(Double.init))
     }
 
     @Test("calls end with an error when the daemon hangs, is cancelled, or closes while they wait")

@@ -87,14 +87,12 @@ struct Write: DaemonCommand {
         completion: .file())
     var input: String?
     @Flag(help: "No progress bar.") var noProgress = false
-    // A negative number looks like an option.
-    @Argument(parsing: .allUnrecognized, help: "Values.") var values: [String] = []
+    @Argument(help: "Values.") var values: [String] = []
 
     func validate() throws {
         guard values.isEmpty != (input == nil) else {
             throw ValidationError("either values or --input is needed")
         }
-        try refuseOptions(values)
     }
 
     func run(_ daemon: Smalloc) throws {
@@ -121,17 +119,12 @@ struct Fill: DaemonCommand {
     @Argument(help: "Name.", completion: .allocation) var name: String
     @Argument(help: "First element, from 0.") var start: ElementCount
     @Argument(help: "Elements.") var count: ElementCount
-    @Argument(parsing: .allUnrecognized, help: "A number, as for write.") var value: [String]
-
-    func validate() throws {
-        guard value.count == 1 else { throw ValidationError("one value is needed") }
-        try refuseOptions(value)
-    }
+    @Argument(help: "A number, as for write.") var value: String
 
     func run(_ daemon: Smalloc) throws {
         try about(name) {
             let allocation = try daemon.open(name)
-            let bytes = try elementBytes(value, allocation.type)
+            let bytes = try elementBytes([value], allocation.type)
             guard bytes.count == allocation.type.size,
                 let number = number(in: bytes, allocation.type)
             else { throw SmallocError.invalidArgument("one element is needed") }
@@ -226,14 +219,6 @@ func publish(
         } catch {
             guard error.status == .noData else { throw error }
         }
-    }
-}
-
-/// A value that begins with a dash has to be a number: everything else is a mistyped option.
-private func refuseOptions(_ values: [String]) throws {
-    for value in values where value.hasPrefix("-") {
-        let isNumber = value.dropFirst().first.map { $0.isNumber || ".iInN".contains($0) } ?? false
-        guard isNumber else { throw ValidationError("Unknown option '\(value)'") }
     }
 }
 

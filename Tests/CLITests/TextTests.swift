@@ -120,7 +120,7 @@ struct TextTests {
     @Test("options that all subcommands have may stand before the subcommand")
     func order() {
         func moved(_ line: String) -> String {
-            SmallocCLI.commonOptionsMoved(line.split(separator: " ").map(String.init))
+            CommandWords(line.split(separator: " ").map(String.init)).arranged
                 .joined(separator: " ")
         }
         #expect(moved("--json --address x ls a") == "ls --json --address x a")
@@ -129,5 +129,23 @@ struct TextTests {
         #expect(moved("--json") == "--json")
         #expect(moved("--address") == "--address")
         #expect(moved("--help") == "--help")
+        #expect(moved("--json -- ls a") == "ls --json a")
+        #expect(moved("---completion read -- x") == "---completion read -- x")
+    }
+
+    @Test("negative numbers and what follows -- stand where no option can be")
+    func negativeNumbers() {
+        func arranged(_ line: String) -> String {
+            CommandWords(line.split(separator: " ").map(String.init)).arranged
+                .joined(separator: " ")
+        }
+        #expect(arranged("read a -1 --json") == "read --json -- a -1")
+        #expect(arranged("read -o -1 a -inf -i") == "read -o -1 -i -- a -inf")
+        #expect(arranged("read -o=-1 a -.5") == "read -o=-1 -- a -.5")
+        #expect(arranged("read --output -- -h") == "read --output -- -h")
+        #expect(arranged("write a 0 --input - -- --json") == "write --input - -- a 0 --json")
+        #expect(arranged("--timeout 3 fill a 0 1 -2") == "fill --timeout 3 -- a 0 1 -2")
+        #expect(arranged("rm -- -1") == "rm -- -1")
+        #expect(arranged("alloc --help") == "alloc --help")
     }
 }

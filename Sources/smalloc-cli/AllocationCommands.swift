@@ -15,6 +15,8 @@ struct Alloc: DaemonCommand {
         help: "The elements' type: \(ElementTypeArgument.allValueStrings.joined(separator: ", ")).")
     var type: ElementTypeArgument?
 
+    var counts: [(name: String, count: ElementCount?)] { [("LENGTH", length)] }
+
     func run(_ daemon: Smalloc) throws {
         let type = type?.type ?? .uint8
         try about(name) { try daemon.create(name, length.value, type) }
@@ -163,6 +165,8 @@ struct Truncate: DaemonCommand {
     @OptionGroup var common: CommonOptions
     @Argument(help: "Name.", completion: .allocation) var name: String
     @Argument(help: "Elements that stay.") var length: ElementCount
+
+    var counts: [(name: String, count: ElementCount?)] { [("LENGTH", length)] }
 
     func run(_ daemon: Smalloc) throws {
         try about(name) { try daemon.open(name).truncate(length.value) }

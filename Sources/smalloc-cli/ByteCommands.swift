@@ -93,6 +93,8 @@ struct Hexdump: DaemonCommand {
     @Argument(help: "First element, from 0.") var start: ElementCount?
     @Argument(help: "Elements. All from START on, if not given.") var count: ElementCount?
 
+    var counts: [(name: String, count: ElementCount?)] { [("START", start), ("COUNT", count)] }
+
     func run(_ daemon: Smalloc) throws {
         let allocation = try about(name) { try daemon.open(name) }
         var progress = Progress(name, total: nil, isWanted: false)

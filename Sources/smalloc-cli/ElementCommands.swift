@@ -29,6 +29,8 @@ struct Read: DaemonCommand {
     var output: String?
     @Flag(help: "No progress bar.") var noProgress = false
 
+    var counts: [(name: String, count: ElementCount?)] { [("START", start), ("COUNT", count)] }
+
     func run(_ daemon: Smalloc) throws {
         let allocation = try about(name) { try daemon.open(name) }
         let file = try output.map { path in try about(path) { try ByteFile(writing: path) } }
@@ -89,6 +91,8 @@ struct Write: DaemonCommand {
     @Flag(help: "No progress bar.") var noProgress = false
     @Argument(help: "Values.") var values: [String] = []
 
+    var counts: [(name: String, count: ElementCount?)] { [("START", start)] }
+
     func validate() throws {
         guard values.isEmpty != (input == nil) else {
             throw ValidationError("either values or --input is needed")
@@ -121,6 +125,8 @@ struct Fill: DaemonCommand {
     @Argument(help: "Elements.") var count: ElementCount
     @Argument(help: "A number, as for write.") var value: String
 
+    var counts: [(name: String, count: ElementCount?)] { [("START", start), ("COUNT", count)] }
+
     func run(_ daemon: Smalloc) throws {
         try about(name) {
             let allocation = try daemon.open(name)
@@ -151,6 +157,10 @@ struct Copy: DaemonCommand {
     @Argument(help: "Written to.", completion: .allocation) var dest: String
     @Argument(help: "First element written.") var destStart: ElementCount
     @Argument(help: "Elements.") var count: ElementCount
+
+    var counts: [(name: String, count: ElementCount?)] {
+        [("SOURCE-START", sourceStart), ("DEST-START", destStart), ("COUNT", count)]
+    }
 
     func run(_ daemon: Smalloc) throws {
         try about("\(source) to \(dest)") {

@@ -34,8 +34,8 @@ func readBlocks(
     let count = count ?? max(0, allocation.length - start)
     let (last, overflow) = start.addingReportingOverflow(count)
     // The same words as the daemon's: here the whole range is judged before a block of it moves.
-    if start > allocation.length { throw SmallocError.outOfRange("start > length") }
-    if overflow || last > allocation.length {
+    if start < 0 || start > allocation.length { throw SmallocError.outOfRange("start > length") }
+    if count < 0 || overflow || last > allocation.length {
         throw SmallocError.outOfRange("start + count > length")
     }
     guard count > 0 else { return }
@@ -69,7 +69,7 @@ func writeFile(
 ) throws -> Int {
     let type = allocation.type
     let room = allocation.length - start
-    if room < 0 { throw SmallocError.outOfRange("start > length") }
+    if start < 0 || room < 0 { throw SmallocError.outOfRange("start > length") }
     if let size = file.remaining {
         try requireWholeElements(size, type)
         if size / type.size > room { throw SmallocError.outOfRange("start + count > length") }

@@ -47,4 +47,61 @@ struct ArgumentTests {
                 == Shell.Result(
                     code: 2, output: "", errors: "smalloc-cli: a: TypeError: no number: --json\n"))
     }
+
+    @Test(
+        "a negative or huge number of elements is out of range, and the text names the argument",
+        arguments: [
+            ("alloc y -1", "y: RangeError: n > kMaxLength (LENGTH is -1)"),
+            ("alloc y -1K", "y: RangeError: n > kMaxLength (LENGTH is -1K)"),
+            (
+                "alloc y 99999999999999999999 double",
+                "y: RangeError: n > kMaxLength (LENGTH is 99999999999999999999)"
+            ),
+            ("alloc y 8E", "y: RangeError: n > kMaxLength (LENGTH is 8E)"),
+            ("alloc y 1E", "y: RangeError: n > kMaxLength"),
+            ("read a -1", "a: RangeError: start > length (START is -1)"),
+            ("read a 0 -1", "a: RangeError: start + count > length (COUNT is -1)"),
+            (
+                "read a 99999999999999999999",
+                "a: RangeError: start > length (START is 99999999999999999999)"
+            ),
+            ("hexdump a -1", "a: RangeError: start > length (START is -1)"),
+            ("hexdump a 0 16E", "a: RangeError: start + count > length (COUNT is 16E)"),
+            ("write a -1 5", "a: RangeError: start > length (START is -1)"),
+            ("write a -1 --input /dev/null", "a: RangeError: start > length (START is -1)"),
+            ("write a 8E --input /dev/null", "a: RangeError: start > length (START is 8E)"),
+            ("fill a -1 2 3", "a: RangeError: start > length (START is -1)"),
+            ("fill a 0 -2 -3", "a: RangeError: start + count > length (COUNT is -2)"),
+            (
+                "truncate a -1",
+                "a: RangeError: truncate length is bigger than kMaxLength (LENGTH is -1)"
+            ),
+            (
+                "copy a -1 a 0 1",
+                "a to a: RangeError: source_start > source_length (SOURCE-START is -1)"
+            ),
+            (
+                "copy a 0 a -1 1",
+                "a to a: RangeError: dest_start > dest_length (DEST-START is -1)"
+            ),
+            (
+                "copy a 0 a 0 -1",
+                "a to a: RangeError: copy_length > source_length (COUNT is -1)"
+            ),
+        ] as [(String, String?)])
+    func outOfReach(command: String, line: String?) throws {
+        let result = try Shell(["--length-max", "1M"]).run("cli alloc a 4; cli \(command)")
+        #expect(result.code == 3)
+        #expect(result.output.isEmpty)
+        let expected =
+            line.map { "smalloc-cli: \($0)\n" }
+            ?? #"{"error":{"status":"outOfRange","class":"RangeError","message":"start + count "#
+            + "> length (COUNT is -1)\",\"subject\":\"a\"}}\n"
+        #expect(result.errors == expected)
+    }
+
+    @Test("minus zero is zero")
+    func minusZero() throws {
+        #expect(try Shell().output("cli alloc a 2 && cli read a -0 1") == "0\n")
+    }
 }

@@ -18,8 +18,7 @@ struct Alloc: DaemonCommand {
     var counts: [(name: String, count: ElementCount?)] { [("LENGTH", length)] }
 
     func run(_ daemon: Smalloc) throws {
-        let type = type?.type ?? .uint8
-        try about(name) { try daemon.create(name, length.value, type) }
+        try about(name) { try daemon.create(name, length.value, try type?.type() ?? .uint8) }
         guard common.json else { return }
         try tell(try daemon.stat(name))
     }

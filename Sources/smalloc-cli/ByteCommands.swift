@@ -20,12 +20,13 @@ struct Put: DaemonCommand {
     @Flag(help: "No progress bar.") var noProgress = false
 
     func run(_ daemon: Smalloc) throws {
+        let elements: ElementType = try about(name) { try type?.type() ?? .uint8 }
         let input = try about(file) { try ByteFile(reading: file) }
         var progress = Progress(name, total: input.remaining, isWanted: !noProgress)
         try about(name) {
             // Told before gigabytes have been sent for nothing; publishing checks it again.
             if !force, (try? daemon.stat(name)) != nil { throw SmallocError.alreadyExists }
-            let made = try upload(input, type?.type ?? .uint8, to: daemon, progress: &progress)
+            let made = try upload(input, elements, to: daemon, progress: &progress)
             try publish(made, as: name, replacing: force, on: daemon)
         }
     }

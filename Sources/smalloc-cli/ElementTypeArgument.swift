@@ -3,14 +3,21 @@
 import ArgumentParser
 import Smalloc
 
-/// An element type on the command line: a name in any case, or 1 to 9.
+/// A type's name in any case, or its number, 1 to 9.
+///
+/// Any word will do here: that it is no type is a TypeError, as when the daemon finds it out.
 struct ElementTypeArgument: ExpressibleByArgument {
-    /// The type.
-    let type: ElementType
+    /// As typed.
+    let word: String
 
-    init?(argument: String) {
-        guard let type = ElementType(named: argument) else { return nil }
-        self.type = type
+    init?(argument: String) { word = argument }
+
+    /// The type.
+    ///
+    /// - Throws: `.unknownType`.
+    func type() throws(SmallocError) -> ElementType {
+        guard let type = ElementType(named: word) else { throw .unknownType(word) }
+        return type
     }
 
     static let allValueStrings = ElementType.allCases.map { $0.name.lowercased() }

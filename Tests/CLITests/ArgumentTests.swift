@@ -104,4 +104,16 @@ struct ArgumentTests {
     func minusZero() throws {
         #expect(try Shell().output("cli alloc a 2 && cli read a -0 1") == "0\n")
     }
+
+    @Test(
+        "an unknown type is a TypeError, as the daemon has it",
+        arguments: ["alloc a 1 float16", "alloc a -1 float16", "put a --type float16 /dev/null"])
+    func unknownType(command: String) throws {
+        let result = try Shell().run("cli \(command)")
+        #expect(
+            result
+                == Shell.Result(
+                    code: 2, output: "",
+                    errors: "smalloc-cli: a: TypeError: unknown external array type: float16\n"))
+    }
 }

@@ -21,4 +21,7 @@ struct ElementTypeArgument: ExpressibleByArgument {
     }
 
     static let allValueStrings = ElementType.allCases.map { $0.name.lowercased() }
+
+    // Only types that list their cases to the parser get this by themselves.
+    static let defaultCompletionKind = CompletionKind.list(allValueStrings)
 }

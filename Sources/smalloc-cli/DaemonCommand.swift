@@ -22,7 +22,13 @@ struct CommonOptions: ParsableArguments {
 
     func validate() throws {
         guard timeout >= 0, timeout <= 1e9 else {
-            throw ValidationError("--timeout takes 0 or more seconds")
+            throw ValidationError("--timeout takes 0 to 1000000000 seconds")
+        }
+        do throws(SmallocError) {
+            if let address { _ = try Address(connection: address) }
+        } catch {
+            // Not for the daemon to say: no connection was tried.
+            throw ValidationError(error.message)
         }
     }
 

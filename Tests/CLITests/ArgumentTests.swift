@@ -116,4 +116,19 @@ struct ArgumentTests {
                     code: 2, output: "",
                     errors: "smalloc-cli: a: TypeError: unknown external array type: float16\n"))
     }
+
+    @Test(
+        "an option's value that can't be used is a usage error that tells what can",
+        arguments: [
+            ("ping --address foo", "\"foo\" is no connection string: unix:PATH or tcp:HOST:PORT"),
+            ("--address foo ls", "\"foo\" is no connection string: unix:PATH or tcp:HOST:PORT"),
+            ("ping --timeout 1e300", "--timeout takes 0 to 1000000000 seconds"),
+            ("ping --timeout nan", "--timeout takes 0 to 1000000000 seconds"),
+        ])
+    func optionValues(command: String, text: String) throws {
+        let result = try Shell().run("cli \(command)")
+        #expect(result.code == 64)
+        #expect(result.output.isEmpty)
+        #expect(result.errors.contains(text), "\(result.errors)")
+    }
 }

@@ -49,13 +49,12 @@ struct Get: DaemonCommand {
 
     func run(_ daemon: Smalloc) throws {
         let allocation = try about(name) { try daemon.open(name) }
+        let all = try about(name) { try ElementRange(allocation) }
         let output = try about(file) { try ByteFile(writing: file) }
         let out = Output(descriptor: output.descriptor)
         var progress = Progress(name, total: allocation.size, isWanted: !noProgress)
         try about(name) {
-            try readBlocks(allocation, from: 0, count: nil, progress: &progress) {
-                try out.write($0)
-            }
+            try readBlocks(allocation, all, progress: &progress) { try out.write($0) }
         }
         try about(file) {
             try out.flush()
@@ -77,7 +76,8 @@ struct Concatenate: DaemonCommand {
                 let allocation = try daemon.open(name)
                 var progress = Progress(
                     name, total: allocation.size, isWanted: !Output.standard.isTerminal)
-                try readBlocks(allocation, from: 0, count: nil, progress: &progress) {
+                let all = try ElementRange(allocation)
+                try readBlocks(allocation, all, progress: &progress) {
                     try Output.standard.write($0)
                 }
             }
@@ -98,21 +98,23 @@ struct Hexdump: DaemonCommand {
 
     func run(_ daemon: Smalloc) throws {
         let allocation = try about(name) { try daemon.open(name) }
+        let range = try about(name) {
+            try ElementRange(allocation, from: start?.value ?? 0, count: count?.value)
+        }
+        let out = Output.standard
+        var offset = range.start * allocation.type.size
         var progress = Progress(name, total: nil, isWanted: false)
-        var offset = (start?.value ?? 0).multipliedClamped(by: allocation.type.size)
         try about(name) {
-            try readBlocks(
-                allocation, from: start?.value ?? 0, count: count?.value, progress: &progress
-            ) { bytes in
+            try readBlocks(allocation, range, progress: &progress) { bytes in
                 // Blocks are multiples of a line, so only the last line of all can be short.
                 for first in Swift.stride(from: 0, to: bytes.count, by: 16) {
                     let line = bytes[first..<min(first + 16, bytes.count)]
-                    try Output.standard.write(Hexdump.line(line, at: offset + first))
+                    try out.write(Hexdump.line(line, at: offset + first))
                 }
                 offset += bytes.count
             }
         }
-        try Output.standard.write(Hexdump.offsetText(offset) + "\n")
+        try out.write(Hexdump.offsetText(offset) + "\n")
     }
 
     /// One line: `00000010  00 01 …  |..|`, as `hexdump -C` prints it.

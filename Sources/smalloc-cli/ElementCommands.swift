@@ -33,23 +33,28 @@ struct Read: DaemonCommand {
 
     func run(_ daemon: Smalloc) throws {
         let allocation = try about(name) { try daemon.open(name) }
+        let type = allocation.type
+        let range = try about(name) {
+            try ElementRange(allocation, from: start?.value ?? 0, count: count?.value)
+        }
+        // Opened only now, as that empties it.
         let file = try output.map { path in try about(path) { try ByteFile(writing: path) } }
         let out = file.map { Output(descriptor: $0.descriptor) } ?? Output.standard
-        let type = allocation.type
-        let start = start?.value ?? 0
-        let count = count?.value
         var progress = Progress(
-            name,
-            total: (count ?? max(0, allocation.length - start)).multipliedClamped(by: type.size),
+            name, total: range.count * type.size,
             isWanted: !noProgress && (output != nil || !Output.standard.isTerminal))
+        var head = ""
         if common.json {
-            try out.write(
-                "{\"name\":\(JSON.string(name).text),\"type\":\"\(type.name)\",\"start\":\(start)"
-                    + ",\"values\":[")
+            head =
+                "{\"name\":\(JSON.string(name).text),\"type\":\"\(type.name)\""
+                + ",\"start\":\(range.start),\"values\":["
         }
         var isFirst = true
         try about(name) {
-            try readBlocks(allocation, from: start, count: count, progress: &progress) { bytes in
+            try readBlocks(allocation, range, progress: &progress) { bytes in
+                // Not before there is something to stand behind it: else the error stands alone.
+                try out.write(head)
+                head = ""
                 if format == .raw && !common.json { return try out.write(bytes) }
                 if format == .hex && !common.json { return try out.write(hexText(bytes)) }
                 let separator = common.json ? "," : format == .lines ? "\n" : " "
@@ -62,7 +67,7 @@ struct Read: DaemonCommand {
             }
         }
         if common.json {
-            try out.write("]}\n")
+            try out.write(head + "]}\n")
         } else if format == .numbers || format == .hex || format == .lines && !isFirst {
             try out.write("\n")
         }

@@ -61,6 +61,7 @@ struct ArgumentTests {
             ("alloc y 1E", "y: RangeError: n > kMaxLength"),
             ("read a -1", "a: RangeError: start > length (START is -1)"),
             ("read a 0 -1", "a: RangeError: start + count > length (COUNT is -1)"),
+            ("read a 3 -1 --json", nil),
             (
                 "read a 99999999999999999999",
                 "a: RangeError: start > length (START is 99999999999999999999)"
@@ -130,5 +131,19 @@ struct ArgumentTests {
         #expect(result.code == 64)
         #expect(result.output.isEmpty)
         #expect(result.errors.contains(text), "\(result.errors)")
+    }
+
+    @Test(
+        "nothing is printed or overwritten before it is known that there is something to print",
+        arguments: [
+            "read b 0 99", "read nope", "hexdump b 0 99", "ls \u{fc}", "read b 0 99 -o kept",
+        ])
+    func nothingBeforeFailure(command: String) throws {
+        let shell = try Shell()
+        let result = try shell.run(
+            "cli alloc b 4; echo old > kept; cli \(command) --json; cat kept")
+        #expect(result.output == "old\n")
+        #expect(result.errors.hasPrefix("{\"error\":{"))
+        #expect(result.errors.hasSuffix("}}\n"))
     }
 }

@@ -103,6 +103,7 @@ struct Hexdump: DaemonCommand {
         }
         let out = Output.standard
         var offset = range.start * allocation.type.size
+        if common.json { return try tellJSON(allocation, range, at: offset) }
         var progress = Progress(name, total: nil, isWanted: false)
         try about(name) {
             try readBlocks(allocation, range, progress: &progress) { bytes in
@@ -115,6 +116,25 @@ struct Hexdump: DaemonCommand {
             }
         }
         try out.write(Hexdump.offsetText(offset) + "\n")
+    }
+
+    /// One object, its digits as many as there are bytes: written as they come.
+    private func tellJSON(
+        _ allocation: Allocation, _ range: ElementRange, at offset: Int
+    ) throws {
+        let out = Output.standard
+        let size = range.count * allocation.type.size
+        var progress = Progress(name, total: nil, isWanted: false)
+        var head =
+            "{\"name\":\(JSON.string(name).text),\"type\":\"\(allocation.type.name)\""
+            + ",\"offset\":\(offset),\"size\":\(size),\"hex\":\""
+        try about(name) {
+            try readBlocks(allocation, range, progress: &progress) { bytes in
+                try out.write(head + hexText(bytes))
+                head = ""
+            }
+        }
+        try out.write(head + "\"}\n")
     }
 
     /// One line: `00000010  00 01 …  |..|`, as `hexdump -C` prints it.

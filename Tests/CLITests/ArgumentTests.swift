@@ -146,4 +146,21 @@ struct ArgumentTests {
         #expect(result.errors.hasPrefix("{\"error\":{"))
         #expect(result.errors.hasSuffix("}}\n"))
     }
+
+    @Test("hexdump is JSON where JSON was asked for")
+    func hexdumpJSON() throws {
+        let output = try Shell().output(
+            """
+            set -e
+            cli alloc a 3 int16; cli write a 0 1 -2 300
+            cli hexdump a --json; cli hexdump a 1 1 --json; cli hexdump a 3 --json
+            """)
+        #expect(
+            output == """
+                {"name":"a","type":"Int16","offset":0,"size":6,"hex":"0100feff2c01"}
+                {"name":"a","type":"Int16","offset":2,"size":2,"hex":"feff"}
+                {"name":"a","type":"Int16","offset":6,"size":0,"hex":""}
+
+                """)
+    }
 }

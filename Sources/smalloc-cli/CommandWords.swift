@@ -2,9 +2,8 @@
 
 /// The words behind the tool's name.
 ///
-/// The parser knows an option by its dash, and so takes `-1` for one; and it knows options of all
-/// subcommands only behind the subcommand. Words are moved, never changed: what the parser says of
-/// them is what was typed.
+/// The parser knows an option by its dash, and so takes `-1` for one. Words are moved, never
+/// changed: what the parser says of them is what was typed.
 struct CommandWords {
     /// As typed.
     let typed: [String]
@@ -14,11 +13,21 @@ struct CommandWords {
 
     /// As the parser takes them.
     var arranged: [String] {
-        var words = commonOptionsMoved
-        if let command = words.first, let options = CommandWords.valuedOptions[command] {
-            words = [command] + CommandWords.valuesLast(words.dropFirst(), options)
+        var options: [String] = []
+        var rest = typed[...]
+        // Options that all subcommands have may stand before the subcommand; three dashes begin
+        // what the shells' completions ask.
+        while let word = rest.first, word.hasPrefix("--"), word != "--", !word.hasPrefix("---") {
+            let size = CommandWords.commonOptions.contains(word) ? 2 : 1
+            options += rest.prefix(size)
+            rest = rest.dropFirst(size)
         }
-        return words
+        // Here it ends nothing but these options.
+        if rest.first == "--" { rest = rest.dropFirst() }
+        guard let command = rest.first, let valued = CommandWords.valuedOptions[command] else {
+            return options + rest
+        }
+        return options + [command] + CommandWords.valuesLast(rest.dropFirst(), valued)
     }
 
     /// Subcommands that take numbers, and their options that take a value.
@@ -32,27 +41,6 @@ struct CommandWords {
     ]
 
     private static let commonOptions: Set<String> = ["--address", "--timeout"]
-
-    /// Options that all subcommands have may also stand before the subcommand: they are moved
-    /// behind it, where they are declared.
-    private var commonOptionsMoved: [String] {
-        var moved: [String] = []
-        var rest = typed[...]
-        while let word = rest.first {
-            let takesValue = CommandWords.commonOptions.contains(word)
-            let isCommon =
-                takesValue || word == "--json" || word.hasPrefix("--address=")
-                || word.hasPrefix("--timeout=")
-            guard isCommon else { break }
-            moved += rest.prefix(takesValue ? 2 : 1)
-            rest = rest.dropFirst(takesValue ? 2 : 1)
-        }
-        // Here it ends nothing but the options that have just been moved.
-        if rest.first == "--" { rest = rest.dropFirst() }
-        // Without a subcommand there is nowhere to move them to; the parser then tells so.
-        guard let command = rest.first, !command.hasPrefix("-") else { return typed }
-        return [command] + moved + rest.dropFirst()
-    }
 
     /// Options first, then `--` and all the rest, so that no number is taken for an option.
     private static func valuesLast(

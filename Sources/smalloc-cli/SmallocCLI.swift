@@ -48,6 +48,9 @@ struct SmallocCLI: ParsableCommand {
             CommandGroup(name: "Daemon", subcommands: [Ping.self, Stats.self]),
         ])
 
+    /// Here for the help and for the shells, that they may stand before the subcommand.
+    @OptionGroup var common: CommonOptions
+
     /// Parses and runs; exits with one of the codes above where that fails.
     static func main() {
         main(CommandWords(Array(CommandLine.arguments.dropFirst())).arranged)

@@ -15,9 +15,10 @@ struct Alloc: DaemonCommand {
         help: "The elements' type: \(ElementTypeArgument.allValueStrings.joined(separator: ", ")).")
     var type: ElementTypeArgument?
 
+    var counts: [(name: String, count: ElementCount?)] { [("LENGTH", length)] }
+
     func run(_ daemon: Smalloc) throws {
-        let type = type?.type ?? .uint8
-        try about(name) { try daemon.create(name, length.value, type) }
+        try about(name) { try daemon.create(name, length.value, try type?.type() ?? .uint8) }
         guard common.json else { return }
         try tell(try daemon.stat(name))
     }
@@ -78,10 +79,9 @@ struct List: DaemonCommand {
 
     func run(_ daemon: Smalloc) throws {
         let table = (Output.standard.isTerminal || human) && !common.json
-        if common.json { try Output.standard.write("[") }
+        var isFirst = true
         if unsorted {
             var pages = try daemon.pages(prefix)
-            var isFirst = true
             while let page = pages.next() {
                 for entry in try page.get() {
                     try tell(entry, isFirst: isFirst)
@@ -94,12 +94,13 @@ struct List: DaemonCommand {
             if table {
                 try tell(table: entries)
             } else {
-                for (index, entry) in entries.enumerated() {
-                    try tell(entry, isFirst: index == 0)
+                for entry in entries {
+                    try tell(entry, isFirst: isFirst)
+                    isFirst = false
                 }
             }
         }
-        if common.json { try Output.standard.write("]\n") }
+        if common.json { try Output.standard.write(isFirst ? "[]\n" : "]\n") }
     }
 
     private func tell(_ entry: AllocationEntry, isFirst: Bool) throws {
@@ -108,7 +109,7 @@ struct List: DaemonCommand {
                 ("name", .string(entry.name)), ("type", .string(entry.type.name)),
                 ("length", .integer(entry.length)), ("size", .integer(entry.size)),
             ]
-            try Output.standard.write((isFirst ? "" : ",\n ") + JSON.object(members).text)
+            try Output.standard.write((isFirst ? "[" : ",\n ") + JSON.object(members).text)
         } else {
             let size = human ? humanSize(entry.size) : String(entry.size)
             try Output.standard.write(
@@ -163,6 +164,8 @@ struct Truncate: DaemonCommand {
     @OptionGroup var common: CommonOptions
     @Argument(help: "Name.", completion: .allocation) var name: String
     @Argument(help: "Elements that stay.") var length: ElementCount
+
+    var counts: [(name: String, count: ElementCount?)] { [("LENGTH", length)] }
 
     func run(_ daemon: Smalloc) throws {
         try about(name) { try daemon.open(name).truncate(length.value) }

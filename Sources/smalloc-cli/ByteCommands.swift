@@ -20,12 +20,13 @@ struct Put: DaemonCommand {
     @Flag(help: "No progress bar.") var noProgress = false
 
     func run(_ daemon: Smalloc) throws {
+        let elements: ElementType = try about(name) { try type?.type() ?? .uint8 }
         let input = try about(file) { try ByteFile(reading: file) }
         var progress = Progress(name, total: input.remaining, isWanted: !noProgress)
         try about(name) {
             // Told before gigabytes have been sent for nothing; publishing checks it again.
             if !force, (try? daemon.stat(name)) != nil { throw SmallocError.alreadyExists }
-            let made = try upload(input, type?.type ?? .uint8, to: daemon, progress: &progress)
+            let made = try upload(input, elements, to: daemon, progress: &progress)
             try publish(made, as: name, replacing: force, on: daemon)
         }
     }
@@ -48,13 +49,12 @@ struct Get: DaemonCommand {
 
     func run(_ daemon: Smalloc) throws {
         let allocation = try about(name) { try daemon.open(name) }
+        let all = try about(name) { try ElementRange(allocation) }
         let output = try about(file) { try ByteFile(writing: file) }
         let out = Output(descriptor: output.descriptor)
         var progress = Progress(name, total: allocation.size, isWanted: !noProgress)
         try about(name) {
-            try readBlocks(allocation, from: 0, count: nil, progress: &progress) {
-                try out.write($0)
-            }
+            try readBlocks(allocation, all, progress: &progress) { try out.write($0) }
         }
         try about(file) {
             try out.flush()
@@ -76,7 +76,8 @@ struct Concatenate: DaemonCommand {
                 let allocation = try daemon.open(name)
                 var progress = Progress(
                     name, total: allocation.size, isWanted: !Output.standard.isTerminal)
-                try readBlocks(allocation, from: 0, count: nil, progress: &progress) {
+                let all = try ElementRange(allocation)
+                try readBlocks(allocation, all, progress: &progress) {
                     try Output.standard.write($0)
                 }
             }
@@ -93,23 +94,47 @@ struct Hexdump: DaemonCommand {
     @Argument(help: "First element, from 0.") var start: ElementCount?
     @Argument(help: "Elements. All from START on, if not given.") var count: ElementCount?
 
+    var counts: [(name: String, count: ElementCount?)] { [("START", start), ("COUNT", count)] }
+
     func run(_ daemon: Smalloc) throws {
         let allocation = try about(name) { try daemon.open(name) }
+        let range = try about(name) {
+            try ElementRange(allocation, from: start?.value ?? 0, count: count?.value)
+        }
+        let out = Output.standard
+        var offset = range.start * allocation.type.size
+        if common.json { return try tellJSON(allocation, range, at: offset) }
         var progress = Progress(name, total: nil, isWanted: false)
-        var offset = (start?.value ?? 0).multipliedClamped(by: allocation.type.size)
         try about(name) {
-            try readBlocks(
-                allocation, from: start?.value ?? 0, count: count?.value, progress: &progress
-            ) { bytes in
+            try readBlocks(allocation, range, progress: &progress) { bytes in
                 // Blocks are multiples of a line, so only the last line of all can be short.
                 for first in Swift.stride(from: 0, to: bytes.count, by: 16) {
                     let line = bytes[first..<min(first + 16, bytes.count)]
-                    try Output.standard.write(Hexdump.line(line, at: offset + first))
+                    try out.write(Hexdump.line(line, at: offset + first))
                 }
                 offset += bytes.count
             }
         }
-        try Output.standard.write(Hexdump.offsetText(offset) + "\n")
+        try out.write(Hexdump.offsetText(offset) + "\n")
+    }
+
+    /// One object, its digits as many as there are bytes: written as they come.
+    private func tellJSON(
+        _ allocation: Allocation, _ range: ElementRange, at offset: Int
+    ) throws {
+        let out = Output.standard
+        let size = range.count * allocation.type.size
+        var progress = Progress(name, total: nil, isWanted: false)
+        var head =
+            "{\"name\":\(JSON.string(name).text),\"type\":\"\(allocation.type.name)\""
+            + ",\"offset\":\(offset),\"size\":\(size),\"hex\":\""
+        try about(name) {
+            try readBlocks(allocation, range, progress: &progress) { bytes in
+                try out.write(head + hexText(bytes))
+                head = ""
+            }
+        }
+        try out.write(head + "\"}\n")
     }
 
     /// One line: `00000010  00 01 …  |..|`, as `hexdump -C` prints it.

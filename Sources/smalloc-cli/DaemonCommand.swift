@@ -22,7 +22,13 @@ struct CommonOptions: ParsableArguments {
 
     func validate() throws {
         guard timeout >= 0, timeout <= 1e9 else {
-            throw ValidationError("--timeout takes 0 or more seconds")
+            throw ValidationError("--timeout takes 0 to 1000000000 seconds")
+        }
+        do throws(SmallocError) {
+            if let address { _ = try Address(connection: address) }
+        } catch {
+            // Not for the daemon to say: no connection was tried.
+            throw ValidationError(error.message)
         }
     }
 
@@ -40,6 +46,9 @@ protocol DaemonCommand: ParsableCommand {
     /// Address, output and timeout.
     var common: CommonOptions { get }
 
+    /// The numbers of elements on the command line, by their names in the help.
+    var counts: [(name: String, count: ElementCount?)] { get }
+
     /// Does the work.
     ///
     /// - Parameter daemon: A connection of its own.
@@ -48,6 +57,8 @@ protocol DaemonCommand: ParsableCommand {
 }
 
 extension DaemonCommand {
+    var counts: [(name: String, count: ElementCount?)] { [] }
+
     func run() throws {
         do {
             try run(try common.connect())
@@ -56,7 +67,7 @@ extension DaemonCommand {
             throw exit
         } catch {
             try? Output.standard.flush()
-            let failure = (error as? Failure) ?? Failure(nil, error)
+            let failure = ((error as? Failure) ?? Failure(nil, error)).blaming(counts)
             failure.tell(isJSON: common.json)
             throw ExitCode(failure.exitCode)
         }
@@ -84,6 +95,21 @@ struct Failure: Error {
         case .typeError: 2
         case .rangeError: 3
         }
+    }
+
+    /// The same failure; one of range names the numbers that could be in no range at all.
+    ///
+    /// The daemon's texts tell what it compared, not which word on the command line was to blame.
+    func blaming(_ counts: [(name: String, count: ElementCount?)]) -> Failure {
+        guard let error = cause as? SmallocError, error.errorClass == .rangeError else {
+            return self
+        }
+        let words = counts.compactMap { name, count in
+            count.flatMap { $0.isClamped ? "\(name) is \($0.word)" : nil }
+        }
+        guard !words.isEmpty else { return self }
+        let message = "\(error.message) (\(words.joined(separator: ", ")))"
+        return Failure(subject, SmallocError(error.status, error.errorClass, message))
     }
 
     /// One line on standard error.
@@ -132,42 +158,6 @@ func printable(_ text: String) -> String {
         }
     }
     return line
-}
-
-/// A number of elements on the command line: digits, and K, M, G or T for powers of 1024.
-struct ElementCount: ExpressibleByArgument {
-    /// Elements.
-    let value: Int
-
-    init?(argument: String) {
-        let digits = argument.prefix { $0.isASCII && $0.isNumber }
-        guard let number = Int(digits) else { return nil }
-        let shift: Int
-        switch argument.dropFirst(digits.count).uppercased() {
-        case "": shift = 0
-        case "K": shift = 10
-        case "M": shift = 20
-        case "G": shift = 30
-        case "T": shift = 40
-        default: return nil
-        }
-        let (value, overflow) = number.multipliedReportingOverflow(by: 1 << shift)
-        guard !overflow else { return nil }
-        self.value = value
-    }
-}
-
-/// An element type on the command line: a name in any case, or 1 to 9.
-struct ElementTypeArgument: ExpressibleByArgument {
-    /// The type.
-    let type: ElementType
-
-    init?(argument: String) {
-        guard let type = ElementType(named: argument) else { return nil }
-        self.type = type
-    }
-
-    static let allValueStrings = ElementType.allCases.map { $0.name.lowercased() }
 }
 
 extension CompletionKind {

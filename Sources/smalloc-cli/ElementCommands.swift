@@ -29,25 +29,32 @@ struct Read: DaemonCommand {
     var output: String?
     @Flag(help: "No progress bar.") var noProgress = false
 
+    var counts: [(name: String, count: ElementCount?)] { [("START", start), ("COUNT", count)] }
+
     func run(_ daemon: Smalloc) throws {
         let allocation = try about(name) { try daemon.open(name) }
+        let type = allocation.type
+        let range = try about(name) {
+            try ElementRange(allocation, from: start?.value ?? 0, count: count?.value)
+        }
+        // Opened only now, as that empties it.
         let file = try output.map { path in try about(path) { try ByteFile(writing: path) } }
         let out = file.map { Output(descriptor: $0.descriptor) } ?? Output.standard
-        let type = allocation.type
-        let start = start?.value ?? 0
-        let count = count?.value
         var progress = Progress(
-            name,
-            total: (count ?? max(0, allocation.length - start)).multipliedClamped(by: type.size),
+            name, total: range.count * type.size,
             isWanted: !noProgress && (output != nil || !Output.standard.isTerminal))
+        var head = ""
         if common.json {
-            try out.write(
-                "{\"name\":\(JSON.string(name).text),\"type\":\"\(type.name)\",\"start\":\(start)"
-                    + ",\"values\":[")
+            head =
+                "{\"name\":\(JSON.string(name).text),\"type\":\"\(type.name)\""
+                + ",\"start\":\(range.start),\"values\":["
         }
         var isFirst = true
         try about(name) {
-            try readBlocks(allocation, from: start, count: count, progress: &progress) { bytes in
+            try readBlocks(allocation, range, progress: &progress) { bytes in
+                // Not before there is something to stand behind it: else the error stands alone.
+                try out.write(head)
+                head = ""
                 if format == .raw && !common.json { return try out.write(bytes) }
                 if format == .hex && !common.json { return try out.write(hexText(bytes)) }
                 let separator = common.json ? "," : format == .lines ? "\n" : " "
@@ -60,7 +67,7 @@ struct Read: DaemonCommand {
             }
         }
         if common.json {
-            try out.write("]}\n")
+            try out.write(head + "]}\n")
         } else if format == .numbers || format == .hex || format == .lines && !isFirst {
             try out.write("\n")
         }
@@ -87,14 +94,14 @@ struct Write: DaemonCommand {
         completion: .file())
     var input: String?
     @Flag(help: "No progress bar.") var noProgress = false
-    // A negative number looks like an option.
-    @Argument(parsing: .allUnrecognized, help: "Values.") var values: [String] = []
+    @Argument(help: "Values.") var values: [String] = []
+
+    var counts: [(name: String, count: ElementCount?)] { [("START", start)] }
 
     func validate() throws {
         guard values.isEmpty != (input == nil) else {
             throw ValidationError("either values or --input is needed")
         }
-        try refuseOptions(values)
     }
 
     func run(_ daemon: Smalloc) throws {
@@ -121,17 +128,14 @@ struct Fill: DaemonCommand {
     @Argument(help: "Name.", completion: .allocation) var name: String
     @Argument(help: "First element, from 0.") var start: ElementCount
     @Argument(help: "Elements.") var count: ElementCount
-    @Argument(parsing: .allUnrecognized, help: "A number, as for write.") var value: [String]
+    @Argument(help: "A number, as for write.") var value: String
 
-    func validate() throws {
-        guard value.count == 1 else { throw ValidationError("one value is needed") }
-        try refuseOptions(value)
-    }
+    var counts: [(name: String, count: ElementCount?)] { [("START", start), ("COUNT", count)] }
 
     func run(_ daemon: Smalloc) throws {
         try about(name) {
             let allocation = try daemon.open(name)
-            let bytes = try elementBytes(value, allocation.type)
+            let bytes = try elementBytes([value], allocation.type)
             guard bytes.count == allocation.type.size,
                 let number = number(in: bytes, allocation.type)
             else { throw SmallocError.invalidArgument("one element is needed") }
@@ -158,6 +162,10 @@ struct Copy: DaemonCommand {
     @Argument(help: "Written to.", completion: .allocation) var dest: String
     @Argument(help: "First element written.") var destStart: ElementCount
     @Argument(help: "Elements.") var count: ElementCount
+
+    var counts: [(name: String, count: ElementCount?)] {
+        [("SOURCE-START", sourceStart), ("DEST-START", destStart), ("COUNT", count)]
+    }
 
     func run(_ daemon: Smalloc) throws {
         try about("\(source) to \(dest)") {
@@ -226,14 +234,6 @@ func publish(
         } catch {
             guard error.status == .noData else { throw error }
         }
-    }
-}
-
-/// A value that begins with a dash has to be a number: everything else is a mistyped option.
-private func refuseOptions(_ values: [String]) throws {
-    for value in values where value.hasPrefix("-") {
-        let isNumber = value.dropFirst().first.map { $0.isNumber || ".iInN".contains($0) } ?? false
-        guard isNumber else { throw ValidationError("Unknown option '\(value)'") }
     }
 }
 

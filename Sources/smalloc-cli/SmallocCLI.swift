@@ -14,7 +14,7 @@ struct SmallocCLI: ParsableCommand {
         abstract: "Allocates, reads, writes, copies and disposes of memory that smallocd holds.",
         discussion: """
             START, COUNT and LENGTH are elements, as 100 or 4K, 1M, 1G (powers of 1024). Sizes and \
-            offsets in what is printed are bytes.
+            offsets in what is printed are bytes. Behind -- every word is a name or a value.
 
             The daemon is found at --address, else at $SMALLOC_ADDRESS, else at \
             unix:$XDG_RUNTIME_DIR/smallocd.sock, or unix:/run/smallocd/smallocd.sock where there \
@@ -48,27 +48,11 @@ struct SmallocCLI: ParsableCommand {
             CommandGroup(name: "Daemon", subcommands: [Ping.self, Stats.self]),
         ])
 
+    /// Here for the help and for the shells, that they may stand before the subcommand.
+    @OptionGroup var common: CommonOptions
+
     /// Parses and runs; exits with one of the codes above where that fails.
     static func main() {
-        main(commonOptionsMoved(Array(CommandLine.arguments.dropFirst())))
-    }
-
-    /// Options that all subcommands have may also stand before the subcommand: they are moved
-    /// behind it, where they are declared.
-    static func commonOptionsMoved(_ arguments: [String]) -> [String] {
-        var moved: [String] = []
-        var rest = arguments[...]
-        while let word = rest.first {
-            let takesValue = word == "--address" || word == "--timeout"
-            let isCommon =
-                takesValue || word == "--json" || word.hasPrefix("--address=")
-                || word.hasPrefix("--timeout=")
-            guard isCommon else { break }
-            moved += rest.prefix(takesValue ? 2 : 1)
-            rest = rest.dropFirst(takesValue ? 2 : 1)
-        }
-        // Without a subcommand there is nowhere to move them to; the parser then tells so.
-        guard let command = rest.first, !command.hasPrefix("-") else { return arguments }
-        return [command] + moved + rest.dropFirst()
+        main(CommandWords(Array(CommandLine.arguments.dropFirst())).arranged)
     }
 }

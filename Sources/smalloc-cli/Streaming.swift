@@ -21,23 +21,16 @@ private func withBlock<Result>(
 ///
 /// - Parameters:
 ///   - allocation: Read from.
-///   - start: First element.
-///   - count: Elements; nil for all from `start` on.
+///   - range: Which of its elements.
 ///   - progress: Told after each block.
 ///   - body: Called with each block, in order; never with an empty one.
-/// - Throws: `.outOfRange` before the first block; what the body throws.
+/// - Throws: What the body throws; what may have become of the allocation since it was opened.
 func readBlocks(
-    _ allocation: Allocation, from start: Int, count: Int?, progress: inout Progress,
+    _ allocation: Allocation, _ range: ElementRange, progress: inout Progress,
     _ body: (UnsafeRawBufferPointer) throws -> Void
 ) throws {
     let elementSize = allocation.type.size
-    let count = count ?? max(0, allocation.length - start)
-    let (last, overflow) = start.addingReportingOverflow(count)
-    // The same words as the daemon's: here the whole range is judged before a block of it moves.
-    if start > allocation.length { throw SmallocError.outOfRange("start > length") }
-    if overflow || last > allocation.length {
-        throw SmallocError.outOfRange("start + count > length")
-    }
+    let (start, count) = (range.start, range.count)
     guard count > 0 else { return }
     try withBlock(min(count, blockSize) * elementSize) { block in
         var done = 0
@@ -69,7 +62,7 @@ func writeFile(
 ) throws -> Int {
     let type = allocation.type
     let room = allocation.length - start
-    if room < 0 { throw SmallocError.outOfRange("start > length") }
+    if start < 0 || room < 0 { throw SmallocError.outOfRange("start > length") }
     if let size = file.remaining {
         try requireWholeElements(size, type)
         if size / type.size > room { throw SmallocError.outOfRange("start + count > length") }

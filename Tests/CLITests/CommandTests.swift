@@ -211,9 +211,10 @@ struct CommandTests {
     @Test(
         "a wrong command line is a usage error",
         arguments: [
-            "cli read", "cli nothing", "cli alloc a -1", "cli alloc a 1 float16", "cli write a 0",
+            "cli read", "cli nothing", "cli alloc a x", "cli alloc a 1.5", "cli write a 0",
             "cli write a 0 --bogus", "cli write a 0 1 --input x", "cli ls --bytes --human",
-            "cli read a 99999999999999999999", "cli ping --timeout -1",
+            "cli ping --timeout -1", "cli fill a 0 1 -x", "cli fill a 0 1 2 3",
+            "cli read a --timeout -1", "cli read a --output -- 0",
         ])
     func usage(script: String) throws {
         let result = try Shell().run(script)

@@ -38,7 +38,22 @@ struct CompletionTests {
             }
             complete_line read images/
             complete_line trunc
+            complete_line alloc q 4 uint8
+            complete_line put x f --type f
+            complete_line --json --timeout 3 read images/
+            complete_line --address tcp:localhost:1 trunc
+            complete_line --addr
             """, in: program)
-        #expect(result.output == "images/1 images/2\ntruncate\n", "\(result.errors)")
+        #expect(
+            result.output == """
+                images/1 images/2
+                truncate
+                uint8 uint8clamped
+                float
+                images/1 images/2
+                truncate
+                --address
+
+                """, "\(result.errors)")
     }
 }

@@ -14,7 +14,7 @@ extension Link {
     @inline(__always)
     func answer(_ ask: (Waiter) -> Void) async throws(SmallocError) -> Answer {
         if Task.isCancelled { throw .cancelled }
-        let answer = await suspend(ask)
+        let answer = await withUnsafeContinuation(ask)
         _ = handovers.load(ordering: .acquiring)
         if answer.more == nil { return answer }
         return try await settle(answer)
@@ -88,17 +88,4 @@ extension Link {
             }
         }
     }
-}
-
-/// Suspends the task until `body`'s waiter is resumed.
-///
-/// `withUnsafeContinuation` asks the runtime first whether it is on the right executor, which it
-/// is, and that takes a lock of the task's; the form for those who stay where they are does not.
-@inline(__always)
-private func suspend(_ body: (Waiter) -> Void) async -> Answer {
-    #if compiler(>=6.2) && compiler(<6.4)
-        await _unsafeInheritExecutor_withUnsafeContinuation(body)
-    #else
-        await withUnsafeContinuation(body)
-    #endif
 }

@@ -1,5 +1,6 @@
 // protocol/vectors and protocol/transcripts through sessions, in process.
 
+import Foundation
 import SmallocWire
 import Testing
 import TestSupport
@@ -41,6 +42,38 @@ struct ProtocolVectorTests {
         let expected = vector.status.flatMap { Vectors.values.status($0) }
         #expect(found?.last?.header.status == expected)
         if vector.end != true { #expect(closedBySession == vector.closes) }
+    }
+
+    @Test("the keys of stats are those of the specification, in its order; so are its examples'")
+    func statistics() throws {
+        let spec = String(
+            decoding: try ProjectFolder.contents(ofProtocolFile: "spec.md"), as: UTF8.self)
+        let lines = spec.components(separatedBy: "\n")
+        let start = try #require(lines.firstIndex { $0.hasPrefix("### 7.15 ") })
+        let page = lines[start...].prefix { !$0.hasPrefix("### 7.16 ") }
+        let peer = daemon().connect()
+        peer.feed(Array("stats\n".utf8))
+        let told = String(decoding: peer.output, as: UTF8.self).split(separator: "\n")
+        let keys = told.dropLast().map { String($0.split(separator: " ")[1]) }
+
+        var listed: [String] = []
+        for row in page where row.hasPrefix("| `") {
+            let words = row.components(separatedBy: " | ")[0].components(separatedBy: "`")
+            let named = words.indices.filter { $0 % 2 == 1 }.map { words[$0] }
+            listed +=
+                named.first == "requests_hello"
+                ? Vectors.values.operations.map { "requests_\($0.name)" } : named
+        }
+        #expect(keys == listed)
+
+        let example = page.filter { $0.hasPrefix("S: STAT ") }.map { $0.split(separator: " ")[2] }
+        #expect(!example.isEmpty && keys.starts(with: example.map(String.init)))
+        #expect(page.contains("S: OK \(keys.count)"))
+        #expect(told.last == "OK \(keys.count)")
+        let vector = try #require(Vectors.frames.first { $0.name == "stats reply" }).frame
+        let payload = String(decoding: vector.dropFirst(40), as: UTF8.self)
+        let sent = payload.split(separator: "\n").map { String($0.split(separator: " ")[0]) }
+        #expect(!sent.isEmpty && keys.starts(with: sent))
     }
 
     @Test(

@@ -98,6 +98,7 @@ extension LoadedSettings {
         next.addressesAreDefault = settings.addressesAreDefault
         next.socketMode = settings.socketMode
         next.loops = settings.loops
+        next.busyPollMicroseconds = settings.busyPollMicroseconds
         settings = next
         warnings = fresh.warnings
         return change

@@ -13,14 +13,14 @@ struct Options: ParsableCommand {
             dashes (memory-max: 64M), and in the environment (SMALLOCD_MEMORY_MAX=64M). The \
             command line wins over the environment, the environment over the file.
 
-            Sizes: 4096, 64K, 64M, 1G (powers of 1024), 64MB (powers of 1000). Times: 30 \
-            (seconds), 50us, 500ms, 5m, 1h.
+            Sizes: 4096, 64K, 64M, 1G, 1T or 64KiB (powers of 1024), 64MB (powers of 1000), 80%. \
+            Times: 30 (seconds), 50us, 500ms, 5s, 5m, 1h, 1d.
 
             SIGHUP rereads the file, SIGTERM and SIGINT finish what was begun and leave, a second \
             one leaves at once.
 
-            Exit codes: 0 after a clean stop, 64 wrong command line, 69 the address is in use, \
-            71 the system refused something, 78 wrong configuration.
+            Exit codes: 0 after a clean stop, 64 unknown or missing options, 69 the address is in \
+            use, 71 the system refused something, 78 a wrong value, wherever it was set.
             """,
         version: "smallocd \(version)"
     )

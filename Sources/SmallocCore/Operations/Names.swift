@@ -261,9 +261,10 @@ extension Registry {
         return true
     }
 
-    /// Ends an allocation: its name is free, every handle to it is dead. Large memory goes at once,
-    /// or with the last transfer or work that is in the midst of it; small memory goes with the
-    /// last reference.
+    /// Ends an allocation: its name is free, every handle to it is dead.
+    ///
+    /// Large memory goes at once, or with the last transfer or work that is in the midst of it;
+    /// small memory goes with the last reference.
     ///
     /// The caller holds a reference and gives it back after this.
     ///

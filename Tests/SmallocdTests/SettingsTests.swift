@@ -290,11 +290,13 @@ struct SettingsTests {
         #expect(try loaded.reload(machine: machine) == LoadedSettings.Change())
 
         folder.write(
-            "loops: 3\nlog-level: debug\nmemory-max: 1G\nhandles-max: 8\nlisten: unix:/x\n",
+            "loops: 3\nlog-level: debug\nmemory-max: 1G\nhandles-max: 8\nlisten: unix:/x\n"
+                + "busy-poll: 1ms\n",
             to: "c.yaml")
         let change = try loaded.reload(machine: machine)
         #expect(change.applied == ["log-level", "memory-max", "length-max"])
-        #expect(change.waiting == ["listen", "loops"])
+        #expect(change.waiting == ["listen", "loops", "busy-poll"])
+        #expect(try loaded.reload(machine: machine).waiting == change.waiting)
         #expect(loaded.settings.loops == 2)
         #expect(loaded.settings.addressesAreDefault)
         #expect(loaded.settings.logLevel == .debug)

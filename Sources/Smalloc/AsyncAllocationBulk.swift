@@ -21,7 +21,8 @@ extension AsyncAllocation {
     public func read<Element: AllocationElement>(
         _ element: Element.Type = Element.self, from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) -> [Element] {
-        guard let part = try smallPart(Element.elementType, start, count) else {
+        guard let part = try smallPart(
+                Element.elementType, stride: MemoryLayout<Element>.stride, start, count) else {
             return try await readLarge(element, from: start, count: count)
         }
         var array = part.array(of: element)
@@ -37,7 +38,7 @@ extension AsyncAllocation {
     public func readBytes(
         from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) -> [UInt8] {
-        if let part = try smallPart(type, start, count) {
+        if let part = try smallPart(type, stride: type.size, start, count) {
             var bytes = [UInt8](unsafeUninitializedCapacity: part.size) { $1 = part.size }
             try await read(part, into: bytes.withUnsafeMutableBytes { $0.baseAddress })
             return bytes
@@ -75,7 +76,9 @@ extension AsyncAllocation {
     public func write<Element: AllocationElement>(
         _ array: [Element], at start: Int = 0
     ) async throws(SmallocError) {
-        guard let part = try smallPart(Element.elementType, start, array.count) else {
+        guard let part = try smallPart(
+                Element.elementType, stride: MemoryLayout<Element>.stride, start,
+                array.count) else {
             return try await writeLarge(array, at: start)
         }
         // As in `read`.
@@ -88,7 +91,7 @@ extension AsyncAllocation {
     /// - Throws: As `write(_:at:)`; `.invalidArgument` for a part of an element.
     public func write(bytes: [UInt8], at start: Int = 0) async throws(SmallocError) {
         let count = try type.count(bytes: bytes.count)
-        if let part = try smallPart(type, start, count) {
+        if let part = try smallPart(type, stride: type.size, start, count) {
             try await write(part, from: bytes.withUnsafeBytes { $0.baseAddress })
             return withExtendedLifetime(bytes) {}
         }

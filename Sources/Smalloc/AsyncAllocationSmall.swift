@@ -36,14 +36,16 @@ extension AsyncAllocation {
     ///
     /// - Parameters:
     ///   - wanted: The element type of the array's elements.
+    ///   - stride: Bytes that one of them takes there; a foreign type may claim what it is not.
     ///   - count: Elements; nil for all from `start` on.
     /// - Returns: nil also if the elements are of another type.
     @usableFromInline
     func smallPart(
-        _ wanted: ElementType, _ start: Int, _ count: Int?
+        _ wanted: ElementType, stride: Int, _ start: Int, _ count: Int?
     ) throws(SmallocError) -> SmallPart? {
         let type = type
-        guard wanted == type || (wanted == .uint8 && type == .uint8Clamped) else { return nil }
+        guard wanted == type || (wanted == .uint8 && type == .uint8Clamped), stride == type.size
+        else { return nil }
         let window = window
         let count = count ?? window.countFrom(start)
         let (offset, size) = try window.resolve(start, count)

@@ -52,7 +52,9 @@ extension ElementType {
     /// Refuses a Swift type that is not this element type's.
     func check<Element: AllocationElement>(_ element: Element.Type) throws(SmallocError) {
         let wanted = element.elementType
-        guard wanted == self || (wanted == .uint8 && self == .uint8Clamped) else {
+        guard wanted == self || (wanted == .uint8 && self == .uint8Clamped),
+            MemoryLayout<Element>.stride == size
+        else {
             throw .wrongElement("\(element)", self)
         }
     }

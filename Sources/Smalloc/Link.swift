@@ -226,6 +226,9 @@ final class Link: @unchecked Sendable {
         }
     }
 
+    /// Places that the backlog takes.
+    var backlogSize: Int { lock.withLock { backlog.count } }
+
     @inline(never)
     private func postpone(
         _ header: FrameHeader, _ body: UnsafeRawBufferPointer,
@@ -247,8 +250,9 @@ final class Link: @unchecked Sendable {
         while backlogStart < backlog.count, inFlight < inFlightMax {
             let next = backlog[backlogStart]
             backlogStart += 1
-            if backlogStart == backlog.count {
-                backlog.removeAll()
+            // What was sent goes now and then, so that what is never empty does not grow either.
+            if backlogStart > 64, backlogStart * 2 > backlog.count {
+                backlog.removeSubrange(..<backlogStart)
                 backlogStart = 0
             }
             // One that was cancelled before it was sent need not be sent, unless it frees
@@ -289,6 +293,7 @@ final class Link: @unchecked Sendable {
             }
             outgoing.removeAll()
             backlog = []
+            backlogStart = 0
             return error
         }
         handovers.add(1, ordering: .releasing)

@@ -9,7 +9,7 @@ internal import SmallocWire
 /// them. Whoever holds the lock needs no pin: `size` says how far one may go.
 extension Allocation {
     /// Transfers and work under way.
-    private var pins: Int {
+    private(set) var pins: Int {
         get { mappingPlace.load(fromByteOffset: 24, as: Int.self) }
         nonmutating set { mappingPlace.storeBytes(of: newValue, toByteOffset: 24, as: Int.self) }
     }

@@ -39,7 +39,7 @@ extension Allocation {
     func readable(_ extent: Extent) -> UnsafeMutableRawPointer? {
         let place = mappingPlace
         guard flags.contains(.mapped) else { return place + extent.offset }
-        guard settle(upTo: extent.end) else { return nil }
+        guard extent.size == 0 || settle(upTo: extent.end) else { return nil }
         return place.load(as: UnsafeMutableRawPointer.self) + extent.offset
     }
 
@@ -48,8 +48,8 @@ extension Allocation {
     func writable(_ extent: Extent) -> UnsafeMutableRawPointer? {
         let place = mappingPlace
         guard flags.contains(.mapped) else { return place + extent.offset }
-        guard settle(upTo: extent.end) else { return nil }
-        willWrite(upTo: extent.end)
+        guard extent.size == 0 || settle(upTo: extent.end) else { return nil }
+        if extent.size > 0 { willWrite(upTo: extent.end) }
         return place.load(as: UnsafeMutableRawPointer.self) + extent.offset
     }
 
@@ -96,15 +96,15 @@ extension Allocation {
 
     /// Settles some more, and takes the lock for it.
     ///
-    /// - Returns: Whether all is settled.
-    func settleStep() -> Bool {
+    /// - Returns: Whether it is settled up to `end`.
+    func settleStep(upTo end: Int) -> Bool {
         lock.lock()
         defer { lock.unlock() }
         let done = settledSize
         // Of what was disposed of nobody reads any more.
-        guard done != .max, !flags.contains(.disposed) else { return true }
-        wipe(from: done, upTo: done + Allocation.settledAtOnceMax)
-        return !flags.contains(.unsettled)
+        guard done < end, !flags.contains(.disposed) else { return true }
+        wipe(from: done, upTo: min(end, done + Allocation.settledAtOnceMax))
+        return settledSize >= end
     }
 
     /// Fewer bytes than were ever written: what is unsettled ends where they do.

@@ -13,6 +13,8 @@ struct Mapping: @unchecked Sendable {
     var dirtySize = 0
     /// To be unmapped, not kept: it was warm for the longest time.
     var isStale = false
+    /// Its place among all that was ever queued to be given back.
+    var number = 0
     /// When it was given back, in nanoseconds of a monotonic clock.
     var givenAt: UInt64 = 0
 

@@ -20,13 +20,17 @@ final class MappingPool: @unchecked Sendable {
     /// How long what was given back waits, in nanoseconds, for somebody who would write all of it
     /// anyway: to wipe it then is to move as much memory for nothing.
     static let restTime: UInt64 = 10_000_000
+    /// Bytes of what is handed out before it is wiped, at most: to wipe it takes 20 milliseconds.
+    private static let usedSizeMax = 256 << 20
     /// How long warm memory is kept that nobody asks for, in nanoseconds.
     static let warmTime: UInt64 = 10_000_000_000
     private static let trimSizeMin: UInt64 = 4 << 20
 
-    /// Counts of what the reclaiming thread does, in order within each kind.
+    /// How far somebody waits for what is on its way back.
     struct Tally {
+        /// Mappings ever queued.
         var mappings = 0
+        /// Trims ever asked for.
         var trims = 0
     }
 
@@ -40,14 +44,19 @@ final class MappingPool: @unchecked Sendable {
         var freedAtLastTrim: UInt64 = 0
         var freedAtLastLook: UInt64 = 0
         var isStarted = false
-        /// What was ever queued, and ever done.
         var queued = Tally()
-        var done = Tally()
+        var trimsDone = 0
+        /// Numbers of those that are being wiped or unmapped.
+        var underWay: [Int] = []
+        /// Somebody waits for those up to this number.
+        var hurriedNumber = 0
 
         mutating func enqueue(_ mapping: Mapping) {
+            var mapping = mapping
+            queued.mappings += 1
+            mapping.number = queued.mappings
             queue.append(mapping)
             queueSize += mapping.capacity
-            queued.mappings += 1
         }
 
         /// What was warm for the longest time is on its way back.
@@ -92,13 +101,21 @@ final class MappingPool: @unchecked Sendable {
     /// Bytes given back that are not free yet.
     var pendingSize: Int { state.withLock { $0.queueSize } }
 
-    /// All that was ever queued to be given back.
-    var queued: Tally { state.withLock { $0.queued } }
+    /// All that was ever queued to be given back; it is not left to rest any longer.
+    func hurry() -> Tally {
+        state.withLock { state in
+            state.hurriedNumber = state.queued.mappings
+            return state.queued
+        }
+    }
 
-    /// Whether as much is done.
+    /// Whether as much is done, or was taken by somebody else.
     func hasDone(_ tally: Tally) -> Bool {
-        let done = state.withLock { $0.done }
-        return done.mappings >= tally.mappings && done.trims >= tally.trims
+        state.withLock { state in
+            let oldest = state.queue.first?.number ?? .max
+            return oldest > tally.mappings && state.trimsDone >= tally.trims
+                && state.underWay.allSatisfy { $0 > tally.mappings }
+        }
     }
 
     /// Bytes of warm memory.
@@ -127,16 +144,16 @@ final class MappingPool: @unchecked Sendable {
     /// A mapping of `capacity` bytes that was given back and is not wiped yet, or nil.
     ///
     /// It comes with its charge. Bytes up to `dirtySize` are somebody else's: see
-    /// `Allocation.settle`.
+    /// `Allocation.settle`. None that is so large that to touch its end would take long.
     func takeUsed(_ capacity: Int) -> Mapping? {
-        state.withLock { state -> Mapping? in
+        guard capacity <= MappingPool.usedSizeMax else { return nil }
+        return state.withLock { state -> Mapping? in
             // The youngest: the others are about to be wiped, and may be many.
             guard
                 let index = state.queue.suffix(MappingPool.entriesMax)
                     .lastIndex(where: { $0.capacity == capacity && !$0.isStale })
             else { return nil }
             state.queueSize -= capacity
-            state.done.mappings += 1
             return state.queue.remove(at: index)
         }
     }
@@ -197,8 +214,9 @@ final class MappingPool: @unchecked Sendable {
     /// To be called every second or so. Small allocations that go leave holes that malloc keeps;
     /// to look for them holds up whoever allocates, so it is done seldom.
     func returnMemory() {
-        let now = MappingPool.now
         let evicted = state.withLock { state -> Int in
+            // Here: nothing that is warm can be younger.
+            let now = MappingPool.now
             var count = 0
             while let oldest = state.clean.first, now - oldest.givenAt >= warmTime {
                 state.evictOldest(budget)
@@ -208,8 +226,8 @@ final class MappingPool: @unchecked Sendable {
         }
         if evicted > 0 { ring(evicted) }
         noteScattered()
-        let freed = budget.heapFreedSize
         let isWorthIt = state.withLock { state -> Bool in
+            let freed = budget.heapFreedSize
             let isQuiet = freed - state.freedAtLastLook < MappingPool.trimSizeMin / 8
             state.freedAtLastLook = freed
             let enough = max(MappingPool.trimSizeMin, budget.usedSize / 8)
@@ -230,7 +248,7 @@ final class MappingPool: @unchecked Sendable {
     /// Has small memory looked through for what can be given back, if much is scattered: for
     /// whoever would be refused otherwise.
     ///
-    /// It is on its way back from then on, as what `queued` counts.
+    /// It is on its way back from then on, as what `hurry` tells.
     func gather() {
         guard budget.scatteredSize > 0 else { return }
         let mustRing = state.withLock { state -> Bool in
@@ -248,7 +266,7 @@ final class MappingPool: @unchecked Sendable {
     func drain() {
         // What is warm may be pushed out by what comes, and is then on its way itself.
         repeat {
-            let queued = queued
+            let queued = hurry()
             while !hasDone(queued) { usleep(500) }
             dropWarm()
         } while pendingSize > 0
@@ -304,24 +322,27 @@ final class MappingPool: @unchecked Sendable {
 
     private func reclaimNext() {
         while sem_wait(bell) != 0 {}
-        if state.withLock({ $0.wantsTrim }) {
+        // Before the sweep: what it wipes may push out what is warm, and come back to here.
+        let trims = state.withLock { state -> Bool in
+            defer { state.wantsTrim = false }
+            return state.wantsTrim
+        }
+        if trims {
             blocks.sweep {
                 // Whoever waits for a large one should not have to wait for all small ones.
                 while let mapping = nextRested().mapping { reclaim(mapping) }
             }
             smalloc_heap_trim()
             noteScattered()
-            state.withLock {
-                $0.wantsTrim = false
-                $0.done.trims += 1
-            }
+            state.withLock { $0.trimsDone += 1 }
         }
         while true {
             let (mapping, rest) = nextRested()
             if let mapping { return reclaim(mapping) }
             // Somebody took it, or it went in the middle of a sweep.
             if rest == 0 { return }
-            usleep(UInt32(rest / 1000) + 1)
+            // In steps, since somebody may begin to wait.
+            usleep(UInt32(min(rest / 1000, 1000)) + 1)
         }
     }
 
@@ -340,7 +361,9 @@ final class MappingPool: @unchecked Sendable {
         }
         state.withLock { state in
             state.queueSize -= size
-            state.done.mappings += 1
+            if let index = state.underWay.firstIndex(of: mapping.number) {
+                state.underWay.remove(at: index)
+            }
         }
     }
 
@@ -348,8 +371,11 @@ final class MappingPool: @unchecked Sendable {
     private func nextRested() -> (mapping: Mapping?, rest: UInt64) {
         state.withLock { state -> (Mapping?, UInt64) in
             guard let first = state.queue.first else { return (nil, 0) }
-            let rested = first.isStale ? restTime : MappingPool.now - first.givenAt
-            return rested < restTime ? (nil, restTime - rested) : (state.queue.removeFirst(), 0)
+            let isHurried = first.isStale || first.number <= state.hurriedNumber
+            let rested = isHurried ? restTime : MappingPool.now - first.givenAt
+            guard rested >= restTime else { return (nil, restTime - rested) }
+            state.underWay.append(first.number)
+            return (state.queue.removeFirst(), 0)
         }
     }
 }

@@ -258,8 +258,10 @@ public final class Registry: @unchecked Sendable {
     /// Not while it runs.
     func end(_ work: Work) {
         if case .fill(_, let pattern) = work.kind { pattern.deallocate() }
-        if let allocation = work.allocations.0 { letGoPinned(allocation) }
-        if let allocation = work.allocations.1 { letGoPinned(allocation) }
+        for allocation in [work.allocations.0, work.allocations.1] {
+            guard let allocation else { continue }
+            if work.isPinning { letGoPinned(allocation) } else { release(allocation) }
+        }
     }
 
     private func letGoPinned(_ allocation: Allocation) {

@@ -95,6 +95,12 @@ public struct Session: ~Copyable {
             || errand.refusal != nil || errand.listCursor != 0
     }
 
+    /// Whether a part of an answer has left, and the rest is to come.
+    public var isAnswering: Bool {
+        guard let errand else { return false }
+        return errand.outgoing != nil || errand.listCursor != 0
+    }
+
     /// Adds an error that belongs to no request, and ends the session after it.
     public mutating func fail(_ error: SmallocError, _ loop: LoopContext) {
         switch mode {
@@ -180,7 +186,8 @@ public struct Session: ~Copyable {
         guard let errand, let work = errand.work else { return }
         errand.work = nil
         if pause == .work { pause = .none }
-        if work.servesAgain { return loop.registry.end(work) }
+        // Nothing is said behind a goodbye.
+        if work.servesAgain || pause == .close { return loop.registry.end(work) }
         if mode == .text {
             var reply = TextReplies(output: loop.output)
             reply.done(size: UInt64(work.size))

@@ -194,10 +194,12 @@ extension SlabPool.State {
     /// A slab that is not free yet is about to be given back to the kernel.
     mutating func beginReturn(_ slab: Slab, _ plainMax: Int) {
         let state = slab.region.state
-        if !state.pointee.isPlain, plainCount < plainMax, slab.region.welcome(huge: false) {
+        // Later a huge page may be there already, and what was given back before in it.
+        if !state.pointee.isPlain, state.pointee.returned == 0, plainCount < plainMax,
+            slab.region.welcome(huge: false)
+        {
             state.pointee.isPlain = true
             plainCount += 1
-            cutSize -= Slab.size(state.pointee.returned)
         }
         state.pointee.returned |= 1 << slab.index
         if state.pointee.isPlain { cutSize -= slab.size }

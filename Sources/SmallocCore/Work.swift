@@ -19,8 +19,8 @@ public final class Work: @unchecked Sendable {
         case fill(dest: UnsafeMutableRawPointer, pattern: UnsafeMutableRawBufferPointer)
         /// Nothing is answered after it: the request that asked for memory is served once more.
         case reclaim(MappingPool)
-        /// The same, for a request to memory that is not wiped yet.
-        case settle
+        /// The same, for a request to memory that is not wiped yet, up to `end`.
+        case settle(upTo: Int)
     }
 
     /// Bytes that one slice moves: a few milliseconds, a hundred times what it costs to queue the
@@ -42,7 +42,7 @@ public final class Work: @unchecked Sendable {
     /// What must have come back before a wait is over; nil until the first slice.
     private var target: MappingPool.Tally?
 
-    /// Takes over the caller's references, under the locks of the allocations.
+    /// Takes over the caller's references; under the locks of the allocations, if it moves bytes.
     ///
     /// - Parameter sliceSize: At least a fill's pattern.
     init(
@@ -53,11 +53,21 @@ public final class Work: @unchecked Sendable {
         self.size = size
         self.allocations = allocations
         self.sliceSize = sliceSize
-        allocations.0?.pin()
-        allocations.1?.pin()
+        if isPinning {
+            allocations.0?.pin()
+            allocations.1?.pin()
+        }
     }
 
     private let abandoned = Atomic<Bool>(false)
+
+    /// Whether its slices move bytes without the lock.
+    var isPinning: Bool {
+        switch kind {
+        case .copy, .fill: true
+        case .reclaim, .settle: false
+        }
+    }
 
     /// Whether the request that it was for is to be served once more, and not answered after it.
     var servesAgain: Bool {
@@ -87,7 +97,7 @@ public final class Work: @unchecked Sendable {
             Work.fill(dest + done, count, UnsafeRawBufferPointer(pattern))
             done += count
         case .reclaim(let pool): return waitSlice(pool)
-        case .settle: return settleSlice()
+        case .settle(let end): return settleSlice(upTo: end)
         }
         return done == size
     }
@@ -112,17 +122,17 @@ public final class Work: @unchecked Sendable {
     }
 
     /// Wipes as much as a slice, in steps: whoever wants the allocation meanwhile waits for one.
-    private func settleSlice() -> Bool {
+    private func settleSlice(upTo end: Int) -> Bool {
         guard let allocation = allocations.0 else { return true }
         for _ in 0..<max(1, sliceSize / Allocation.settledAtOnceMax) {
-            if allocation.settleStep() { return true }
+            if allocation.settleStep(upTo: end) { return true }
         }
         return false
     }
 
     /// Waits a moment for what is on its way back.
     private func waitSlice(_ pool: MappingPool) -> Bool {
-        let target = target ?? pool.queued
+        let target = target ?? pool.hurry()
         self.target = target
         if !pool.hasDone(target) {
             usleep(1000)

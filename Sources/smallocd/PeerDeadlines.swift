@@ -33,7 +33,7 @@ extension Peer {
         guard !isClosing else { return }
         if force {
             // Behind half a reply nothing more can be said.
-            if isWriting || isLeaving || session.pause == .send {
+            if isWriting || isLeaving || session.isAnswering {
                 return close("the daemon stops")
             }
             return end(Peer.shuttingDown)

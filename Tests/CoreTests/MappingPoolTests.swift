@@ -108,6 +108,46 @@ struct MappingPoolTests {
         }
     }
 
+    @Test("what is taken before it was wiped does not stand for what is waited for")
+    func order() throws {
+        let budget = MemoryBudget(limits: SharedLimits(Limits()))
+        let pool = MappingPool(budget: budget, cleanSizeMax: 0, restTime: 60_000_000_000)
+        func soiled(_ size: Int) throws -> Mapping {
+            #expect(budget.charge(UInt64(size)))
+            var mapping = try #require(pool.take(size))
+            mapping.dirtySize = size
+            return mapping
+        }
+        for size in [8 << 20, 1 << 20] { pool.give(try soiled(size)) }
+        let used = try #require(pool.takeUsed(1 << 20))
+        #expect(pool.pendingSize == 8 << 20)
+        // What is waited for does not rest.
+        let tally = pool.hurry()
+        #expect(eventually { pool.hasDone(tally) })
+        #expect(pool.pendingSize == 0)
+        pool.give(used)
+        #expect(pool.hasDone(tally))
+        let next = pool.hurry()
+        #expect(eventually { pool.hasDone(next) })
+        #expect(budget.usedSize == 0)
+    }
+
+    @Test("what becomes warm while others are looked at is younger than now")
+    func young() {
+        let (pool, budget) = MappingPoolTests.pool(64 << 20)
+        DispatchQueue.concurrentPerform(iterations: 3) { thread in
+            for _ in 0..<Scale.count(100_000) {
+                if thread == 0 {
+                    pool.returnMemory()
+                } else if budget.charge(65_536), let mapping = pool.take(65_536) {
+                    pool.give(mapping)
+                }
+            }
+        }
+        pool.drain()
+        #expect(budget.usedSize == 0 && budget.pooledSize == 0)
+    }
+
     @Test("threads that take and give at once see clean memory of their own")
     func threads() {
         let (pool, budget) = MappingPoolTests.pool(2 << 20)
@@ -142,7 +182,7 @@ struct MappingPoolTests {
             while let block = held.popLast() { blocks.give(block, 8) }
             pool.noteScattered()
             pool.gather()
-            let trim = pool.queued
+            let trim = pool.hurry()
             #expect(budget.charge(4 << 20))
             var mapping = try #require(pool.take(4 << 20))
             mapping.dirtySize = mapping.capacity

@@ -210,6 +210,54 @@ struct SettlingTests {
         #expect(peer.call(.read, handle: 1, size: 2).payload == [7, 7])
     }
 
+    @Test("nothing is settled for nothing, and no more than is asked for")
+    func asked() {
+        let daemon = TestDaemon(warmSizeMax: 64 << 20, restTime: SettlingTests.rest)
+        let peer = SettlingTests.soiled(daemon)
+        let size = UInt64(SettlingTests.size)
+        func settled() -> Int { peer.session.holdings.handles[1]?.settledSize ?? -1 }
+        #expect(peer.call(.read, handle: 1, offset: size).status == .ok)
+        #expect(peer.call(.write, handle: 1, offset: size).status == .ok)
+        #expect(
+            peer.call(.read, flags: 1, handle: 1, size: 1, payload: numbers(size, 0)).status == .ok)
+        #expect(
+            peer.call(.write, flags: 1, handle: 1, size: 1, payload: numbers(size, 0)).status
+                == .ok)
+        #expect(
+            peer.call(.copy, handle: 1, offset: size, payload: copyDest(size, handle: 1)).status
+                == .ok)
+        #expect(settled() == 0)
+        #expect(peer.call(.read, handle: 1, offset: 1_000_000, size: 9).status == .ok)
+        #expect(settled() == 1_000_009)
+        #expect(
+            peer.call(.write, handle: 1, offset: 2_000_000, size: 1, payload: [1]).status == .ok)
+        #expect(settled() == 2_000_001)
+    }
+
+    @Test("whoever waits for it to be settled does not pin it: it would be done without the lock")
+    func unpinned() throws {
+        let daemon = TestDaemon(warmSizeMax: 64 << 20, restTime: SettlingTests.rest)
+        let peer = SettlingTests.soiled(daemon)
+        let allocation = try #require(peer.session.holdings.handles[1])
+        let size = UInt64(SettlingTests.size)
+        peer.moves = false
+        for request in [
+            frame(.read, handle: 1, offset: size - 9, size: 9),
+            frame(.write, name: "b", offset: size - 1, size: 1, payload: [1]),
+        ] {
+            let other = daemon.greeted()
+            other.call(.open, name: "b")
+            other.moves = false
+            other.feed(request)
+            #expect(other.pause == .work)
+            #expect(allocation.pins == 0)
+            other.session.end(other.loop)
+            other.isClosed = true
+            #expect(allocation.pins == 0)
+        }
+        #expect(allocation.referenceCount == 2)
+    }
+
     @Test("memory that is taken as it is costs no more than it did, and is charged once")
     func charged() {
         let size = UInt64(SettlingTests.size)

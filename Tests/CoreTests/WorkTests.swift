@@ -154,4 +154,24 @@ struct WorkTests {
         #expect(peer.call(.dispose, handle: 1).status == .ok)
         #expect(daemon.settledSize == 0)
     }
+
+    @Test("behind a goodbye nothing is said of work that ends later")
+    func afterGoodbye() {
+        let daemon = TestDaemon()
+        let peer = daemon.greeted()
+        let size: UInt64 = 4 << 20
+        peer.call(.alloc, type: 2, name: "a", size: size)
+        peer.moves = false
+        peer.feed(frame(.fill, name: "a", size: size, payload: [1]))
+        #expect(peer.pause == .work)
+        peer.session.fail(SmallocError(.shuttingDown, .error, "stopping"), peer.loop)
+        peer.take()
+        let said = peer.output.count
+        #expect(said > 40)
+        while peer.session.work?.run() == false {}
+        peer.session.finish(peer.loop)
+        peer.take()
+        #expect(peer.output.count == said)
+        #expect(peer.pause == .close)
+    }
 }

@@ -30,7 +30,9 @@ extension Registry {
         guard extent.size % pattern.count == 0 else {
             throw .invalidArgument("the size is not a multiple of the pattern's")
         }
-        guard let dest = allocation.writable(extent) else { return settle(allocation, &holdings) }
+        guard let dest = allocation.writable(extent) else {
+            return settle(allocation, upTo: extent.end, &holdings)
+        }
         if extent.size < Registry.workSizeMin {
             Work.fill(dest, extent.size, pattern.bytes)
             holdings.cost += extent.size
@@ -87,11 +89,16 @@ extension Registry {
             throw .outOfRange("dest_start + copy_length > dest_length")
         }
         let bytes = Int(size.bytes)
-        guard from.settle(upTo: Int(sourceOffset.bytes) + bytes) else {
-            return settle(from, &holdings)
-        }
-        guard onto.settle(upTo: Int(destOffset.bytes) + bytes) else {
-            return settle(onto, &holdings)
+        if bytes > 0 {
+            let (sourceEnd, destEnd) = (
+                Int(sourceOffset.bytes) + bytes, Int(destOffset.bytes) + bytes
+            )
+            guard from.settle(upTo: sourceEnd) else {
+                return settle(from, upTo: sourceEnd, &holdings)
+            }
+            guard onto.settle(upTo: destEnd) else {
+                return settle(onto, upTo: destEnd, &holdings)
+            }
         }
         let start = from.data + Int(sourceOffset.bytes)
         let target = onto.data + Int(destOffset.bytes)

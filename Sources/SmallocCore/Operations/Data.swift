@@ -13,7 +13,10 @@ extension Registry {
         let allocation = try resolve(target, holdings, missing: .noData)
         defer { letGo(allocation, target) }
         if try !read(allocation, start, count, unit, &holdings, &reply) {
-            settle(allocation, &holdings)
+            let size = count.map { Int(WireSize($0, unit, allocation.type).bytes) }
+            settle(
+                allocation, upTo: size.map { end(start, $0, unit, allocation) } ?? .max,
+                &holdings)
         }
     }
 
@@ -72,7 +75,9 @@ extension Registry {
         // At most 1024 ranges of at most 2^63 bytes: the sum may not fit, hence the checked type.
         let total = extents.reduce(WireSize(bytes: 0)) { $0 + WireSize(bytes: UInt64($1.size)) }
         try checkFits(total, .bytes)
-        guard allocation.settle(upTo: extents.end) else { return settle(allocation, &holdings) }
+        guard allocation.settle(upTo: extents.end) else {
+            return settle(allocation, upTo: extents.end, &holdings)
+        }
         if total.bytes > UInt64(Limits.atomicSizeMax) {
             try extents.withUnsafeBufferPointer { (extents) throws(SmallocError) in
                 try send(allocation, extents, &holdings, &reply)
@@ -110,14 +115,16 @@ extension Registry {
         switch payload {
         case .bytes(let bytes):
             guard try store(bytes.bytes, in: allocation, start, unit) else {
-                return settle(allocation, &holdings)
+                return settle(
+                    allocation, upTo: end(start, bytes.byteCount, unit, allocation), &holdings)
             }
             reply.done(size: UInt64(bytes.byteCount))
         case .words(let words):
             var encoded = Output(capacity: 256)
             try TextValues.encode(words, as: allocation.type, to: &encoded)
             guard try store(encoded.bytes, in: allocation, start, unit) else {
-                return settle(allocation, &holdings)
+                return settle(
+                    allocation, upTo: end(start, encoded.count, unit, allocation), &holdings)
             }
             reply.done(size: UInt64(encoded.count))
         }
@@ -153,7 +160,7 @@ extension Registry {
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noData)
         guard let extents = try writable(allocation, ranges) else {
-            return settle(allocation, &holdings)
+            return settle(allocation, upTo: .max, &holdings)
         }
         data.withUnsafeBytes { data in
             guard var source = data.baseAddress else { return }
@@ -208,7 +215,7 @@ extension Registry {
         var extents: [Extent]
         if ranges.byteCount > 0 {
             guard let all = try writable(allocation, ranges) else {
-                settle(allocation, &holdings)
+                settle(allocation, upTo: .max, &holdings)
                 return nil
             }
             extents = all
@@ -218,7 +225,7 @@ extension Registry {
                 size: WireSize(bytes: UInt64(dataSize)), length: allocation.size)
             // The rest step by step, as it arrives.
             guard allocation.settle(upTo: extent.offset) else {
-                settle(allocation, &holdings)
+                settle(allocation, upTo: extent.offset, &holdings)
                 return nil
             }
             allocation.willWrite(upTo: extent.end)
@@ -235,13 +242,20 @@ extension Registry {
 
     // MARK: Shared checks
 
-    /// Has an allocation settled by another thread; then the request is served once more.
-    ///
-    /// Under the lock.
+    /// Has an allocation settled up to `end` by another thread; then the request is served once
+    /// more.
     @inline(never)
-    func settle(_ allocation: Allocation, _ holdings: inout Holdings) {
+    func settle(_ allocation: Allocation, upTo end: Int, _ holdings: inout Holdings) {
         allocation.retain()
-        holdings.deferred = .work(Work(kind: .settle, size: 0, allocations: (allocation, nil)))
+        holdings.deferred = .work(
+            Work(kind: .settle(upTo: end), size: 0, allocations: (allocation, nil)))
+    }
+
+    /// Where a range ends that was checked.
+    private func end(
+        _ start: UInt64, _ size: Int, _ unit: Unit, _ allocation: Allocation
+    ) -> Int {
+        Int(WireSize(start, unit, allocation.type).bytes) + size
     }
 
     /// A handle may outlive its allocation: the memory is there, the allocation is not.
@@ -277,6 +291,7 @@ extension Registry {
 }
 
 extension [Extent] {
-    /// Bytes from the start of the allocation to the end of the range that reaches furthest.
-    fileprivate var end: Int { reduce(0) { Swift.max($0, $1.end) } }
+    /// Bytes from the start of the allocation to the end of the range that reaches furthest, and
+    /// is not empty.
+    fileprivate var end: Int { reduce(0) { $1.size == 0 ? $0 : Swift.max($0, $1.end) } }
 }

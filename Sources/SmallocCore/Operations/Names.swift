@@ -26,6 +26,10 @@ extension Registry {
         if wantsHandle, holdings.handles.isFull, taken(name, holdings.known) {
             throw .alreadyExists
         }
+        // Large memory is not taken for a name that is.
+        if size.bytes >= UInt64(MappingPool.sizeMin), taken(name, holdings.known) {
+            throw .alreadyExists
+        }
         guard budget.addAllocation() else {
             throw taken(name, holdings.known) ? .alreadyExists : .allocationLimit
         }
@@ -194,10 +198,15 @@ extension Registry {
             throw error
         }
         holdings.reclaims = 0
-        let handle = holdings.handles.open(allocation)
         allocation.lock.lock()
         let size = allocation.size
+        let isDisposed = allocation.flags.contains(.disposed)
         allocation.lock.unlock()
+        guard !isDisposed else {
+            release(allocation)
+            throw .noData
+        }
+        let handle = holdings.handles.open(allocation)
         reply.opened(handle: handle, type: allocation.type, size: size)
     }
 
@@ -314,6 +323,8 @@ extension Registry {
     ) throws(SmallocError) {
         let allocation = try resolve(target, holdings, missing: .noDataToTruncate)
         defer { letGo(allocation, target) }
+        var cut: Mapping?
+        defer { if let cut { mappings.give(end: cut) } }
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noDataToTruncate)
@@ -324,7 +335,7 @@ extension Registry {
             throw .invalidArgument("the size is not a whole number of elements")
         }
         allocation.size = size.bytes
-        if let cut = allocation.takeCut(mappings) { mappings.give(end: cut) }
+        cut = allocation.takeCut(mappings)
         reply.done(size: size.bytes)
     }
 

@@ -121,6 +121,7 @@ struct MappingPoolTests {
         for size in [8 << 20, 1 << 20] { pool.give(try soiled(size)) }
         let used = try #require(pool.takeUsed(1 << 20))
         #expect(pool.pendingSize == 8 << 20)
+        #expect(!pool.hasDone(MappingPool.Tally(mappings: 2)))
         // What is waited for does not rest.
         let tally = pool.hurry()
         #expect(eventually { pool.hasDone(tally) })

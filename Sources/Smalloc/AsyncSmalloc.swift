@@ -26,6 +26,9 @@ public import SmallocWire
 /// **Timeouts**: `requestTimeout` ends a call with `.timedOut`, nothing else; the connection goes
 /// on.
 ///
+/// Both are looked after by the connection's thread: a task that blocks it, on `executor`, holds
+/// them up as it does the answers.
+///
 /// **Reconnecting**: see `ConnectionOptions.reconnects`.
 ///
 /// There are no receivers and no indexing here, as neither can `await`; `AsyncAllocation` has the

@@ -60,6 +60,8 @@ struct LinkReader: ~Copyable {
                 if more, !jobs {
                     lookAround()
                 } else if try !waitForInput(jobs) {
+                    // Jobs may go on for long, and with them whoever scheduled it.
+                    scheduled = link.lock.withLock { link.flushScheduled }
                     continue
                 }
                 scheduled = link.lock.withLock { link.flushScheduled }

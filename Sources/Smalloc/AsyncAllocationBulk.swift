@@ -21,8 +21,10 @@ extension AsyncAllocation {
     public func read<Element: AllocationElement>(
         _ element: Element.Type = Element.self, from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) -> [Element] {
-        guard let part = try smallPart(
-                Element.elementType, stride: MemoryLayout<Element>.stride, start, count) else {
+        guard
+            let part = try smallPart(
+                Element.elementType, stride: MemoryLayout<Element>.stride, start, count)
+        else {
             return try await readLarge(element, from: start, count: count)
         }
         var array = part.array(of: element)
@@ -76,9 +78,11 @@ extension AsyncAllocation {
     public func write<Element: AllocationElement>(
         _ array: [Element], at start: Int = 0
     ) async throws(SmallocError) {
-        guard let part = try smallPart(
+        guard
+            let part = try smallPart(
                 Element.elementType, stride: MemoryLayout<Element>.stride, start,
-                array.count) else {
+                array.count)
+        else {
             return try await writeLarge(array, at: start)
         }
         // As in `read`.

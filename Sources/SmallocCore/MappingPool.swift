@@ -7,7 +7,6 @@
 //                   '-> taken as it is                  by whoever settles it as he goes
 
 internal import CSmalloc
-internal import DequeModule
 internal import Glibc
 
 /// Hands out zeroed mappings and takes them back.
@@ -25,49 +24,6 @@ final class MappingPool: @unchecked Sendable {
     /// How long warm memory is kept that nobody asks for, in nanoseconds.
     static let warmTime: UInt64 = 10_000_000_000
     private static let trimSizeMin: UInt64 = 4 << 20
-
-    /// How far somebody waits for what is on its way back.
-    struct Tally {
-        /// Mappings ever queued.
-        var mappings = 0
-        /// Trims ever asked for.
-        var trims = 0
-    }
-
-    private struct State {
-        var clean: [Mapping] = []
-        var cleanSize = 0
-        var queue: Deque<Mapping> = []
-        var queueSize = 0
-        var wantsTrim = false
-        /// Bytes of heap ever freed, as of the last trim and the last look.
-        var freedAtLastTrim: UInt64 = 0
-        var freedAtLastLook: UInt64 = 0
-        var isStarted = false
-        var queued = Tally()
-        var trimsDone = 0
-        /// Numbers of those that are being wiped or unmapped.
-        var underWay: [Int] = []
-        /// Somebody waits for those up to this number.
-        var hurriedNumber = 0
-
-        mutating func enqueue(_ mapping: Mapping) {
-            var mapping = mapping
-            queued.mappings += 1
-            mapping.number = queued.mappings
-            queue.append(mapping)
-            queueSize += mapping.capacity
-        }
-
-        /// What was warm for the longest time is on its way back.
-        mutating func evictOldest(_ budget: MemoryBudget) {
-            var oldest = clean.removeFirst()
-            oldest.isStale = true
-            cleanSize -= oldest.capacity
-            enqueue(oldest)
-            budget.charge(pooled: UInt64(oldest.capacity))
-        }
-    }
 
     /// Where smaller memory comes from: its free slabs are given back by the same thread.
     let blocks: BlockPool

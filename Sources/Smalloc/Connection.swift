@@ -111,12 +111,19 @@ final class Connection: @unchecked Sendable {
             if remote.isGone { throw .noData }
         }
         if state.channel != nil { return }
-        if remote != nil || !options.reconnects { throw state.failure ?? Connection.lost }
+        if remote != nil || !options.reconnects { throw Connection.over(state.failure) }
         try Connection.connect(&state, address, options)
     }
 
     private static var lost: SmallocError {
         .connectionLost("the connection that this allocation belonged to is lost")
+    }
+
+    /// What a call gets that asks nothing any more, for what ended the connection.
+    private static func over(_ failure: SmallocError?) -> SmallocError {
+        guard let failure else { return lost }
+        guard failure.status == .timedOut else { return failure }
+        return .connectionLost("the connection was given up: an earlier call had no answer in time")
     }
 
     private func attempt<Result: Sendable>(

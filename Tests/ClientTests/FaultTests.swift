@@ -231,6 +231,9 @@ struct FaultTests {
             try a.write([UInt8](repeating: 1, count: 3 << 20))
         }
         #expect(error?.status == .timedOut)
+        // This one asks nothing, so that nothing of it can be late.
+        let next = failure { () throws(SmallocError) in _ = try a.get(0) }
+        #expect(next?.status == .connectionLost)
     }
 
     @Test("a call that spins for its answer gets it, and ends in time")

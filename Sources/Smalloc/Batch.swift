@@ -1,6 +1,5 @@
 // Explicit pipelining on the synchronous face: many small requests in one go.
 
-internal import Glibc
 public import SmallocWire
 
 /// Requests that are gathered to be sent together.
@@ -12,66 +11,38 @@ public import SmallocWire
 /// better served by `Allocation.read` and `write`.
 public struct Batch: ~Copyable {
     /// Stands for one request of a batch, to ask its reply for.
-    public struct Ticket: Hashable, Sendable {
-        let index: Int
-    }
+    public typealias Ticket = BatchTicket
 
     private let connection: Connection
-    fileprivate var session: Remote?
-    fileprivate var output = ByteBuffer(capacity: 4096)
-    fileprivate var entries: [BatchReplies.Entry] = []
-    fileprivate var frames = 0
-    fileprivate var extraTime: UInt64 = 0
+    fileprivate var gathering = BatchGathering<Remote>()
 
     fileprivate init(_ connection: Connection) { self.connection = connection }
 
-    /// Cookies of batches, which no other call of the connection uses.
-    fileprivate static var firstCookie: UInt64 { 1 << 63 }
-
     /// Requests gathered so far.
-    public var count: Int { entries.count }
+    public var count: Int { gathering.count }
 
+    private func check(_ view: View) throws(SmallocError) {
+        guard view.remote.connection === connection else {
+            throw .invalidArgument("the allocation is on another connection")
+        }
+        if let first = gathering.remotes.first, first.session != view.remote.session {
+            throw .connectionLost("the connection that this allocation belonged to is lost")
+        }
+    }
+
+    /// Adds what `body` makes of an allocation, or the reason why it can't be made.
+    @inline(__always)
     private mutating func add(
-        _ allocation: Allocation, _ body: UnsafeRawBufferPointer,
-        _ make: (View) throws(SmallocError) -> Request
+        _ allocation: Allocation,
+        _ body: (inout BatchGathering<Remote>, Remote, Window) throws(SmallocError) -> Ticket
     ) -> Ticket {
-        defer { withExtendedLifetime(allocation) {} }
-        var entry = BatchReplies.Entry()
         do throws(SmallocError) {
             let view = try allocation.checkedView()
-            guard view.remote.connection === connection else {
-                throw .invalidArgument("the allocation is on another connection")
-            }
-            if let session, session.session != view.remote.session {
-                throw .connectionLost("the connection that this allocation belonged to is lost")
-            }
-            let request = try make(view)
-            session = view.remote
-            entry.remote = view.remote
-            entry.type = view.type
-            append(request, body)
-            entry.isSent = true
-            entry.operation = request.header.operation
+            try check(view)
+            return try body(&gathering, view.remote, view.window)
         } catch {
-            entry.failure = error
+            return gathering.fail(error)
         }
-        entries.append(entry)
-        return Ticket(index: entries.count - 1)
-    }
-
-    private mutating func append(_ request: Request, _ data: UnsafeRawBufferPointer) {
-        var header = request.header
-        header.cookie = Batch.firstCookie + UInt64(frames)
-        header.payloadSize = UInt32(request.body.count + data.count)
-        output.append(header)
-        if !request.body.isEmpty { request.body.withUnsafeBytes { output.append($0) } }
-        output.append(data)
-        frames += 1
-        extraTime += request.extraTime
-    }
-
-    private static var nothing: UnsafeRawBufferPointer {
-        UnsafeRawBufferPointer(start: nil, count: 0)
     }
 
     /// Reads one element.
@@ -79,9 +50,8 @@ public struct Batch: ~Copyable {
     /// Ask for it with `BatchReplies.number`.
     @discardableResult
     public mutating func get(_ index: Int, of allocation: Allocation) -> Ticket {
-        add(allocation, Batch.nothing) { view throws(SmallocError) in
-            let (offset, size) = try view.resolve(index, 1)
-            return .read(view.remote.handle, offset: offset, size: size)
+        add(allocation) { gathering, remote, window throws(SmallocError) in
+            try gathering.read(remote, window, index, 1)
         }
     }
 
@@ -90,45 +60,45 @@ public struct Batch: ~Copyable {
     /// See `Allocation.set(_:at:)`.
     @discardableResult
     public mutating func set(_ value: Double, at index: Int, of allocation: Allocation) -> Ticket {
-        var element: UInt64 = 0
-        let type = allocation.type
-        type.store(value, at: &element)
-        return withUnsafeBytes(of: element) { bytes in
-            add(allocation, UnsafeRawBufferPointer(rebasing: bytes[..<type.size])) {
-                view throws(SmallocError) in
-                let (offset, size) = try view.resolve(index, 1)
-                return .write(view.remote.handle, offset: offset, size: size)
-            }
+        add(allocation) { gathering, remote, window throws(SmallocError) in
+            try gathering.set(remote, window, value, index)
         }
     }
 
     /// Reads elements.
     ///
-    /// Ask for them with `BatchReplies.array` or `numbers`.
+    /// Ask for them with `BatchReplies.array`, `read` or `numbers`.
     @discardableResult
     public mutating func read(
         _ count: Int, from start: Int = 0, of allocation: Allocation
     ) -> Ticket {
-        add(allocation, Batch.nothing) { view throws(SmallocError) in
-            let (offset, size) = try view.resolve(start, count)
-            return .read(view.remote.handle, offset: offset, size: size)
+        add(allocation) { gathering, remote, window throws(SmallocError) in
+            try gathering.read(remote, window, start, count)
         }
     }
 
     /// Writes elements.
     ///
     /// See `Allocation.write(_:at:)`.
-    @discardableResult
+    @inlinable @discardableResult
     public mutating func write<Element: AllocationElement>(
         _ array: [Element], at start: Int = 0, of allocation: Allocation
     ) -> Ticket {
-        array.withUnsafeBytes { bytes in
-            add(allocation, bytes) { view throws(SmallocError) in
-                try view.type.check(Element.self)
-                let (offset, size) = try view.resolve(start, array.count)
-                guard size <= UInt64(UInt32.max) else { throw .frameTooLarge }
-                return .write(view.remote.handle, offset: offset, size: size)
-            }
+        array.withUnsafeBytes {
+            write(
+                BatchElements(
+                    $0, array.count, Element.self, Element.elementType,
+                    stride: MemoryLayout<Element>.stride),
+                start, allocation)
+        }
+    }
+
+    @usableFromInline
+    mutating func write(
+        _ elements: BatchElements, _ start: Int, _ allocation: Allocation
+    ) -> Ticket {
+        add(allocation) { gathering, remote, window throws(SmallocError) in
+            try gathering.write(remote, window, elements, start)
         }
     }
 
@@ -139,36 +109,27 @@ public struct Batch: ~Copyable {
     public mutating func fill(
         _ value: Double, from start: Int = 0, count: Int? = nil, of allocation: Allocation
     ) -> Ticket {
-        add(allocation, Batch.nothing) { view throws(SmallocError) in
-            let window = view.window
-            let (offset, size) = try view.resolve(start, count ?? window.countFrom(start))
-            return .fill(
-                view.remote.handle, offset: offset, size: size, pattern: window.pattern(value))
+        add(allocation) { gathering, remote, window throws(SmallocError) in
+            try gathering.fill(remote, window, value, start, count)
         }
     }
 
     /// Copies elements inside the daemon.
     ///
-    /// See `Smalloc.copyOnto`.
+    /// See `SMAllocation.copyOnto`.
     @discardableResult
     public mutating func copyOnto(
         _ source: Allocation, _ sourceStart: Int, _ dest: Allocation, _ destStart: Int,
         _ copyLength: Int
     ) -> Ticket {
-        guard let onto = dest.currentView, source.currentView != nil else {
-            entries.append(
-                BatchReplies.Entry(
-                    failure: source.currentView == nil ? .noSourceData : .noDestData))
-            return Ticket(index: entries.count - 1)
+        guard let view = dest.currentView, source.currentView != nil else {
+            return gathering.fail(source.currentView == nil ? .noSourceData : .noDestData)
         }
-        return add(source, Batch.nothing) { view throws(SmallocError) in
-            guard view.remote.connection === onto.remote.connection,
-                view.remote.session == onto.remote.session
-            else { throw .invalidArgument("source and dest are on different connections") }
-            let part = try view.window.copy(sourceStart, copyLength, onto: onto.window, destStart)
-            return .copy(
-                .handle(view.remote.handle), offset: part.offset,
-                to: .handle(onto.remote.handle), offset: part.destOffset, size: part.size)
+        do throws(SmallocError) { try check(view) } catch { return gathering.fail(error) }
+        return add(source) { gathering, remote, window throws(SmallocError) in
+            try gathering.copy(
+                remote, window, sourceStart, onto: view.remote, view.window, destStart,
+                copyLength)
         }
     }
 }
@@ -193,16 +154,16 @@ extension Smalloc {
     public func batch(_ gather: (inout Batch) -> Void) throws(SmallocError) -> BatchReplies {
         var batch = Batch(connection)
         gather(&batch)
-        var replies = BatchReplies(entries: batch.entries)
-        guard batch.frames > 0 else { return replies }
-        let memory = Memory(batch.output.bytes)
-        let (frames, extraTime) = (batch.frames, batch.extraTime)
-        let entries = batch.entries
-        replies = try connection.call(on: batch.session) { channel, context throws(SmallocError) in
-            try channel.exchange(memory.source, frames, extraTime, entries, context.limits)
+        let record = batch.gathering.finish()
+        let remotes = batch.gathering.remotes
+        guard let first = remotes.first else { return BatchReplies(record) }
+        let extraTime = batch.gathering.extraTime
+        try connection.call(on: first, evenIfGone: true) { channel, context throws(SmallocError) in
+            record.withdrawGone(remotes)
+            try channel.exchange(record, extraTime, context.limits)
         }
-        withExtendedLifetime(batch) {}
-        return replies
+        withExtendedLifetime(remotes) {}
+        return BatchReplies(record)
     }
 }
 
@@ -210,54 +171,47 @@ extension Channel {
     /// Sends frames and receives their replies, both as far as they go, so that neither side waits
     /// for the other to read.
     fileprivate mutating func exchange(
-        _ bytes: UnsafeRawBufferPointer, _ frames: Int, _ extraTime: UInt64,
-        _ entries: [BatchReplies.Entry], _ limits: Limits
-    ) throws(SmallocError) -> BatchReplies {
-        var replies = BatchReplies(entries: entries)
+        _ record: BatchRecord, _ extraTime: UInt64, _ limits: Limits
+    ) throws(SmallocError) {
         let most = Int(clamping: max(1, limits.requestsInFlightMax))
+        let all = record.unanswered
         var sent = 0
         var asked = 0
         var allowed = 0  // End of the last frame that may be under way.
-        var received = 0
-        var entry = 0
+        var place = 0
         markUnsent()
-        while received < frames {
-            while asked < frames, asked - received < most {
-                let header = FrameHeader(from: bytes.baseAddress! + allowed)
-                allowed += FrameHeader.byteCount + Int(header.payloadSize)
-                asked += 1
-            }
+        while record.unanswered > 0 {
+            let more = min(all, all - record.unanswered + most) - asked
+            allowed = record.end(ofFrames: more, from: allowed)
+            asked += more
             var receives = true
             if sent < allowed {
-                let rest = UnsafeRawBufferPointer(rebasing: bytes[sent..<allowed])
+                let rest = UnsafeRawBufferPointer(rebasing: record.frames.bytes[sent..<allowed])
                 sent += try sendSome(rest)
                 if sent < allowed { receives = try waitForEither(extraTime) }
             }
             guard receives else { continue }
-            while !replies.entries[entry].isSent { entry += 1 }
+            while record.at(place).pointee.state != .asked { place += 1 }
+            let cookie = BatchRecord.cookieMark | UInt64(place)
             let reply = try receive(
-                Batch.firstCookie + UInt64(received), operation: entries[entry].operation,
-                extra: extraTime)
-            try take(reply, &replies, entry)
-            entry += 1
-            received += 1
+                cookie, operation: record.at(place).pointee.operation, extra: extraTime)
+            try take(reply, record, place)
         }
-        return replies
     }
 
     private mutating func take(
-        _ reply: FrameHeader, _ replies: inout BatchReplies, _ entry: Int
+        _ reply: FrameHeader, _ record: BatchRecord, _ place: Int
     ) throws(SmallocError) {
+        let size = Int(reply.payloadSize)
         if reply.status != 0 {
             let error = SmallocError(reply: reply, message: try message(reply))
             if error.status.closes { throw error }
-            replies.entries[entry].failure = error
-            return
+            record.answered(place, error)
+        } else if size != record.at(place).pointee.size {
+            throw .unexpectedReply("the answer to a request of a batch has \(size) bytes")
+        } else {
+            try take(size, into: record.room(place))
+            record.answered(place)
         }
-        let size = Int(reply.payloadSize)
-        guard size > 0 else { return }
-        replies.entries[entry].offset = replies.payload.count
-        replies.entries[entry].size = size
-        replies.payload += try takeArray(size)
     }
 }

@@ -4,26 +4,18 @@ public import SmallocWire
 
 /// What came of a batch, request by request.
 public struct BatchReplies: Sendable {
-    struct Entry: Sendable {
-        var failure: SmallocError?
-        /// Keeps the handle open until the batch is over.
-        var remote: Remote?
-        var type = ElementType.uint8
-        var operation: UInt8 = 0
-        var isSent = false
-        /// Place of the payload.
-        var offset = 0
-        var size = 0
-    }
+    /// Changes no more.
+    private let record: BatchRecord
 
-    var entries: [Entry]
-    var payload: [UInt8] = []
+    init(_ record: BatchRecord) { self.record = record }
 
     /// Requests in the batch.
-    public var count: Int { entries.count }
+    public var count: Int { record.count }
 
     /// The first request that failed, if any.
-    public var firstFailure: SmallocError? { entries.lazy.compactMap(\.failure).first }
+    public var firstFailure: SmallocError? {
+        record.failures.min { $0.key < $1.key }?.value
+    }
 
     /// Throws if a request failed.
     ///
@@ -33,53 +25,85 @@ public struct BatchReplies: Sendable {
     }
 
     /// How one request failed; nil if it did not.
-    public func failure(of ticket: Batch.Ticket) -> SmallocError? { entries[ticket.index].failure }
+    public func failure(of ticket: BatchTicket) -> SmallocError? {
+        record.at(ticket.place).pointee.state == .failed ? record.failures[ticket.place] : nil
+    }
 
-    private func entry(_ ticket: Batch.Ticket) throws(SmallocError) -> Entry {
-        let entry = entries[ticket.index]
-        if let failure = entry.failure { throw failure }
-        return entry
+    @inline(__always)
+    private func entry(
+        _ ticket: BatchTicket
+    ) throws(SmallocError) -> UnsafeMutablePointer<BatchEntry> {
+        let entry = record.at(ticket.place)
+        if entry.pointee.state == .done { return entry }
+        throw failure(of: ticket) ?? .cancelled
     }
 
     /// What a `get` read.
     ///
     /// - Throws: The request's failure; `.invalidArgument` if it read nothing.
-    public func number(_ ticket: Batch.Ticket) throws(SmallocError) -> Double {
-        guard let first = try numbers(ticket).first else {
+    public func number(_ ticket: BatchTicket) throws(SmallocError) -> Double {
+        let entry = try entry(ticket)
+        guard let first = record.bytes(entry).baseAddress else {
             throw .invalidArgument("the request read nothing")
         }
-        return first
+        defer { withExtendedLifetime(record) {} }
+        return entry.pointee.type.load(from: first)
     }
 
     /// What a request read, as numbers.
     ///
     /// - Throws: The request's failure.
-    public func numbers(_ ticket: Batch.Ticket) throws(SmallocError) -> [Double] {
+    public func numbers(_ ticket: BatchTicket) throws(SmallocError) -> [Double] {
         let entry = try entry(ticket)
-        return payload.withUnsafeBytes { bytes in
-            guard let base = bytes.baseAddress, entry.size > 0 else { return [] }
-            return (0..<entry.size >> entry.type.shift).map {
-                entry.type.load(from: base + entry.offset + $0 << entry.type.shift)
-            }
-        }
+        let bytes = record.bytes(entry)
+        guard let base = bytes.baseAddress else { return [] }
+        defer { withExtendedLifetime(record) {} }
+        let type = entry.pointee.type
+        return (0..<bytes.count >> type.shift).map { type.load(from: base + $0 << type.shift) }
     }
 
     /// What a `read` read.
     ///
     /// - Throws: The request's failure; `.invalidArgument` for another element type.
+    @inlinable
     public func array<Element: AllocationElement>(
-        _ ticket: Batch.Ticket, as element: Element.Type = Element.self
+        _ ticket: BatchTicket, as element: Element.Type = Element.self
     ) throws(SmallocError) -> [Element] {
-        let entry = try entry(ticket)
-        try entry.type.check(element)
-        return [Element](unsafeUninitializedCapacity: entry.size >> entry.type.shift) {
-            target, count in
-            payload.withUnsafeBytes {
-                UnsafeMutableRawBufferPointer(target).copyMemory(
-                    from: UnsafeRawBufferPointer(
-                        rebasing: $0[entry.offset..<entry.offset + entry.size]))
-            }
-            count = entry.size >> entry.type.shift
+        let bytes = try bytes(
+            ticket, element, Element.elementType, stride: MemoryLayout<Element>.stride)
+        defer { withExtendedLifetime(self) {} }
+        return Array(bytes.assumingMemoryBound(to: element))
+    }
+
+    /// What a `read` read, into an array that is there.
+    ///
+    /// - Parameters:
+    ///   - ticket: The request's.
+    ///   - array: Overwritten in place; has as many elements as were read.
+    /// - Throws: The request's failure; `.invalidArgument` for another element type or count.
+    @inlinable
+    public func read<Element: AllocationElement>(
+        _ ticket: BatchTicket, into array: inout [Element]
+    ) throws(SmallocError) {
+        let bytes = try bytes(
+            ticket, Element.self, Element.elementType, stride: MemoryLayout<Element>.stride)
+        defer { withExtendedLifetime(self) {} }
+        guard bytes.count == array.count * MemoryLayout<Element>.stride else {
+            throw .invalidArgument("the request read \(bytes.count) bytes")
         }
+        array.withUnsafeMutableBytes { $0.copyMemory(from: bytes) }
+    }
+
+    /// The payload of a request, in memory that is aligned for every element and goes with this.
+    @usableFromInline
+    func bytes(
+        _ ticket: BatchTicket, _ element: any AllocationElement.Type, _ wanted: ElementType,
+        stride: Int
+    ) throws(SmallocError) -> UnsafeRawBufferPointer {
+        let entry = try entry(ticket)
+        guard entry.pointee.type.takes(wanted, stride: stride) else {
+            throw .wrongElement("\(element)", entry.pointee.type)
+        }
+        return record.bytes(entry)
     }
 }

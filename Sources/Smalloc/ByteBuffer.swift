@@ -13,7 +13,13 @@ struct ByteBuffer: ~Copyable {
         memory = .allocate(byteCount: capacity, alignment: 16)
     }
 
-    deinit { memory.deallocate() }
+    /// Without memory until there is something to hold.
+    init() {
+        capacity = 0
+        memory = UnsafeMutableRawPointer(bitPattern: 16)!
+    }
+
+    deinit { if capacity > 0 { memory.deallocate() } }
 
     /// What it holds; valid until the next change.
     var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: memory, count: count) }
@@ -65,17 +71,37 @@ struct ByteBuffer: ~Copyable {
         }
     }
 
+    /// Appends bytes that are still to be filled in.
+    ///
+    /// - Returns: Where they are; valid until the next change.
     @inline(__always)
-    private mutating func reserve(_ extra: Int) {
+    mutating func appendRoom(_ size: Int) -> UnsafeMutableRawPointer {
+        reserve(size)
+        defer { count += size }
+        return memory + count
+    }
+
+    /// Appends zeros up to the next multiple of a power of two.
+    @inline(__always)
+    mutating func align(to alignment: Int) {
+        let gap = -count & (alignment - 1)
+        guard gap > 0 else { return }
+        appendRoom(gap).initializeMemory(as: UInt8.self, repeating: 0, count: gap)
+    }
+
+    /// Makes room for so many more bytes.
+    @inline(__always)
+    mutating func reserve(_ extra: Int) {
         if count + extra > capacity { grow(extra) }
     }
 
     @inline(never)
     private mutating func grow(_ extra: Int) {
+        let isFirst = capacity == 0
         capacity = max(count + extra, capacity * 2)
         let larger = UnsafeMutableRawPointer.allocate(byteCount: capacity, alignment: 16)
         larger.copyMemory(from: memory, byteCount: count)
-        memory.deallocate()
+        if !isFirst { memory.deallocate() }
         memory = larger
     }
 }

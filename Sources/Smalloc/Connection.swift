@@ -81,15 +81,16 @@ final class Connection: @unchecked Sendable {
     /// - Parameters:
     ///   - remote: The handle that the call depends on, in its session; nil if any session will do,
     ///     which then connects again if need be and allowed.
+    ///   - evenIfGone: Whether the call sees by itself to a handle that has been disposed of.
     ///   - body: The call. It may run twice if nothing of it was sent the first time. What it
     ///     throws with a closing status ends the connection.
     func call<Result: Sendable>(
-        on remote: Remote?,
+        on remote: Remote?, evenIfGone: Bool = false,
         _ body: (inout Channel, borrowing CallContext) throws(SmallocError) -> Result
     ) throws(SmallocError) -> Result {
         defer { if orphanCount.load(ordering: .acquiring) > 0 { closeOrphans() } }
         return try lock.withLock { () throws(SmallocError) in
-            try ready(remote)
+            try ready(remote, evenIfGone)
             do throws(SmallocError) {
                 return try attempt(body)
             } catch {
@@ -103,12 +104,12 @@ final class Connection: @unchecked Sendable {
         }
     }
 
-    private func ready(_ remote: Remote?) throws(SmallocError) {
+    private func ready(_ remote: Remote?, _ evenIfGone: Bool) throws(SmallocError) {
         if state.closed { throw .closed }
         if let remote {
             if remote.session != state.session { throw Connection.lost }
             // Its number may stand for another allocation by now.
-            if remote.isGone { throw .noData }
+            if remote.isGone, !evenIfGone { throw .noData }
         }
         if state.channel != nil { return }
         if remote != nil || !options.reconnects { throw Connection.over(state.failure) }

@@ -28,8 +28,7 @@ final class Link: @unchecked Sendable {
     @exclusivity(unchecked) var slots = SlotTable()
     @exclusivity(unchecked) var outgoing = OutgoingQueue()
     /// Frames over the daemon's limit of requests in flight, in order.
-    @exclusivity(unchecked) private var backlog: [Backlogged] = []
-    @exclusivity(unchecked) private var backlogStart = 0
+    @exclusivity(unchecked) var backlog = Backlog()
     @exclusivity(unchecked) var inFlight = 0
     /// Somebody is sending.
     @exclusivity(unchecked) var flushing = false
@@ -49,12 +48,6 @@ final class Link: @unchecked Sendable {
     @exclusivity(unchecked) var look: UInt32 = 1
     @exclusivity(unchecked) var ended: SmallocError?
 
-    private struct Backlogged {
-        let header: FrameHeader
-        let body: [UInt8]
-        let data: (source: any Source, offset: Int, size: Int)?
-    }
-
     init(
         _ socket: consuming Socket, _ limits: Limits, _ options: ConnectionOptions,
         _ executor: ConnectionExecutor
@@ -67,7 +60,7 @@ final class Link: @unchecked Sendable {
         timeout = options.requestTimeout?.nanosecondsClamped ?? .max
     }
 
-    private let inFlightMax: Int
+    let inFlightMax: Int
 
     // MARK: Asking
 
@@ -133,6 +126,27 @@ final class Link: @unchecked Sendable {
         slot.pointee.size = size ?? -1
         slot.pointee.room = room
         let cookie = slots.cookie(of: slot)
+        let asker = expect(slot, waiter, extraTime)
+        enqueue(cookie, header, body)
+        asked(asker, cookie, waiter)
+        return true
+    }
+
+    /// Where a task asks, and who looks after its waiting.
+    struct Asker {
+        /// On the connection's thread.
+        let isHere: Bool
+        /// The thread has the waiter, and will look after it within milliseconds.
+        let isWatched: Bool
+    }
+
+    /// Has a request's answer waited for, if the thread is there to look after that.
+    ///
+    /// Under the lock, before the request is put into the output; `asked` is to follow that.
+    @inline(__always)
+    func expect(
+        _ slot: UnsafeMutablePointer<Slot>, _ waiter: Waiter, _ extraTime: UInt64
+    ) -> Asker {
         let isHere = executor.isCurrent
         let isWatched = isHere || watching
         if isWatched {
@@ -145,17 +159,18 @@ final class Link: @unchecked Sendable {
             slot.pointee.state = .asked
             slot.pointee.deadline = Deadline.coarselyAfter(time(with: extraTime)).nanoseconds
         }
-        enqueue(cookie, header, body)
+        return Asker(isHere: isHere, isWatched: isWatched)
+    }
+
+    /// Lets go of the lock and sees to it that what was asked is sent.
+    @inline(__always)
+    func asked(_ asker: Asker, _ cookie: UInt64, _ waiter: Waiter) {
         // The thread sends when it has run all that can run on it now.
-        if isHere, outgoing.frameSize < enoughBytes {
-            lock.unlock()
-            return true
-        }
+        if asker.isHere, outgoing.frameSize < enoughBytes { return lock.unlock() }
         let next = nextStep()
         lock.unlock()
         perform(next)
-        if !isWatched { waiter.resume(returning: Answer(late: cookie)) }
-        return true
+        if !asker.isWatched { waiter.resume(returning: Answer(late: cookie)) }
     }
 
     /// Asks for something whose answer nobody wants: closing a handle.
@@ -171,7 +186,7 @@ final class Link: @unchecked Sendable {
     }
 
     /// Nanoseconds in which something must be answered.
-    private func time(with extra: UInt64) -> UInt64 {
+    func time(with extra: UInt64) -> UInt64 {
         let (sum, isOver) = timeout.addingReportingOverflow(extra)
         return isOver ? .max : sum
     }
@@ -206,7 +221,7 @@ final class Link: @unchecked Sendable {
             inFlight += 1
             outgoing.append(header, body: body)
         } else {
-            postpone(header, body, nil)
+            backlog.append(header, body, nil)
         }
     }
 
@@ -222,59 +237,7 @@ final class Link: @unchecked Sendable {
             inFlight += 1
             outgoing.append(header, body: body, data: data)
         } else {
-            postpone(header, body, data)
-        }
-    }
-
-    /// Places that the backlog takes.
-    var backlogSize: Int { lock.withLock { backlog.count } }
-
-    @inline(never)
-    private func postpone(
-        _ header: FrameHeader, _ body: UnsafeRawBufferPointer,
-        _ data: (source: any Source, offset: Int, size: Int)?
-    ) {
-        backlog.append(Backlogged(header: header, body: Array(body), data: data))
-    }
-
-    /// A reply has come: there is room for one more.
-    ///
-    /// Under the lock.
-    @inline(__always)
-    func replied() {
-        inFlight -= 1
-        if backlogStart < backlog.count { sendBacklog() }
-    }
-
-    private func sendBacklog() {
-        while backlogStart < backlog.count, inFlight < inFlightMax {
-            let next = backlog[backlogStart]
-            backlogStart += 1
-            // What was sent goes now and then, so that what is never empty does not grow either.
-            if backlogStart > 64, backlogStart * 2 > backlog.count {
-                backlog.removeSubrange(..<backlogStart)
-                backlogStart = 0
-            }
-            // One that was cancelled before it was sent need not be sent, unless it frees
-            // something.
-            if let index = slots.index(of: next.header.cookie),
-                next.header.operation != Operation.close.rawValue,
-                next.header.operation != Operation.dispose.rawValue
-            {
-                let state = slots.at(index).pointee.state
-                if state == .abandoned || state == .cancelled {
-                    _ = slots.finish(index, Answer(), replied: true)
-                    continue
-                }
-            }
-            inFlight += 1
-            next.body.withUnsafeBytes {
-                if let data = next.data {
-                    outgoing.append(next.header, body: $0, data: data)
-                } else {
-                    outgoing.append(next.header, body: $0)
-                }
-            }
+            backlog.append(header, body, data)
         }
     }
 
@@ -292,8 +255,7 @@ final class Link: @unchecked Sendable {
                 }
             }
             outgoing.removeAll()
-            backlog = []
-            backlogStart = 0
+            backlog.removeAll()
             return error
         }
         handovers.add(1, ordering: .releasing)

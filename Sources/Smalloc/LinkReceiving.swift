@@ -62,7 +62,7 @@ extension LinkReader {
         filling = nil
         let bytes = done.own?.take() ?? []
         link.lock.lock()
-        if let index = link.slots.index(of: done.cookie) {
+        if let index = link.slots.carrier(of: done.cookie) {
             bytes.withUnsafeBytes { complete(index, done.header, $0) }
         }
         link.lock.unlock()
@@ -90,8 +90,7 @@ extension LinkReader {
             let held = end - start - FrameHeader.byteCount
             let payload = UnsafeRawBufferPointer(
                 start: input + start + FrameHeader.byteCount, count: min(size, held))
-            guard let index = link.slots.index(of: header.cookie),
-                link.slots.at(index).pointee.operation == header.operation
+            guard let index = link.slots.carrier(of: header.cookie), isExpected(header, index)
             else {
                 // What the daemon says before it closes for reasons of its own.
                 if Status(rawValue: header.status).closes, size <= held {
@@ -101,6 +100,7 @@ extension LinkReader {
                 throw .unexpectedReply("the answer is to a request that was not made")
             }
             let slot = link.slots.at(index)
+            if let record = slot.pointee.batch, takeBatch(index, record, header) { continue }
             if header.status == 0, size == slot.pointee.size, size <= held,
                 slot.pointee.sink == nil
             {
@@ -122,6 +122,14 @@ extension LinkReader {
             }
         }
         return false
+    }
+
+    /// Whether a place has asked for a reply like this.
+    @inline(__always)
+    private func isExpected(_ header: FrameHeader, _ index: Int) -> Bool {
+        let slot = link.slots.at(index)
+        if let record = slot.pointee.batch { return record.awaits(header) }
+        return slot.pointee.operation == header.operation
     }
 
     /// Moves what the buffer holds of a payload to its place; the rest is received there.
@@ -154,7 +162,10 @@ extension LinkReader {
         _ index: Int, _ header: FrameHeader, _ payload: UnsafeRawBufferPointer
     ) {
         let slot = link.slots.at(index)
-        if header.status != 0 {
+        if let record = slot.pointee.batch {
+            record.take(header, payload)
+            batchReplied(index, record, 1)
+        } else if header.status != 0 {
             conclude(index, Answer(SmallocError(reply: header, message: text(payload))))
         } else if slot.pointee.sink != nil {
             conclude(index, Answer())

@@ -54,6 +54,18 @@ struct OutgoingQueue {
         tail.unsafelyUnwrapped.bytes.append(header, body)
     }
 
+    /// Appends frames of a batch: a copy of few, many from where they are.
+    mutating func append(_ record: BatchRecord, from offset: Int, to end: Int) {
+        if end - offset <= 16_384 {
+            if tail == nil { tail = spare.popLast() ?? OutgoingBuffer() }
+            tail.unsafelyUnwrapped.bytes.append(
+                UnsafeRawBufferPointer(rebasing: record.frames.bytes[offset..<end]))
+        } else {
+            seal()
+            parts.append(OutgoingPart(content: .data(record), offset: offset, end: end))
+        }
+    }
+
     /// Makes a part of the tail.
     private mutating func seal() {
         guard let buffer = tail else { return }

@@ -39,6 +39,8 @@ struct Slot {
     /// Where a large payload goes, `size` bytes from `sinkOffset` on.
     var sink: (any Sink)?
     var sinkOffset = 0
+    /// The batch that it stands for; nil for a single request.
+    var batch: BatchRecord?
     fileprivate var answer = Answer()
     fileprivate var nextFree = -1
 }
@@ -78,7 +80,8 @@ struct SlotTable: ~Copyable {
         }
         count += 1
         let slot = slots + index
-        slot.pointee.generation &+= 1
+        // The upper bit of a cookie is the mark of batches.
+        slot.pointee.generation = (slot.pointee.generation + 1) & 0x7FFF_FFFF
         if slot.pointee.generation == 0 { slot.pointee.generation = 1 }
         slot.pointee.operation = operation
         slot.pointee.replied = false
@@ -115,6 +118,17 @@ struct SlotTable: ~Copyable {
         return index
     }
 
+    /// The same for a cookie that may be of a request in a batch: the batch's place.
+    @inline(__always)
+    func carrier(of cookie: UInt64) -> Int? {
+        if cookie & BatchRecord.cookieMark == 0 {
+            return index(of: cookie).flatMap { slots[$0].batch == nil ? $0 : nil }
+        }
+        let index = Int(cookie >> 32 & 0x7FFF_FFFF)
+        guard index < used, slots[index].batch != nil else { return nil }
+        return index
+    }
+
     /// A place; to be left alone once another has been taken.
     func at(_ index: Int) -> UnsafeMutablePointer<Slot> { slots + index }
 
@@ -122,6 +136,7 @@ struct SlotTable: ~Copyable {
         let slot = slots + index
         slot.pointee.state = .free
         if slot.pointee.sink != nil { slot.pointee.sink = nil }
+        if slot.pointee.batch != nil { slot.pointee.batch = nil }
         if slot.pointee.answer.more != nil { slot.pointee.answer = Answer() }
         slot.pointee.nextFree = firstFree
         firstFree = index

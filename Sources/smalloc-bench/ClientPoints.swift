@@ -77,20 +77,71 @@ enum ClientPoints {
         }
     }
 
-    /// 64-byte reads of so many tasks on one connection of the async client: on its executor, and
-    /// on the runtime's own threads.
+    /// Tasks that ask so many requests at a time, by a batch.
+    static let batchLabel = "Swift client, batches of \(batchCount)"
+    private static let batchCount = 16
+
+    /// 64-byte reads of so many tasks on one connection of the async client: one at a time each, on
+    /// the client's executor and on the runtime's own threads, and by batches.
     static func tasks(_ bench: Bench, _ point: LoadPoint) {
-        tasks(bench, point, label, onExecutor: true)
-        tasks(bench, point, plainLabel, onExecutor: false)
+        tasks(bench, point, label, onExecutor: true, readOneByOne)
+        tasks(bench, point, plainLabel, onExecutor: false, readOneByOne)
+        tasks(bench, point, batchLabel, onExecutor: true, readByBatches)
+    }
+
+    /// Reads until the time is over.
+    ///
+    /// - Returns: How often.
+    private static func readOneByOne(
+        _ client: AsyncSmalloc, _ end: UInt64
+    ) async throws -> Int {
+        let allocation = try await client.alloc(8, .double)
+        var jobs = 0
+        // A look at the clock costs a twentieth of a read.
+        while jobs & 15 != 0 || clockNanoseconds() < end {
+            let numbers = try await allocation.read(Double.self)
+            guard numbers == [0, 0, 0, 0, 0, 0, 0, 0] else {
+                throw BenchError.setup("the client read other numbers")
+            }
+            jobs += 1
+        }
+        return jobs
+    }
+
+    private static func readByBatches(
+        _ client: AsyncSmalloc, _ end: UInt64
+    ) async throws -> Int {
+        let allocation = try await client.alloc(8, .double)
+        let expected: [Double] = [1, 2, 3, 4, 5, 6, 7, 8]
+        try await allocation.write(expected)
+        var numbers = expected
+        var tickets: [AsyncBatch.Ticket] = []
+        var jobs = 0
+        while clockNanoseconds() < end {
+            tickets.removeAll(keepingCapacity: true)
+            let replies = try await client.batch { batch in
+                for _ in 0..<batchCount { tickets.append(batch.read(8, of: allocation)) }
+            }
+            for ticket in tickets {
+                numbers[7] = 0
+                try replies.read(ticket, into: &numbers)
+                guard numbers == expected else {
+                    throw BenchError.setup("the client read other numbers")
+                }
+            }
+            jobs += batchCount
+        }
+        return jobs
     }
 
     private static func tasks(
-        _ bench: Bench, _ point: LoadPoint, _ label: String, onExecutor: Bool
+        _ bench: Bench, _ point: LoadPoint, _ label: String, onExecutor: Bool,
+        _ read: @escaping @Sendable (AsyncSmalloc, UInt64) async throws -> Int
     ) {
         measure(
             bench, point.name, .operations, label: label,
             before: { bench in
-                guard onExecutor else { return nil }
+                guard label == Self.label else { return nil }
                 return (
                     Suspensions.label,
                     Suspensions.sample(tasks: point.depth, seconds: bench.seconds)
@@ -122,19 +173,7 @@ enum ClientPoints {
                 do {
                     let jobs = try await withThrowingTaskGroup(of: Int.self) { group in
                         for _ in 0..<count {
-                            group.addTask {
-                                let allocation = try await client.alloc(8, .double)
-                                var jobs = 0
-                                // A look at the clock costs a twentieth of a read.
-                                while jobs & 15 != 0 || clockNanoseconds() < end {
-                                    let numbers = try await allocation.read(Double.self)
-                                    guard numbers == [0, 0, 0, 0, 0, 0, 0, 0] else {
-                                        throw BenchError.setup("the client read other numbers")
-                                    }
-                                    jobs += 1
-                                }
-                                return jobs
-                            }
+                            group.addTask { try await read(client, end) }
                         }
                         return try await group.reduce(0, +)
                     }

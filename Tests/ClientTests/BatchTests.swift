@@ -73,4 +73,26 @@ struct BatchTests {
         #expect(replies.failure(of: tickets[3]) == nil)
         #expect(a[0] == 1)
     }
+
+    @Test("what is disposed of while it is gathered is not asked: its handle may be another's")
+    func disposedMeanwhile() throws {
+        let a = try smalloc.alloc(1)
+        let gone = try smalloc.alloc(1)
+        var successor: Allocation?
+        var tickets: [Batch.Ticket] = []
+        let replies = try smalloc.batch { batch in
+            tickets.append(batch.set(7, at: 0, of: gone))
+            tickets.append(batch.set(7, at: 0, of: a))
+            tickets.append(batch.copyOnto(a, 0, gone, 0, 1))
+            tickets.append(batch.get(0, of: a))
+            try? gone.dispose()
+            // Takes the number of the handle.
+            successor = try? smalloc.alloc(1)
+        }
+        #expect(replies.failure(of: tickets[0])?.status == .noData)
+        #expect(replies.failure(of: tickets[1]) == nil)
+        #expect(replies.failure(of: tickets[2])?.message == "dest has no external array data")
+        #expect(try replies.number(tickets[3]) == 7)
+        #expect(try #require(successor).get(0) == 0)
+    }
 }

@@ -1,0 +1,177 @@
+// Explicit pipelining on the async face: many small requests for one suspension.
+
+public import SmallocWire
+
+/// Requests that are gathered to be sent together by a task.
+///
+/// Made by `AsyncSmalloc.batch`. As `Batch` is: small requests, which take effect in their order,
+/// and of which one that fails doesn't stop the others.
+public struct AsyncBatch: ~Copyable {
+    /// Stands for one request of a batch, to ask its reply for.
+    public typealias Ticket = BatchTicket
+
+    private let connection: AsyncConnection
+    fileprivate var gathering = BatchGathering<AsyncRemote>()
+
+    fileprivate init(_ connection: AsyncConnection) { self.connection = connection }
+
+    /// Requests gathered so far.
+    public var count: Int { gathering.count }
+
+    /// Whether requests about an allocation can be here, as all before can.
+    @inline(__always)
+    private func check(_ remote: AsyncRemote) throws(SmallocError) {
+        if !gathering.endsWith(remote) { try checkSlowly(remote) }
+    }
+
+    @inline(never)
+    private func checkSlowly(_ remote: AsyncRemote) throws(SmallocError) {
+        guard remote.connection === connection else {
+            throw .invalidArgument("the allocation is on another connection")
+        }
+        if let first = gathering.remotes.first, first.owner !== remote.owner {
+            throw .connectionLost("the connection that this allocation belonged to is lost")
+        }
+    }
+
+    /// Adds what `body` makes of an allocation, or the reason why it can't be made.
+    @inline(__always)
+    private mutating func add(
+        _ allocation: AsyncAllocation,
+        _ body: (inout BatchGathering<AsyncRemote>, AsyncRemote, Window) throws(SmallocError)
+            -> Ticket
+    ) -> Ticket {
+        do throws(SmallocError) {
+            try check(allocation.remote)
+            return try body(&gathering, allocation.remote, allocation.window)
+        } catch {
+            return gathering.fail(error)
+        }
+    }
+
+    /// Reads one element.
+    ///
+    /// Ask for it with `BatchReplies.number`.
+    @discardableResult
+    public mutating func get(_ index: Int, of allocation: AsyncAllocation) -> Ticket {
+        add(allocation) { gathering, remote, window throws(SmallocError) in
+            try gathering.read(remote, window, index, 1)
+        }
+    }
+
+    /// Stores a number into one element.
+    ///
+    /// See `AsyncAllocation.set(_:at:)`.
+    @discardableResult
+    public mutating func set(_ value: Double, at index: Int, of allocation: AsyncAllocation)
+        -> Ticket
+    {
+        add(allocation) { gathering, remote, window throws(SmallocError) in
+            try gathering.set(remote, window, value, index)
+        }
+    }
+
+    /// Reads elements.
+    ///
+    /// Ask for them with `BatchReplies.array`, `read` or `numbers`.
+    @discardableResult
+    public mutating func read(
+        _ count: Int, from start: Int = 0, of allocation: AsyncAllocation
+    ) -> Ticket {
+        add(allocation) { gathering, remote, window throws(SmallocError) in
+            try gathering.read(remote, window, start, count)
+        }
+    }
+
+    /// Writes elements.
+    ///
+    /// See `AsyncAllocation.write(_:at:)`.
+    @inlinable @discardableResult
+    public mutating func write<Element: AllocationElement>(
+        _ array: [Element], at start: Int = 0, of allocation: AsyncAllocation
+    ) -> Ticket {
+        array.withUnsafeBytes {
+            write(
+                BatchElements(
+                    $0, array.count, Element.self, Element.elementType,
+                    stride: MemoryLayout<Element>.stride),
+                start, allocation)
+        }
+    }
+
+    @usableFromInline
+    mutating func write(
+        _ elements: BatchElements, _ start: Int, _ allocation: AsyncAllocation
+    ) -> Ticket {
+        add(allocation) { gathering, remote, window throws(SmallocError) in
+            try gathering.write(remote, window, elements, start)
+        }
+    }
+
+    /// Stores one number into many elements.
+    ///
+    /// See `AsyncAllocation.fill(_:from:count:)`.
+    @discardableResult
+    public mutating func fill(
+        _ value: Double, from start: Int = 0, count: Int? = nil, of allocation: AsyncAllocation
+    ) -> Ticket {
+        add(allocation) { gathering, remote, window throws(SmallocError) in
+            try gathering.fill(remote, window, value, start, count)
+        }
+    }
+
+    /// Copies elements inside the daemon.
+    ///
+    /// See `SMAsyncAllocation.copyOnto`.
+    @discardableResult
+    public mutating func copyOnto(
+        _ source: AsyncAllocation, _ sourceStart: Int, _ dest: AsyncAllocation, _ destStart: Int,
+        _ copyLength: Int
+    ) -> Ticket {
+        let other = dest.remote
+        do throws(SmallocError) {
+            if source.remote.isGone { throw .noSourceData }
+            if other.isGone { throw .noDestData }
+            try check(other)
+        } catch { return gathering.fail(error) }
+        return add(source) { gathering, remote, window throws(SmallocError) in
+            try gathering.copy(
+                remote, window, sourceStart, onto: other, dest.window, destStart, copyLength)
+        }
+    }
+}
+
+extension AsyncSmalloc {
+    /// Gathers requests, sends them together, and waits for all the answers.
+    ///
+    /// Suspending a task and resuming it costs more than all else of a small request: a task that
+    /// asks sixteen of them by a batch pays that once.
+    ///
+    /// ```swift
+    /// var sum: AsyncBatch.Ticket?
+    /// let replies = try await smalloc.batch { batch in
+    ///     batch.set(1, at: 0, of: a)
+    ///     sum = batch.get(0, of: totals)
+    /// }
+    /// try replies.check()
+    /// ```
+    ///
+    /// - Parameter gather: Says what to ask. Nothing is sent before it returns.
+    /// - Returns: The replies, each with its own success or failure.
+    /// - Throws: `.cancelled` and transport errors: then any part of the batch may have taken
+    ///   effect.
+    public func batch(
+        _ gather: (inout AsyncBatch) -> Void
+    ) async throws(SmallocError) -> BatchReplies {
+        var batch = AsyncBatch(connection)
+        gather(&batch)
+        let record = batch.gathering.finish()
+        let (remotes, extraTime) = (batch.gathering.remotes, batch.gathering.extraTime)
+        if let first = remotes.first {
+            let link = first.owner.link
+            _ = try await link.answer { link.ask(record, remotes, extraTime: extraTime, $0) }
+        }
+        withExtendedLifetime(remotes) {}
+        return BatchReplies(record)
+    }
+}

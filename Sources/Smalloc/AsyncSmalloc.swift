@@ -16,8 +16,8 @@ public import SmallocWire
 /// Requests of all tasks share the connection: they are sent without waiting for the answers to
 /// others, gathered into few system calls when there are many, and never more at a time than the
 /// daemon allows. Requests of one task that awaits each take effect in its order. Tasks that ask
-/// much and compute little are faster on the connection's own thread: see `executor`; those that ask
-/// for many small things at a time, by `batch`.
+/// much and compute little are faster on the connection's own thread: see `executor`. Those that
+/// ask for many small things at a time do so by `batch`.
 ///
 /// **Cancellation**: cancelling a task ends its call with `.cancelled`: at once if it has waited
 /// for long, else within milliseconds (40 while answers to others keep coming) unless its own

@@ -1,12 +1,12 @@
-// The shortest way through a session: whole, plain reads and writes by handle, which is what nearly
-// all requests of a busy connection are. The same operations do the work, and write the replies;
-// only the checks of a frame are fewer, because one comparison stands for most of them.
+// The shortest way through a session: pings, and whole, plain reads and writes by handle, which is
+// what nearly all requests of a busy connection are. The same operations do the work, and write the
+// replies; only the checks of a frame are fewer, because one comparison stands for most of them.
 
 internal import SmallocWire
 
 extension Session {
-    /// Answers the frame at the start of `input` if it is a plain read or write by handle, of no
-    /// more than the atomic size, and whole.
+    /// Answers the frame at the start of `input` if it is a ping, or a plain read or write by
+    /// handle, of no more than the atomic size, and whole.
     ///
     /// Costs about a third of the general way, which takes all others and finds the same errors.
     ///
@@ -21,6 +21,7 @@ extension Session {
         let first = UInt64(littleEndian: input.loadUnaligned(as: UInt64.self))
         if first == FrameHeader.plain(.read) { return read(input, loop) }
         if first == FrameHeader.plain(.write) { return write(input, arrived: arrived, loop) }
+        if first == FrameHeader.plain(.ping) { return ping(input, loop) }
         return 0
     }
 
@@ -78,6 +79,20 @@ extension Session {
         }
         loop.counters.count(.write)
         return FrameHeader.byteCount + payloadSize
+    }
+
+    @inline(never)
+    private mutating func ping(_ input: UnsafeRawPointer, _ loop: LoopContext) -> Int {
+        let header = FrameHeader(from: input)
+        guard header.handle == 0, header.payloadSize == 0, header.offset == 0, header.size == 0,
+            loop.gathered.isEmpty
+        else { return 0 }
+        expectsBulk = false
+        var reply = FrameReplies(
+            output: loop.output, operation: Operation.ping.rawValue, cookie: header.cookie)
+        reply.pong()
+        loop.counters.count(.ping)
+        return FrameHeader.byteCount
     }
 
     /// Answers a read whose data leaves from where it is.

@@ -42,38 +42,47 @@ final class Bench {
     }
 
     /// Measures one point against every contestant that it suits, in alternating rounds.
+    ///
+    /// - Parameter other: Something that smallocd does in the same rounds, to be compared with.
     func run(
-        _ point: LoadPoint, besides yardsticks: [Contestant] = [], only kind: ServerKind? = nil
+        _ point: LoadPoint, besides yardsticks: [Contestant] = [], only kind: ServerKind? = nil,
+        and other: (point: LoadPoint, label: String)? = nil
     ) {
         let placement = Placement(available: processors, serverCount: point.threads)
         placement.pinLoad()
-        var prepared: [(PreparedLoad, [Sample])] = []
-        for contestant in contestants + yardsticks
-        where point.suits(contestant) && (kind ?? contestant.kind) == contestant.kind {
+        var prepared: [(load: PreparedLoad, label: String, samples: [Sample])] = []
+        func prepare(_ work: LoadPoint, _ contestant: Contestant, _ label: String) {
             attempt(point.name, contestant) {
                 let load = try PreparedLoad(
-                    point, contestant, placement, programs: programs, pattern: pattern)
+                    work, contestant, placement, programs: programs, pattern: pattern)
                 _ = try load.run(seconds: min(0.2, seconds))
-                prepared.append((load, []))
+                prepared.append((load, label, []))
+            }
+        }
+        for contestant in contestants + yardsticks
+        where point.suits(contestant) && (kind ?? contestant.kind) == contestant.kind {
+            prepare(point, contestant, contestant.label)
+            if let other, contestant.kind == .smallocd {
+                prepare(other.point, contestant, other.label)
             }
         }
         for round in 0..<rounds {
             // Each round begins with another server, so that none always follows the same one.
             for turn in prepared.indices {
                 let index = (turn + round) % prepared.count
-                attempt(point.name, prepared[index].0.contestant) {
-                    prepared[index].1.append(try prepared[index].0.run(seconds: seconds))
+                attempt(point.name, prepared[index].load.contestant) {
+                    prepared[index].samples.append(
+                        try prepared[index].load.run(seconds: seconds))
                 }
             }
         }
-        for (load, samples) in prepared where !samples.isEmpty {
+        for (load, label, samples) in prepared where !samples.isEmpty {
             attempt(point.name, load.contestant) {
                 try load.verify()
                 add(
                     Series(
-                        point: point.name, server: load.contestant.label, unit: point.work.unit,
-                        samples: samples, note: placement.isShared ? "(load on a server core)" : "")
-                )
+                        point: point.name, server: label, unit: point.work.unit, samples: samples,
+                        note: placement.isShared ? "(load on a server core)" : ""))
             }
         }
     }

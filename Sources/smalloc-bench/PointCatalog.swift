@@ -144,13 +144,20 @@ enum PointCatalog {
     private static func scale() -> [Entry] {
         [10_000, 1_000_000, 10_000_000].flatMap { count in
             [("read", Work.read(64)), ("alloc", Work.allocDispose(64))].map { verb, work in
-                load(
-                    LoadPoint(
-                        name: "scale/\(count)/\(verb)/64B/50x16", work: work, lanes: 50, depth: 16,
-                        preload: count, variants: verb == "read" ? 64 : 1))
+                var point = LoadPoint(
+                    name: "scale/\(count)/\(verb)/64B/50x16", work: work, lanes: 50, depth: 16,
+                    preload: count, variants: verb == "read" ? 64 : 1)
+                guard count > 10_000 else { return load(point) }
+                let many = point
+                point.preload = 10_000
+                let few = point
+                return Entry(name: many.name) { $0.run(many, and: (few, fewLabel)) }
             }
         }
     }
+
+    /// smallocd with 10,000 allocations, in the rounds of one with more.
+    static let fewLabel = "smallocd, 10 thousand"
 
     private static func memory() -> [Entry] {
         [

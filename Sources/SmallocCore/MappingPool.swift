@@ -6,7 +6,6 @@
 //                   |                                   nobody wanted it for long
 //                   '-> taken as it is                  by whoever settles it as he goes
 
-internal import CSmalloc
 internal import Glibc
 
 /// Hands out zeroed mappings and takes them back.
@@ -27,14 +26,14 @@ final class MappingPool: @unchecked Sendable {
 
     /// Where smaller memory comes from: its free slabs are given back by the same thread.
     let blocks: BlockPool
-    private let state = Locked(State())
-    private let budget: MemoryBudget
+    let state = Locked(State())
+    let budget: MemoryBudget
     /// Bytes of warm memory kept at most.
-    private let cleanSizeMax: Int
-    private let restTime: UInt64
+    let cleanSizeMax: Int
+    let restTime: UInt64
     private let warmTime: UInt64
     /// The reclaiming thread sleeps on this; a count of what was queued.
-    private let bell: UnsafeMutablePointer<sem_t>
+    let bell: UnsafeMutablePointer<sem_t>
     let pageSize = Int(sysconf(Int32(_SC_PAGESIZE)))
 
     init(
@@ -132,7 +131,7 @@ final class MappingPool: @unchecked Sendable {
     }
 
     /// Nanoseconds of a monotonic clock.
-    private static var now: UInt64 {
+    static var now: UInt64 {
         var now = timespec()
         clock_gettime(CLOCK_MONOTONIC, &now)
         return UInt64(now.tv_sec) * 1_000_000_000 + UInt64(now.tv_nsec)
@@ -249,7 +248,7 @@ final class MappingPool: @unchecked Sendable {
     ///
     /// Makes room by queueing the oldest for the reclaiming thread, where unmapping them holds up
     /// nobody.
-    private func keep(_ mapping: Mapping) -> Bool {
+    func keep(_ mapping: Mapping) -> Bool {
         var mapping = mapping
         // The beginning of what was truncated may be smaller than anything that is asked for.
         guard mapping.capacity >= MappingPool.sizeMin, mapping.capacity <= cleanSizeMax else {
@@ -272,66 +271,5 @@ final class MappingPool: @unchecked Sendable {
         }
         if evicted > 0 { ring(evicted) }
         return true
-    }
-
-    // MARK: The reclaiming thread
-
-    private func reclaimNext() {
-        while sem_wait(bell) != 0 {}
-        // Before the sweep: what it wipes may push out what is warm, and come back to here.
-        let trims = state.withLock { state -> Bool in
-            defer { state.wantsTrim = false }
-            return state.wantsTrim
-        }
-        if trims {
-            blocks.sweep {
-                // Whoever waits for a large one should not have to wait for all small ones.
-                while let mapping = nextRested().mapping { reclaim(mapping) }
-            }
-            smalloc_heap_trim()
-            noteScattered()
-            state.withLock { $0.trimsDone += 1 }
-        }
-        while true {
-            let (mapping, rest) = nextRested()
-            if let mapping { return reclaim(mapping) }
-            // Somebody took it, or it went in the middle of a sweep.
-            if rest == 0 { return }
-            // In steps, since somebody may begin to wait.
-            usleep(UInt32(min(rest / 1000, 1000)) + 1)
-        }
-    }
-
-    /// Wipes and keeps it, or unmaps it.
-    private func reclaim(_ mapping: Mapping) {
-        var mapping = mapping
-        let size = mapping.capacity
-        let wanted = !mapping.isStale && size <= cleanSizeMax
-        if wanted {
-            memset(mapping.base, 0, mapping.dirtySize)
-            mapping.dirtySize = 0
-        }
-        if !wanted || !keep(mapping) {
-            mapping.unmap()
-            budget.uncharge(UInt64(size))
-        }
-        state.withLock { state in
-            state.queueSize -= size
-            if let index = state.underWay.firstIndex(of: mapping.number) {
-                state.underWay.remove(at: index)
-            }
-        }
-    }
-
-    /// The oldest of the queue, if nobody took it for `restTime`; else how much of that is left.
-    private func nextRested() -> (mapping: Mapping?, rest: UInt64) {
-        state.withLock { state -> (Mapping?, UInt64) in
-            guard let first = state.queue.first else { return (nil, 0) }
-            let isHurried = first.isStale || first.number <= state.hurriedNumber
-            let rested = isHurried ? restTime : MappingPool.now - first.givenAt
-            guard rested >= restTime else { return (nil, restTime - rested) }
-            state.underWay.append(first.number)
-            return (state.queue.removeFirst(), 0)
-        }
     }
 }

@@ -31,7 +31,8 @@ for round in $(seq "$rounds"); do
 import json, sys
 names = {("read/64B/1x1", "Swift client"): "blocking/1",
          ("client/async/1x1000", "Swift client"): "executor/1000",
-         ("client/async/1x1000", "Swift client, plain tasks"): "plain/1000"}
+         ("client/async/1x1000", "Swift client, plain tasks"): "plain/1000",
+         ("client/async/1x1000", "Swift client, batches of 16"): "batches/1000"}
 for series in json.load(open(sys.argv[1]))["series"]:
     name = names.get((series["point"], series["server"]))
     if name:

@@ -11,9 +11,14 @@ public struct AsyncBatch: ~Copyable {
     public typealias Ticket = BatchTicket
 
     private let connection: AsyncConnection
+    /// What it will go by.
+    fileprivate let owner: LinkOwner?
     fileprivate var gathering = BatchGathering<AsyncRemote>()
 
-    fileprivate init(_ connection: AsyncConnection) { self.connection = connection }
+    fileprivate init(_ connection: AsyncConnection) {
+        self.connection = connection
+        owner = connection.present
+    }
 
     /// Requests gathered so far.
     public var count: Int { gathering.count }
@@ -29,7 +34,7 @@ public struct AsyncBatch: ~Copyable {
         guard remote.connection === connection else {
             throw .invalidArgument("the allocation is on another connection")
         }
-        if let first = gathering.remotes.first, first.owner !== remote.owner {
+        guard remote.owner === owner else {
             throw .connectionLost("the connection that this allocation belonged to is lost")
         }
     }
@@ -144,6 +149,9 @@ public struct AsyncBatch: ~Copyable {
 extension AsyncSmalloc {
     /// Gathers requests, sends them together, and waits for all the answers.
     ///
+    /// Allocations of an earlier connection, or of another one, fail by themselves. What is asked
+    /// after a large batch is answered after it.
+    ///
     /// Suspending a task and resuming it costs more than all else of a small request: a task that
     /// asks sixteen of them by a batch pays that once.
     ///
@@ -158,8 +166,9 @@ extension AsyncSmalloc {
     ///
     /// - Parameter gather: Says what to ask. Nothing is sent before it returns.
     /// - Returns: The replies, each with its own success or failure.
-    /// - Throws: `.cancelled` and transport errors: then any part of the batch may have taken
-    ///   effect.
+    /// - Throws: `.cancelled`, transport errors, and what the daemon ends the connection with:
+    ///   then any part of the batch may have taken effect. `ConnectionOptions.requestTimeout` is
+    ///   for all of the batch.
     public func batch(
         _ gather: (inout AsyncBatch) -> Void
     ) async throws(SmallocError) -> BatchReplies {
@@ -167,8 +176,7 @@ extension AsyncSmalloc {
         gather(&batch)
         let record = batch.gathering.finish()
         let (remotes, extraTime) = (batch.gathering.remotes, batch.gathering.extraTime)
-        if let first = remotes.first {
-            let link = first.owner.link
+        if !remotes.isEmpty, let link = batch.owner?.link {
             _ = try await link.answer { link.ask(record, remotes, extraTime: extraTime, $0) }
         }
         withExtendedLifetime(remotes) {}

@@ -77,6 +77,9 @@ final class AsyncConnection: Sendable {
 
     var limits: Limits { state.withLock { $0.owner?.link.limits ?? Limits() } }
 
+    /// The last link, which may have ended; nil before there was any.
+    var present: LinkOwner? { state.withLock { $0.owner } }
+
     var isConnected: Bool {
         guard let link = state.withLock({ $0.owner?.link }) else { return false }
         return link.lock.withLock { link.ended == nil }

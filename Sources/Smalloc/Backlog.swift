@@ -8,6 +8,8 @@ struct Backlog {
         case frame(FrameHeader, [UInt8], (source: any Source, offset: Int, size: Int)?)
         /// The frames of a batch from an offset on, and how many they are.
         case rest(BatchRecord, from: Int, count: Int)
+        /// What has been sent, and is kept no longer.
+        case sent
     }
 
     private var items: [Item] = []
@@ -31,6 +33,7 @@ struct Backlog {
     mutating func setFirst(_ item: Item) { items[start] = item }
 
     mutating func removeFirst() {
+        items[start] = .sent
         start += 1
         if start == items.count {
             items.removeAll(keepingCapacity: items.capacity <= 4096)
@@ -65,16 +68,15 @@ extension Link {
     private func sendBacklog() {
         while !backlog.isEmpty, inFlight < inFlightMax {
             switch backlog.first {
+            case .sent: backlog.removeFirst()
             case .frame(let header, let body, let data):
                 backlog.removeFirst()
                 send(header, body, data)
             case .rest(let record, let offset, let count):
-                if let index = slots.carrier(of: record.cookie), isUnwanted(index) {
+                let slot = slots.at(record.carrier)
+                guard slot.pointee.batch === record, !isUnwanted(record.carrier) else {
                     backlog.removeFirst()
-                    record.skip(from: offset)
-                    if record.unanswered == 0 {
-                        _ = slots.finish(index, Answer(), replied: true)
-                    }
+                    skip(record, from: offset)
                     continue
                 }
                 if let rest = put(record, from: offset, count) {
@@ -83,6 +85,15 @@ extension Link {
                     backlog.removeFirst()
                 }
             }
+        }
+    }
+
+    /// Forgets what of a batch has not been sent, as nobody waits for it any more.
+    private func skip(_ record: BatchRecord, from offset: Int) {
+        guard slots.at(record.carrier).pointee.batch === record else { return }
+        record.skip(from: offset)
+        if record.unanswered == 0 {
+            _ = slots.finish(record.carrier, Answer(), replied: true)
         }
     }
 
@@ -119,18 +130,10 @@ extension Link {
     ///
     /// - Returns: The others.
     func put(_ record: BatchRecord, from offset: Int, _ count: Int) -> Backlog.Item? {
-        let room = inFlightMax - inFlight
-        if count <= room {
-            inFlight += count
-            outgoing.append(record, from: offset, to: record.frames.count)
-            return nil
-        }
-        if room > 0 {
-            let end = record.end(ofFrames: room, from: offset)
-            inFlight += room
-            outgoing.append(record, from: offset, to: end)
-            return .rest(record, from: end, count: count - room)
-        }
-        return .rest(record, from: offset, count: count)
+        let most = max(0, min(count, inFlightMax - inFlight))
+        let end = record.dispatch(most, from: offset)
+        inFlight += most
+        if most > 0 { outgoing.append(record, from: offset, to: end) }
+        return most < count ? .rest(record, from: end, count: count - most) : nil
     }
 }

@@ -14,9 +14,14 @@ public struct Batch: ~Copyable {
     public typealias Ticket = BatchTicket
 
     private let connection: Connection
+    /// The session that it will be sent in.
+    private let session: UInt64
     fileprivate var gathering = BatchGathering<Remote>()
 
-    fileprivate init(_ connection: Connection) { self.connection = connection }
+    fileprivate init(_ connection: Connection) {
+        self.connection = connection
+        session = connection.session
+    }
 
     /// Requests gathered so far.
     public var count: Int { gathering.count }
@@ -25,7 +30,7 @@ public struct Batch: ~Copyable {
         guard view.remote.connection === connection else {
             throw .invalidArgument("the allocation is on another connection")
         }
-        if let first = gathering.remotes.first, first.session != view.remote.session {
+        guard view.remote.session == session else {
             throw .connectionLost("the connection that this allocation belonged to is lost")
         }
     }
@@ -148,9 +153,12 @@ extension Smalloc {
     /// try replies.check()
     /// ```
     ///
+    /// Allocations of an earlier connection, or of another one, fail by themselves.
+    ///
     /// - Parameter gather: Says what to ask. Nothing is sent before it returns.
     /// - Returns: The replies, each with its own success or failure.
-    /// - Throws: Transport errors only: then any part of the batch may have taken effect.
+    /// - Throws: Transport errors, and what the daemon ends the connection with: then any part of
+    ///   the batch may have taken effect. `ConnectionOptions.requestTimeout` is for each answer.
     public func batch(_ gather: (inout Batch) -> Void) throws(SmallocError) -> BatchReplies {
         var batch = Batch(connection)
         gather(&batch)
@@ -179,16 +187,22 @@ extension Channel {
         var asked = 0
         var allowed = 0  // End of the last frame that may be under way.
         var place = 0
+        var isFull = false
         markUnsent()
         while record.unanswered > 0 {
-            let more = min(all, all - record.unanswered + most) - asked
-            allowed = record.end(ofFrames: more, from: allowed)
-            asked += more
+            // Many at a time, or the last of them.
+            let room = most - (asked - (all - record.unanswered))
+            if asked < all, room >= min(max(1, most / 2), all - asked) {
+                let more = min(room, all - asked)
+                allowed = record.dispatch(more, from: allowed)
+                asked += more
+            }
             var receives = true
-            if sent < allowed {
+            if sent < allowed, !isFull || !holdsHeader {
                 let rest = UnsafeRawBufferPointer(rebasing: record.frames.bytes[sent..<allowed])
                 sent += try sendSome(rest)
-                if sent < allowed { receives = try waitForEither(extraTime) }
+                isFull = sent < allowed
+                if isFull { receives = try waitForEither(extraTime) }
             }
             guard receives else { continue }
             while record.at(place).pointee.state != .asked { place += 1 }

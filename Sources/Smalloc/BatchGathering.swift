@@ -1,11 +1,17 @@
 // How both kinds of batches turn what is asked of allocations into frames.
 
 public import SmallocWire
+internal import Synchronization
 
 /// Stands for one request of a batch, to ask its reply for.
 public struct BatchTicket: Hashable, Sendable {
-    let place: Int
+    let place: UInt32
+    /// The number of its batch.
+    let batch: UInt32
 }
+
+/// The last batch's number.
+private let lastBatch = Atomic<UInt32>(0)
 
 /// Elements of an array, as they are.
 @usableFromInline
@@ -47,6 +53,7 @@ struct BatchGathering<Handle: BatchRemote>: ~Copyable {
     private var entries = BatchEntries(capacity: 32)
     private var failures: [Int: SmallocError] = [:]
     private var expected = 0
+    private let number = lastBatch.wrappingAdd(1, ordering: .relaxed).newValue
     private(set) var remotes: [Handle] = []
     private(set) var extraTime: UInt64 = 0
     private var last: ObjectIdentifier?
@@ -75,7 +82,7 @@ struct BatchGathering<Handle: BatchRemote>: ~Copyable {
         var entries = BatchEntries(capacity: 0)
         swap(&frames, &self.frames)
         swap(&entries, &self.entries)
-        return BatchRecord(frames, entries, failures, expected: expected)
+        return BatchRecord(frames, entries, failures, expected: expected, number: number)
     }
 
     /// Adds a request and its frame.
@@ -89,7 +96,8 @@ struct BatchGathering<Handle: BatchRemote>: ~Copyable {
         frames.append(header, body)
         entries.append(entry)
         expected = expected &+ entry.size
-        return BatchTicket(place: entries.count &- 1)
+        return BatchTicket(
+            place: UInt32(truncatingIfNeeded: entries.count &- 1), batch: number)
     }
 
     /// Adds a request that can't be made.
@@ -97,7 +105,8 @@ struct BatchGathering<Handle: BatchRemote>: ~Copyable {
     mutating func fail(_ error: SmallocError) -> BatchTicket {
         failures[entries.count] = error
         entries.append(BatchEntry(state: .failed))
-        return BatchTicket(place: entries.count - 1)
+        return BatchTicket(
+            place: UInt32(truncatingIfNeeded: entries.count - 1), batch: number)
     }
 
     /// Adds what needs no more than a header and data.

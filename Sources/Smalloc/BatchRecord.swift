@@ -22,8 +22,8 @@ struct BatchEntry {
     var other: Int32 = -1
     /// Bytes of payload that a good reply has.
     var size = 0
-    /// Where they are, once it is done.
-    var offset = 0
+    /// Where they are, once it is done and if there are any.
+    var payload: UnsafeMutableRawPointer?
 }
 
 /// The requests of a batch, in their order.
@@ -63,9 +63,9 @@ struct BatchEntries: ~Copyable {
 ///
 /// Used by whatever carries it, under its lock, until all replies have come, and after that only
 /// read.
-final class BatchRecord: Source, @unchecked Sendable {
+final class BatchRecord: @unchecked Sendable {
     @exclusivity(unchecked) private(set) var frames: ByteBuffer
-    @exclusivity(unchecked) private var payload = ByteBuffer()
+    @exclusivity(unchecked) private var arena = PayloadArena()
     private let entries: BatchEntries
     /// Why requests failed, by their place.
     @exclusivity(unchecked) private(set) var failures: [Int: SmallocError]
@@ -73,14 +73,22 @@ final class BatchRecord: Source, @unchecked Sendable {
     @exclusivity(unchecked) private(set) var unanswered: Int
     /// Bytes of all payloads that are asked for, if all goes well.
     private let expected: Int
+    /// Places before this one have been sent, or failed before they were.
+    @exclusivity(unchecked) private var sentCount = 0
+    /// The carrier's number for the batch.
+    @exclusivity(unchecked) var carrier = 0
+    /// That of the batch's tickets.
+    let number: UInt32
 
     /// - Parameters:
     ///   - frames: Those of the entries that have not failed, with their places for cookies.
     ///   - failures: Why the others did.
+    ///   - number: That of the batch's tickets.
     init(
         _ frames: consuming ByteBuffer, _ entries: consuming BatchEntries,
-        _ failures: [Int: SmallocError], expected: Int
+        _ failures: [Int: SmallocError], expected: Int, number: UInt32
     ) {
+        self.number = number
         unanswered = entries.count - failures.count
         self.frames = frames
         self.entries = entries
@@ -91,12 +99,16 @@ final class BatchRecord: Source, @unchecked Sendable {
     /// Requests, those that failed before they were sent included.
     var count: Int { entries.count }
 
+    /// A request by its ticket.
+    @inline(__always)
+    func at(_ ticket: BatchTicket) -> UnsafeMutablePointer<BatchEntry> {
+        precondition(ticket.batch == number, "the ticket is another batch's")
+        return entries[Int(ticket.place)]
+    }
+
     /// A request by its place.
     @inline(__always)
-    func at(_ place: Int) -> UnsafeMutablePointer<BatchEntry> {
-        precondition(place >= 0 && place < entries.count, "the ticket is another batch's")
-        return entries[place]
-    }
+    func at(_ place: Int) -> UnsafeMutablePointer<BatchEntry> { entries[place] }
 
     /// A cookie's upper bit tells that it is a batch's; the next 31 are the carrier's, to find the
     /// batch by, and the lower 32 are the request's place.
@@ -113,11 +125,9 @@ final class BatchRecord: Source, @unchecked Sendable {
         var kept = ByteBuffer(capacity: frames.count)
         var offset = 0
         while offset < frames.count {
-            let (cookie, end) = frame(at: offset)
-            let place = BatchRecord.place(of: cookie)
+            let (place, end) = (place(at: offset), end(at: offset))
             if let failure = reason(entries[place].pointee) {
-                fail(place, failure)
-                unanswered -= 1
+                answered(place, failure)
             } else {
                 kept.append(UnsafeRawBufferPointer(rebasing: frames.bytes[offset..<end]))
             }
@@ -129,34 +139,36 @@ final class BatchRecord: Source, @unchecked Sendable {
     /// Takes memory for the payloads, if they are small.
     ///
     /// Here, as memory is cheapest where as much was just given back: by the task that asks.
-    func prepare() { if expected > 0, expected <= 65_536 { payload.reserve(expected) } }
-
-    /// Puts the carrier's number for the batch into all cookies.
-    func setCarrier(_ number: Int) {
-        let upper = UInt32(truncatingIfNeeded: number) | 1 << 31
-        var offset = 0
-        while offset < frames.count {
-            let end = frame(at: offset).end
-            frames.set(upper, at: offset + 12)
-            offset = end
-        }
+    func prepare() {
+        if expected > 0, expected <= 65_536 { arena.reserve(expected) }
     }
 
-    /// The first frame's cookie.
-    var cookie: UInt64 { frame(at: 0).cookie }
-
-    private func frame(at offset: Int) -> (cookie: UInt64, end: Int) {
-        let header = FrameHeader(from: frames.bytes.baseAddress! + offset)
-        return (header.cookie, offset + FrameHeader.byteCount + Int(header.payloadSize))
-    }
-
-    /// The end of so many frames from `offset` on.
-    func end(ofFrames count: Int, from offset: Int) -> Int {
+    /// Has so many frames from `offset` on ready to be sent: their replies may come.
+    ///
+    /// - Returns: Where they end.
+    func dispatch(_ count: Int, from offset: Int) -> Int {
+        let upper = UInt32(truncatingIfNeeded: carrier) | 1 << 31
         var offset = offset
-        for _ in 0..<count { offset = frame(at: offset).end }
+        for _ in 0..<count {
+            frames.set(upper, at: offset + 12)
+            offset = end(at: offset)
+        }
+        sentCount = offset < frames.count ? place(at: offset) : entries.count
         return offset
     }
 
+    /// Which request's frame begins at an offset.
+    private func place(at offset: Int) -> Int {
+        Int(frames.bytes.loadUnaligned(fromByteOffset: offset + 8, as: UInt32.self).littleEndian)
+    }
+
+    /// Where the frame ends that begins at an offset.
+    private func end(at offset: Int) -> Int {
+        let size = frames.bytes.loadUnaligned(fromByteOffset: offset + 20, as: UInt32.self)
+        return offset + FrameHeader.byteCount + Int(size.littleEndian)
+    }
+
+    /// Gives access to a part of the frames.
     func withMemory(
         _ offset: Int, _ size: Int, _ body: (UnsafeRawBufferPointer) -> Int
     ) -> Int {
@@ -169,7 +181,7 @@ final class BatchRecord: Source, @unchecked Sendable {
     @inline(__always)
     func awaits(_ header: FrameHeader) -> Bool {
         let place = BatchRecord.place(of: header.cookie)
-        return place < count && entries[place].pointee.state == .asked
+        return place < sentCount && entries[place].pointee.state == .asked
             && entries[place].pointee.operation == header.operation
     }
 
@@ -188,7 +200,7 @@ final class BatchRecord: Source, @unchecked Sendable {
             let place = BatchRecord.place(of: header.cookie)
             let size = Int(header.payloadSize)
             guard header.magic == FrameHeader.replyMagic, header.status == 0,
-                header.cookie >> 32 == carrier, place < count,
+                header.cookie >> 32 == carrier, place < sentCount,
                 size <= end - next - FrameHeader.byteCount
             else { break }
             let entry = entries[place]
@@ -208,45 +220,36 @@ final class BatchRecord: Source, @unchecked Sendable {
     /// Files a reply that `awaits` has been asked for.
     func take(_ header: FrameHeader, _ payload: UnsafeRawBufferPointer) {
         let place = BatchRecord.place(of: header.cookie)
-        if header.status == 0, payload.count == entries[place].pointee.size {
-            let room = room(entries[place])
-            if let source = payload.baseAddress {
-                room.copyMemory(from: source, byteCount: payload.count)
-            }
-            unanswered -= 1
-        } else {
-            take(place, refusal: header, payload)
-        }
-    }
-
-    @inline(never)
-    private func take(
-        _ place: Int, refusal header: FrameHeader, _ payload: UnsafeRawBufferPointer
-    ) {
         if header.status != 0 {
-            fail(
-                place,
-                SmallocError(reply: header, message: String(decoding: payload, as: UTF8.self)))
+            let message = String(decoding: payload, as: UTF8.self)
+            answered(place, SmallocError(reply: header, message: message))
+        } else if payload.count != entries[place].pointee.size {
+            answered(place, .unexpectedReply("the answer has \(payload.count) bytes"))
         } else {
-            fail(place, .unexpectedReply("the answer has \(payload.count) bytes"))
+            if let source = payload.baseAddress {
+                room(entries[place]).copyMemory(from: source, byteCount: payload.count)
+            }
+            answered(place)
         }
-        unanswered -= 1
     }
 
-    /// Memory for what a request reads, which is done with this.
+    /// Memory for what a request reads, to be filled before it is said to be answered.
     func room(_ place: Int) -> UnsafeMutableRawPointer { room(entries[place]) }
 
     @inline(__always)
     private func room(_ entry: UnsafeMutablePointer<BatchEntry>) -> UnsafeMutableRawPointer {
-        payload.align(to: 8)
-        entry.pointee.offset = payload.count
-        entry.pointee.state = .done
-        return payload.appendRoom(entry.pointee.size)
+        let room = arena.room(entry.pointee.size)
+        entry.pointee.payload = room
+        return room
     }
 
-    /// Ends a request whose reply the carrier has read itself.
+    /// Ends a request: its payload, if it has any, is in its room.
     func answered(_ place: Int, _ failure: SmallocError? = nil) {
-        if let failure { fail(place, failure) }
+        if let failure {
+            fail(place, failure)
+        } else {
+            entries[place].pointee.state = .done
+        }
         unanswered -= 1
     }
 
@@ -254,9 +257,8 @@ final class BatchRecord: Source, @unchecked Sendable {
     func skip(from offset: Int) {
         var offset = offset
         while offset < frames.count {
-            let (cookie, end) = frame(at: offset)
-            answered(BatchRecord.place(of: cookie), .cancelled)
-            offset = end
+            answered(place(at: offset), .cancelled)
+            offset = end(at: offset)
         }
     }
 
@@ -272,10 +274,25 @@ final class BatchRecord: Source, @unchecked Sendable {
     /// Valid for as long as this object is.
     @inline(__always)
     func bytes(_ entry: UnsafeMutablePointer<BatchEntry>) -> UnsafeRawBufferPointer {
-        guard entry.pointee.size > 0, let base = payload.bytes.baseAddress else {
-            return UnsafeRawBufferPointer(start: nil, count: 0)
-        }
-        return UnsafeRawBufferPointer(
-            start: base + entry.pointee.offset, count: entry.pointee.size)
+        UnsafeRawBufferPointer(
+            start: entry.pointee.payload,
+            count: entry.pointee.payload == nil ? 0 : entry.pointee.size)
+    }
+}
+
+/// The room of a large payload, which is received there.
+final class BatchRoom: Sink, @unchecked Sendable {
+    private let record: BatchRecord
+    private let memory: UnsafeMutableRawPointer
+
+    init(_ record: BatchRecord, _ place: Int) {
+        self.record = record
+        memory = record.room(place)
+    }
+
+    func withMemory(
+        _ offset: Int, _ size: Int, _ body: (UnsafeMutableRawBufferPointer) -> Int
+    ) -> Int {
+        body(UnsafeMutableRawBufferPointer(start: memory + offset, count: size))
     }
 }

@@ -26,14 +26,14 @@ public struct BatchReplies: Sendable {
 
     /// How one request failed; nil if it did not.
     public func failure(of ticket: BatchTicket) -> SmallocError? {
-        record.at(ticket.place).pointee.state == .failed ? record.failures[ticket.place] : nil
+        record.at(ticket).pointee.state == .failed ? record.failures[Int(ticket.place)] : nil
     }
 
     @inline(__always)
     private func entry(
         _ ticket: BatchTicket
     ) throws(SmallocError) -> UnsafeMutablePointer<BatchEntry> {
-        let entry = record.at(ticket.place)
+        let entry = record.at(ticket)
         if entry.pointee.state == .done { return entry }
         throw failure(of: ticket) ?? .cancelled
     }

@@ -187,6 +187,9 @@ struct Channel: ~Copyable {
         return 0
     }
 
+    /// Whether what has been received begins with a whole header.
+    var holdsHeader: Bool { inputEnd - inputStart >= FrameHeader.byteCount }
+
     /// To be called before `sendSome` is used for the first part of something.
     mutating func markUnsent() { sentNothing = true }
 

@@ -21,7 +21,7 @@ extension Link {
         let index = slots.insert(0)
         let slot = slots.at(index)
         slot.pointee.batch = record
-        record.setCarrier(index)
+        record.carrier = index
         let cookie = slots.cookie(of: slot)
         let asker = expect(slot, waiter, extraTime)
         if let rest = put(record, from: 0, record.unanswered) { backlog.append(rest) }

@@ -63,7 +63,12 @@ extension LinkReader {
         let bytes = done.own?.take() ?? []
         link.lock.lock()
         if let index = link.slots.carrier(of: done.cookie) {
-            bytes.withUnsafeBytes { complete(index, done.header, $0) }
+            if let record = link.slots.at(index).pointee.batch, done.own == nil {
+                record.answered(BatchRecord.place(of: done.cookie))
+                batchReplied(index, record, 1)
+            } else {
+                bytes.withUnsafeBytes { complete(index, done.header, $0) }
+            }
         }
         link.lock.unlock()
     }
@@ -114,6 +119,8 @@ extension LinkReader {
             } else if size <= held {
                 start += FrameHeader.byteCount + size
                 complete(index, header, payload)
+            } else if let room = roomOf(header, slot) {
+                begin(header, room, nil, 0, payload)
             } else if size + FrameHeader.byteCount > LinkReader.capacity {
                 let own = ArraySink<UInt8>(count: size)
                 begin(header, own, own, 0, payload)
@@ -122,6 +129,18 @@ extension LinkReader {
             }
         }
         return false
+    }
+
+    /// Where a good reply to a request of a batch goes that is too large for the buffer.
+    private func roomOf(
+        _ header: FrameHeader, _ slot: UnsafeMutablePointer<Slot>
+    ) -> BatchRoom? {
+        guard let record = slot.pointee.batch, header.status == 0 else { return nil }
+        let (place, size) = (BatchRecord.place(of: header.cookie), Int(header.payloadSize))
+        guard size == record.at(place).pointee.size,
+            size + FrameHeader.byteCount > LinkReader.capacity
+        else { return nil }
+        return BatchRoom(record, place)
     }
 
     /// Whether a place has asked for a reply like this.
@@ -163,6 +182,10 @@ extension LinkReader {
     ) {
         let slot = link.slots.at(index)
         if let record = slot.pointee.batch {
+            if Status(rawValue: header.status).closes {
+                conclude(index, Answer(SmallocError(reply: header, message: text(payload))))
+                return
+            }
             record.take(header, payload)
             batchReplied(index, record, 1)
         } else if header.status != 0 {

@@ -91,6 +91,8 @@ extension Link {
             case .frames(let buffer):
                 sent = attempt(
                     UnsafeRawBufferPointer(rebasing: buffer.bytes.bytes[offset..<offset + size]))
+            case .batch(let record):
+                sent = record.withMemory(offset, size, attempt)
             case .data(let source):
                 sent = source.withMemory(offset, size, attempt)
             }

@@ -7,7 +7,11 @@ struct OutgoingPart {
     enum Content {
         case frames(OutgoingBuffer)
         case data(any Source)
+        /// Many frames of a batch, where they are.
+        case batch(BatchRecord)
     }
+    /// Whether it is frames, and not what follows one.
+    var isFrames: Bool { if case .data = content { false } else { true } }
     var content: Content
     /// Bytes already sent.
     var offset: Int
@@ -62,7 +66,8 @@ struct OutgoingQueue {
                 UnsafeRawBufferPointer(rebasing: record.frames.bytes[offset..<end]))
         } else {
             seal()
-            parts.append(OutgoingPart(content: .data(record), offset: offset, end: end))
+            parts.append(OutgoingPart(content: .batch(record), offset: offset, end: end))
+            sealedSize += end - offset
         }
     }
 
@@ -80,14 +85,14 @@ struct OutgoingQueue {
         if parts.isEmpty { seal() }
         guard !parts.isEmpty else { return nil }
         let part = parts.removeFirst()
-        if case .frames = part.content { sealedSize -= part.end - part.offset }
+        if part.isFrames { sealedSize -= part.end - part.offset }
         return part
     }
 
     /// Puts back what of the first part could not be sent.
     mutating func putBack(_ part: OutgoingPart) {
         parts.insert(part, at: 0)
-        if case .frames = part.content { sealedSize += part.end - part.offset }
+        if part.isFrames { sealedSize += part.end - part.offset }
     }
 
     /// Takes the memory of a part that was sent back for the next one.

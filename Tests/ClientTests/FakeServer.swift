@@ -122,6 +122,14 @@ final class FakePeer: @unchecked Sendable {
         return bytes
     }
 
+    /// Whether something has come that was not received, after a moment.
+    var hasMore: Bool {
+        usleep(30_000)
+        var byte: UInt8 = 0
+        return recv(descriptor, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT))
+            > 0
+    }
+
     func receiveFrame() -> TestFrame? {
         guard let header = receive(TestFrame.headerSize) else { return nil }
         var frame = TestFrame(header: header)

@@ -244,6 +244,7 @@ struct AsyncBatchTests {
         "late and cancelled batches end their own waiting and nothing else", arguments: [8, 1024])
     func late(_ most: Int) async throws {
         let gate = Gate()
+        let writes = Guarded(0)
         let server = try FakeServer { peer, _ in
             var limits = Limits()
             limits.requestsInFlightMax = UInt64(most)
@@ -251,7 +252,9 @@ struct AsyncBatchTests {
                 return
             }
             gate.wait()
-            while let request = peer.receiveFrame(), peer.answer(request) {}
+            while let request = peer.receiveFrame(), peer.answer(request) {
+                if request.operation == 9 { writes.withLock { $0 += 1 } }
+            }
         }
         let smalloc = try await AsyncSmalloc(server.address, options: impatient())
         let a = try await smalloc.alloc(100)
@@ -276,6 +279,8 @@ struct AsyncBatchTests {
         let replies = try await smalloc.batch { ticket = $0.get(0, of: a) }
         #expect(try replies.number(#require(ticket)) == 0)
         #expect(server.accepted == 1)
+        // What was cancelled before it could be sent is not sent.
+        #expect(writes.withLock { $0 } == min(20, most))
         // No place is kept for what will never come.
         let link = try await smalloc.connection.link().link
         #expect(link.lock.withLock { link.slots.count + link.inFlight } == 0)

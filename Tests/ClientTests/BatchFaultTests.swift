@@ -74,8 +74,12 @@ struct BatchFaultTests {
     func otherOperation(_ face: Face) async throws {
         let server = try FakeServer { peer, _ in
             guard peer.behave(1), var request = peer.receiveFrame() else { return }
+            var bytes = peer.reply(request, type: 2, size: 1, payload: [1]).bytes
+            // The second one's, in one go with the first.
+            request.cookie += 1
             request.operation = 9
-            peer.send(peer.reply(request, type: 2, size: 1, payload: [1]).bytes)
+            bytes += peer.reply(request, type: 2, size: 1, payload: [1]).bytes
+            peer.send(bytes)
             peer.waitForEnd()
         }
         let client = try await Client(face, server.address)
@@ -139,12 +143,14 @@ struct BatchFaultTests {
             guard peer.greet(limits), let alloc = peer.receiveFrame(), peer.answer(alloc),
                 var request = peer.receiveFrame()
             else { return }
-            // The ninth, and those after it.
+            // The first and, in one go with it, the ninth and those after it.
+            var bytes = peer.reply(request, type: 2, size: 1, payload: [1]).bytes
             request.cookie += 8
             while request.cookie & 0xFF < 20 {
-                guard peer.answer(request) else { return }
+                bytes += peer.reply(request, type: 2, size: 1, payload: [1]).bytes
                 request.cookie += 1
             }
+            peer.send(bytes)
             peer.waitForEnd()
         }
         let client = try await Client(.tasks, server.address)

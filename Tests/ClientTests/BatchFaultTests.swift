@@ -143,9 +143,9 @@ struct BatchFaultTests {
             guard peer.greet(limits), let alloc = peer.receiveFrame(), peer.answer(alloc),
                 var request = peer.receiveFrame()
             else { return }
-            // The first and, in one go with it, the ninth and those after it.
+            // The first and, in one go with it, the thirteenth and those after it.
             var bytes = peer.reply(request, type: 2, size: 1, payload: [1]).bytes
-            request.cookie += 8
+            request.cookie += 12
             while request.cookie & 0xFF < 20 {
                 bytes += peer.reply(request, type: 2, size: 1, payload: [1]).bytes
                 request.cookie += 1

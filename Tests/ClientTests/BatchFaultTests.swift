@@ -87,7 +87,9 @@ struct BatchFaultTests {
         #expect(error?.status == .unexpectedReply)
     }
 
-    @Test("too little payload is never taken for enough", arguments: Face.allCases, [0, 2])
+    @Test(
+        "a payload of another size is never taken for the right one", arguments: Face.allCases,
+        [0, 2, 300_000])
     func wrongSize(_ face: Face, _ size: Int) async throws {
         let server = try FakeServer { peer, _ in
             guard peer.behave(1), let first = peer.receiveFrame() else { return }

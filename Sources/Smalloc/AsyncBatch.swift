@@ -78,7 +78,8 @@ public struct AsyncBatch: ~Copyable {
 
     /// Reads elements.
     ///
-    /// Ask for them with `BatchReplies.array`, `read` or `numbers`.
+    /// Ask for them with `BatchReplies.array`, `read` or `numbers`. More than the daemon's
+    /// `Limits.frameSizeMax` at a time fails with `.frameTooLarge`.
     @discardableResult
     public mutating func read(
         _ count: Int, from start: Int = 0, of allocation: AsyncAllocation
@@ -90,7 +91,7 @@ public struct AsyncBatch: ~Copyable {
 
     /// Writes elements.
     ///
-    /// See `AsyncAllocation.write(_:at:)`.
+    /// More than the daemon's `Limits.frameSizeMax` at a time fails with `.frameTooLarge`. See `AsyncAllocation.write(_:at:)`.
     @inlinable @discardableResult
     public mutating func write<Element: AllocationElement>(
         _ array: [Element], at start: Int = 0, of allocation: AsyncAllocation
@@ -149,7 +150,9 @@ public struct AsyncBatch: ~Copyable {
 extension AsyncSmalloc {
     /// Gathers requests, sends them together, and waits for all the answers.
     ///
-    /// Allocations of an earlier connection, or of another one, fail by themselves. What is asked
+    /// Requests that fail are told by the replies, not thrown: see `BatchReplies.check()`. So are
+    /// those about allocations of other connection objects (`.invalidArgument`) and, once this one
+    /// has connected anew, about those of the earlier connection (`.connectionLost`). What is asked
     /// after a large batch is answered after it.
     ///
     /// Suspending a task and resuming it costs more than all else of a small request: a task that

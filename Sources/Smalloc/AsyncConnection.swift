@@ -98,7 +98,7 @@ final class AsyncConnection: Sendable {
         if let owner = state.withLock({ $0.owner }) {
             let ended = owner.link.lock.withLock { owner.link.ended }
             guard let ended else { return owner }
-            guard options.reconnects else { throw ended }
+            guard options.reconnects else { throw ended.afterwards }
         }
         return try await connect()
     }

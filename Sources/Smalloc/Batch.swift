@@ -72,7 +72,8 @@ public struct Batch: ~Copyable {
 
     /// Reads elements.
     ///
-    /// Ask for them with `BatchReplies.array`, `read` or `numbers`.
+    /// Ask for them with `BatchReplies.array`, `read` or `numbers`. More than the daemon's
+    /// `Limits.frameSizeMax` at a time fails with `.frameTooLarge`.
     @discardableResult
     public mutating func read(
         _ count: Int, from start: Int = 0, of allocation: Allocation
@@ -84,7 +85,7 @@ public struct Batch: ~Copyable {
 
     /// Writes elements.
     ///
-    /// See `Allocation.write(_:at:)`.
+    /// More than the daemon's `Limits.frameSizeMax` at a time fails with `.frameTooLarge`. See `Allocation.write(_:at:)`.
     @inlinable @discardableResult
     public mutating func write<Element: AllocationElement>(
         _ array: [Element], at start: Int = 0, of allocation: Allocation
@@ -153,7 +154,9 @@ extension Smalloc {
     /// try replies.check()
     /// ```
     ///
-    /// Allocations of an earlier connection, or of another one, fail by themselves.
+    /// Requests that fail are told by the replies, not thrown: see `BatchReplies.check()`. So are
+    /// those about allocations of other connection objects (`.invalidArgument`) and, once this one
+    /// has connected anew, about those of the earlier connection (`.connectionLost`).
     ///
     /// - Parameter gather: Says what to ask. Nothing is sent before it returns.
     /// - Returns: The replies, each with its own success or failure.

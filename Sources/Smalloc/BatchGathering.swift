@@ -3,7 +3,7 @@
 public import SmallocWire
 internal import Synchronization
 
-/// Stands for one request of a batch, to ask its reply for.
+/// Stands for one request of a batch, to ask that batch's replies for; another batch's trap.
 public struct BatchTicket: Hashable, Sendable {
     let place: UInt32
     /// The number of its batch.

@@ -269,14 +269,14 @@ final class BatchRecord: @unchecked Sendable {
 
     // MARK: Reading
 
-    /// What a request that is done read.
+    /// What a request that is done read; no address if it read nothing.
     ///
     /// Valid for as long as this object is.
     @inline(__always)
     func bytes(_ entry: UnsafeMutablePointer<BatchEntry>) -> UnsafeRawBufferPointer {
-        UnsafeRawBufferPointer(
-            start: entry.pointee.payload,
-            count: entry.pointee.payload == nil ? 0 : entry.pointee.size)
+        let size = entry.pointee.size
+        return UnsafeRawBufferPointer(
+            start: size > 0 ? entry.pointee.payload : nil, count: size)
     }
 }
 

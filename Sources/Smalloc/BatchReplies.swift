@@ -25,6 +25,8 @@ public struct BatchReplies: Sendable {
     }
 
     /// How one request failed; nil if it did not.
+    ///
+    /// - Precondition: The ticket is one of this batch.
     public func failure(of ticket: BatchTicket) -> SmallocError? {
         record.at(ticket).pointee.state == .failed ? record.failures[Int(ticket.place)] : nil
     }
@@ -38,19 +40,22 @@ public struct BatchReplies: Sendable {
         throw failure(of: ticket) ?? .cancelled
     }
 
-    /// What a `get` read.
+    /// What a `get` read, or the first element of a `read`.
     ///
+    /// - Parameter ticket: The request's; must be of this batch, here and elsewhere.
     /// - Throws: The request's failure; `.invalidArgument` if it read nothing.
     public func number(_ ticket: BatchTicket) throws(SmallocError) -> Double {
         let entry = try entry(ticket)
-        guard let first = record.bytes(entry).baseAddress else {
+        let bytes = record.bytes(entry)
+        // What is read has whole elements; what else was asked has none.
+        guard let first = bytes.baseAddress, bytes.count >= entry.pointee.type.size else {
             throw .invalidArgument("the request read nothing")
         }
         defer { withExtendedLifetime(record) {} }
         return entry.pointee.type.load(from: first)
     }
 
-    /// What a request read, as numbers.
+    /// What a request read, as numbers; none for one that reads nothing, as `set`.
     ///
     /// - Throws: The request's failure.
     public func numbers(_ ticket: BatchTicket) throws(SmallocError) -> [Double] {
@@ -62,7 +67,7 @@ public struct BatchReplies: Sendable {
         return (0..<bytes.count >> type.shift).map { type.load(from: base + $0 << type.shift) }
     }
 
-    /// What a `read` read.
+    /// What a `get` or `read` read; nothing for other requests.
     ///
     /// - Throws: The request's failure; `.invalidArgument` for another element type.
     @inlinable

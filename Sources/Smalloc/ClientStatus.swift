@@ -37,9 +37,28 @@ extension Status {
     }
 }
 
+extension Status: CustomStringConvertible {
+    /// The symbol.
+    public var description: String { symbol }
+}
+
 extension SmallocError {
-    /// Whether the connection, not the request, was at fault: the call can't be judged by it.
-    public var isTransport: Bool { status.rawValue >= 0xF000 }
+    /// Whether no answer came, or the daemon's last word on the connection: the request may or may
+    /// not have taken effect.
+    ///
+    /// True for all that a client finds by itself, and for the statuses after which the daemon
+    /// closes (`Status.closes`), as `.shuttingDown`.
+    public var isTransport: Bool { status.rawValue >= 0xF000 || status.closes }
+
+    /// What later calls get on a connection that this has ended.
+    var afterwards: SmallocError {
+        switch status {
+        case .connectionLost, .cannotConnect, .closed: self
+        case .timedOut:
+            .connectionLost("the connection was given up: an earlier call had no answer in time")
+        default: .connectionLost("the connection to the daemon is lost: \(message)")
+        }
+    }
 
     static func cannotConnect(_ message: String) -> SmallocError {
         SmallocError(.cannotConnect, .error, message)

@@ -122,9 +122,7 @@ final class Connection: @unchecked Sendable {
 
     /// What a call gets that asks nothing any more, for what ended the connection.
     private static func over(_ failure: SmallocError?) -> SmallocError {
-        guard let failure else { return lost }
-        guard failure.status == .timedOut else { return failure }
-        return .connectionLost("the connection was given up: an earlier call had no answer in time")
+        failure?.afterwards ?? lost
     }
 
     private func attempt<Result: Sendable>(

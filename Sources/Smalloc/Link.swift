@@ -196,7 +196,7 @@ final class Link: @unchecked Sendable {
     /// To be called under the lock, once, right before it is made.
     @inline(__always)
     private func refusal(_ operation: UInt8, _ remote: AsyncRemote?) -> SmallocError? {
-        if let ended { return ended }
+        if let ended { return ended.afterwards }
         if let remote {
             let disposes = operation == Operation.dispose.rawValue
             if remote.isGone { return disposes ? .noDataToDispose : .noData }

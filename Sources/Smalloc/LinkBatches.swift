@@ -14,7 +14,7 @@ extension Link {
         lock.lock()
         record.withdrawGone(remotes)
         guard ended == nil, record.unanswered > 0 else {
-            let answer = ended.map { Answer($0) } ?? Answer()
+            let answer = ended.map { Answer($0.afterwards) } ?? Answer()
             lock.unlock()
             return waiter.resume(returning: answer)
         }

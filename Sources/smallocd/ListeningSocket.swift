@@ -94,11 +94,7 @@ extension ListeningSocket {
     private static func openUnix(
         path: String, mode: UInt32, createsParent: Bool
     ) throws(StartFailure) -> ListeningSocket {
-        guard path.utf8.count <= UnixAddress.pathSizeMax else {
-            throw .configuration(
-                "unix:\(path): the path has \(path.utf8.count) bytes, a socket's path may have"
-                    + " \(UnixAddress.pathSizeMax)")
-        }
+        try UnixAddress.check(path)
         guard var address = UnixAddress(path) else {
             throw .configuration("unix:\(path): not a path")
         }

@@ -57,6 +57,7 @@ extension Settings {
         let loaded = try LoadedSettings(
             commandLine: options.values, environment: environment, file: file, machine: machine)
         if options.checkConfig {
+            for case .unix(let path) in loaded.settings.addresses { try UnixAddress.check(path) }
             let notes = loaded.warnings.map { "# warning: \(singleLine($0))\n" }.joined()
             throw .answer(notes + loaded.settings.text)
         }

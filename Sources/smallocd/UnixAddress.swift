@@ -33,6 +33,14 @@ struct UnixAddress {
         size = socklen_t(head + bytes.count + (isAbstract ? 0 : 1))
     }
 
+    /// Refuses a path that is too long to listen at.
+    static func check(_ path: String) throws(StartFailure) {
+        guard path.utf8.count > pathSizeMax else { return }
+        throw .configuration(
+            "unix:\(path): the path has \(path.utf8.count) bytes, a socket's path may have"
+                + " \(pathSizeMax)")
+    }
+
     /// Calls with the address as the system's calls want it.
     mutating func withSocketAddress<Result>(
         _ body: (UnsafePointer<sockaddr>, socklen_t) -> Result

@@ -43,6 +43,35 @@ private enum Client {
         }
     }
 
+    /// Asks for so many elements, and for what reads nothing.
+    ///
+    /// - Returns: The tickets of the latter.
+    func mixed(
+        _ reads: Int
+    ) async throws(SmallocError) -> (replies: BatchReplies, tickets: [BatchTicket]) {
+        var tickets: [BatchTicket] = []
+        switch self {
+        case .blocking(let smalloc, let a):
+            let replies = try smalloc.batch { batch in
+                for index in 0..<reads { batch.get(index, of: a) }
+                tickets.append(batch.set(1, at: 0, of: a))
+                tickets.append(batch.fill(1, of: a))
+                tickets.append(batch.copyOnto(a, 0, a, 1, 1))
+                tickets.append(batch.read(0, of: a))
+            }
+            return (replies, tickets)
+        case .tasks(let smalloc, let a):
+            let replies = try await smalloc.batch { batch in
+                for index in 0..<reads { batch.get(index, of: a) }
+                tickets.append(batch.set(1, at: 0, of: a))
+                tickets.append(batch.fill(1, of: a))
+                tickets.append(batch.copyOnto(a, 0, a, 1, 1))
+                tickets.append(batch.read(0, of: a))
+            }
+            return (replies, tickets)
+        }
+    }
+
     func close() {
         switch self {
         case .blocking(let smalloc, _): smalloc.close()
@@ -68,6 +97,10 @@ struct BatchFaultTests {
         }
         #expect(error?.status == .shuttingDown)
         #expect(error?.message == "bye")
+        #expect(error?.isTransport == true)
+        let later = await failure { () async throws(SmallocError) in _ = try await client.gets(1) }
+        #expect(later?.status == .connectionLost)
+        #expect(later?.message.hasSuffix("bye") == true)
     }
 
     @Test("an answer to another operation ends the connection", arguments: Face.allCases)
@@ -289,6 +322,21 @@ struct BatchFaultTests {
             #expect(UInt(bitPattern: memory.baseAddress) % 8 == 0)
             let isWhole = try replies.numbers(ticket) == [Double](repeating: 0.5, count: count)
             #expect(isWhole)
+        }
+    }
+
+    @Test("what reads nothing has no number, wherever it stands", arguments: Face.allCases)
+    func nothingRead(_ face: Face) async throws {
+        let client = try await Client(face, SharedDaemon.address)
+        for reads in 0..<3 {
+            let (replies, tickets) = try await client.mixed(reads)
+            try replies.check()
+            for ticket in tickets {
+                let error = failure { () throws(SmallocError) in _ = try replies.number(ticket) }
+                #expect(error?.status == .invalidArgument)
+                #expect(try replies.numbers(ticket) == [])
+                #expect(try replies.array(ticket, as: UInt8.self) == [])
+            }
         }
     }
 

@@ -255,6 +255,8 @@ struct SettingsTests {
         #expect(found.message == (try load(["--loops", "2"]).settings.text))
         #expect(found.message.contains("loops: 2\n"))
         #expect(failure(["--check-config", "--loops", "two"])?.exitCode == 78)
+        let long = "unix:/" + String(repeating: "x", count: 107)
+        #expect(failure(["--check-config", "--listen", long])?.exitCode == 78)
     }
 
     @Test(

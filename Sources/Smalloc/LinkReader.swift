@@ -29,6 +29,8 @@ struct LinkReader: ~Copyable {
     var resumed = AnswerList()
     /// Handles opened for calls that had been cancelled by then.
     var unwanted: [UInt32] = []
+    /// What the daemon has said that it closes for.
+    var lastWord: SmallocError?
     /// The last wait ended with nothing.
     private var isQuiet = false
     private var idleTicks = 0

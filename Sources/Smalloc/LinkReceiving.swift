@@ -27,9 +27,10 @@ extension LinkReader {
 
     private func progress(_ got: Int) throws(SmallocError) -> Bool {
         if got > 0 { return true }
-        if got == 0 { throw .connectionLost("the daemon closed the connection") }
+        if got == 0 { throw lastWord ?? .connectionLost("the daemon closed the connection") }
         if errno == EAGAIN || errno == EINTR { return false }
-        throw .connectionLost("the connection to the daemon is lost: \(systemMessage(errno))")
+        let message = "the connection to the daemon is lost: \(systemMessage(errno))"
+        throw lastWord ?? .connectionLost(message)
     }
 
     /// Receives the rest of a large payload to its place.
@@ -181,11 +182,11 @@ extension LinkReader {
         _ index: Int, _ header: FrameHeader, _ payload: UnsafeRawBufferPointer
     ) {
         let slot = link.slots.at(index)
-        if let record = slot.pointee.batch {
-            if Status(rawValue: header.status).closes {
-                conclude(index, Answer(SmallocError(reply: header, message: text(payload))))
-                return
-            }
+        if Status(rawValue: header.status).closes {
+            let error = SmallocError(reply: header, message: text(payload))
+            lastWord = error
+            conclude(index, Answer(error))
+        } else if let record = slot.pointee.batch {
             record.take(header, payload)
             batchReplied(index, record, 1)
         } else if header.status != 0 {

@@ -91,8 +91,8 @@ public struct AsyncBatch: ~Copyable {
 
     /// Writes elements.
     ///
-    /// See `AsyncAllocation.write(_:at:)`. More than the daemon's `Limits.frameSizeMax` at a time fails with
-    /// `.frameTooLarge`.
+    /// See `AsyncAllocation.write(_:at:)`. More than the daemon's `Limits.frameSizeMax` at a time
+    /// fails with `.frameTooLarge`.
     @inlinable @discardableResult
     public mutating func write<Element: AllocationElement>(
         _ array: [Element], at start: Int = 0, of allocation: AsyncAllocation

@@ -85,8 +85,8 @@ public struct Batch: ~Copyable {
 
     /// Writes elements.
     ///
-    /// See `Allocation.write(_:at:)`. More than the daemon's `Limits.frameSizeMax` at a time fails with
-    /// `.frameTooLarge`.
+    /// See `Allocation.write(_:at:)`. More than the daemon's `Limits.frameSizeMax` at a time
+    /// fails with `.frameTooLarge`.
     @inlinable @discardableResult
     public mutating func write<Element: AllocationElement>(
         _ array: [Element], at start: Int = 0, of allocation: Allocation

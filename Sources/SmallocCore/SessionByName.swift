@@ -42,8 +42,7 @@ extension Session {
         let payload = input + FrameHeader.byteCount
         if loop.ahead.pointee.isOn {
             holdings.known.hash = loop.ahead.pointee.move(
-                to: UnsafeRawBufferPointer(start: payload, count: nameSize),
-                next: payload + payloadSize, loop.registry)
+                to: UnsafeRawBufferPointer(start: payload, count: nameSize), loop.registry)
             holdings.known.start = payload
         }
         let isServed = serve(input, header, nameSize, loop)

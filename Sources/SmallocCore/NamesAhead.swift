@@ -52,7 +52,7 @@ struct NamesAhead: ~Copyable {
     /// one.
     ///
     /// - Returns: The hash of the name.
-    @inline(__always)
+    @inline(never)
     mutating func move(to name: UnsafeRawBufferPointer, _ registry: Registry) -> UInt64 {
         if head == count || names[head].start != name.baseAddress { look(name, registry) }
         guard head < count else { return registry.nameHash.hash(of: name) }

@@ -72,8 +72,9 @@ struct LinkReader: ~Copyable {
                 unwanted.removeAll(keepingCapacity: true)
             }
         } catch {
-            resume()
+            // First the end: who is resumed may ask again at once.
             link.end(error)
+            resume()
         }
     }
 

@@ -27,10 +27,9 @@ extension LinkReader {
 
     private func progress(_ got: Int) throws(SmallocError) -> Bool {
         if got > 0 { return true }
-        if got == 0 { throw lastWord ?? .connectionLost("the daemon closed the connection") }
+        if got == 0 { throw .connectionLost("the daemon closed the connection") }
         if errno == EAGAIN || errno == EINTR { return false }
-        let message = "the connection to the daemon is lost: \(systemMessage(errno))"
-        throw lastWord ?? .connectionLost(message)
+        throw .connectionLost("the connection to the daemon is lost: \(systemMessage(errno))")
     }
 
     /// Receives the rest of a large payload to its place.
@@ -54,6 +53,7 @@ extension LinkReader {
         filling = now
         if now.left == 0 {
             finishFilling(now)
+            if let lastWord { throw lastWord }
             resume()
         }
         return true
@@ -120,6 +120,7 @@ extension LinkReader {
             } else if size <= held {
                 start += FrameHeader.byteCount + size
                 complete(index, header, payload)
+                if let lastWord { throw lastWord }
             } else if let room = roomOf(header, slot) {
                 begin(header, room, nil, 0, payload)
             } else if size + FrameHeader.byteCount > LinkReader.capacity {

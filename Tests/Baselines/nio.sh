@@ -48,7 +48,8 @@ for line in open(sys.argv[1]):
     rates[name].append(float(rate))
 print("64-byte reads a second, medians; the ratio to SwiftNIO's, median (least to most) of the rounds")
 for name, base in [("nio/1", None), ("blocking/1", "nio/1"), ("nio/1000", None),
-                   ("plain/1000", "nio/1000"), ("executor/1000", "nio/1000")]:
+                   ("plain/1000", "nio/1000"), ("executor/1000", "nio/1000"),
+                   ("batches/1000", "nio/1000")]:
     text = f"{name:15}{statistics.median(rates[name]):12,.0f}"
     if base:
         ratios = [a / b for a, b in zip(rates[name], rates[base])]

@@ -110,21 +110,23 @@ lint: toolchain ## Check the format, the documentation comments and the shell sc
 
 instructions: packages ## Count the daemon's instructions for each kind of request against their budgets
 	@$(call install-packages,$(COUNT_PACKAGES))
-	swift build -c release --product smallocd
-	swift run -c release smalloc-bench instructions $(ARGS)
+	swift build $(RELEASE) --product smallocd
+	swift build $(RELEASE) --product smalloc-bench
+	"$$(swift build $(RELEASE) --show-bin-path)/smalloc-bench" instructions $(ARGS)
 
 bench: packages ## Measure the daemon beside Redis, memcached and nbdkit
 	@$(call install-packages,$(BENCH_PACKAGES))
-	swift build -c release --product smallocd
-	swift run -c release smalloc-bench $(ARGS)
+	swift build $(RELEASE) --product smallocd
+	swift build $(RELEASE) --product smalloc-bench
+	"$$(swift build $(RELEASE) --show-bin-path)/smalloc-bench" $(ARGS)
 
 bench-nio: packages ## Measure the Swift client beside one on SwiftNIO that speaks to Redis
 	@$(call install-packages,redis-server python3)
-	swift build -c release --product smallocd
-	swift build -c release --product smalloc-bench
-	swift build -c release --package-path Tests/Baselines/NIOClient
-	Tests/Baselines/nio.sh "$$(swift build -c release --show-bin-path)/smalloc-bench" \
-	    "$$(swift build -c release --package-path Tests/Baselines/NIOClient --show-bin-path)/NIOClient"
+	swift build $(RELEASE) --product smallocd
+	swift build $(RELEASE) --product smalloc-bench
+	swift build $(RELEASE) --package-path Tests/Baselines/NIOClient
+	Tests/Baselines/nio.sh "$$(swift build $(RELEASE) --show-bin-path)/smalloc-bench" \
+	    "$$(swift build $(RELEASE) --package-path Tests/Baselines/NIOClient --show-bin-path)/NIOClient"
 
 install: release ## Install under PREFIX (/usr/local), with units and completions; honours DESTDIR
 	bin=$$(swift build $(RELEASE) --show-bin-path); root="$(DESTDIR)$(PREFIX)"; \

@@ -103,12 +103,15 @@ struct Mark: Codable {
         let asks = [
             ("one at a time", ClientPoints.label), ("by batches of 16", ClientPoints.batchLabel),
         ]
+        let loads = [("50x16", PointCatalog.pipelinedLabel), ("1x1000", own)]
         for (how, label) in asks {
-            marks.append(
-                Mark(
-                    "1,000 tasks of the async client, \(how), of the load generator's",
-                    atLeast: 0.5, "x",
-                    results.advantage("client/async/1x1000", label, over: own)?.median))
+            for (shape, load) in loads {
+                marks.append(
+                    Mark(
+                        "1,000 tasks on one connection, \(how), of the load generator's \(shape)",
+                        atLeast: 0.5, "x",
+                        results.advantage("client/async/1x1000", label, over: load)?.median))
+            }
         }
         for point in ["copy/1MiB/1x16", "copy/64MiB/1x1", "copy/1GiB/1x1"] {
             ratio(point, ["memmove"], 0.9, "of memmove")

@@ -25,10 +25,11 @@ struct CommonOptions: ParsableArguments {
             throw ValidationError("--timeout takes 0 to 1000000000 seconds")
         }
         do throws(SmallocError) {
-            if let address { _ = try Address(connection: address) }
+            _ = if let address { try Address(connection: address) } else { try Address.found() }
         } catch {
             // Not for the daemon to say: no connection was tried.
-            throw ValidationError(error.message)
+            throw ValidationError(
+                address == nil ? "$SMALLOC_ADDRESS: \(error.message)" : error.message)
         }
     }
 

@@ -25,7 +25,7 @@ struct SmallocCLI: ParsableCommand {
               1   Error: nothing of that name, a limit, no memory, ...
               2   TypeError: the name is taken, an unknown type, a malformed value, ...
               3   RangeError: outside the allocation, over the largest length
-              64  wrong command line
+              64  wrong command line, or address in $SMALLOC_ADDRESS
               69  no daemon there, the connection was lost, or no answer in time
               74  a file or a pipe could not be read or written
 

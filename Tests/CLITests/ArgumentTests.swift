@@ -133,6 +133,22 @@ struct ArgumentTests {
         #expect(result.errors.contains(text), "\(result.errors)")
     }
 
+    @Test("an address in the environment that is none is a usage error, where it is needed")
+    func addressOfEnvironment() throws {
+        let result = try Shell().run("export SMALLOC_ADDRESS=foo; cli ping")
+        #expect(result.code == 64)
+        #expect(
+            result.errors.contains(
+                "$SMALLOC_ADDRESS: \"foo\" is no connection string: unix:PATH or tcp:HOST:PORT"),
+            "\(result.errors)")
+        let others = try Shell().run(
+            """
+            there=$SMALLOC_ADDRESS; export SMALLOC_ADDRESS=foo
+            cli --address $there ping >/dev/null && cli --help >/dev/null && cli ls --help >/dev/null
+            """)
+        #expect(others == Shell.Result(code: 0, output: "", errors: ""))
+    }
+
     @Test(
         "nothing is printed or overwritten before it is known that there is something to print",
         arguments: [

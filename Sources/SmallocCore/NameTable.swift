@@ -111,12 +111,22 @@ struct NameTable: ~Copyable {
         return UInt(view & pointerMask) &+ UInt(home &* 8)
     }
 
-    /// The address of the allocation in that slot; 0 if it is another's, or nobody's.
+    /// Slots of a run that are looked at ahead of time: nearly all names are within them.
+    static let aheadMax = 16
+
+    /// The address of the first allocation of that tag, without a look at its name; 0: there is
+    /// none close to where the search begins.
     @inline(__always)
-    func firstAddress(tag: UInt64) -> UInt {
+    func likelyAddress(tag: UInt64) -> UInt {
         guard let slots, capacity > 0 else { return 0 }
-        let slot = slots[home(tag << 48)]
-        return slot >> 48 == tag ? UInt(slot & NameTable.pointerMask) : 0
+        var index = home(tag << 48)
+        for _ in 0..<NameTable.aheadMax {
+            let slot = slots[index]
+            if slot >> 48 == tag { return UInt(slot & NameTable.pointerMask) }
+            if slot == 0 { break }
+            index = next(index)
+        }
+        return 0
     }
 
     @inline(__always)

@@ -130,6 +130,8 @@ static void accept_one(struct service *s, int listener) {
     if (fd < 0)
         return;
     struct connection *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        abort();
     c->fd = fd;
     if (s->requestSize > LARGE || s->replySize > LARGE)
         c->request = warm(s->requestSize);

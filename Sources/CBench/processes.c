@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -42,7 +43,7 @@ pid_t cbench_spawn(char *const arguments[], const int *processors, int count, co
         _exit(126);
     // The bench ignores SIGPIPE, and what is ignored stays so across exec.
     signal(SIGPIPE, SIG_DFL);
-    cbench_pin(processors, count);
+    int pinned = cbench_pin(processors, count);
     int input = open("/dev/null", O_RDONLY);
     int output = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
     if (input < 0 || output < 0)
@@ -50,6 +51,10 @@ pid_t cbench_spawn(char *const arguments[], const int *processors, int count, co
     dup2(input, 0);
     dup2(output, 1);
     dup2(output, 2);
+    if (pinned != 0) {
+        dprintf(2, "it could not be bound to its processors\n");
+        _exit(126);
+    }
     close_range(3, ~0U, 0);
     execvp(arguments[0], arguments);
     _exit(127);

@@ -44,6 +44,28 @@ static char *warm_pages(size_t size, int huge) {
     return pages;
 }
 
+/// Zeroed memory; there is no going on without.
+static char *zeroed(size_t size) {
+    char *bytes = calloc(1, size);
+    if (bytes == NULL)
+        abort();
+    return bytes;
+}
+
+/// A thread; there is no going on without.
+static pthread_t started(void *(*body)(void *), void *argument) {
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, body, argument) != 0)
+        abort();
+    return thread;
+}
+
+/// Binds the calling thread to its processor: figures of another one would mislead.
+static void pin(int processor) {
+    if (cbench_pin(&processor, 1) != 0)
+        abort();
+}
+
 struct echo {
     int fd, processor;
     size_t request, reply;
@@ -51,8 +73,8 @@ struct echo {
 
 static void *answer(void *argument) {
     struct echo *echo = argument;
-    cbench_pin(&echo->processor, 1);
-    char *bytes = calloc(1, echo->request + echo->reply);
+    pin(echo->processor);
+    char *bytes = zeroed(echo->request + echo->reply);
     while (move_all(echo->fd, bytes, echo->request, 0) == 0)
         if (move_all(echo->fd, bytes + echo->request, echo->reply, 1) != 0)
             break;
@@ -72,8 +94,8 @@ struct asker {
 
 static void *ask(void *argument) {
     struct asker *asker = argument;
-    cbench_pin(&asker->processor, 1);
-    char *bytes = calloc(1, asker->request + asker->reply);
+    pin(asker->processor);
+    char *bytes = zeroed(asker->request + asker->reply);
     uint64_t start = nanoseconds(), end = start + (uint64_t)(asker->seconds * 1e9), now = start;
     int64_t done = 0;
     while (now < end) {
@@ -105,9 +127,7 @@ int64_t cbench_ping_pong(int serverProcessor, int clientProcessor, size_t reques
     struct asker asker = {pair[1],  clientProcessor, requestSize, replySize,
                           capacity, seconds,         times,       0,
                           -1};
-    pthread_t server, client;
-    pthread_create(&server, NULL, answer, &echo);
-    pthread_create(&client, NULL, ask, &asker);
+    pthread_t server = started(answer, &echo), client = started(ask, &asker);
     pthread_join(client, NULL);
     pthread_join(server, NULL);
     *elapsed = asker.elapsed;
@@ -122,7 +142,7 @@ struct sender {
 
 static void *send_messages(void *argument) {
     struct sender *sender = argument;
-    cbench_pin(&sender->processor, 1);
+    pin(sender->processor);
     char *bytes = warm_pages(sender->size, 1);
     uint64_t end = nanoseconds() + (uint64_t)(sender->seconds * 1e9);
     if (bytes != NULL)
@@ -142,7 +162,7 @@ struct receiver {
 
 static void *receive_messages(void *argument) {
     struct receiver *receiver = argument;
-    cbench_pin(&receiver->processor, 1);
+    pin(receiver->processor);
     char *bytes = warm_pages(receiver->size, 1);
     // The first message is not counted: it waits for the sender's pages.
     if (bytes != NULL && move_all(receiver->fd, bytes, receiver->size, 0) == 0) {
@@ -165,9 +185,7 @@ double cbench_stream(int senderProcessor, int receiverProcessor, size_t size, do
         return -1;
     struct sender sender = {pair[0], senderProcessor, size, seconds};
     struct receiver receiver = {pair[1], receiverProcessor, size, -1};
-    pthread_t from, to;
-    pthread_create(&from, NULL, send_messages, &sender);
-    pthread_create(&to, NULL, receive_messages, &receiver);
+    pthread_t from = started(send_messages, &sender), to = started(receive_messages, &receiver);
     pthread_join(from, NULL);
     pthread_join(to, NULL);
     return receiver.rate;
@@ -181,7 +199,7 @@ struct mover {
 
 static void *move_memory(void *argument) {
     struct mover *mover = argument;
-    cbench_pin(&mover->processor, 1);
+    pin(mover->processor);
     char *from = warm_pages(mover->size, mover->huge), *to = warm_pages(mover->size, mover->huge);
     if (from != NULL && to != NULL) {
         // Hidden from the compiler, so that every round is done.
@@ -203,8 +221,6 @@ static void *move_memory(void *argument) {
 
 double cbench_memmove(int processor, size_t size, int huge, double seconds) {
     struct mover mover = {processor, huge, size, seconds, -1};
-    pthread_t thread;
-    pthread_create(&thread, NULL, move_memory, &mover);
-    pthread_join(thread, NULL);
+    pthread_join(started(move_memory, &mover), NULL);
     return mover.rate;
 }

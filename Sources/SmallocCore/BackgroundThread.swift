@@ -4,10 +4,6 @@ internal import Glibc
 
 /// A thread of its own for something rare and long.
 enum BackgroundThread {
-    /// Niceness of such a thread: where cores are scarce a loop that wakes runs at once, and the
-    /// rest still gets a tenth of a core.
-    private static let niceness: Int32 = 10
-
     private final class Job {
         let body: () -> Void
 
@@ -29,8 +25,7 @@ enum BackgroundThread {
     }
 
     fileprivate static func run(_ context: UnsafeMutableRawPointer) {
-        // On Linux, against POSIX, 0 means this thread and not the process: setpriority(2), Notes.
-        _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, niceness)
+        ThreadTurns.giveWay()
         Unmanaged<Job>.fromOpaque(context).takeRetainedValue().body()
     }
 }

@@ -1,4 +1,5 @@
-import CBench
+// One run of the bench: every comparison goes through its rounds.
+
 import Foundation
 
 /// One run of the bench: what it measures with, and what it has measured.
@@ -14,6 +15,8 @@ final class Bench {
     let isQuick: Bool
     let contestants: [Contestant]
     private(set) var series: [Series] = []
+    /// What could not be measured, or was answered wrongly: a line for each.
+    private(set) var failures: [String] = []
 
     init(
         programs: Programs, rounds: Int, seconds: Double, isQuick: Bool, contestants: [Contestant]
@@ -43,53 +46,93 @@ final class Bench {
 
     /// Measures one point against every contestant that it suits, in alternating rounds.
     ///
-    /// - Parameter other: Something that smallocd does in the same rounds, to be compared with.
+    /// - Parameters:
+    ///   - kind: only this one of the contestants.
+    ///   - other: something else that smallocd does in the same rounds, to be compared with.
+    ///   - further: who else takes part.
     func run(
         _ point: LoadPoint, besides yardsticks: [Contestant] = [], only kind: ServerKind? = nil,
-        and other: (point: LoadPoint, label: String)? = nil
+        and others: [(point: LoadPoint, label: String)] = [],
+        with further: (Bench) -> [Entrant] = { _ in [] }
     ) {
         let placement = Placement(available: processors, serverCount: point.threads)
-        placement.pinLoad()
-        var prepared: [(load: PreparedLoad, label: String, samples: [Sample])] = []
-        func prepare(_ work: LoadPoint, _ contestant: Contestant, _ label: String) {
-            attempt(point.name, contestant) {
-                let load = try PreparedLoad(
-                    work, contestant, placement, programs: programs, pattern: pattern)
-                _ = try load.run(seconds: min(0.2, seconds))
-                prepared.append((load, label, []))
-            }
-        }
+        pinLoad(placement)
+        var entrants: [Entrant] = []
+        let isOwnThere = contestants.contains(where: \.isMeasured)
+        let yardsticks = yardsticks.filter { $0.kind != .smallocd || isOwnThere }
         for contestant in contestants + yardsticks
         where point.suits(contestant) && (kind ?? contestant.kind) == contestant.kind {
-            prepare(point, contestant, contestant.label)
-            if let other, contestant.kind == .smallocd {
-                prepare(other.point, contestant, other.label)
-            }
-        }
-        for round in 0..<rounds {
-            // Each round begins with another server, so that none always follows the same one.
-            for turn in prepared.indices {
-                let index = (turn + round) % prepared.count
-                attempt(point.name, prepared[index].load.contestant) {
-                    prepared[index].samples.append(
-                        try prepared[index].load.run(seconds: seconds))
+            var works = [(point: point, label: contestant.label)]
+            if contestant.isMeasured { works += others }
+            for work in works {
+                attempt(point.name, work.label) {
+                    entrants.append(try load(work.point, contestant, work.label, placement))
                 }
             }
         }
-        for (load, label, samples) in prepared where !samples.isEmpty {
-            attempt(point.name, load.contestant) {
-                try load.verify()
+        compete(point.name, point.work.unit, entrants + further(self))
+    }
+
+    /// The load generator against a server that it starts.
+    private func load(
+        _ point: LoadPoint, _ contestant: Contestant, _ label: String, _ placement: Placement
+    ) throws -> Entrant {
+        let load = try PreparedLoad(
+            point, contestant, placement, programs: programs, pattern: pattern)
+        _ = try load.run(seconds: min(0.2, seconds))
+        return Entrant(
+            label: label, note: placement.isShared ? "load on a server's core" : "",
+            run: load.run(seconds:), finish: load.verify)
+    }
+
+    /// Lets all run in turn, as often as there are rounds.
+    ///
+    /// Each round begins with another one, so that none always follows the same. Who fails once is
+    /// out, so that the others' figures remain pairs of the same round.
+    func compete(_ point: String, _ unit: Unit, _ entrants: [Entrant]) {
+        var samples = entrants.map { _ in [Sample]() }
+        var isOut = entrants.map { _ in false }
+        for round in 0..<rounds {
+            for turn in entrants.indices {
+                let index = (turn + round) % entrants.count
+                guard !isOut[index] else { continue }
+                isOut[index] = !attempt(point, entrants[index].label) {
+                    samples[index].append(try entrants[index].run(seconds))
+                }
+            }
+        }
+        for (index, entrant) in entrants.enumerated() where !isOut[index] {
+            attempt(point, entrant.label) {
+                try entrant.finish()
                 add(
                     Series(
-                        point: point.name, server: label, unit: point.work.unit, samples: samples,
-                        note: placement.isShared ? "(load on a server core)" : ""))
+                        point: point, server: entrant.label, unit: unit, samples: samples[index],
+                        note: entrant.note))
             }
         }
     }
 
-    /// Does something for a contestant; a failure is told, and the rest goes on.
-    func attempt(_ point: String, _ contestant: Contestant, _ body: () throws -> Void) {
-        do { try body() } catch { log("  \(point)  \(contestant.label): FAILED: \(error)") }
+    /// Does something for one of them; a failure is noted, and the rest goes on.
+    ///
+    /// - Returns: Whether it was done.
+    @discardableResult
+    func attempt(_ point: String, _ label: String, _ body: () throws -> Void) -> Bool {
+        do {
+            try body()
+            return true
+        } catch {
+            failures.append("\(point)  \(label): \(error)")
+            log("  \(point)  \(label): FAILED: \(error)")
+            return false
+        }
+    }
+
+    /// Binds the calling thread to the load's processor; without that the figures are noted as
+    /// failed.
+    func pinLoad(_ placement: Placement) {
+        guard !placement.pinLoad() else { return }
+        let failure = "the load could not be bound to processor \(placement.load)"
+        if !failures.contains(failure) { failures.append(failure) }
     }
 }
 

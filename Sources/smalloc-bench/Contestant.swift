@@ -4,6 +4,8 @@ struct Contestant: Sendable {
     let dialect: any Dialect
     /// What tables call it.
     let label: String
+    /// Options of the server beside those of its kind.
+    var options: [String] = []
 
     static let smallocd = Contestant(
         kind: .smallocd, dialect: SmallocDialect(), label: "smallocd")
@@ -11,6 +13,11 @@ struct Contestant: Sendable {
     static let memcached = Contestant(
         kind: .memcached, dialect: MemcachedDialect(), label: "memcached")
     static let nbdkit = Contestant(kind: .nbdkit, dialect: NBDDialect(), label: "nbdkit")
+    /// The daemon as it is where nothing is to be spent on waiting: as the peers, it sleeps when
+    /// there is nothing to do, and is woken.
+    static let sleeping = Contestant(
+        kind: .smallocd, dialect: SmallocDialect(), label: "smallocd, busy-poll 0",
+        options: ["--busy-poll", "0"])
     /// The raw exchange of the daemon's own requests and replies, in plain C.
     static let raw = Contestant(kind: .null, dialect: SmallocDialect(), label: "raw C")
     /// The same for the peers' protocols, only to see what the load generator can drive.
@@ -20,6 +27,9 @@ struct Contestant: Sendable {
 
     /// Whether it greets and knows allocations.
     var isServer: Bool { kind != .null }
+
+    /// Whether it is the daemon as it is by default.
+    var isMeasured: Bool { kind == .smallocd && options.isEmpty }
 
     /// Whether it has more than a disk to read and write: things that are made, and disposed of.
     var hasNames: Bool { kind != .nbdkit }

@@ -17,6 +17,21 @@ struct Histogram: ~Copyable {
         count &+= 1
     }
 
+    /// Records a time as if something had been asked for every `interval`: who waits for an answer
+    /// asks for nothing meanwhile, and those who would have asked would have waited for the rest.
+    ///
+    /// Without that a second in which nobody is answered is one slow request among thousands.
+    /// As HdrHistogram's `recordCorrectedValue`.
+    mutating func record(_ nanoseconds: UInt64, every interval: UInt64) {
+        record(nanoseconds)
+        guard interval > 0 else { return }
+        var rest = nanoseconds
+        while rest >= 2 &* interval {
+            rest &-= interval
+            record(rest)
+        }
+    }
+
     /// The time that `fraction` (0 to 1) of all recorded times do not exceed, to within a bucket;
     /// 0 if none were recorded.
     func percentile(_ fraction: Double) -> Double {

@@ -1,3 +1,5 @@
+// Measuring by counting.
+
 import ArgumentParser
 import Foundation
 
@@ -34,8 +36,12 @@ struct InstructionsCommand: ParsableCommand {
         let file = try InstructionBudgets.read(from: budgets)
         var table = Table(["operation", "server", "instructions", "budget", ""])
         var over: [String] = []
-        let wanted = only.map { Set($0.split(separator: ",").map(String.init)) }
-        for budget in file.operations where wanted?.contains(budget.name) ?? true {
+        let names = file.operations.map(\.name)
+        let wanted = Set(only?.split(separator: ",").map(String.init) ?? names)
+        guard !wanted.isEmpty, wanted.isSubset(of: names) else {
+            throw ValidationError("--only takes names of \(budgets): \(names)")
+        }
+        for budget in file.operations where wanted.contains(budget.name) {
             let count = try counted(budget, .smallocd, programs, depth: file.depth)
             let isOver = count > budget.instructions
             if isOver { over.append(budget.name) }
@@ -83,30 +89,46 @@ struct InstructionsCommand: ParsableCommand {
             throw BenchError.setup("\(budgets): no work is called \(budget.name)")
         }
         let short = try count(
-            work, contestant, programs, depth: depth, jobs: length, name: budget.name, keep: nil)
+            work, contestant, programs, depth: depth, preload: budget.preload, jobs: length,
+            name: budget.name, keep: nil)
         let long = try count(
-            work, contestant, programs, depth: depth, jobs: length * 6, name: budget.name,
-            keep: contestant.kind == .smallocd ? keep : nil)
-        return Double(long.instructions - short.instructions) / Double(long.jobs - short.jobs)
+            work, contestant, programs, depth: depth, preload: budget.preload, jobs: length * 6,
+            name: budget.name, keep: contestant.kind == .smallocd ? keep : nil)
+        let more = (
+            jobs: long.jobs - short.jobs, instructions: long.instructions - short.instructions
+        )
+        // No request is done by fewer than some tens.
+        guard more.jobs >= length, more.instructions > more.jobs * 10 else {
+            throw BenchError.setup("\(budget.name): the two runs tell nothing: \(short), \(long)")
+        }
+        return Double(more.instructions) / Double(more.jobs)
+    }
+
+    func validate() throws {
+        guard length >= 1000, length <= 10_000_000 else {
+            throw ValidationError("--length takes 1000 to 10000000 operations")
+        }
     }
 
     /// Runs the server under callgrind for so many jobs; how many it did, and its instructions.
     private func count(
-        _ work: Work, _ contestant: Contestant, _ programs: Programs, depth: Int, jobs: Int,
-        name: String, keep: String?
+        _ work: Work, _ contestant: Contestant, _ programs: Programs, depth: Int, preload: Int,
+        jobs: Int, name: String, keep: String?
     ) throws -> (jobs: Int, instructions: Int) {
         let folder = try temporaryFolder()
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let output = folder + "/out"
-        let point = LoadPoint(name: name, work: work, depth: depth)
+        let point = LoadPoint(name: name, work: work, depth: depth, preload: preload)
         let placement = Placement(available: Placement.available(), serverCount: 1)
         let done = try {
             let load = try PreparedLoad(
                 point, contestant, placement, programs: programs, pattern: Pattern(),
                 under: [
                     "valgrind", "--tool=callgrind", "--callgrind-out-file=\(output)",
-                ])
-            return try load.run(jobs: jobs)
+                ], blocks: true)
+            let done = try load.run(jobs: jobs)
+            try load.verify()
+            return done
         }()
         guard let text = try? String(contentsOfFile: output, encoding: .utf8) else {
             throw BenchError.setup("valgrind wrote no counts; is it installed?")
@@ -123,34 +145,5 @@ struct InstructionsCommand: ParsableCommand {
             }
         }
         throw BenchError.setup("valgrind's file has no totals")
-    }
-}
-
-/// What operations may cost, as checked in.
-struct InstructionBudgets: Codable {
-    /// Requests in flight on the one connection.
-    let depth: Int
-    let operations: [Operation]
-
-    struct Operation: Codable {
-        /// `ping`, `read/64B`, `write/64B`, `alloc/64B` (made and disposed of).
-        let name: String
-        /// The most that one job may take, server side, user space.
-        let instructions: Double
-
-        var work: Work? {
-            switch name {
-            case "ping": .ping
-            case "read/64B": .read(64)
-            case "write/64B": .write(64)
-            case "alloc/64B": .allocDispose(64)
-            default: nil
-            }
-        }
-    }
-
-    static func read(from path: String) throws -> InstructionBudgets {
-        try JSONDecoder().decode(
-            InstructionBudgets.self, from: Data(contentsOf: URL(fileURLWithPath: path)))
     }
 }

@@ -23,6 +23,8 @@ final class Load {
         var nanoseconds: UInt64 = 0
         var p50: Double = 0
         var p99: Double = 0
+        /// p99 of requests that are due every `interval`.
+        var p99OfDue: Double?
         /// The part of the time in turns in which no connection had anything, 0 to 1; when polling.
         ///
         /// A part of the other turns is idle, too.
@@ -36,7 +38,10 @@ final class Load {
         let batchCount: Int
         var batch: Int
         var cookie: UInt64
+        /// When the first batch of the present job began.
         var started: UInt64 = 0
+        /// The next batch begins a job.
+        var isFresh = true
         var active = false
         var sendIndex = 0
         var sendOffset = 0
@@ -51,6 +56,12 @@ final class Load {
     private static let patience: UInt64 = 60_000_000_000
 
     let waiting: Waiting
+    /// Nanoseconds after which the next request would be due if nobody waited for the last one's
+    /// answer, for one that blocks; 0: it asks when it has been answered.
+    var interval: UInt64 = 0
+    private var dueTimes = Histogram()
+    /// Whether one that blocks must go on though its time is over.
+    var goesOn: () -> Bool = { false }
     private let wires: [Wire]
     private let arena: Arena
     private let lanes: UnsafeMutablePointer<Lane>
@@ -98,6 +109,7 @@ final class Load {
     /// Drives the connections for so long and waits for the last replies.
     func run(seconds: Double) throws -> Outcome {
         var times = Histogram()
+        dueTimes = Histogram()
         let start = clockNanoseconds()
         let end = start + UInt64(seconds * 1e9)
         var outcome = Outcome()
@@ -110,11 +122,13 @@ final class Load {
         outcome.idle = min(1, outcome.idle / Double(outcome.nanoseconds))
         outcome.p50 = times.percentile(0.5)
         outcome.p99 = times.percentile(0.99)
+        if interval > 0 { outcome.p99OfDue = dueTimes.percentile(0.99) }
         return outcome
     }
 
     /// Does at least so many jobs on one blocking connection; the number of them.
     func run(jobs: Int) throws -> Int {
+        precondition(waiting == .blocking, "nobody else waits with patience")
         var outcome = Outcome()
         var times = Histogram()
         while outcome.jobs < jobs { try runBlocking(until: 0, &outcome, &times) }
@@ -134,11 +148,14 @@ final class Load {
             while try !send(lane) {}
             jobs = Self.nothing
             while jobs < 0 { jobs = try receive(lane) }
-            let then = now
             now = clockNanoseconds()
-            times.record(now - then)
+            if jobs > 0 {
+                let time = now - lane.pointee.started
+                times.record(time)
+                if interval > 0 { dueTimes.record(time, every: interval) }
+            }
             outcome.jobs += jobs
-        } while now < end || jobs == 0
+        } while now < end || jobs == 0 || goesOn()
     }
 
     /// Asks the connections in turn: one that has an answer gets its next batch at once.
@@ -165,7 +182,7 @@ final class Load {
                 }
                 isIdle = false
                 now = clockNanoseconds()
-                times.record(now - lane.pointee.started)
+                if jobs > 0 { times.record(now - lane.pointee.started) }
                 outcome.jobs += jobs
                 if now >= end && jobs > 0 {
                     active -= 1
@@ -216,7 +233,7 @@ final class Load {
                 if jobs < 0 { continue }
                 now = clockNanoseconds()
                 progress = now
-                times.record(now - lane.pointee.started)
+                if jobs > 0 { times.record(now - lane.pointee.started) }
                 outcome.jobs += jobs
                 if now >= end && jobs > 0 {
                     active -= 1

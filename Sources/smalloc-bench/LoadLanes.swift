@@ -7,7 +7,7 @@ extension Load {
         let batch = lane.pointee.batches + lane.pointee.batch
         batch.pointee.number(from: lane.pointee.cookie)
         lane.pointee.cookie &+= UInt64(truncatingIfNeeded: batch.pointee.cookieCount)
-        lane.pointee.started = now
+        if lane.pointee.isFresh { lane.pointee.started = now }
         lane.pointee.sendIndex = 0
         lane.pointee.sendOffset = 0
         lane.pointee.replyIndex = 0
@@ -92,6 +92,7 @@ extension Load {
         }
         guard lane.pointee.replyIndex == batch.pointee.replyCount else { return Self.unfinished }
         lane.pointee.active = false
+        lane.pointee.isFresh = batch.pointee.jobs > 0
         lane.pointee.batch &+= 1
         if lane.pointee.batch == lane.pointee.batchCount { lane.pointee.batch = 0 }
         return batch.pointee.jobs

@@ -25,6 +25,8 @@ struct Machine: Codable {
             versions: [
                 "redis": output([programs.redis, "--version"]),
                 "memcached": output([programs.memcached, "-V"]),
+                "nbdkit": output([programs.nbdkit, "--version"]),
+                "smallocd": output([programs.smallocd, "--version"]),
             ])
     }
 

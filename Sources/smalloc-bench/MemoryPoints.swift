@@ -5,7 +5,8 @@ enum MemoryPoints {
     /// Resident bytes for each of a million allocations of 64 bytes with names of ten.
     static func allocation(_ bench: Bench) {
         let count = bench.isQuick ? 200_000 : 1_000_000
-        measure(bench, "memory/allocation", .bytes, note: "(\(count) of 64 B)") { server, wire in
+        let note = bench.isQuick ? "\(count), not a million" : ""
+        measure(bench, "memory/allocation", .bytes, note: note) { server, wire in
             let before = settled(server)
             try wire.preload(count, size: 64, bench.pattern)
             return (settled(server) - before) / Double(count)
@@ -64,9 +65,9 @@ enum MemoryPoints {
         _ body: (ServerProcess, Wire) throws -> Double
     ) {
         let placement = Placement(available: bench.processors, serverCount: 1)
-        placement.pinLoad()
+        bench.pinLoad(placement)
         for contestant in bench.contestants where contestant.hasNames {
-            bench.attempt(name, contestant) {
+            bench.attempt(name, contestant.label) {
                 let server = try bench.start(contestant, on: placement)
                 let wire = try contestant.connect(to: server)
                 // One of everything first, so that what is made once is not counted.

@@ -28,15 +28,11 @@ final class Pattern {
         block = .allocate(byteCount: Self.period, alignment: 4096)
         zeros = .allocate(byteCount: Self.period, alignment: 4096)
         zeros.initializeMemory(as: UInt8.self, repeating: 0, count: Self.period)
-        var state: UInt64 = 0x5eed
+        var random = SplitMix64(seed: 0x5eed)
         for offset in 0..<Self.period {
-            // SplitMix64, one byte of each step.
-            state &+= 0x9e37_79b9_7f4a_7c15
-            var mixed = state
-            mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-            mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
             block.storeBytes(
-                of: UInt8(truncatingIfNeeded: mixed >> 56), toByteOffset: offset, as: UInt8.self)
+                of: UInt8(truncatingIfNeeded: random.next() >> 56), toByteOffset: offset,
+                as: UInt8.self)
         }
     }
 

@@ -1,7 +1,9 @@
+// Who runs where.
+
 import CBench
 
 /// Which processors the servers run on, and which the load.
-struct Placement: Codable {
+struct Placement {
     /// For the servers, ascending.
     let servers: [Int]
     /// For the load generator.
@@ -27,8 +29,10 @@ struct Placement: Codable {
     }
 
     /// Binds the calling thread to the load's processor.
-    func pinLoad() {
+    ///
+    /// - Returns: Whether the kernel lets it.
+    func pinLoad() -> Bool {
         var processor = Int32(load)
-        _ = cbench_pin(&processor, 1)
+        return cbench_pin(&processor, 1) == 0
     }
 }

@@ -17,8 +17,12 @@ struct Plot {
         self.subtitle = subtitle
         // A peak over the value is what is left of a subtraction: its ratios say nothing.
         rows = results.points.filter { !$0.hasPrefix("memory/peak") }.compactMap { point in
-            let ratios = ["redis", "memcached", "nbdkit"].compactMap { server in
-                results.advantage(point, "smallocd", over: server).map {
+            let ratios: [(server: String, value: Statistics)] = [
+                "redis", "memcached", "nbdkit",
+            ].compactMap { server in
+                // What ran on fewer processors than it should says nothing of the servers.
+                guard results[point, server]?.note.isEmpty ?? false else { return nil }
+                return results.advantage(point, "smallocd", over: server).map {
                     (server: server, value: $0)
                 }
             }
@@ -78,12 +82,20 @@ struct Plot {
                 """)
             for (server, value) in row.ratios {
                 let colour = Self.colours[server] ?? "#888"
-                let height = middle + (server == "redis" ? -3 : 3)
+                let height = middle + (["redis": -4, "nbdkit": 4][server] ?? 0)
+                // Beyond the scale: as a number, at its edge.
+                if value.median > high {
+                    lines.append(
+                        """
+                        <text x="\(f(x(high) + 7))" y="\(f(height + 4))" fill="\(colour)" \
+                        font-size="9">\(Table.number(value.median))</text>
+                        """)
+                }
                 lines.append(
                     """
                     <line x1="\(f(x(value.min)))" x2="\(f(x(value.max)))" y1="\(f(height))" \
                     y2="\(f(height))" stroke="\(colour)" stroke-width="2" opacity="0.45"/>\
-                    <circle cx="\(f(x(value.median)))" cy="\(f(height))" r="4" fill="\(colour)">\
+                    <circle cx="\(f(x(value.median)))" cy="\(f(height))" r="3.5" fill="\(colour)">\
                     <title>\(escaped(row.point)) over \(server): \
                     \(Table.decimals(value.median, 2))</title></circle>
                     """)

@@ -14,31 +14,32 @@ enum PointCatalog {
     static func entries(quick: Bool, calibrate: Bool) -> [Entry] {
         let all =
             small(calibrate: calibrate) + large() + allocations() + copies() + tcp() + loops()
-            + client() + memory() + scale() + latency() + streams()
+            + client() + memory() + scale() + latency()
         return quick ? all.filter(\.isQuick) : all
     }
 
     private static func load(
         _ point: LoadPoint, quick: Bool = false, besides yardsticks: [Contestant] = [],
-        then: @escaping (Bench) -> Void = { _ in }
+        with further: @escaping (Bench) -> [Entrant] = { _ in [] }
     ) -> Entry {
-        Entry(name: point.name, isQuick: quick) { bench in
-            bench.run(point, besides: yardsticks)
-            then(bench)
+        Entry(name: point.name, isQuick: quick) {
+            $0.run(point, besides: yardsticks, with: further)
         }
     }
 
     private static let shapes = [(1, 1), (50, 1), (50, 16)]
 
     private static func small(calibrate: Bool) -> [Entry] {
-        let yardsticks: [Contestant] = calibrate ? [.raw, .rawRESP, .rawMemcached] : [.raw]
+        let all: [Contestant] = calibrate ? [.raw, .rawRESP, .rawMemcached] : [.raw]
         var entries: [Entry] = []
+        /// One at a time, it counts who sleeps while nothing is there.
+        func yardsticks(_ lanes: Int) -> [Contestant] { lanes == 1 ? all + [.sleeping] : all }
         for (lanes, depth) in shapes {
             entries.append(
                 load(
                     LoadPoint(
                         name: "ping/\(lanes)x\(depth)", work: .ping, lanes: lanes, depth: depth),
-                    quick: depth > 1, besides: yardsticks))
+                    quick: depth > 1, besides: yardsticks(lanes)))
         }
         for size in [64, 4 << 10, 64 << 10] {
             for (verb, work) in [("read", Work.read(size)), ("write", Work.write(size))] {
@@ -48,8 +49,8 @@ enum PointCatalog {
                         lanes: lanes, depth: depth)
                     let quick = size == 64 || size == 4 << 10 && depth > 1
                     entries.append(
-                        load(point, quick: quick, besides: yardsticks) { bench in
-                            if size == 64 && lanes == 1 { ClientPoints.roundTrip(bench, point) }
+                        load(point, quick: quick, besides: yardsticks(lanes)) { bench in
+                            size == 64 && lanes == 1 ? ClientPoints.roundTrip(bench, point) : []
                         })
                 }
             }
@@ -66,7 +67,13 @@ enum PointCatalog {
                         name: "\(verb)/\(sizeName(size))/\(lanes)x1", work: work, lanes: lanes)
                     entries.append(
                         load(point, quick: lanes == 1, besides: [.raw]) { bench in
-                            if size == 64 << 20 && lanes == 1 { ClientPoints.bulk(bench, point) }
+                            guard lanes == 1 else { return [] }
+                            return size == 64 << 20
+                                ? ClientPoints.bulk(bench, point)
+                                : [
+                                    Yardsticks.stream(
+                                        bench, size: size, toServer: !point.work.isRead)
+                                ]
                         })
                 }
             }
@@ -130,19 +137,24 @@ enum PointCatalog {
         return entries
     }
 
+    /// The load sleeps at all of them, so that they can be compared: where it has to share a
+    /// processor it can't do otherwise.
     private static func loops() -> [Entry] {
-        [1, 2, 3].flatMap { threads in
+        loopCounts.flatMap { threads in
             [("read", Work.read(64)), ("write", Work.write(64))].map { verb, work in
                 load(
                     LoadPoint(
                         name: "loops/\(threads)/\(verb)/64B/50x16", work: work, lanes: 50,
-                        depth: 16, threads: threads))
+                        depth: 16, threads: threads, sleeps: true))
             }
         }
     }
 
+    /// How many loops are measured.
+    static let loopCounts = [1, 2, 3]
+
     private static func scale() -> [Entry] {
-        [10_000, 1_000_000, 10_000_000].flatMap { count in
+        scaleCounts.flatMap { count in
             [("read", Work.read(64)), ("alloc", Work.allocDispose(64))].map { verb, work in
                 var point = LoadPoint(
                     name: "scale/\(count)/\(verb)/64B/50x16", work: work, lanes: 50, depth: 16,
@@ -150,15 +162,23 @@ enum PointCatalog {
                 guard count > 10_000 else { return load(point) }
                 let many = point
                 point.preload = 10_000
-                let few = point
-                return Entry(name: many.name) { $0.run(many, and: (few, fewLabel)) }
+                var others = [(point: point, label: fewLabel)]
+                if verb == "read" {
+                    var spread = many
+                    spread.isSpread = true
+                    others.append((spread, spreadLabel))
+                }
+                return Entry(name: many.name) { $0.run(many, and: others) }
             }
         }
     }
 
+    /// How many allocations the servers hold.
+    static let scaleCounts = [10_000, 1_000_000, 10_000_000]
     /// smallocd with 10,000 allocations, in the rounds of one with more.
     static let fewLabel = "smallocd, 10 thousand"
-
+    /// smallocd with more, and reads that go to 51,200 of all of them rather than to 10,000.
+    static let spreadLabel = "smallocd, any of them"
     /// The load generator with as many requests in flight as the tasks have, but by 16 on each of
     /// 50 connections: its figure wherever the bench says pipelined.
     static let pipelinedLabel = "smallocd, 50x16"
@@ -176,9 +196,9 @@ enum PointCatalog {
     }
 
     private static func latency() -> [Entry] {
-        LatencyPoints.Disturbance.allCases.map { disturbance in
-            Entry(name: "latency/\(disturbance.rawValue)", isQuick: true) {
-                LatencyPoints.measure($0, disturbance)
+        Disturber.Kind.allCases.map { kind in
+            Entry(name: "latency/\(kind.rawValue)", isQuick: true) {
+                LatencyPoints.measure($0, kind)
             }
         }
     }
@@ -187,19 +207,11 @@ enum PointCatalog {
         let point = LoadPoint(name: "client/async/1x1000", work: .read(64), depth: 1000)
         var pipelined = point
         (pipelined.lanes, pipelined.depth) = (50, 16)
+        let others = [(point: pipelined, label: pipelinedLabel)]
         return [
-            Entry(name: point.name, isQuick: true) { bench in
-                bench.run(point, only: .smallocd, and: (pipelined, pipelinedLabel))
-                ClientPoints.tasks(bench, point)
+            Entry(name: point.name, isQuick: true) {
+                $0.run(point, only: .smallocd, and: others) { ClientPoints.tasks($0, point) }
             }
         ]
-    }
-
-    private static func streams() -> [Entry] {
-        [64 << 10, 1 << 20, 64 << 20].map { size in
-            Entry(name: "raw/stream/\(sizeName(size))", isQuick: size == 1 << 20) {
-                Yardsticks.stream($0, size: size)
-            }
-        }
     }
 }

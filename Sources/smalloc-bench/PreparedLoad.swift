@@ -13,10 +13,12 @@ final class PreparedLoad {
 
     /// Starts the server, makes what the point works on, connects, renders every batch.
     ///
-    /// - Parameter wrapper: a program and arguments that run the server, such as a profiler.
+    /// - Parameters:
+    ///   - wrapper: a program and arguments that run the server, such as a profiler.
+    ///   - blocks: the load sleeps in each call, however much it has in flight.
     init(
         _ point: LoadPoint, _ contestant: Contestant, _ placement: Placement,
-        programs: Programs, pattern: Pattern, under wrapper: [String] = []
+        programs: Programs, pattern: Pattern, under wrapper: [String] = [], blocks: Bool = false
     ) throws {
         self.point = point
         self.contestant = contestant
@@ -27,7 +29,7 @@ final class PreparedLoad {
         ) { address in
             isServer
                 ? contestant.kind.arguments(address, threads: point.threads, programs: programs)
-                    .map { wrapper + $0 }
+                    .map { wrapper + $0 + contestant.options }
                 : try Self.nullArguments(point, contestant, address, pattern)
         }
         control = isServer ? try contestant.connect(to: server) : nil
@@ -48,8 +50,8 @@ final class PreparedLoad {
             wires.append(wire)
         }
         let waiting: Load.Waiting =
-            point.lanes == 1 && point.depth == 1
-            ? .blocking : placement.isShared ? .sleeping : .polling
+            blocks || point.lanes == 1 && point.depth == 1
+            ? .blocking : placement.isShared || point.sleeps ? .sleeping : .polling
         load = try Load(wires, batches: batches, arena: arena, waiting: waiting)
     }
 
@@ -62,7 +64,7 @@ final class PreparedLoad {
             figure: point.work.figure(jobs: outcome.jobs, nanoseconds: outcome.nanoseconds),
             p50: outcome.p50 / 1000, p99: outcome.p99 / 1000,
             processor: used / Double(max(1, outcome.jobs)), resident: server.residentSizes().now,
-            idle: point.lanes > 1 ? outcome.idle : nil)
+            idle: load.waiting == .polling ? outcome.idle : nil)
     }
 
     /// Runs for so many jobs, or a batch more.
@@ -120,11 +122,13 @@ final class PreparedLoad {
             return Array(repeating: Target(number: 0, handle: 1), count: count)
         }
         if case .read = point.work, point.preload > 0 {
-            // The same 10,000 of them for all connections, spread evenly: however many there are,
-            // as many are worked on, so that what grows is the number held and nothing else.
-            let step = max(1, point.preload / 10_000)
+            // Of all of them, or as many as the fewest that are compared: then what grows is the
+            // number held and nothing else.
+            let among = min(point.preload, point.isSpread ? point.preload : 10_000)
+            let step = max(1, point.preload / among)
+            var random = SplitMix64(seed: UInt64(lane))
             return (0..<count).map { _ in
-                Target(number: Int.random(in: 0..<min(point.preload, 10_000)) * step)
+                Target(number: Int.random(in: 0..<among, using: &random) * step)
             }
         }
         if case .copy = point.work { return [Target(number: 0), Target(number: 1)] }

@@ -22,6 +22,20 @@ struct Results {
         theirs.compactMap { advantage(point, ours, over: $0) }.min { $0.median < $1.median }
     }
 
+    /// What part one's cost of a job is of the least of several others', round by round.
+    func share(
+        _ cost: KeyPath<Sample, Double?>, _ point: String, _ ours: String, ofLeast theirs: [String]
+    ) -> Statistics? {
+        guard let own = self[point, ours]?.samples.compactMap({ $0[keyPath: cost] }) else {
+            return nil
+        }
+        return theirs.compactMap { server in
+            self[point, server].flatMap {
+                Statistics.ratio(own, to: $0.samples.compactMap { $0[keyPath: cost] })
+            }
+        }.max { $0.median < $1.median }
+    }
+
     /// The points, in the order in which they were measured.
     var points: [String] {
         var seen: Set<String> = []

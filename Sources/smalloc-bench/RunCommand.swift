@@ -1,3 +1,5 @@
+// Measuring by the clock.
+
 import ArgumentParser
 import Foundation
 
@@ -8,7 +10,14 @@ struct RunCommand: ParsableCommand {
         abstract: "Measures smallocd beside Redis, memcached and nbdkit, in alternating rounds.",
         discussion: """
             Starts every server itself, on temporary sockets, with persistence off, and stops it. \
-            Servers and load run on different processors. Every reply is checked, byte for byte.
+            Servers and load run on different processors, where there are enough. Every reply is \
+            checked, byte for byte. All points take some 25 minutes, --quick 5.
+
+            A point's name tells its work, the size, and C x D: C connections, each with D \
+            requests in flight, sent together. --points 'read/64B/*' measures three points, \
+            --points '*/1MiB/*' all of that size. What the tables' columns mean stands under them.
+
+            Ends with 1 if a server failed or answered wrongly.
             """)
 
     @Option(help: "Which points, a pattern as of a shell; may be repeated. See --list.")
@@ -20,7 +29,10 @@ struct RunCommand: ParsableCommand {
     @Option(help: "Seconds of each run (default 0.5, with --quick 0.25).") var seconds: Double?
     @Option(help: "Servers to measure, with commas: smallocd, redis, memcached, nbdkit.")
     var servers = "smallocd,redis,memcached,nbdkit"
-    @Flag(help: "Sets the load generator against a server that only answers, in each protocol.")
+    @Flag(
+        help: ArgumentHelp(
+            "Sets the load generator against a server that only answers in each protocol, not in "
+                + "smallocd's alone."))
     var calibrate = false
     @Flag(help: "Asks the kernel to prefer the bench to all else on a busy machine (as root).")
     var favour = false
@@ -32,10 +44,15 @@ struct RunCommand: ParsableCommand {
 
     func run() throws {
         signal(SIGPIPE, SIG_IGN)
-        let entries = PointCatalog.entries(quick: quick && points.isEmpty, calibrate: calibrate)
-            .filter { entry in
-                points.isEmpty || points.contains { fnmatch($0, entry.name, 0) == 0 }
-            }
+        let entries = PointCatalog.entries(
+            // A whole run shows that the load does not limit, too.
+            quick: quick && points.isEmpty, calibrate: calibrate || points.isEmpty && !quick
+        ).filter { entry in
+            points.isEmpty || points.contains { fnmatch($0, entry.name, 0) == 0 }
+        }
+        guard !entries.isEmpty else {
+            throw ValidationError("no point has such a name; --list prints all")
+        }
         if list {
             for entry in entries { print(entry.name) }
             return
@@ -44,7 +61,7 @@ struct RunCommand: ParsableCommand {
             try present(Report.read(from: from))
             return
         }
-        raiseDescriptorLimit()
+        Self.raiseDescriptorLimit()
         if favour { Self.favour() }
         let programs = try places.programs()
         let bench = Bench(
@@ -58,8 +75,9 @@ struct RunCommand: ParsableCommand {
         let results = Results(series: bench.series)
         let report = Report(
             date: Date(), machine: .here(programs, processors: bench.processors.count),
-            rounds: bench.rounds, seconds: bench.seconds,
-            series: bench.series, marks: Mark.all(results))
+            arguments: Array(CommandLine.arguments.dropFirst()), rounds: bench.rounds,
+            seconds: bench.seconds, series: bench.series, marks: Mark.all(results),
+            failures: bench.failures)
         try json.map(report.write(to:))
         try present(report)
     }
@@ -75,24 +93,48 @@ struct RunCommand: ParsableCommand {
     }
 
     /// Prints the tables and writes the plot.
+    ///
+    /// - Throws: Once all is printed, if something could not be measured.
     private func present(_ report: Report) throws {
         let results = Results(series: report.series)
+        print("smalloc-bench \(report.arguments.joined(separator: " "))")
         print(report.machine.text)
         print("\(report.rounds) alternating rounds of \(report.seconds) s; MB = 10^6 bytes")
         print()
         print(results.text)
+        print(Results.legend)
+        print()
+        let growth = results.growth
+        if !growth.isEmpty {
+            print("With 1, 2 and 3 loops; with 10 thousand, 1 million and 10 million allocations:")
+            print(growth)
+        }
         let calibration = results.calibration
         if !calibration.isEmpty {
             print("The load generator against a server that only answers, by protocol:")
             print(calibration)
         }
         print(Mark.text(report.marks))
-        guard let plot else { return }
-        let subtitle =
-            "\(report.machine.processor), \(report.machine.processors) processors; medians of "
-            + "\(report.rounds) rounds, lines from least to most"
-        try Plot(results, subtitle: subtitle).svg
-            .write(toFile: plot, atomically: true, encoding: .utf8)
+        if let plot {
+            let subtitle =
+                "\(report.machine.processor), \(report.machine.processors) processors; medians of "
+                + "\(report.rounds) rounds of \(report.seconds) s, lines from least to most"
+            try Plot(results, subtitle: subtitle).svg
+                .write(toFile: plot, atomically: true, encoding: .utf8)
+        }
+        guard !report.failures.isEmpty else { return }
+        print("FAILED:")
+        for failure in report.failures { print("  \(failure)") }
+        throw ExitCode(1)
+    }
+
+    /// Raises the descriptor limit, here and for the servers: thousands of connections need as
+    /// many.
+    private static func raiseDescriptorLimit() {
+        var limit = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        limit.rlim_cur = limit.rlim_max
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
     /// The servers that were asked for and are there.
@@ -108,47 +150,4 @@ struct RunCommand: ParsableCommand {
             return false
         }.map(\.0)
     }
-}
-
-/// Raises the descriptor limit, here and for the servers: thousands of connections need as many.
-func raiseDescriptorLimit() {
-    var limit = rlimit()
-    getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-    limit.rlim_cur = limit.rlim_max
-    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-}
-
-/// Where the programs are.
-struct ProgramOptions: ParsableArguments {
-    @Option(help: "The daemon (default: smallocd beside this program).") var smallocd: String?
-    @Option(help: "The Redis server.") var redisServer = "redis-server"
-    @Option(help: "The memcached server.") var memcached = "memcached"
-    @Option(help: "nbdkit, with its memory plugin.") var nbdkit = "nbdkit"
-    @Option(help: "Further options for smallocd, separated by spaces.")
-    var serverOptions = ""
-
-    func programs() throws -> Programs {
-        var own = try executablePath().split(separator: "/").dropLast().map(String.init)
-        own.append("smallocd")
-        return Programs(
-            smallocd: smallocd ?? "/" + own.joined(separator: "/"), redis: redisServer,
-            memcached: memcached, nbdkit: nbdkit,
-            serverOptions: serverOptions.split(separator: " ").map(String.init))
-    }
-
-    /// Whether a program can be run, by its path or by looking through `PATH`.
-    static func isThere(_ program: String) -> Bool {
-        if program.contains("/") { return access(program, X_OK) == 0 }
-        let path = ProcessInfo.processInfo.environment["PATH"] ?? ""
-        return path.split(separator: ":").contains { access("\($0)/\(program)", X_OK) == 0 }
-    }
-}
-
-@main
-struct SmallocBench: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "smalloc-bench",
-        abstract: "Measures smallocd, by the clock and by counting instructions.",
-        subcommands: [RunCommand.self, InstructionsCommand.self, NullServer.self],
-        defaultSubcommand: RunCommand.self)
 }

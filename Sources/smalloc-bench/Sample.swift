@@ -5,6 +5,9 @@ struct Sample: Codable {
     /// Latency of a batch, in microseconds, where one was taken.
     var p50: Double?
     var p99: Double?
+    /// p99 of requests that are due at fixed times, whether the last one was answered or not, in
+    /// microseconds.
+    var p99OfDue: Double?
     /// Server processor time for one job, in nanoseconds.
     var processor: Double?
     /// Resident memory of the server after the run, in bytes.
@@ -42,6 +45,14 @@ struct Series: Codable {
 
     var figures: [Double] { samples.map(\.figure) }
     var statistics: Statistics? { Statistics(figures) }
+
+    /// The part of the time in which the server used its processor, 0 to 1.
+    var busy: Double? {
+        guard unit != .megabytes, unit.isRate else { return nil }
+        return Statistics(
+            samples.compactMap { sample in sample.processor.map { $0 * sample.figure / 1e9 } })?
+            .median
+    }
 
     func median(_ field: KeyPath<Sample, Double?>) -> Double? {
         Statistics(samples.compactMap { $0[keyPath: field] })?.median

@@ -1,5 +1,5 @@
 /// The servers that are measured.
-enum ServerKind: String, CaseIterable, Codable {
+enum ServerKind: String {
     case smallocd
     case redis
     case memcached

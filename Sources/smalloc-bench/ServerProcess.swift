@@ -9,6 +9,8 @@ final class ServerProcess {
     let address: Address
     let identifier: pid_t
     private let directory: String
+    /// It has been waited for: its number may be another's by now.
+    private var hasEnded = false
 
     /// Starts the server and waits until it accepts connections, at most 20 s.
     ///
@@ -42,8 +44,8 @@ final class ServerProcess {
         while true {
             if (try? Wire(to: address, speaking: RESPDialect())) != nil { return }
             var status: Int32 = 0
-            let ended = waitpid(identifier, &status, WNOHANG) == identifier
-            if ended || clockNanoseconds() > deadline {
+            hasEnded = waitpid(identifier, &status, WNOHANG) == identifier
+            if hasEnded || clockNanoseconds() > deadline {
                 let said = (try? String(contentsOfFile: log, encoding: .utf8)) ?? ""
                 throw BenchError.setup("`\(command)` does not listen: \(said.suffix(600))")
             }
@@ -53,15 +55,17 @@ final class ServerProcess {
 
     /// Asks the process to end, and kills it if it has not after 10 s.
     private func stop() {
-        kill(identifier, SIGTERM)
-        var status: Int32 = 0
-        for _ in 0..<1000 {
-            if waitpid(identifier, &status, WNOHANG) != 0 { break }
-            usleep(10_000)
-        }
-        if kill(identifier, 0) == 0 {
-            kill(identifier, SIGKILL)
-            waitpid(identifier, &status, 0)
+        if !hasEnded, identifier > 0 {
+            kill(identifier, SIGTERM)
+            var status: Int32 = 0
+            for _ in 0..<1000 where !hasEnded {
+                hasEnded = waitpid(identifier, &status, WNOHANG) != 0
+                if !hasEnded { usleep(10_000) }
+            }
+            if !hasEnded {
+                kill(identifier, SIGKILL)
+                waitpid(identifier, &status, 0)
+            }
         }
         try? FileManager.default.removeItem(atPath: directory)
     }

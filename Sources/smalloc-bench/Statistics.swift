@@ -1,5 +1,5 @@
 /// What a handful of figures of the same thing come down to.
-struct Statistics: Codable, Equatable {
+struct Statistics: Equatable {
     let median: Double
     let min: Double
     let max: Double
@@ -15,7 +15,8 @@ struct Statistics: Codable, Equatable {
         max = most
     }
 
-    /// How many times `ours` is of `theirs`, round by round; rounds that lack one are left out.
+    /// How many times `ours` is of `theirs`, round by round; rounds in which they did nothing are
+    /// left out.
     ///
     /// The rounds alternate, so both figures of a round saw the same machine: the median of their
     /// ratios is steadier than the ratio of two medians.

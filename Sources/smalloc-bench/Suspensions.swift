@@ -9,8 +9,12 @@ final class Suspensions: TaskExecutor, @unchecked Sendable {
     private var isOver = false
     private var count = 0
 
-    /// How often so many tasks are suspended and resumed, a second.
-    static func sample(tasks: Int, seconds: Double) -> Sample {
+    /// How often so many tasks are suspended and resumed, a second, as one of those at a point.
+    static func entrant(tasks: Int) -> Entrant {
+        Entrant(label: label) { sample(tasks: tasks, seconds: $0) }
+    }
+
+    private static func sample(tasks: Int, seconds: Double) -> Sample {
         let executor = Suspensions()
         let start = clockNanoseconds()
         for _ in 0..<tasks {

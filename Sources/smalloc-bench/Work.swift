@@ -21,6 +21,8 @@ enum Work {
         }
     }
 
+    var isRead: Bool { if case .read = self { true } else { false } }
+
     var unit: Unit {
         switch self {
         case .ping: .operations
@@ -51,6 +53,10 @@ struct LoadPoint {
     /// Allocations of 64 bytes that the server holds; reads go to 10,000 of them, in random order,
     /// by name.
     var preload = 0
+    /// Reads go to all of the preloaded instead.
+    var isSpread = false
+    /// The load sleeps while nothing is there, even where it has a processor to itself.
+    var sleeps = false
     /// Batches that a connection sends in turn, each to other allocations.
     var variants = 1
 

@@ -46,6 +46,7 @@ final class WorkRequest: @unchecked Sendable {
 
     /// On a thread of the pool.
     fileprivate func runSlices() {
+        ThreadTurns.giveWay()
         repeat {
             isDone = work.run()
         } while !isDone && !work.isAbandoned

@@ -36,4 +36,21 @@ struct HistogramTests {
         let histogram = Histogram()
         #expect(histogram.percentile(0.99) == 0)
     }
+
+    @Test("an answer that comes late counts for all who would have asked meanwhile")
+    func corrected() {
+        var plain = Histogram()
+        var corrected = Histogram()
+        for _ in 0..<9_999 {
+            plain.record(30)
+            corrected.record(30, every: 100)
+        }
+        plain.record(1_000_000)
+        corrected.record(1_000_000, every: 100)
+        // A standstill of as long as all the others together.
+        #expect(plain.percentile(0.99) == 30)
+        #expect(corrected.percentile(0.99) > 900_000)
+        #expect(corrected.percentile(0.49) == 30)
+        #expect(corrected.count == 9_999 + 10_000)
+    }
 }

@@ -47,4 +47,60 @@ struct TableTests {
         let memcached = try #require(marks.first { $0.work.contains("over memcached") })
         #expect(memcached.isMet == false)
     }
+
+    /// Every series that a mark looks at: of the daemon as good as `factor` says, and of all others.
+    private static func results(_ factor: Double, note: String = "") -> Results {
+        let rates = PointCatalog.entries(quick: false, calibrate: false).map(\.name)
+        let others = [
+            "redis", "memcached", "nbdkit", "raw C", "memmove", Yardsticks.pingPongLabel,
+            Yardsticks.streamLabel,
+        ]
+        var series: [Series] = []
+        for point in rates where !point.hasPrefix("memory/") && !point.hasPrefix("latency/") {
+            func add(_ server: String, _ figure: Double) {
+                series.append(
+                    Series(
+                        point: point, server: server, unit: .operations,
+                        samples: [Sample(figure: figure, processor: 1 / figure)], note: note))
+            }
+            for server in ["smallocd", ClientPoints.label, ClientPoints.batchLabel] {
+                add(server, 100 * factor)
+            }
+            for other in others { add(other, 100) }
+            add(PointCatalog.fewLabel, 100)
+            add(PointCatalog.spreadLabel, 100 * factor)
+            add(PointCatalog.pipelinedLabel, 100)
+        }
+        for point in rates where point.hasPrefix("memory/") || point.hasPrefix("latency/") {
+            let unit: Unit = point.hasPrefix("latency/") ? .microseconds : .bytes
+            for (server, figure) in [
+                ("smallocd", 100 / factor), (LatencyPoints.idleLabel("smallocd"), 100),
+            ] {
+                series.append(
+                    Series(
+                        point: point, server: server, unit: unit,
+                        samples: [Sample(figure: figure, p99OfDue: figure)], note: note))
+            }
+        }
+        return Results(series: series)
+    }
+
+    @Test("every mark is met by a daemon that is much better, and missed by one that is much worse")
+    func directions() {
+        // The tasks are held against the daemon itself, whose factor cancels out.
+        func counts(_ mark: Mark) -> Bool { !mark.work.hasSuffix("1x1000") }
+        let better = Mark.all(TableTests.results(100)).filter(counts)
+        #expect(better.count > 50)
+        for mark in better { #expect(mark.isMet == true, "\(mark.work): \(mark.figure ?? -1)") }
+        let worse = Mark.all(TableTests.results(0.01)).filter(counts)
+        for mark in worse { #expect(mark.isMet == false, "\(mark.work): \(mark.figure ?? -1)") }
+    }
+
+    @Test("a figure that was measured in another way than its mark asks for is not judged")
+    func notes() throws {
+        let marks = Mark.all(TableTests.results(100, note: "load on a server's core"))
+        let mark = try #require(marks.first { $0.work.hasPrefix("loops/2/read") })
+        #expect(mark.figure == 100 && mark.isMet == nil)
+        #expect(Mark.text([mark]).contains("not judged: load on a server's core"))
+    }
 }

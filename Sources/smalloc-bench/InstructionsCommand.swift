@@ -30,7 +30,7 @@ struct InstructionsCommand: ParsableCommand {
         programs.serverOptions += ["--busy-poll", "0"]
         // Valgrind keeps descriptors for itself.
         programs.connectionsMax = 100
-        let folder = try temporaryFolder()
+        let folder = try TemporaryFolder.make()
         defer { try? FileManager.default.removeItem(atPath: folder) }
         programs.smallocd = try stripped(programs.smallocd, into: folder)
         let file = try InstructionBudgets.read(from: budgets)
@@ -59,12 +59,6 @@ struct InstructionsCommand: ParsableCommand {
             log("over budget: \(over.joined(separator: ", "))")
             throw ExitCode(1)
         }
-    }
-
-    private func temporaryFolder() throws -> String {
-        var template = Array("/tmp/smalloc-count-XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw BenchError.last("mkdtemp") }
-        return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
     /// A copy of a program without its debug information, which valgrind 3.19 fails to read.
@@ -115,7 +109,7 @@ struct InstructionsCommand: ParsableCommand {
         _ work: Work, _ contestant: Contestant, _ programs: Programs, depth: Int, preload: Int,
         jobs: Int, name: String, keep: String?
     ) throws -> (jobs: Int, instructions: Int) {
-        let folder = try temporaryFolder()
+        let folder = try TemporaryFolder.make()
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let output = folder + "/out"
         let point = LoadPoint(name: name, work: work, depth: depth, preload: preload)

@@ -20,10 +20,7 @@ final class ServerProcess {
         arguments: (Address) throws -> [String]?
     ) throws {
         self.kind = kind
-        var template = Array("/tmp/smalloc-bench-XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw BenchError.last("mkdtemp") }
-        directory = String(
-            decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        directory = try TemporaryFolder.make()
         address = tcp ? try .freeTCP() : .unix(directory + "/socket")
         guard let words = try arguments(address) else {
             throw BenchError.setup("no command for \(kind.rawValue)")

@@ -44,6 +44,34 @@ import TestSupport
         #expect(overtook)
     }
 
+    @Test("threads that copy are less important than the loop, which stays as it is")
+    func niceness() throws {
+        let daemon = try DaemonProcess(["--loops", "1"])
+        let other = try daemon.frames()
+        let size: UInt64 = 8 << 20
+        #expect(try other.alloc("a", size: size * 2).status == 0)
+        let before = try niceness(of: daemon)
+        #expect(Set(before).count == 1)
+        let reply = try other.call(
+            "copy", name: "a", size: size, payload: copyTarget(offset: size, name: "a"))
+        #expect(reply.size == size)
+        let after = try niceness(of: daemon)
+        let ours = try #require(before.first)
+        #expect(after.contains(min(ours + 10, 19)))
+        #expect(after.filter { $0 == ours }.count >= before.count)
+    }
+
+    /// The niceness of each thread of a daemon.
+    private func niceness(of daemon: DaemonProcess) throws -> [Int] {
+        let tasks = "/proc/\(daemon.pid)/task"
+        return try FileManager.default.contentsOfDirectory(atPath: tasks).compactMap { task in
+            // The name in parentheses may hold anything; niceness is the 17th field after it.
+            let stat = try String(contentsOfFile: "\(tasks)/\(task)/stat", encoding: .utf8)
+            let fields = stat[(stat.lastIndex(of: ")") ?? stat.startIndex)...].split(separator: " ")
+            return fields.count > 17 ? Int(fields[17]) : nil
+        }
+    }
+
     @Test("the daemon leaves in the middle of huge copies, by its own way out")
     func stopped() throws {
         var hasStopped = false

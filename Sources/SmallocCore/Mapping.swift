@@ -39,8 +39,22 @@ struct Mapping: @unchecked Sendable {
         return Mapping(base: start + lead, capacity: capacity)
     }
 
+    /// Makes all of it zero, from its end on, in steps.
+    ///
+    /// - Parameter pause: Called after each.
+    mutating func wipe(pause: () -> Void = {}) {
+        while dirtySize > 0 {
+            let step = min(ThreadTurns.stepSize, dirtySize)
+            dirtySize -= step
+            memset(base + dirtySize, 0, step)
+            pause()
+        }
+    }
+
     /// In slices: the kernel locks the whole address space meanwhile, and a loop may want memory.
-    func unmap() {
+    ///
+    /// - Parameter pause: Called after each.
+    func unmap(pause: () -> Void = {}) {
         var offset = 0
         while offset < capacity {
             let size = min(4 * Mapping.hugePage, capacity - offset)
@@ -49,6 +63,7 @@ struct Mapping: @unchecked Sendable {
                 madvise(base + offset, size, MADV_DONTNEED)
             }
             offset += size
+            pause()
         }
     }
 }

@@ -117,8 +117,7 @@ final class MappingPool: @unchecked Sendable {
     func give(_ mapping: Mapping) {
         var mapping = mapping
         if mapping.dirtySize <= MappingPool.wipedAtOnceMax {
-            memset(mapping.base, 0, mapping.dirtySize)
-            mapping.dirtySize = 0
+            mapping.wipe()
             if keep(mapping) { return }
             // Nothing but touched pages costs time to unmap, and these are few.
             mapping.unmap()
@@ -151,12 +150,19 @@ final class MappingPool: @unchecked Sendable {
             defer { state.isStarted = true }
             return !state.isStarted
         }
-        if mustStart, !BackgroundThread.start({ [self] in while true { reclaimNext() } }) {
+        let isOnItsOwn =
+            !mustStart
+            || BackgroundThread.start { [self] in
+                var turns = ThreadTurns()
+                while true { reclaimNext(&turns) }
+            }
+        if !isOnItsOwn {
             // No thread to be had: better a slow loop than memory that never comes back.
             state.withLock { $0.isStarted = false }
+            var turns = ThreadTurns()
             for _ in 0..<count {
                 sem_post(bell)
-                reclaimNext()
+                reclaimNext(&turns)
             }
             return
         }

@@ -4,7 +4,7 @@ internal import CSmalloc
 internal import Glibc
 
 extension MappingPool {
-    func reclaimNext() {
+    func reclaimNext(_ turns: inout ThreadTurns) {
         while sem_wait(bell) != 0 {}
         // Before the sweep: what it wipes may push out what is warm, and come back to here.
         let trims = state.withLock { state -> Bool in
@@ -14,7 +14,8 @@ extension MappingPool {
         if trims {
             blocks.sweep {
                 // Whoever waits for a large one should not have to wait for all small ones.
-                while let mapping = nextRested().mapping { reclaim(mapping) }
+                while let mapping = nextRested().mapping { reclaim(mapping, &turns) }
+                turns.offer()
             }
             smalloc_heap_trim()
             noteScattered()
@@ -22,7 +23,7 @@ extension MappingPool {
         }
         while true {
             let (mapping, rest) = nextRested()
-            if let mapping { return reclaim(mapping) }
+            if let mapping { return reclaim(mapping, &turns) }
             // Somebody took it, or it went in the middle of a sweep.
             if rest == 0 { return }
             // In steps, since somebody may begin to wait.
@@ -31,16 +32,15 @@ extension MappingPool {
     }
 
     /// Wipes and keeps it, or unmaps it.
-    private func reclaim(_ mapping: Mapping) {
+    private func reclaim(_ mapping: Mapping, _ turns: inout ThreadTurns) {
         var mapping = mapping
         let size = mapping.capacity
         let wanted = !mapping.isStale && size <= cleanSizeMax
         if wanted {
-            memset(mapping.base, 0, mapping.dirtySize)
-            mapping.dirtySize = 0
+            mapping.wipe { turns.offer() }
         }
         if !wanted || !keep(mapping) {
-            mapping.unmap()
+            mapping.unmap { turns.offer() }
             budget.uncharge(UInt64(size))
         }
         state.withLock { state in

@@ -2,19 +2,56 @@
 
 internal import Glibc
 
-/// The niceness of threads.
-public enum ThreadTurns {
+/// The turns of a thread that may be held up: it is less important than loops, and offers them its
+/// turn after each step of its work.
+///
+/// Most of the time, a loop that wakes goes before a thread that has given way. Where the kernel
+/// decides otherwise it looks again at its next tick only, some milliseconds later; hence the
+/// offers. Who offers gives up a whole turn: a loop with a few requests is done with it at once,
+/// but somebody who computes takes all of it, and would leave a thousandth of the processor to whom
+/// offers it every ten microseconds. So there are no more offers for a while after such a one, and
+/// the thread keeps the share that its niceness gives it.
+public struct ThreadTurns {
+    /// Bytes that a step of work moves: some ten microseconds, twenty times what an offer costs.
+    static let stepSize = 128 << 10
+    /// Nanoseconds that only somebody who computes takes.
+    static let contended: UInt64 = 1_000_000
+    /// Rests for so many times as long as such an offer took.
+    static let restFactor: UInt64 = 20
     /// The daemon's own niceness, as every thread has it that has not given way yet.
     private static let ours = getpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0)
-    /// Ten steps make a tenth of a loop's share: enough for who moves gigabytes, while a loop that
-    /// wakes need not wait for the end of a turn of 3 ms.
-    private static let step: Int32 = 10
+    /// Ten steps make a tenth of a loop's share.
+    private static let niceStep: Int32 = 10
+
+    /// Until when it makes no offers, in nanoseconds of a monotonic clock.
+    private var restsUntil: UInt64 = 0
+    private let now: () -> UInt64
+    private let yield: () -> Void
+
+    /// Tests have a clock of their own.
+    init(
+        now: @escaping () -> UInt64 = { MappingPool.now },
+        yield: @escaping () -> Void = { _ = sched_yield() }
+    ) {
+        self.now = now
+        self.yield = yield
+    }
 
     /// Has the calling thread give way to loops from now on.
     ///
     /// Cheap enough to be said again before each piece of work.
     public static func giveWay() {
         // On Linux, against POSIX, 0 means this thread and not the process: setpriority(2), Notes.
-        _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, min(ours + step, 19))
+        _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, min(ours + niceStep, 19))
+    }
+
+    /// Lets others have the processor, unless they kept it for long the last time.
+    mutating func offer() {
+        let before = now()
+        guard before >= restsUntil else { return }
+        yield()
+        let after = now()
+        let taken = after - before
+        if taken > ThreadTurns.contended { restsUntil = after + taken * ThreadTurns.restFactor }
     }
 }

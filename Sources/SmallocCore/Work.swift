@@ -41,18 +41,20 @@ public final class Work: @unchecked Sendable {
     private var done = 0
     /// What must have come back before a wait is over; nil until the first slice.
     private var target: MappingPool.Tally?
+    private var turns: ThreadTurns
 
     /// Takes over the caller's references; under the locks of the allocations, if it moves bytes.
     ///
     /// - Parameter sliceSize: At least a fill's pattern.
     init(
         kind: Kind, size: Int, allocations: (Allocation?, Allocation?),
-        sliceSize: Int = Work.sliceSize
+        sliceSize: Int = Work.sliceSize, turns: ThreadTurns = ThreadTurns()
     ) {
         self.kind = kind
         self.size = size
         self.allocations = allocations
         self.sliceSize = sliceSize
+        self.turns = turns
         if isPinning {
             allocations.0?.pin()
             allocations.1?.pin()
@@ -90,27 +92,32 @@ public final class Work: @unchecked Sendable {
     /// - Returns: Whether that was the last one; else to be called again, after others.
     public func run() -> Bool {
         switch kind {
-        case .copy(let dest, let source): copySlice(dest, source)
-        case .fill(let dest, let pattern):
-            let whole = sliceSize / pattern.count * pattern.count
-            let count = min(whole, size - done)
-            Work.fill(dest + done, count, UnsafeRawBufferPointer(pattern))
-            done += count
+        case .copy(let dest, let source): inSteps { copyStep(dest, source, $0) }
+        case .fill(let dest, let pattern): inSteps { fillStep(dest, pattern, $0) }
         case .reclaim(let pool): return waitSlice(pool)
         case .settle(let end): return settleSlice(upTo: end)
         }
         return done == size
     }
 
-    /// As `memmove` would, in slices: from the end where the dest lies behind the source, so that
-    /// no slice overwrites what a later one has to read.
-    private func copySlice(_ dest: UnsafeMutableRawPointer, _ source: UnsafeRawPointer) {
-        let distance = UnsafeRawPointer(dest) - source
-        if distance == 0 {
-            done = size
-            return
+    /// Moves the bytes of a slice by steps of at most so many.
+    private func inSteps(_ step: (Int) -> Int) {
+        let end = min(size, done + sliceSize)
+        while done < end {
+            done += step(min(ThreadTurns.stepSize, end - done))
+            turns.offer()
         }
-        let count = min(sliceSize, size - done)
+    }
+
+    /// As `memmove` would, in steps: from the end where the dest lies behind the source, so that
+    /// no step overwrites what a later one has to read.
+    ///
+    /// - Returns: Bytes done.
+    private func copyStep(
+        _ dest: UnsafeMutableRawPointer, _ source: UnsafeRawPointer, _ count: Int
+    ) -> Int {
+        let distance = UnsafeRawPointer(dest) - source
+        if distance == 0 { return size - done }
         let isBackward = distance > 0 && distance < size
         let start = isBackward ? size - done - count : done
         if size >= Work.streamedSizeMin, abs(distance) >= count {
@@ -118,7 +125,16 @@ public final class Work: @unchecked Sendable {
         } else {
             memmove(dest + start, source + start, count)
         }
-        done += count
+        return count
+    }
+
+    /// - Returns: Bytes done: whole patterns.
+    private func fillStep(
+        _ dest: UnsafeMutableRawPointer, _ pattern: UnsafeMutableRawBufferPointer, _ count: Int
+    ) -> Int {
+        let whole = max(1, count / pattern.count) * pattern.count
+        Work.fill(dest + done, whole, UnsafeRawBufferPointer(pattern))
+        return whole
     }
 
     /// Wipes as much as a slice, in steps: whoever wants the allocation meanwhile waits for one.
@@ -126,6 +142,7 @@ public final class Work: @unchecked Sendable {
         guard let allocation = allocations.0 else { return true }
         for _ in 0..<max(1, sliceSize / Allocation.settledAtOnceMax) {
             if allocation.settleStep(upTo: end) { return true }
+            turns.offer()
         }
         return false
     }

@@ -73,6 +73,7 @@ struct WorkTests {
         "copies that go past the caches are right where they touch and overlap",
         arguments: [
             Work.sliceSize, Work.sliceSize + 1, Work.sliceSize - 1, 1, 63, 64, 4097, 5 << 20,
+            ThreadTurns.stepSize, ThreadTurns.stepSize + 1, ThreadTurns.stepSize - 1,
         ])
     func streamed(distance: Int) {
         let size = Work.streamedSizeMin + 1_000_003
@@ -92,6 +93,26 @@ struct WorkTests {
             #expect(
                 memcmp(now + to + size, base + to + size, end - to - size) == 0,
                 "behind, \(from) to \(to)")
+        }
+    }
+
+    @Test(
+        "copies of several steps are right where they overlap",
+        arguments: [1, 64, ThreadTurns.stepSize - 1, ThreadTurns.stepSize, 300_000])
+    func steps(distance: Int) {
+        let size = 3 * ThreadTurns.stepSize + 77
+        let before = WorkTests.memory(size + distance)
+        defer { before.deallocate() }
+        let memory = WorkTests.memory(size + distance)
+        defer { memory.deallocate() }
+        for (from, to) in [(0, distance), (distance, 0)] {
+            memory.copyMemory(from: UnsafeRawBufferPointer(before))
+            let work = WorkTests.copy(memory, from: from, to: to, size, sliceSize: Work.sliceSize)
+            #expect(work.run())
+            let (now, base) = (memory.baseAddress!, before.baseAddress!)
+            #expect(memcmp(now + to, base + from, size) == 0, "copied, \(from) to \(to)")
+            let kept = to == 0 ? size : 0
+            #expect(memcmp(now + kept, base + kept, distance) == 0, "beside, \(from) to \(to)")
         }
     }
 
@@ -119,7 +140,7 @@ struct WorkTests {
                         kind: .fill(dest: memory.baseAddress! + 1, pattern: pattern), size: size,
                         allocations: (nil, nil), sliceSize: sliceSize)
                     let slices = WorkTests.slices(work)
-                    let whole = sliceSize / length * length
+                    let whole = (sliceSize + length - 1) / length * length
                     #expect(slices == (size + whole - 1) / whole)
                     let isRight = (0..<size).allSatisfy {
                         memory[$0 + 1] == UInt8($0 % length + 1)

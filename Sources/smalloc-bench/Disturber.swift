@@ -17,6 +17,8 @@ final class Disturber: @unchecked Sendable {
 
     private static let large = 1 << 30
     private static let chunk = 64 << 20
+    /// Bytes of a system call: some microseconds.
+    private static let callSize = 16 << 10
 
     private let wire: Wire
     private let kind: Kind
@@ -49,6 +51,8 @@ final class Disturber: @unchecked Sendable {
                     dialect.createFilled(target, size: Self.chunk, &$0)
                 }
             }
+            // The reader may run on the same processor.
+            wire.callSizeMax = Self.callSize
         }
     }
 

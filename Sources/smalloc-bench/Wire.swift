@@ -61,6 +61,9 @@ private let INADDR_LOOPBACK: in_addr_t = 0x7f00_0001
 final class Wire {
     let fd: Int32
     let dialect: any Dialect
+    /// Bytes that one system call moves at most: a kernel may let nobody else have the processor
+    /// until the call is over, whatever priority he has.
+    var callSizeMax = Int.max
 
     /// Replies are waited for this long, in seconds.
     private static let patience = 120
@@ -197,7 +200,8 @@ final class Wire {
     private func send(_ bytes: iovec) throws {
         var sent = 0
         while sent < bytes.iov_len {
-            let count = Glibc.write(fd, bytes.iov_base + sent, bytes.iov_len - sent)
+            let left = min(callSizeMax, bytes.iov_len - sent)
+            let count = Glibc.write(fd, bytes.iov_base + sent, left)
             if count < 0 && errno == EINTR { continue }
             guard count > 0 else { throw BenchError.last("write") }
             sent += count
@@ -207,7 +211,8 @@ final class Wire {
     private func receive(_ place: UnsafeMutableRawPointer, _ size: Int) throws {
         var received = 0
         while received < size {
-            let count = Glibc.read(fd, place + received, size - received)
+            let left = min(callSizeMax, size - received)
+            let count = Glibc.read(fd, place + received, left)
             if count < 0 && errno == EINTR { continue }
             if count == 0 { throw BenchError.closed }
             guard count > 0 else { throw BenchError.last("read") }

@@ -39,7 +39,7 @@ struct Mapping: @unchecked Sendable {
         return Mapping(base: start + lead, capacity: capacity)
     }
 
-    /// Makes all of it zero, from its end on, in steps.
+    /// Makes all of it zero in steps, the last one first.
     ///
     /// - Parameter pause: Called after each.
     mutating func wipe(pause: () -> Void = {}) {

@@ -10,14 +10,16 @@ internal import Glibc
 /// offers. Who offers gives up a whole turn: a loop with a few requests is done with it at once,
 /// but somebody who computes takes all of it, and would leave a thousandth of the processor to whom
 /// offers it every ten microseconds. So there are no more offers for a while after such a one, and
-/// the thread keeps the share that its niceness gives it.
+/// the thread keeps the share that its niceness gives it. `BusyPoll` does the same for loops.
 public struct ThreadTurns {
-    /// Bytes that a step of work moves: some ten microseconds, twenty times what an offer costs.
+    /// Bytes that a step of work moves: some ten microseconds.
     static let stepSize = 128 << 10
     /// Nanoseconds that only somebody who computes takes.
     static let contended: UInt64 = 1_000_000
     /// Rests for so many times as long as such an offer took.
     static let restFactor: UInt64 = 20
+    /// Nanoseconds that it rests at most: who was stopped for a minute must not rest for twenty.
+    static let restMax: UInt64 = 1_000_000_000
     /// The daemon's own niceness, as every thread has it that has not given way yet.
     private static let ours = getpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0)
     /// Ten steps make a tenth of a loop's share.
@@ -52,6 +54,8 @@ public struct ThreadTurns {
         yield()
         let after = now()
         let taken = after - before
-        if taken > ThreadTurns.contended { restsUntil = after + taken * ThreadTurns.restFactor }
+        guard taken > ThreadTurns.contended else { return }
+        let longest = ThreadTurns.restMax / ThreadTurns.restFactor
+        restsUntil = after + min(taken, longest) * ThreadTurns.restFactor
     }
 }

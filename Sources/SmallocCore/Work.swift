@@ -45,7 +45,7 @@ public final class Work: @unchecked Sendable {
 
     /// Takes over the caller's references; under the locks of the allocations, if it moves bytes.
     ///
-    /// - Parameter sliceSize: At least a fill's pattern.
+    /// - Parameter sliceSize: Bytes; a fill's slice ends with a whole pattern.
     init(
         kind: Kind, size: Int, allocations: (Allocation?, Allocation?),
         sliceSize: Int = Work.sliceSize, turns: ThreadTurns = ThreadTurns()

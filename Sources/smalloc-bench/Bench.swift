@@ -48,7 +48,8 @@ final class Bench {
     ///
     /// - Parameters:
     ///   - kind: only this one of the contestants.
-    ///   - other: something else that smallocd does in the same rounds, to be compared with.
+    ///   - yardsticks: servers that are no peers, in the same rounds.
+    ///   - others: what else smallocd does in the same rounds, to be compared with.
     ///   - further: who else takes part.
     func run(
         _ point: LoadPoint, besides yardsticks: [Contestant] = [], only kind: ServerKind? = nil,

@@ -46,7 +46,7 @@ enum ClientPoints {
             connecting: { try Bulk(Smalloc($0) as Smalloc, count: point.work.size / 8) }
         ) { (bulk: Bulk, seconds) in
             bulk.clear()
-            if point.work.isRead { try bulk.write() }
+            if point.work.isRead { try bulk.write() } else { try bulk.wipe() }
             let sample = try timed(seconds, perJob: Double(point.work.size) / 1e6) {
                 if point.work.isRead { try bulk.read() } else { try bulk.write() }
             }
@@ -83,6 +83,9 @@ enum ClientPoints {
         }
 
         func write() throws { try allocation.write(expected) }
+
+        /// Zeros in the daemon, so that what is found there afterwards was written since.
+        func wipe() throws { try allocation.fill(0) }
 
         var isRight: Bool { numbers == expected }
     }

@@ -13,6 +13,8 @@ struct Contestant: Sendable {
     static let memcached = Contestant(
         kind: .memcached, dialect: MemcachedDialect(), label: "memcached")
     static let nbdkit = Contestant(kind: .nbdkit, dialect: NBDDialect(), label: "nbdkit")
+    /// The daemon and its peers.
+    static let all = [smallocd, redis, memcached, nbdkit]
     /// The daemon as it is where nothing is to be spent on waiting: as the peers, it sleeps when
     /// there is nothing to do, and is woken.
     static let sleeping = Contestant(

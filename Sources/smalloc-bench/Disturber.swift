@@ -73,8 +73,11 @@ final class Disturber: @unchecked Sendable {
         self.thread = thread
     }
 
-    /// Whether it has moved what it was to move; copies and disposals have no such end.
-    var isDone: Bool { kind != .stream || isOver.load(ordering: .relaxed) }
+    /// Whether it ends by itself; else it goes on until `stop`.
+    var hasEnd: Bool { kind != .copy }
+
+    /// Whether it has moved what it was to move, or has failed.
+    var isDone: Bool { isOver.load(ordering: .relaxed) }
 
     /// Waits for the end of what it does at the moment.
     func stop() {

@@ -17,18 +17,24 @@ struct Histogram: ~Copyable {
         count &+= 1
     }
 
-    /// Records a time as if something had been asked for every `interval`: who waits for an answer
-    /// asks for nothing meanwhile, and those who would have asked would have waited for the rest.
+    /// Records what those saw who ask at `due` and then every `interval`, of a request that was sent
+    /// at `start` and answered at `end`: nothing if nobody was due meanwhile; the first of them its
+    /// whole time, all others the rest of it.
     ///
     /// Without that a second in which nobody is answered is one slow request among thousands.
-    /// As HdrHistogram's `recordCorrectedValue`.
-    mutating func record(_ nanoseconds: UInt64, every interval: UInt64) {
-        record(nanoseconds)
-        guard interval > 0 else { return }
-        var rest = nanoseconds
-        while rest >= 2 &* interval {
-            rest &-= interval
-            record(rest)
+    ///
+    /// - Parameters:
+    ///   - due: When the next one is due; later than `end` afterwards.
+    ///   - interval: More than 0.
+    mutating func record(
+        from start: UInt64, to end: UInt64, due: inout UInt64, every interval: UInt64
+    ) {
+        guard due <= end else { return }
+        record(end - start)
+        due += interval
+        while due <= end {
+            record(end - due)
+            due += interval
         }
     }
 

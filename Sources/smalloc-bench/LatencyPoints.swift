@@ -32,7 +32,6 @@ enum LatencyPoints {
             }
         }
         bench.compete(name, .microseconds, entrants)
-        bench.pinLoad(placement)
     }
 
     /// Somebody who reads 64 bytes again and again.
@@ -66,6 +65,8 @@ enum LatencyPoints {
         }
 
         func run(seconds: Double, beside disturbance: Disturber.Kind?) throws -> Sample {
+            // What the last round disposed of is still being wiped.
+            server.waitUntilIdle()
             let other = try disturbance.map {
                 try Disturber(
                     try contestant.connect(to: server), $0, quick: bench.isQuick, bench.pattern)
@@ -75,11 +76,13 @@ enum LatencyPoints {
             bench.pinLoad(placement)
             try other?.start()
             defer { other?.stop() }
-            load.goesOn = { other.map { !$0.isDone } ?? false }
+            // No longer, and no shorter, than the disturbance lasts.
+            let hasEnd = other?.hasEnd ?? false
+            load.goesOn = { hasEnd && other?.isDone == false }
             defer { load.goesOn = { false } }
             _ = cbench_set_realtime(1)
             defer { _ = cbench_set_realtime(0) }
-            let outcome = try load.run(seconds: max(seconds, 1))
+            let outcome = try load.run(seconds: hasEnd ? 0 : max(seconds, 1))
             _ = cbench_set_realtime(0)
             other?.stop()
             try other?.cleanUp()

@@ -56,8 +56,8 @@ final class Load {
     private static let patience: UInt64 = 60_000_000_000
 
     let waiting: Waiting
-    /// Nanoseconds after which the next request would be due if nobody waited for the last one's
-    /// answer, for one that blocks; 0: it asks when it has been answered.
+    /// Nanoseconds from one to the next of those whose waits `p99OfDue` tells, for a load that
+    /// blocks; 0: nobody is due. It asks again as soon as it is answered either way.
     var interval: UInt64 = 0
     private var dueTimes = Histogram()
     /// Whether one that blocks must go on though its time is over.
@@ -139,6 +139,7 @@ final class Load {
         until end: UInt64, _ outcome: inout Outcome, _ times: inout Histogram
     ) throws {
         var now = clockNanoseconds()
+        var due = now
         let lane = lanes
         // Past the end until a job is done, so that what one batch makes and a later one disposes
         // of is gone.
@@ -150,9 +151,11 @@ final class Load {
             while jobs < 0 { jobs = try receive(lane) }
             now = clockNanoseconds()
             if jobs > 0 {
-                let time = now - lane.pointee.started
-                times.record(time)
-                if interval > 0 { dueTimes.record(time, every: interval) }
+                let started = lane.pointee.started
+                times.record(now - started)
+                if interval > 0 {
+                    dueTimes.record(from: started, to: now, due: &due, every: interval)
+                }
             }
             outcome.jobs += jobs
         } while now < end || jobs == 0 || goesOn()

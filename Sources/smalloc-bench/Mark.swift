@@ -35,6 +35,11 @@ struct Mark: Codable {
     private static let own = "smallocd"
     private static let peers = ["redis", "memcached"]
 
+    /// What the reader must know of the daemon's figures at a point; they are not judged then.
+    private static func note(_ results: Results, _ point: String) -> String {
+        results[point, own]?.note ?? ""
+    }
+
     /// All marks, in the order of the table that sets them.
     static func all(_ results: Results) -> [Mark] {
         small(results) + large(results) + memory(results) + latencies(results)
@@ -47,7 +52,7 @@ struct Mark: Codable {
                 Mark(
                     "\(point), \(text)", atLeast: bound, "x",
                     results.advantage(point, own, over: peer)?.median,
-                    note: results[point, own]?.note ?? ""))
+                    note: note(results, point)))
         }
         for verb in ["read", "write"] {
             ratio("\(verb)/64B/50x16", "redis", 3, "over Redis")
@@ -60,11 +65,13 @@ struct Mark: Codable {
             marks.append(
                 Mark(
                     "\(point), over the better peer", atLeast: 1.1, "x",
-                    results.advantage(point, own, overBest: peers)?.median))
+                    results.advantage(point, own, overBest: peers)?.median,
+                    note: note(results, point)))
             marks.append(
                 Mark(
                     "\(point), server CPU per operation against the lowest", atMost: 1, "x",
-                    results.share(\.processor, point, own, ofLeast: peers + ["nbdkit"])?.median))
+                    results.share(\.processor, point, own, ofLeast: peers + ["nbdkit"])?.median,
+                    note: note(results, point)))
         }
         for verb in ["read", "write"] {
             let point = "\(verb)/64B/1x1"
@@ -72,11 +79,13 @@ struct Mark: Codable {
             marks.append(
                 Mark(
                     "\(point), synchronous Swift client, time against C ping-pong", atMost: 1.1,
-                    "x", results.advantage(point, Yardsticks.pingPongLabel, over: client)?.median))
+                    "x", results.advantage(point, Yardsticks.pingPongLabel, over: client)?.median,
+                    note: note(results, point)))
             marks.append(
                 Mark(
                     "\(point), bench's client, time against C ping-pong", atMost: 1.1, "x",
-                    results.advantage(point, Yardsticks.pingPongLabel, over: own)?.median))
+                    results.advantage(point, Yardsticks.pingPongLabel, over: own)?.median,
+                    note: note(results, point)))
         }
         for verb in ["read", "write"] {
             ratio("\(verb)/4KiB/50x16", "memcached", 1.3, "over memcached")
@@ -90,7 +99,8 @@ struct Mark: Codable {
             marks.append(
                 Mark(
                     "\(point), \(text)", atLeast: bound, "x",
-                    results.advantage(point, own, overBest: peers)?.median))
+                    results.advantage(point, own, overBest: peers)?.median,
+                    note: note(results, point)))
         }
         for size in ["1MiB", "64MiB"] {
             for verb in ["read", "write"] {
@@ -102,25 +112,27 @@ struct Mark: Codable {
             }
         }
         for verb in ["read", "write"] {
+            let point = "\(verb)/64MiB/1x1"
             marks.append(
                 Mark(
-                    "\(verb)/64MiB/1x1, [Double] by the Swift client, of a raw stream",
-                    atLeast: 0.9, "x",
+                    "\(point), [Double] by the Swift client, of a raw stream", atLeast: 0.9, "x",
                     results.advantage(
-                        "\(verb)/64MiB/1x1", ClientPoints.label, over: Yardsticks.streamLabel)?
-                        .median))
+                        point, ClientPoints.label, over: Yardsticks.streamLabel)?.median,
+                    note: note(results, point)))
         }
         let asks = [
             ("one at a time", ClientPoints.label), ("by batches of 16", ClientPoints.batchLabel),
         ]
         let loads = [("50x16", PointCatalog.pipelinedLabel), ("1x1000", own)]
+        let point = "client/async/1x1000"
         for (how, label) in asks {
             for (shape, load) in loads {
                 marks.append(
                     Mark(
                         "1,000 tasks on one connection, \(how), of the load generator's \(shape)",
                         atLeast: 0.5, "x",
-                        results.advantage("client/async/1x1000", label, over: load)?.median))
+                        results.advantage(point, label, over: load)?.median,
+                        note: note(results, point)))
             }
         }
         for verb in ["read", "write"] {
@@ -144,19 +156,19 @@ struct Mark: Codable {
         return [
             Mark(
                 "memory per 64-byte allocation", atMost: 130, "B", median("memory/allocation"),
-                note: results["memory/allocation", own]?.note ?? ""),
+                note: note(results, "memory/allocation")),
             Mark(
                 "resident per idle connection, 5,000", atMost: 590, "B",
-                median("memory/connection/5000")),
+                median("memory/connection/5000"), note: note(results, "memory/connection/5000")),
             Mark(
                 "resident per idle connection, 10,000", atMost: 590, "B",
-                median("memory/connection/10000")),
+                median("memory/connection/10000"), note: note(results, "memory/connection/10000")),
             Mark(
                 "peak over the value while 1 GiB moves in", atMost: 8, "MiB",
-                median("memory/peak/write")),
+                median("memory/peak/write"), note: note(results, "memory/peak/write")),
             Mark(
                 "peak over the value while 1 GiB moves out", atMost: 8, "MiB",
-                median("memory/peak/read")),
+                median("memory/peak/read"), note: note(results, "memory/peak/read")),
         ]
     }
 
@@ -165,7 +177,7 @@ struct Mark: Codable {
         for kind in Disturber.Kind.allCases {
             let point = "latency/\(kind.rawValue)"
             let idle = LatencyPoints.idleLabel(own)
-            let note = results[point, own]?.note ?? ""
+            let note = note(results, point)
             marks.append(
                 Mark(
                     "p99 of 64 B reads, another client: \(kind.rawValue)", atMost: 3, "x idle",
@@ -185,7 +197,8 @@ struct Mark: Codable {
                 Mark(
                     "\(verb) 64 B among 10 million, \(names), time against 10 thousand",
                     atMost: 1.3, "x",
-                    results.advantage(point(verb), PointCatalog.fewLabel, over: label)?.median))
+                    results.advantage(point(verb), PointCatalog.fewLabel, over: label)?.median,
+                    note: note(results, point(verb))))
         }
         return marks
     }

@@ -179,8 +179,8 @@ enum PointCatalog {
     static let fewLabel = "smallocd, 10 thousand"
     /// smallocd with more, and reads that go to 51,200 of all of them rather than to 10,000.
     static let spreadLabel = "smallocd, any of them"
-    /// The load generator with as many requests in flight as the tasks have, but by 16 on each of
-    /// 50 connections: its figure wherever the bench says pipelined.
+    /// The load generator with 800 requests in flight, 16 on each of 50 connections: its figure
+    /// wherever the bench says pipelined.
     static let pipelinedLabel = "smallocd, 50x16"
 
     private static func memory() -> [Entry] {

@@ -10,9 +10,9 @@ struct RunCommand: ParsableCommand {
         abstract: "Measures smallocd beside Redis, memcached and nbdkit, in alternating rounds.",
         discussion: """
             Starts every server itself, on temporary sockets, with persistence off, and stops it. \
-            Servers and load run on different processors, where there are enough. Every reply is \
-            checked, byte for byte. --quick takes 5 minutes, all points with --rounds 3 \
-            --seconds 0.35 20, and longer with what they have by default.
+            Servers and load run on different processors, where there are enough. Every reply to \
+            the load generator is checked, byte for byte. --quick takes 5 minutes, all points with \
+            --rounds 3 --seconds 0.35 20, and longer with what they have by default.
 
             A point's name tells its work, the size, and C x D: C connections, each with D \
             requests in flight, sent together. --points 'read/64B/*' measures three points, \
@@ -43,6 +43,22 @@ struct RunCommand: ParsableCommand {
     var from: String?
     @OptionGroup var places: ProgramOptions
 
+    func validate() throws {
+        guard (rounds ?? 1) >= 1, (rounds ?? 1) <= 1000 else {
+            throw ValidationError("--rounds takes 1 to 1000")
+        }
+        guard (seconds ?? 1) > 0, (seconds ?? 1) <= 3600 else {
+            throw ValidationError("--seconds takes more than 0, and 3600 at most")
+        }
+        let known = Contestant.all.map(\.label)
+        for server in wantedServers where !known.contains(server) {
+            throw ValidationError(
+                "there is no server \(server), but \(known.joined(separator: ", "))")
+        }
+    }
+
+    private var wantedServers: [String] { servers.split(separator: ",").map(String.init) }
+
     func run() throws {
         signal(SIGPIPE, SIG_IGN)
         let entries = PointCatalog.entries(
@@ -63,7 +79,9 @@ struct RunCommand: ParsableCommand {
             return
         }
         Self.raiseDescriptorLimit()
-        if favour { Self.favour() }
+        if favour, !Self.favour() {
+            throw ValidationError("--favour was refused: it takes root")
+        }
         let programs = try places.programs()
         let bench = Bench(
             programs: programs, rounds: rounds ?? (quick ? 3 : 5),
@@ -87,10 +105,12 @@ struct RunCommand: ParsableCommand {
     ///
     /// Where the kernel groups processes by session, a niceness counts within the session only, so
     /// there is a new one, with a niceness of its own.
-    private static func favour() {
+    ///
+    /// - Returns: False if the kernel refuses it.
+    private static func favour() -> Bool {
         setsid()
-        setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, -15)
         try? "-19".write(toFile: "/proc/self/autogroup", atomically: false, encoding: .utf8)
+        return setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, -15) == 0
     }
 
     /// Prints the tables and writes the plot.
@@ -140,11 +160,9 @@ struct RunCommand: ParsableCommand {
 
     /// The servers that were asked for and are there.
     private func contestants(_ programs: Programs) -> [Contestant] {
-        let wanted = Set(servers.split(separator: ",").map(String.init))
-        return [
-            (Contestant.smallocd, programs.smallocd), (.redis, programs.redis),
-            (.memcached, programs.memcached), (.nbdkit, programs.nbdkit),
-        ].filter { contestant, program in
+        let wanted = Set(wantedServers)
+        let there = [programs.smallocd, programs.redis, programs.memcached, programs.nbdkit]
+        return zip(Contestant.all, there).filter { contestant, program in
             guard wanted.contains(contestant.label) else { return false }
             if ProgramOptions.isThere(program) { return true }
             log("\(contestant.label) is left out: there is no \(program)")

@@ -67,6 +67,19 @@ final class ServerProcess {
         try? FileManager.default.removeItem(atPath: directory)
     }
 
+    /// Returns when it has needed next to no processor time for a third of a second, or after 20
+    /// seconds.
+    func waitUntilIdle() {
+        var quiet = 0
+        var before = processorNanoseconds()
+        for _ in 0..<200 where quiet < 3 {
+            usleep(100_000)
+            let now = processorNanoseconds()
+            quiet = now - before < 1_000_000 ? quiet + 1 : 0
+            before = now
+        }
+    }
+
     /// Processor time that all threads of the server have used, in nanoseconds.
     ///
     /// From the scheduler's own account where the kernel keeps one, else from the clock ticks

@@ -40,17 +40,22 @@ struct HistogramTests {
     @Test("an answer that comes late counts for all who would have asked meanwhile")
     func corrected() {
         var plain = Histogram()
-        var corrected = Histogram()
-        for _ in 0..<9_999 {
-            plain.record(30)
-            corrected.record(30, every: 100)
+        var due = Histogram()
+        var (now, next): (UInt64, UInt64) = (1000, 1000)
+        func ask(_ time: UInt64) {
+            plain.record(time)
+            due.record(from: now, to: now + time, due: &next, every: 100)
+            now += time
         }
-        plain.record(1_000_000)
-        corrected.record(1_000_000, every: 100)
-        // A standstill of as long as all the others together.
+        for _ in 0..<10_000 { ask(30) }
+        // A standstill as long as a fiftieth of all the others together.
+        ask(6000)
         #expect(plain.percentile(0.99) == 30)
-        #expect(corrected.percentile(0.99) > 900_000)
-        #expect(corrected.percentile(0.49) == 30)
-        #expect(corrected.count == 9_999 + 10_000)
+        // One for every 100 ns, however often somebody asked.
+        #expect(due.count == 3061)
+        #expect(due.percentile(0.5) == 30)
+        #expect(due.percentile(0.98) == 30)
+        #expect(due.percentile(0.99) > 2500)
+        #expect(abs(due.percentile(1) - 6000) < 6000 / 64)
     }
 }

@@ -64,6 +64,19 @@ struct ThreadTurnsTests {
         #expect(hog.offers == 2)
     }
 
+    @Test("who was stopped for a minute rests for a second")
+    func restsForLong() {
+        let other = Other(takes: 60_000_000_000)
+        var turns = other.turns
+        turns.offer()
+        other.now += ThreadTurns.restMax - 1
+        turns.offer()
+        #expect(other.offers == 1)
+        other.now += 1
+        turns.offer()
+        #expect(other.offers == 2)
+    }
+
     @Test("work offers its turn after each step", arguments: [false, true])
     func work(isFill: Bool) throws {
         let other = Other(takes: 10)

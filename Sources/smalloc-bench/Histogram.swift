@@ -17,11 +17,11 @@ struct Histogram: ~Copyable {
         count &+= 1
     }
 
-    /// Records what those saw who ask at `due` and then every `interval`, of a request that was sent
-    /// at `start` and answered at `end`: nothing if nobody was due meanwhile; the first of them its
-    /// whole time, all others the rest of it.
+    /// Records what those saw of a request, sent at `start` and answered at `end`, who ask at `due`
+    /// and then every `interval`.
     ///
-    /// Without that a second in which nobody is answered is one slow request among thousands.
+    /// Nothing if nobody was due meanwhile; the first of them its whole time, the others the rest
+    /// of it from when they were due. Without that a second in which nobody is answered is one slow request among thousands.
     ///
     /// - Parameters:
     ///   - due: When the next one is due; later than `end` afterwards.

@@ -57,7 +57,9 @@ final class Load {
 
     let waiting: Waiting
     /// Nanoseconds from one to the next of those whose waits `p99OfDue` tells, for a load that
-    /// blocks; 0: nobody is due. It asks again as soon as it is answered either way.
+    /// blocks; 0: nobody is due.
+    ///
+    /// It asks again as soon as it is answered either way.
     var interval: UInt64 = 0
     private var dueTimes = Histogram()
     /// Whether one that blocks must go on though its time is over.

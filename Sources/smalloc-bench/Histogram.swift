@@ -21,7 +21,8 @@ struct Histogram: ~Copyable {
     /// and then every `interval`.
     ///
     /// Nothing if nobody was due meanwhile; the first of them its whole time, the others the rest
-    /// of it from when they were due. Without that a second in which nobody is answered is one slow request among thousands.
+    /// of it from when they were due. Without that a second in which nobody is answered is one
+    /// slow request among thousands.
     ///
     /// - Parameters:
     ///   - due: When the next one is due; later than `end` afterwards.

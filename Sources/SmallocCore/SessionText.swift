@@ -7,6 +7,8 @@ extension Session {
     /// Bytes of an allocation that are shown at a time: whole elements of every type, whole groups
     /// of base64.
     private static let shownAtOnce = 24 * 1024
+    /// What it costs to make a number of some bytes readable, as bytes of a copy.
+    private static let shownCost = 128
 
     /// Answers whole lines, and goes on with an answer that did not fit at once.
     mutating func serveText(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Int {
@@ -151,6 +153,8 @@ extension Session {
                 return false
             }
             show(errand, loop)
+            holdings.cost += Session.shownAtOnce * Session.shownCost
+            if mustYield() { return false }
         }
         while errand.listCursor != 0 {
             guard loop.output.pointee.count < room else {
@@ -158,6 +162,7 @@ extension Session {
                 return false
             }
             nextPage(errand, loop)
+            if mustYield() { return false }
         }
         return true
     }

@@ -161,6 +161,29 @@ struct SessionLimitTests {
             String(decoding: text.output, as: UTF8.self) == String(repeating: "OK\n", count: 60))
     }
 
+    @Test("a listing that finds nothing, and a long read, stop for the turn of others in text mode")
+    func longAnswers() {
+        let daemon = TestDaemon()
+        let peer = daemon.greeted()
+        let count = 8 * Registry.pageSlots
+        for number in 0..<count {
+            peer.feed(frame(.alloc, flags: 2, type: 2, name: "n\(number)", size: 1))
+        }
+        peer.call(.alloc, flags: 2, type: 8, name: "a", size: 1_000_000)
+        func turns(_ line: String) -> (Int, String) {
+            let text = daemon.connect()
+            text.feed(line)
+            return (text.turns, String(decoding: text.output, as: UTF8.self))
+        }
+        let (listing, found) = turns("list zzz\n")
+        #expect(listing >= 3)
+        #expect(found == "OK 0\n")
+        let (reading, shown) = turns("read a\n")
+        #expect(reading >= 10)
+        let isRight = shown == "OK" + String(repeating: " 0", count: 125_000) + "\n"
+        #expect(isRight)
+    }
+
     @Test("a name over its limit is none where it would be given, and is looked for all the same")
     func nameSize() {
         let daemon = TestDaemon()

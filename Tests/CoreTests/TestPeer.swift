@@ -52,6 +52,8 @@ final class TestPeer {
     /// Most bytes of input that a session left to be kept.
     var largestTail = 0
     var pauses = 0
+    /// How often it let others go first.
+    var turns = 0
     /// Whether large writes are received straight into the allocation.
     var receivesDirectly = true
     /// Whether output, pieces to send and work move on; else the session stays paused.
@@ -124,6 +126,7 @@ final class TestPeer {
                 pauses += 1
                 if !moves { return }
             case .turn:
+                turns += 1
                 if !moves { return }
             case .send:
                 if !moves { return }

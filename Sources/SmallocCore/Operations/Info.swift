@@ -7,8 +7,10 @@ internal import SmallocWire
 extension Registry {
     /// Entries of a page whose size the client leaves to us.
     private static let pageEntries: UInt64 = 1024
-    /// Slots that one page looks at, at most about this many: what a loop may spend on it.
-    private static let pageSlots = 65_536
+    /// Slots that one page looks at, at most about this many: half a millisecond.
+    static let pageSlots = 16_384
+    /// What it costs to look at one, and at the allocation behind it, as bytes of a copy.
+    private static let slotCost = 512
     /// Up to so many allocations a listing for people is sorted.
     private static let sortedMax: UInt64 = 4096
 
@@ -56,7 +58,7 @@ extension Registry {
                 }
                 shard += 1
             }
-            holdings.cost += slots * 32
+            holdings.cost += slots * Registry.slotCost
             let next = shard < Registry.shardCount ? UInt64(shard) : 0
             reply.endList(nextCursor: next)
             if next != 0 { holdings.deferred = .page(next) }

@@ -85,7 +85,7 @@ let package = Package(
         .testTarget(
             name: "SmallocdTests",
             dependencies: [
-                "smallocd", "SmallocWire",
+                "smallocd", "SmallocWire", "TestSupport",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: borrowing),

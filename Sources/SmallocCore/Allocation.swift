@@ -37,6 +37,8 @@ struct Allocation: Equatable {
         static let pooled = Flags(rawValue: 16)
         /// A mapping that still holds bytes of an earlier owner: see `settle`.
         static let unsettled = Flags(rawValue: 32)
+        /// A mapping whose pages were sent without a copy, and may be held by who knows whom.
+        static let lent = Flags(rawValue: 64)
     }
 
     private var references: UnsafeMutablePointer<Atomic<UInt32>> {
@@ -197,7 +199,8 @@ struct Allocation: Equatable {
             mappings.blocks.give(UnsafeMutableRawPointer(mutating: start), nameSize)
         }
         if flags.contains(.mapped) {
-            mappings.give(Mapping(base: data, capacity: mappingCapacity, dirtySize: dirtySize))
+            let mapping = Mapping(base: data, capacity: mappingCapacity, dirtySize: dirtySize)
+            flags.contains(.lent) ? mappings.give(forGood: mapping) : mappings.give(mapping)
         }
         if flags.contains(.pooled) {
             let capacity = BlockPool.capacity(of: block)

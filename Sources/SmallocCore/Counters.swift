@@ -12,6 +12,7 @@ public struct Counters: @unchecked Sendable {
         case errors = 32
         case bytesRead
         case bytesWritten
+        case bytesLent
         case connectionsAccepted
         case connectionsClosed
         case connectionsRefused

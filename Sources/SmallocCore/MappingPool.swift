@@ -136,8 +136,9 @@ final class MappingPool: @unchecked Sendable {
         return UInt64(now.tv_sec) * 1_000_000_000 + UInt64(now.tv_nsec)
     }
 
-    /// Takes back the end of a mapping, whose beginning stays in use: to be unmapped, never kept.
-    func give(end mapping: Mapping) {
+    /// Takes back what nobody may be given again, to be unmapped, never kept: the end of a mapping
+    /// whose beginning stays in use, or pages that were lent.
+    func give(forGood mapping: Mapping) {
         var mapping = mapping
         mapping.isStale = true
         state.withLock { $0.enqueue(mapping) }

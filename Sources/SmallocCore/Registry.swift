@@ -227,7 +227,7 @@ public final class Registry: @unchecked Sendable {
     }
 
     private func letGoPinned(_ allocation: Allocation) {
-        if let cut = allocation.unpin(mappings) { mappings.give(end: cut) }
+        if let cut = allocation.unpin(mappings) { mappings.give(forGood: cut) }
         release(allocation)
     }
 

@@ -164,6 +164,14 @@ public struct Session: ~Copyable {
             ?? UnsafeRawBufferPointer(start: nil, count: 0)
     }
 
+    /// Bytes that must leave, of `sendPiece` and all pieces behind it.
+    public var sendLeft: Int { errand?.outgoing?.left ?? 0 }
+
+    /// Pages of `sendPiece` are about to be sent without a copy.
+    ///
+    /// From then on the allocation's memory is given to nobody else, even when it is disposed of.
+    public mutating func willLend() { errand?.outgoing?.willLend() }
+
     /// `count` bytes of `sendPiece` have left.
     public mutating func sent(_ count: Int, _ loop: LoopContext) {
         guard let errand, errand.outgoing != nil else { return }

@@ -23,6 +23,8 @@ struct Transfer {
     private(set) var left: Int
     /// Up to here the allocation is known to hold nothing of an earlier owner.
     private var settledSize: Int
+    /// The allocation is known to have lent pages.
+    private var hasLent = false
     /// The allocation is locked, from `receivePiece` to `received`.
     private var isLocked = false
 
@@ -79,6 +81,16 @@ struct Transfer {
             allocation.lock.unlock()
         }
         advance(count)
+    }
+
+    /// Pages of the piece are about to be sent without a copy: whoever receives them may hold them
+    /// for as long as he likes, so nobody is given them after this allocation.
+    mutating func willLend() {
+        guard !hasLent else { return }
+        allocation.lock.lock()
+        allocation.flags.insert(.lent)
+        allocation.lock.unlock()
+        hasLent = true
     }
 
     /// `count` bytes of the piece have moved.

@@ -100,6 +100,7 @@ extension LoadedSettings {
         next.socketMode = settings.socketMode
         next.loops = settings.loops
         next.busyPollMicroseconds = settings.busyPollMicroseconds
+        next.zeroCopy = settings.zeroCopy
         settings = next
         warnings = fresh.warnings
         return change

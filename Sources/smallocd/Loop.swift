@@ -54,6 +54,9 @@ final class Loop: @unchecked Sendable {
     /// Something was read since the last poll.
     var isActive = false
     var quickAnswers = QuickAnswers()
+    /// To whom pages are lent, and how.
+    let zeroCopy: ZeroCopy
+    let lender = PageLender()
     private let mailbox = Locked<[Message]>([])
     private var firstPeer: Peer?
     private var turnAgain: [Peer] = []
@@ -62,8 +65,12 @@ final class Loop: @unchecked Sendable {
     /// Called on this thread when the loop has drained.
     var onDrained: (() -> Void)?
 
-    init(index: Int, registry: Registry, busyPollMicroseconds: UInt64, log: Logger) {
+    init(
+        index: Int, registry: Registry, busyPollMicroseconds: UInt64, zeroCopy: ZeroCopy,
+        log: Logger
+    ) {
         self.index = index
+        self.zeroCopy = zeroCopy
         self.log = log
         context = LoopContext(registry: registry, index: index)
         readBuffer = .allocate(byteCount: Loop.readSize, alignment: 4096)

@@ -53,6 +53,13 @@ struct Options: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
+            "Send large data through Unix sockets without a copy to processes of the daemon's own"
+                + " user (same-user), to all (on), or to none (off). (default: same-user)",
+            valueName: "whom"))
+    var zeroCopy: String?
+
+    @Option(
+        help: ArgumentHelp(
             "Log events of trace, debug, info, notice, warning, error or critical and above."
                 + " (default: info)", valueName: "level"))
     var logLevel: String?
@@ -130,7 +137,7 @@ struct Options: ParsableCommand {
     var values: [String: [String]] {
         let single: [(String, String?)] = [
             ("socket-mode", socketMode), ("loops", loops), ("busy-poll", busyPoll),
-            ("log-level", logLevel),
+            ("zero-copy", zeroCopy), ("log-level", logLevel),
             ("memory-max", memoryMax), ("length-max", lengthMax),
             ("allocations-max", allocationsMax), ("connections-max", connectionsMax),
             ("frame-size-max", frameSizeMax), ("requests-in-flight-max", requestsInFlightMax),

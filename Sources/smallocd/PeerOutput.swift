@@ -19,8 +19,24 @@ extension Peer {
         if !loop.context.gathered.isEmpty, !flushGathered(&sent) { return false }
         while true {
             let head = output.pointee.bytes
-            let piece = session.pause == .send ? slice(session.sendPiece) : slice(nil)
+            var piece = session.pause == .send ? session.sendPiece : Peer.nothing
             if head.isEmpty, piece.isEmpty { return true }
+            let copied: Int
+            switch lend(piece, hasOutput: !head.isEmpty) {
+            case .copy(let size):
+                copied = size
+                piece = slice(piece, size)
+            case .wait(let size):
+                queue(WriteRequest(slice(piece, size), owned: nil))
+                return false
+            case .lent(let size):
+                sent += size
+                loop.context.counters.add(.bytesWritten, UInt64(size))
+                loop.context.counters.add(.bytesLent, UInt64(size))
+                session.sent(size, loop.context)
+                if sent > slicing.turn { return true }
+                continue
+            }
             let written = tryWrite(head, piece)
             guard written >= 0 else {
                 output.pointee.reset(keeping: Peer.outputKept)
@@ -37,7 +53,8 @@ extension Peer {
             let ofPiece = written - head.count
             if ofPiece > 0 { session.sent(ofPiece, loop.context) }
             if ofPiece < piece.count {
-                queue(WriteRequest(slice(session.sendPiece), owned: nil))
+                let rest = slice(session.sendPiece, copied - ofPiece)
+                queue(WriteRequest(rest, owned: nil))
                 return false
             }
             if sent > slicing.turn { return true }
@@ -84,9 +101,12 @@ extension Peer {
 
     /// As much of a piece as is moved at once: a reader that keeps up could hold the loop in one
     /// system call for a gigabyte.
-    private func slice(_ piece: UnsafeRawBufferPointer?) -> UnsafeRawBufferPointer {
-        guard let piece else { return UnsafeRawBufferPointer(start: nil, count: 0) }
-        return UnsafeRawBufferPointer(rebasing: piece.prefix(slicing.size))
+    private func slice(_ piece: UnsafeRawBufferPointer, _ size: Int) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(rebasing: piece.prefix(min(size, slicing.size)))
+    }
+
+    private static var nothing: UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: nil, count: 0)
     }
 
     /// Bytes that the socket took, or a negative number if it is broken.

@@ -43,10 +43,12 @@ final class Server {
         // to others.
         let warm = Int(min(loaded.settings.limits.memorySizeMax / 8, 1 << 30))
         let registry = Registry(limits: limits, loops: count, warmSizeMax: warm)
-        let busyPoll = loaded.settings.busyPollMicroseconds
+        let settings = loaded.settings
         let log = log
         loops = (0..<count).map {
-            Loop(index: $0, registry: registry, busyPollMicroseconds: busyPoll, log: log)
+            Loop(
+                index: $0, registry: registry, busyPollMicroseconds: settings.busyPollMicroseconds,
+                zeroCopy: settings.zeroCopy, log: log)
         }
         acceptors = sockets.map { Acceptor($0, loops: loops, limits: limits, log: log) }
         for socket in sockets { log.info("listening at \(socket.description)") }

@@ -52,6 +52,7 @@ extension Setting {
         socketMode,
         loops,
         busyPoll,
+        zeroCopy,
         logLevel,
         Setting(
             key: "memory-max", standard: "80%", isRereadable: true,
@@ -133,6 +134,18 @@ extension Setting {
             settings.busyPollMicroseconds = span
         },
         show: { TimeSpan.text(microseconds: $0.busyPollMicroseconds) })
+
+    private static let zeroCopy = Setting(
+        key: "zero-copy", standard: ZeroCopy.sameUser.rawValue, isRereadable: false,
+        apply: { values, settings, _ throws(InvalidValue) in
+            let text = try single(values)
+            guard let choice = ZeroCopy(rawValue: text) else {
+                let words = ZeroCopy.allCases.map(\.rawValue).joined(separator: ", ")
+                throw InvalidValue(reason: "\(quoted(text)) is none of \(words)")
+            }
+            settings.zeroCopy = choice
+        },
+        show: { $0.zeroCopy.rawValue })
 
     private static let logLevel = Setting(
         key: "log-level", standard: "info", isRereadable: true,

@@ -25,6 +25,8 @@ struct Settings: Sendable, Equatable {
     ///
     /// See `BusyPoll`.
     var busyPollMicroseconds: UInt64 = 0
+    /// To whom large data leaves without a copy.
+    var zeroCopy = ZeroCopy.sameUser
     /// Events below this level are not logged.
     var logLevel = Logger.Level.info
     /// Every maximum.

@@ -14,15 +14,17 @@ import TestSupport
     private static let tries = 3
 
     /// How large data moves, and between which counts of calls fine slices differ from coarse
-    /// ones: seen were 555 and 83, 499 and 168, 375 and 256.
+    /// ones: seen were 555 and 83, 499 and 168, 262 and 197, 375 and 256.
     enum Kind: String, CaseIterable {
         case received
         case sent
+        /// Pages, without a copy.
+        case lent
         /// Small reads that may leave together.
         case gathered
 
-        var fineMin: Int { self == .gathered ? 330 : 400 }
-        var coarseMax: Int { self == .gathered ? 300 : 256 }
+        var fineMin: Int { self == .gathered ? 330 : self == .lent ? 240 : 400 }
+        var coarseMax: Int { self == .gathered ? 300 : self == .lent ? 220 : 256 }
     }
 
     /// One that asks for small things as fast as it gets them, on a thread of its own.
@@ -51,7 +53,9 @@ import TestSupport
 
     /// System calls of the daemon that move `size` bytes, those for the asker aside.
     private func calls(_ kind: Kind, isAsked: Bool) throws -> Int {
-        let daemon = try DaemonProcess(["--loops", "1"])
+        let daemon = try DaemonProcess([
+            "--loops", "1", "--zero-copy", kind == .lent ? "on" : "off",
+        ])
         let client = try daemon.frames()
         let size = UInt64(SlicingTests.size)
         let asker = Asker(try daemon.frames())
@@ -68,7 +72,7 @@ import TestSupport
         let (before, asked) = (try made(daemon, kind), asker.count.load(ordering: .relaxed))
         switch kind {
         case .received: try send(client)
-        case .sent:
+        case .sent, .lent:
             try client.socket.send(TestFrame(8, handle: 1, size: size).bytes)
             try receive(client, Int(size))
         case .gathered:

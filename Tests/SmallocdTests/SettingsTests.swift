@@ -29,6 +29,7 @@ struct SettingsTests {
         #expect(settings.socketMode == 0o600)
         #expect(settings.loops == 3)
         #expect(settings.busyPollMicroseconds == 50)
+        #expect(settings.zeroCopy == .sameUser)
         #expect(settings.logLevel == .info)
         var limits = Limits()
         limits.memorySizeMax = 8 << 30
@@ -48,6 +49,7 @@ struct SettingsTests {
         let folder = TemporaryFolder()
         let values: [(key: String, value: String)] = [
             ("listen", "unix:/a/b"), ("socket-mode", "0660"), ("loops", "2"), ("busy-poll", "20us"),
+            ("zero-copy", "on"),
             ("log-level", "debug"), ("memory-max", "64M"), ("length-max", "1MiB"),
             ("allocations-max", "10"), ("connections-max", "20"), ("frame-size-max", "2M"),
             ("requests-in-flight-max", "30"), ("handles-max", "40"), ("output-size-max", "3M"),
@@ -73,6 +75,7 @@ struct SettingsTests {
         #expect(fromLine.socketMode == 0o660)
         #expect(fromLine.loops == 2)
         #expect(fromLine.busyPollMicroseconds == 20)
+        #expect(fromLine.zeroCopy == .on)
         #expect(fromLine.logLevel == .debug)
         #expect(fromLine.limits.memorySizeMax == 64 << 20)
         #expect(fromLine.limits.lengthSizeMax == 1 << 20)
@@ -158,6 +161,7 @@ struct SettingsTests {
                 "--idle-timeout: 'soon' is not a time (such as 30 for seconds, 500ms, 5m)"
             ),
             (["--idle-timeout", "9999d"], "--idle-timeout: '9999d' is longer than a year"),
+            (["--zero-copy", "yes"], "--zero-copy: 'yes' is none of off, same-user, on"),
             (
                 ["--log-level", "loud"],
                 "--log-level: 'loud' is none of trace, debug, info, notice, warning, error, critical"
@@ -293,11 +297,11 @@ struct SettingsTests {
 
         folder.write(
             "loops: 3\nlog-level: debug\nmemory-max: 1G\nhandles-max: 8\nlisten: unix:/x\n"
-                + "busy-poll: 1ms\n",
+                + "busy-poll: 1ms\nzero-copy: off\n",
             to: "c.yaml")
         let change = try loaded.reload(machine: machine)
         #expect(change.applied == ["log-level", "memory-max", "length-max"])
-        #expect(change.waiting == ["listen", "loops", "busy-poll"])
+        #expect(change.waiting == ["listen", "loops", "busy-poll", "zero-copy"])
         #expect(try loaded.reload(machine: machine).waiting == change.waiting)
         #expect(loaded.settings.loops == 2)
         #expect(loaded.settings.addressesAreDefault)

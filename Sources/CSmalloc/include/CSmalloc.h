@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /// Sleeps while `*word` is `expected`; wakes on `smalloc_futex_wake`, on a signal, or for no reason.
 void smalloc_futex_wait(uint32_t *word, uint32_t expected);
@@ -31,6 +32,21 @@ void smalloc_copy_streaming(void *dest, const void *source, size_t size);
 
 /// `accept4` without an address, non-blocking and close-on-exec: a descriptor, or -1 and errno.
 int smalloc_accept(int listener);
+
+/// `SO_PEERCRED`: who connected a Unix socket. False and errno, if the kernel does not say.
+bool smalloc_peer_user(int socket, uid_t *user);
+
+/// A pipe for `size` bytes or less, non-blocking and close-on-exec: for how many, or -1 and errno.
+int smalloc_pipe(int ends[2], int size);
+
+/// `vmsplice`: puts the pages themselves into a pipe. Bytes, or -1 and errno.
+ssize_t smalloc_lend_to_pipe(int pipe, const void *bytes, size_t size);
+
+/// `splice`: moves what a pipe holds on to a socket. Bytes, or -1 and errno.
+ssize_t smalloc_pipe_to_socket(int pipe, int socket, size_t size);
+
+/// `SIOCOUTQ`: bytes of memory that hold what the other side has not read, or -1 and errno.
+int smalloc_unread_size(int socket);
 
 /// The variables of the environment, `NAME=value` each, ended by NULL.
 char **smalloc_environment(void);

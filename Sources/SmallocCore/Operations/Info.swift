@@ -119,6 +119,7 @@ extension Registry {
         reply.statistic("connections_refused", total(.connectionsRefused))
         reply.statistic("bytes_read", total(.bytesRead))
         reply.statistic("bytes_written", total(.bytesWritten))
+        reply.statistic("bytes_zero_copy", total(.bytesLent))
         reply.statistic("errors", total(.errors))
         reply.statistic("pauses", total(.pauses))
         reply.statistic("idle_timeouts", total(.idleTimeouts))

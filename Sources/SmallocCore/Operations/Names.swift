@@ -116,7 +116,7 @@ extension Registry {
         }
         publish(place.shard)
         lock.unlock()
-        if let cut { mappings.give(end: cut) }
+        if let cut { mappings.give(forGood: cut) }
         guard let found else { return false }
         budget.removeAllocation()
         if isUnshared {
@@ -160,7 +160,7 @@ extension Registry {
             lock.unlock()
             if removed { break }
         }
-        if let cut { mappings.give(end: cut) }
+        if let cut { mappings.give(forGood: cut) }
         budget.removeAllocation()
         release(allocation)
         return true
@@ -181,7 +181,7 @@ extension Registry {
         let allocation = try resolve(target, holdings, missing: .noDataToTruncate)
         defer { letGo(allocation, target) }
         var cut: Mapping?
-        defer { if let cut { mappings.give(end: cut) } }
+        defer { if let cut { mappings.give(forGood: cut) } }
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noDataToTruncate)

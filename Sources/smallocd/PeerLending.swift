@@ -19,8 +19,7 @@ extension Peer {
     ///   - whole: The piece.
     func lend(_ whole: UnsafeRawBufferPointer, hasOutput: Bool) -> LendingStep {
         let lender = loop.lender
-        // Nearly all are smaller, and cost nothing more.
-        guard whole.count > lender.stepSize, session.sendLeft > Peer.lentSizeMin, lending != .no,
+        guard session.sendLeft >= Peer.lentSizeMin, lending != .no,
             let socket = lendingSocket, let tailSize = lender.tailSize(socket)
         else { return .copy(whole.count) }
         let toPage = -Int(bitPattern: whole.baseAddress) & (lender.pageSize - 1)
@@ -41,7 +40,8 @@ extension Peer {
         }
     }
 
-    /// Bytes of an answer from which on lending is worth it.
+    /// Bytes of a piece, and of all that is left of an answer, below which nothing is lent.
+    static var lentPieceMin: Int { 65_536 }
     private static var lentSizeMin: Int { 384 << 10 }
 
     /// The descriptor, if pages may be lent to this peer.

@@ -19,24 +19,26 @@ extension Peer {
         if !loop.context.gathered.isEmpty, !flushGathered(&sent) { return false }
         while true {
             let head = output.pointee.bytes
-            var piece = session.pause == .send ? session.sendPiece : Peer.nothing
-            if head.isEmpty, piece.isEmpty { return true }
-            let copied: Int
-            switch lend(piece, hasOutput: !head.isEmpty) {
-            case .copy(let size):
-                copied = size
-                piece = slice(piece, size)
-            case .wait(let size):
-                queue(WriteRequest(slice(piece, size), owned: nil))
-                return false
-            case .lent(let size):
-                sent += size
-                loop.context.counters.add(.bytesWritten, UInt64(size))
-                loop.context.counters.add(.bytesLent, UInt64(size))
-                session.sent(size, loop.context)
-                if sent > slicing.turn { return true }
-                continue
+            let whole = session.pause == .send ? session.sendPiece : Peer.nothing
+            if head.isEmpty, whole.isEmpty { return true }
+            var copied = whole.count
+            // Nearly all are smaller, and cost no call.
+            if copied >= Peer.lentPieceMin {
+                switch lend(whole, hasOutput: !head.isEmpty) {
+                case .copy(let size): copied = size
+                case .wait(let size):
+                    queue(WriteRequest(slice(whole, size), owned: nil))
+                    return false
+                case .lent(let size):
+                    sent += size
+                    loop.context.counters.add(.bytesWritten, UInt64(size))
+                    loop.context.counters.add(.bytesLent, UInt64(size))
+                    session.sent(size, loop.context)
+                    if sent > slicing.turn { return true }
+                    continue
+                }
             }
+            let piece = copied > 0 ? slice(whole, copied) : whole
             let written = tryWrite(head, piece)
             guard written >= 0 else {
                 output.pointee.reset(keeping: Peer.outputKept)

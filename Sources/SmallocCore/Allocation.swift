@@ -10,7 +10,7 @@
 //  20  created     4   seconds after the registry's birth
 //  24  name        nameRoom * 8
 //      heap:    the data
-//      mapping: base 8, capacity 8, dirtySize 8, pins 8, settledSize 8
+//      mapping: base 8, capacity 8, dirtySize 8, pins 8, settledSize 8, sentSize 8
 //
 // A 64-byte allocation with a 10-byte name is a block of 104 bytes.
 
@@ -128,6 +128,7 @@ struct Allocation: Equatable {
             place.storeBytes(of: mapping.base, as: UnsafeMutableRawPointer.self)
             place.storeBytes(of: mapping.capacity, toByteOffset: 8, as: Int.self)
             place.storeBytes(of: mapping.dirtySize, toByteOffset: 16, as: Int.self)
+            place.storeBytes(of: 0, toByteOffset: 40, as: Int.self)
         }
         if name.isEmpty { flags.insert(.anonymous) }
         let allocation = Allocation(block: block)
@@ -147,7 +148,7 @@ struct Allocation: Equatable {
     /// Bytes of the block: header, name, and data or what stands for a mapping.
     @inline(__always)
     private static func blockSize(nameSize: Int, size: Int) -> Int {
-        headerSize + nameUnits(nameSize) * 8 + (size >= MappingPool.sizeMin ? 40 : size)
+        headerSize + nameUnits(nameSize) * 8 + (size >= MappingPool.sizeMin ? 48 : size)
     }
 
     /// Most names have 8 to 16 bytes: their first and last 8 are all of them, and no call.

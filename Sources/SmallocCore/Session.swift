@@ -169,8 +169,8 @@ public struct Session: ~Copyable {
 
     /// Pages of `sendPiece` are about to be sent without a copy.
     ///
-    /// From then on the allocation's memory is given to nobody else, even when it is disposed of.
-    public mutating func willLend() { errand?.outgoing?.willLend() }
+    /// - Returns: False: they must not be. Asked once, it holds for all of this answer.
+    public mutating func willLend() -> Bool { errand?.outgoing?.willLend() ?? false }
 
     /// `count` bytes of `sendPiece` have left.
     public mutating func sent(_ count: Int, _ loop: LoopContext) {

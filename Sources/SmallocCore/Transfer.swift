@@ -23,8 +23,8 @@ struct Transfer {
     private(set) var left: Int
     /// Up to here the allocation is known to hold nothing of an earlier owner.
     private var settledSize: Int
-    /// The allocation is known to have lent pages.
-    private var hasLent = false
+    /// Whether pages may be lent, once it was asked.
+    private var isLent: Bool?
     /// The allocation is locked, from `receivePiece` to `received`.
     private var isLocked = false
 
@@ -83,14 +83,16 @@ struct Transfer {
         advance(count)
     }
 
-    /// Pages of the piece are about to be sent without a copy: whoever receives them may hold them
-    /// for as long as he likes, so nobody is given them after this allocation.
-    mutating func willLend() {
-        guard !hasLent else { return }
+    /// Pages of the piece are about to be sent without a copy.
+    ///
+    /// - Returns: False: they must not be, see `Allocation.willLend`.
+    mutating func willLend() -> Bool {
+        if let isLent { return isLent }
         allocation.lock.lock()
-        allocation.flags.insert(.lent)
-        allocation.lock.unlock()
-        hasLent = true
+        defer { allocation.lock.unlock() }
+        let answer = allocation.willLend(size)
+        isLent = answer
+        return answer
     }
 
     /// `count` bytes of the piece have moved.

@@ -66,7 +66,10 @@ enum PointCatalog {
                     let point = LoadPoint(
                         name: "\(verb)/\(sizeName(size))/\(lanes)x1", work: work, lanes: lanes)
                     entries.append(
-                        load(point, quick: lanes == 1, besides: [.raw]) { bench in
+                        load(
+                            point, quick: lanes == 1,
+                            besides: work.isRead ? [.raw, .copying] : [.raw]
+                        ) { bench in
                             guard lanes == 1 else { return [] }
                             return size == 64 << 20
                                 ? ClientPoints.bulk(bench, point)

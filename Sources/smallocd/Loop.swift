@@ -56,7 +56,7 @@ final class Loop: @unchecked Sendable {
     var quickAnswers = QuickAnswers()
     /// To whom pages are lent, and how.
     let zeroCopy: ZeroCopy
-    let lender = PageLender()
+    let lender: PageLender?
     private let mailbox = Locked<[Message]>([])
     private var firstPeer: Peer?
     private var turnAgain: [Peer] = []
@@ -71,6 +71,7 @@ final class Loop: @unchecked Sendable {
     ) {
         self.index = index
         self.zeroCopy = zeroCopy
+        lender = zeroCopy == .off ? nil : PageLender()
         self.log = log
         context = LoopContext(registry: registry, index: index)
         readBuffer = .allocate(byteCount: Loop.readSize, alignment: 4096)

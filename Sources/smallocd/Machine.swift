@@ -27,10 +27,10 @@ struct Machine: Sendable, Equatable {
     /// Descriptors that the daemon takes for itself, and a few for connections.
     ///
     /// - Parameters:
-    ///   - loops: Its loops: epoll, a wake-up, signals.
+    ///   - loops: Its loops: epoll, a wake-up, signals, a pipe.
     ///   - addresses: Where it listens: a socket and the lock of its file.
     static func descriptorsNeeded(loops: Int, addresses: Int) -> UInt64 {
-        UInt64(16 + 4 * loops + 2 * addresses)
+        UInt64(16 + 6 * loops + 2 * addresses)
     }
 
     /// Raises the soft limit of descriptors to the hard one.

@@ -10,31 +10,43 @@ import Glibc
 /// find what was written since. Whoever lends sends the last `tailSize` bytes of an answer by a
 /// copy, and so knows from their leaving that all before them was read.
 final class PageLender {
+    /// What a socket has room for.
+    struct Room {
+        /// Bytes that can be lent now; 0: it has to be read first.
+        let size: Int
+        /// Bytes at the end of an answer that have to be copied, so that when they have left none
+        /// of its pages is in the socket any more.
+        ///
+        /// A socket takes a message, of less than half its buffer's size, while its queue is below
+        /// that size. It hands out in order: had it still a page when it takes the last of so many
+        /// bytes, all of these would be in its queue.
+        let tailSize: Int
+    }
+
     /// What came of it.
     enum Outcome: Equatable {
         /// So many bytes have left.
         case lent(Int)
         /// The socket takes nothing at the moment.
         case full
-        /// The kernel refuses it, for this socket or for all.
+        /// The kernel refuses it, now or for good.
         case refused
     }
 
-    /// Pages that the kernel puts into one message of a Unix socket.
-    private static let messagePages = 16
+    /// Before, the kernel waited for whoever was reading from the socket, who may be waiting for a
+    /// page of his own: a loop would have stood still for as long.
+    static let oldestKernel = KernelRelease(6, 5)
     /// Bytes of the kernel's own for a message, and some to spare.
     private static let messageOverhead = 1024
-    /// A send buffer with less room than that is not worth it: Linux gives 212,992 bytes.
-    private static let bufferSizeMin = 128 << 10
 
     let pageSize = Int(sysconf(Int32(_SC_PAGESIZE)))
-    /// Bytes that are lent in one go at least, a message's; and of each buffer full those that are
-    /// left to be copied.
+    /// Bytes of a message, which are lent at once; and of each buffer full those that are left to
+    /// be copied.
     ///
     /// Lent pages are in no cache of the processor that reads them out of the socket, and whoever
-    /// sends them has nothing to do meanwhile. So he copies some: measured with 64 MiB at once,
-    /// 1.25 times as fast as if he copied none, and 1.3 to 1.4 times as if he copied all.
-    var stepSize: Int { PageLender.messagePages * pageSize }
+    /// sends them has nothing to do meanwhile. So some is copied: with 64 MiB at once that was 1.25
+    /// times as fast as lending all, and 1.3 to 1.4 times as copying all.
+    let stepSize: Int
 
     // The two ends; -1 if there is no pipe.
     private var input: Int32 = -1
@@ -43,47 +55,46 @@ final class PageLender {
     /// The kernel has refused for good.
     private var isRefused = false
 
+    /// Nil: this kernel is too old.
+    init?(kernel: KernelRelease? = .current) {
+        guard let kernel, kernel >= PageLender.oldestKernel else { return nil }
+        stepSize = max(pageSize, 65_536)
+        // Now: when there are as many connections as can be there may be no descriptors left.
+        _ = openPipe()
+    }
+
     deinit { closePipe() }
 
-    /// Bytes at the end of an answer that have to be copied, so that when they have left none of
-    /// its pages is in the socket any more.
-    ///
-    /// A socket takes a message, of less than half its buffer's size, while its queue is below that
-    /// size. It hands out in order: had it still a page when it takes the last of so many bytes,
-    /// all of these would be in its queue.
-    ///
-    /// - Returns: Nil: nothing can be lent to this socket.
-    func tailSize(_ socket: Int32) -> Int? {
-        guard !isRefused, let size = PageLender.bufferSize(socket),
-            size >= PageLender.bufferSizeMin
+    /// What a Unix socket has room for; nil: nothing can be lent to it.
+    func room(_ socket: Int32) -> Room? {
+        guard !isRefused, let bufferSize = PageLender.bufferSize(socket),
+            bufferSize >= 2 * stepSize
         else { return nil }
-        return size + size / 2
+        let unread = Int(smalloc_unread_size(socket))
+        guard unread >= 0 else { return nil }
+        let free = bufferSize - stepSize - unread
+        // The last message may be larger than what is left.
+        let messages = free > 0 ? (free - 1) / (stepSize + PageLender.messageOverhead) + 1 : 0
+        return Room(size: messages * stepSize, tailSize: bufferSize + bufferSize / 2)
     }
 
     /// Sends pages of memory.
     ///
     /// - Parameters:
-    ///   - bytes: Whole pages; what the socket has no room for is left.
+    ///   - bytes: Whole pages, for which the socket has room.
     ///   - socket: A Unix socket, non-blocking, with nothing queued elsewhere.
     func lend(_ bytes: UnsafeRawBufferPointer, to socket: Int32) -> Outcome {
-        guard !isRefused, let bufferSize = PageLender.bufferSize(socket) else { return .refused }
-        let unread = Int(smalloc_unread_size(socket))
-        guard unread >= 0 else { return .refused }
-        let room = bufferSize - stepSize - unread
-        guard room > 0 else { return .full }
         guard openPipe() else { return .refused }
-        // The last message may be larger than what is left.
-        let messages = (room - 1) / (stepSize + PageLender.messageOverhead) + 1
-        let size = min(bytes.count, messages * stepSize, capacity)
-        let taken = smalloc_lend_to_pipe(input, bytes.baseAddress, size)
+        let taken = smalloc_lend_to_pipe(input, bytes.baseAddress, min(bytes.count, capacity))
         guard taken > 0 else { return refusal(errno) }
         var sent = 0
         while sent < taken {
-            let count = smalloc_pipe_to_socket(output, socket, taken - sent)
+            let count = smalloc_pipe_to_socket(output, socket, min(taken - sent, stepSize))
             guard count > 0 else {
                 let reason = count < 0 ? errno : EAGAIN
                 // What it still holds is not for the next socket.
                 closePipe()
+                _ = openPipe()
                 return sent > 0 ? .lent(sent) : refusal(reason)
             }
             sent += count
@@ -96,7 +107,7 @@ final class PageLender {
         case EAGAIN, EINTR: return .full
         // Of this socket, or of the moment.
         case EPIPE, ECONNRESET, ENOTCONN, ENOMEM, ENOBUFS, EFAULT: return .refused
-        // An older kernel, or a filter of system calls.
+        // A filter of system calls, or a kernel without them.
         default:
             isRefused = true
             return .refused
@@ -118,7 +129,7 @@ final class PageLender {
         // As much as a socket takes.
         let size = smalloc_pipe(&ends, Int32(4 * stepSize))
         (output, input) = (ends[0], ends[1])
-        capacity = Int(size) / stepSize * stepSize
+        capacity = Int(size) / pageSize * pageSize
         if size > 0, capacity > 0 { return true }
         closePipe()
         return false

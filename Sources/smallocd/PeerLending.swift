@@ -18,25 +18,22 @@ extension Peer {
     ///   - hasOutput: Replies have to leave before it.
     ///   - whole: The piece.
     func lend(_ whole: UnsafeRawBufferPointer, hasOutput: Bool) -> LendingStep {
-        let lender = loop.lender
-        guard session.sendLeft >= Peer.lentSizeMin, lending != .no,
-            let socket = lendingSocket, let tailSize = lender.tailSize(socket)
+        guard session.sendLeft >= Peer.lentSizeMin, lending != .no, let lender = loop.lender,
+            let socket = lendingSocket, let room = lender.room(socket)
         else { return .copy(whole.count) }
         let toPage = -Int(bitPattern: whole.baseAddress) & (lender.pageSize - 1)
-        let most = min(whole.count, session.sendLeft - tailSize) - toPage
-        let size = most & ~(lender.pageSize - 1)
+        let size =
+            (min(whole.count, session.sendLeft - room.tailSize) - toPage) & ~(lender.pageSize - 1)
         guard size >= lender.stepSize else { return .copy(whole.count) }
         // Up to a page's beginning.
         if hasOutput || toPage > 0 { return .copy(toPage > 0 ? toPage : lender.pageSize) }
-        session.willLend()
-        let turn = slicing.turn == Slicing.fine.turn ? lender.stepSize : size
-        let pages = UnsafeRawBufferPointer(rebasing: whole.prefix(min(size, turn)))
-        switch lender.lend(pages, to: socket) {
+        guard room.size > 0 else { return .wait(lender.stepSize) }
+        guard session.willLend() else { return .copy(whole.count) }
+        let most = min(size, room.size, max(slicing.lentSize, lender.stepSize))
+        switch lender.lend(UnsafeRawBufferPointer(rebasing: whole.prefix(most)), to: socket) {
         case .lent(let size): return .lent(size)
         case .full: return .wait(lender.stepSize)
-        case .refused:
-            lending = .no
-            return .copy(whole.count)
+        case .refused: return .copy(whole.count)
         }
     }
 

@@ -6,11 +6,13 @@ struct Slicing {
     ///
     /// A peer that keeps up could hold the loop in one call for a gigabyte.
     let size: Int
+    /// The same of what is lent, which takes a loop no longer.
+    let lentSize: Int
     /// Bytes that one peer sends or receives in a row.
     let turn: Int
 
-    static let fine = Slicing(size: 32 << 10, turn: 32 << 10)
-    static let coarse = Slicing(size: 256 << 10, turn: 512 << 10)
+    static let fine = Slicing(size: 32 << 10, lentSize: 64 << 10, turn: 32 << 10)
+    static let coarse = Slicing(size: 256 << 10, lentSize: 512 << 10, turn: 512 << 10)
 }
 
 /// When connections of a loop were last answered at once: whoever asks such things does not want to

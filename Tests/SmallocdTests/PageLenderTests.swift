@@ -6,7 +6,7 @@ import Testing
 
 @testable import smallocd
 
-@Suite("Lending pages")
+@Suite("Lending pages", .enabled(if: Kernel.lendsPages, "Linux 6.5"))
 struct PageLenderTests {
     /// Page-aligned memory, each page of its own bytes.
     private final class Pages {
@@ -26,48 +26,77 @@ struct PageLenderTests {
         }
     }
 
-    private func count(_ outcome: PageLender.Outcome) -> Int {
-        if case .lent(let size) = outcome { size } else { 0 }
+    /// Lends what there is room for.
+    ///
+    /// - Returns: Bytes that have left.
+    private func lend(
+        _ lender: PageLender, _ bytes: UnsafeRawBufferPointer, to socket: Int32
+    ) throws -> Int {
+        let room = try #require(lender.room(socket)).size
+        guard room > 0 else { return 0 }
+        let part = UnsafeRawBufferPointer(rebasing: bytes.prefix(room))
+        guard case .lent(let size) = lender.lend(part, to: socket) else {
+            Issue.record("the kernel refuses, or has less room than it said")
+            throw CancellationError()
+        }
+        return size
+    }
+
+    private func made() throws -> (PageLender, SocketPair, Pages) {
+        (try #require(PageLender()), SocketPair(), Pages(1 << 20))
     }
 
     @Test("what is lent arrives as it is when it is read, a socket's room at a time")
-    func arrives() {
-        let (lender, pair, pages) = (PageLender(), SocketPair(), Pages(1 << 20))
+    func arrives() throws {
+        let (lender, pair, pages) = try made()
         var sent = 0
         var got: [UInt8] = []
         while sent < pages.bytes.count {
-            let outcome = lender.lend(pages.part(sent..<pages.bytes.count), to: pair.ours)
-            sent += count(outcome)
+            let count = try lend(lender, pages.part(sent..<pages.bytes.count), to: pair.ours)
+            sent += count
             #expect(sent < pages.bytes.count || got.count > 0, "more than a socket holds")
-            if outcome == .full || sent == pages.bytes.count { got += pair.receive(1 << 20) }
+            if count == 0 || sent == pages.bytes.count { got += pair.receive(1 << 20) }
         }
         while got.count < sent { got += pair.receive(1 << 20) }
         #expect(got.elementsEqual(pages.bytes))
         // It is the page that is lent: what was written since is there.
-        #expect(count(lender.lend(pages.part(0..<4096), to: pair.ours)) == 4096)
+        #expect(try lend(lender, pages.part(0..<4096), to: pair.ours) == 4096)
         pages.bytes[7] = 0
         #expect(pair.receive(4096)[7] == 0)
     }
 
     @Test("a socket that nobody reads takes no more than its buffer, and then is full")
-    func full() {
-        let (lender, pair, pages) = (PageLender(), SocketPair(), Pages(4 << 20))
+    func full() throws {
+        let (lender, pair, pages) = try made()
         var sent = 0
-        for _ in 0..<100 { sent += count(lender.lend(pages.part(sent..<4 << 20), to: pair.ours)) }
+        for _ in 0..<100 {
+            sent += try lend(lender, pages.part(sent..<pages.bytes.count), to: pair.ours)
+        }
         #expect(sent >= lender.stepSize && sent <= 512 << 10, "\(sent)")
-        #expect(lender.lend(pages.part(sent..<4 << 20), to: pair.ours) == .full)
-        _ = pair.receive(4 << 20)
-        #expect(count(lender.lend(pages.part(0..<65_536), to: pair.ours)) == 65_536)
+        #expect(lender.room(pair.ours)?.size == 0)
+        // Told to all the same: what the kernel takes, and no more.
+        var more = 0
+        while case .lent(let size) = lender.lend(pages.part(more..<1 << 20), to: pair.ours) {
+            more += size
+        }
+        #expect(lender.lend(pages.part(more..<1 << 20), to: pair.ours) == .full)
+        var got: [UInt8] = []
+        while got.count < sent + more { got += pair.receive(4 << 20) }
+        #expect(got == Array(pages.part(0..<sent)) + Array(pages.part(0..<more)))
+        // Nothing of what that socket had no room for.
+        let other = SocketPair()
+        #expect(try lend(lender, pages.part(8192..<73_728), to: other.ours) == 65_536)
+        #expect(other.receive(1 << 20).elementsEqual(pages.part(8192..<73_728)))
     }
 
     @Test("when the tail has left, nothing that was lent is in the socket, however it is read")
     func tail() throws {
         var random = SplitMix(for: "PageLenderTests.tail")
         let seed = random.seed
-        let lender = PageLender()
+        let lender = try #require(PageLender())
         for round in 0..<40 {
             let pair = SocketPair()
-            let tailSize = try #require(lender.tailSize(pair.ours))
+            let tailSize = try #require(lender.room(pair.ours)).tailSize
             let lentSize = 4096 * Int.random(in: 1...160, using: &random)
             let pages = Pages(lentSize + tailSize)
             let most = 1 << Int.random(in: 8...18, using: &random)
@@ -75,7 +104,7 @@ struct PageLenderTests {
             var got: [UInt8] = []
             while sent < pages.bytes.count {
                 if sent < lentSize, Bool.random(using: &random) {
-                    sent += count(lender.lend(pages.part(sent..<lentSize), to: pair.ours))
+                    sent += try lend(lender, pages.part(sent..<lentSize), to: pair.ours)
                 } else if sent >= lentSize {
                     sent += pair.send(pages.part(sent..<pages.bytes.count))
                 } else {
@@ -99,24 +128,67 @@ struct PageLenderTests {
     }
 
     @Test("a peer that has gone is refused, and others are served as before")
-    func gone() {
-        let (lender, pair, pages) = (PageLender(), SocketPair(), Pages(1 << 20))
-        signal(SIGPIPE, SIG_IGN)
+    func gone() throws {
+        let (lender, pair, pages) = try made()
         pair.closeTheirs()
-        #expect(lender.lend(pages.part(0..<65_536), to: pair.ours) == .refused)
-        #expect(lender.lend(pages.part(0..<65_536), to: -1) == .refused)
+        withoutSIGPIPE {
+            #expect(lender.lend(pages.part(0..<65_536), to: pair.ours) == .refused)
+        }
+        #expect(lender.room(-1) == nil)
         let other = SocketPair()
-        #expect(count(lender.lend(pages.part(0..<65_536), to: other.ours)) == 65_536)
+        #expect(try lend(lender, pages.part(0..<65_536), to: other.ours) == 65_536)
         // Nothing of what the other one did not take.
         #expect(other.receive(1 << 20).elementsEqual(pages.part(0..<65_536)))
     }
 
+    @Test("what can't be lent at all is refused, and from then on nothing is tried")
+    func refused() throws {
+        let (lender, pair, pages) = try made()
+        let folder = TemporaryFolder()
+        let file = open(folder.write("", to: "f"), O_WRONLY | O_APPEND)
+        defer { close(file) }
+        // Splicing to the end of a file is not to be had.
+        #expect(lender.lend(pages.part(0..<4096), to: file) == .refused)
+        #expect(lender.room(pair.ours) == nil)
+    }
+
+    /// The daemon ignores the signal; the process of the tests, whose children would too, does not.
+    private func withoutSIGPIPE(_ body: () -> Void) {
+        var (pipe, before) = (sigset_t(), sigset_t())
+        sigemptyset(&pipe)
+        sigaddset(&pipe, SIGPIPE)
+        pthread_sigmask(SIG_BLOCK, &pipe, &before)
+        body()
+        var now = timespec()
+        while sigtimedwait(&pipe, nil, &now) == SIGPIPE {}
+        pthread_sigmask(SIG_SETMASK, &before, nil)
+    }
+
     @Test("a socket with a small buffer is lent nothing")
-    func small() {
-        let pair = SocketPair()
-        var size: Int32 = 16_384
+    func small() throws {
+        let (lender, pair, _) = try made()
+        var size: Int32 = 32_768
         setsockopt(pair.ours, SOL_SOCKET, SO_SNDBUF, &size, 4)
-        #expect(PageLender().tailSize(pair.ours) == nil)
-        #expect(PageLender().tailSize(-1) == nil)
+        #expect(lender.room(pair.ours) == nil)
+    }
+}
+
+@Suite("Kernel releases")
+struct KernelReleaseTests {
+    @Test("lending begins with Linux 6.5, and a release that can't be read is none")
+    func oldest() {
+        for text in ["6.5", "6.5.0-rc1", "6.18.44-x", "10.1.2", "7.0+"] {
+            let kernel = KernelRelease(text)
+            #expect(kernel.map { $0 >= PageLender.oldestKernel } == true, "\(text)")
+        }
+        for text in ["6.4.99", "6.1.0-18-amd64", "5.15.0", "4.19", "0.9"] {
+            let kernel = KernelRelease(text)
+            #expect(kernel != nil && PageLender(kernel: kernel) == nil, "\(text)")
+        }
+        for text in ["", "6", "six.5", "6.x", "6..5", ".6.5", " 6.5"] {
+            #expect(KernelRelease(text) == nil, "\(text)")
+        }
+        #expect(PageLender(kernel: nil) == nil)
+        #expect(KernelRelease.current != nil)
     }
 }

@@ -24,11 +24,10 @@ extension Peer {
         let toPage = -Int(bitPattern: whole.baseAddress) & (lender.pageSize - 1)
         let size =
             (min(whole.count, session.sendLeft - room.tailSize) - toPage) & ~(lender.pageSize - 1)
-        guard size >= lender.stepSize else { return .copy(whole.count) }
+        guard size >= lender.stepSize, session.willLend() else { return .copy(whole.count) }
         // Up to a page's beginning.
         if hasOutput || toPage > 0 { return .copy(toPage > 0 ? toPage : lender.pageSize) }
         guard room.size > 0 else { return .wait(lender.stepSize) }
-        guard session.willLend() else { return .copy(whole.count) }
         let most = min(size, room.size, max(slicing.lentSize, lender.stepSize))
         switch lender.lend(UnsafeRawBufferPointer(rebasing: whole.prefix(most)), to: socket) {
         case .lent(let size): return .lent(size)

@@ -8,25 +8,32 @@ extension Allocation {
     /// of stays cheap, and one that is read all the time loses a few reads.
     static let copiesBeforeLending = 4
 
+    /// A large read of so many bytes begins.
+    ///
+    /// Under the lock.
+    func noteLargeRead(_ size: Int) {
+        // Counted no further than to a few times the capacity, and a frame.
+        guard flags.contains(.mapped), !isReadOften else { return }
+        mappingPlace.storeBytes(of: sentSize &+ size, toByteOffset: 40, as: Int.self)
+    }
+
     /// Pages are about to be lent: whoever receives them may hold them for as long as he likes, so
     /// nobody is given them after this allocation.
     ///
     /// Under the lock.
     ///
-    /// - Parameter size: Bytes that will be sent now.
     /// - Returns: False: they must not be, for others have memory on the same pages, or it is not
     ///   worth it yet.
-    func willLend(_ size: Int) -> Bool {
-        guard flags.contains(.mapped) else { return false }
-        if flags.contains(.lent) { return true }
-        // Counted no further than to a few times the capacity, and a frame.
-        let sent = sentSize &+ size
-        mappingPlace.storeBytes(of: sent, toByteOffset: 40, as: Int.self)
-        guard sent / Allocation.copiesBeforeLending > mappingCapacity else { return false }
+    func willLend() -> Bool {
+        guard flags.contains(.mapped), isReadOften else { return false }
         flags.insert(.lent)
         return true
     }
 
-    /// Bytes that were copied out in large reads, as long as nothing was lent.
+    private var isReadOften: Bool {
+        sentSize / Allocation.copiesBeforeLending > mappingCapacity
+    }
+
+    /// Bytes of large reads, as far as they were counted.
     private var sentSize: Int { mappingPlace.load(fromByteOffset: 40, as: Int.self) }
 }

@@ -90,7 +90,7 @@ struct Transfer {
         if let isLent { return isLent }
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
-        let answer = allocation.willLend(size)
+        let answer = allocation.willLend()
         isLent = answer
         return answer
     }

@@ -40,7 +40,7 @@ final class Peer {
     /// Everything is said; input is dropped until the other side closes.
     var isLeaving = false
     var isClosing = false
-    var lending = Lending.unknown
+    var lending: Lending?
     /// When the last input came, or the last reply left.
     var activeAt: UInt64
     /// When the unfinished request last made progress, and the bytes of it since.

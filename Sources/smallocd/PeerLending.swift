@@ -5,11 +5,15 @@ import Glibc
 import SmallocCore
 
 extension Peer {
-    /// Whether pages are lent to this peer; asked for when there is something to lend.
-    enum Lending: UInt8 {
-        case unknown
-        case yes
-        case no
+    /// What is known of whether pages are lent to this peer.
+    ///
+    /// An object of its own, since most peers never ask for anything large.
+    final class Lending {
+        /// Nil: they never are.
+        let socket: Int32?
+        var trial = LendingTrial()
+
+        init(_ socket: Int32?) { self.socket = socket }
     }
 
     /// Sends the beginning of the next piece without a copy, or says that it is to be copied.
@@ -18,9 +22,15 @@ extension Peer {
     ///   - hasOutput: Replies have to leave before it.
     ///   - whole: The piece.
     func lend(_ whole: UnsafeRawBufferPointer, hasOutput: Bool) -> LendingStep {
-        guard session.sendLeft >= Peer.lentSizeMin, lending != .no, let lender = loop.lender,
-            let socket = lendingSocket, let room = lender.room(socket)
-        else { return .copy(whole.count) }
+        guard session.sendLeft >= Peer.lentSizeMin, let lender = loop.lender else {
+            return .copy(whole.count)
+        }
+        let lending = needLending()
+        guard let socket = lending.socket else { return .copy(whole.count) }
+        if !lending.trial.isUnderWay { lending.trial.begin(session.sendLeft, now: uv_hrtime()) }
+        guard lending.trial.lends, let room = lender.room(socket) else {
+            return .copy(whole.count)
+        }
         let toPage = -Int(bitPattern: whole.baseAddress) & (lender.pageSize - 1)
         let size =
             (min(whole.count, session.sendLeft - room.tailSize) - toPage) & ~(lender.pageSize - 1)
@@ -30,7 +40,9 @@ extension Peer {
         guard room.size > 0 else { return .wait(lender.stepSize) }
         let most = min(size, room.size, max(slicing.lentSize, lender.stepSize))
         switch lender.lend(UnsafeRawBufferPointer(rebasing: whole.prefix(most)), to: socket) {
-        case .lent(let size): return .lent(size)
+        case .lent(let size):
+            lending.trial.noteLent()
+            return .lent(size)
         case .full: return .wait(lender.stepSize)
         case .refused: return .copy(whole.count)
         }
@@ -40,20 +52,24 @@ extension Peer {
     static var lentPieceMin: Int { 65_536 }
     private static var lentSizeMin: Int { 384 << 10 }
 
-    /// The descriptor, if pages may be lent to this peer.
-    private var lendingSocket: Int32? {
+    private func needLending() -> Lending {
+        if let lending { return lending }
         var descriptor: Int32 = -1
-        guard uv_handle_get_type(handle.handle) == UV_NAMED_PIPE,
-            uv_fileno(handle.handle, &descriptor) == 0
-        else {
-            lending = .no
-            return nil
+        let isServed =
+            uv_handle_get_type(handle.handle) == UV_NAMED_PIPE
+            && uv_fileno(handle.handle, &descriptor) == 0
+            && loop.zeroCopy.serves(ZeroCopy.user(of: descriptor), own: geteuid())
+        let made = Lending(isServed ? descriptor : nil)
+        lending = made
+        return made
+    }
+
+    /// `size` bytes of `session.sendPiece` have left.
+    func didSend(_ size: Int) {
+        session.sent(size, loop.context)
+        if let lending, lending.trial.isUnderWay, session.sendLeft == 0 {
+            lending.trial.end(now: uv_hrtime())
         }
-        if lending == .unknown {
-            let serves = loop.zeroCopy.serves(ZeroCopy.user(of: descriptor), own: geteuid())
-            lending = serves ? .yes : .no
-        }
-        return lending == .yes ? descriptor : nil
     }
 }
 

@@ -33,7 +33,7 @@ extension Peer {
                     sent += size
                     loop.context.counters.add(.bytesWritten, UInt64(size))
                     loop.context.counters.add(.bytesLent, UInt64(size))
-                    session.sent(size, loop.context)
+                    didSend(size)
                     if sent > slicing.turn { return true }
                     continue
                 }
@@ -53,7 +53,7 @@ extension Peer {
             }
             output.pointee.reset(keeping: Peer.outputKept)
             let ofPiece = written - head.count
-            if ofPiece > 0 { session.sent(ofPiece, loop.context) }
+            if ofPiece > 0 { didSend(ofPiece) }
             if ofPiece < piece.count {
                 let rest = slice(session.sendPiece, copied - ofPiece)
                 queue(WriteRequest(rest, owned: nil))
@@ -173,7 +173,7 @@ extension Peer {
         activeAt = loop.now
         loop.context.counters.add(.bytesWritten, UInt64(size))
         loop.isActive = true
-        if !isOutput { session.sent(size, loop.context) }
+        if !isOutput { didSend(size) }
         run()
     }
 }

@@ -1,0 +1,77 @@
+// Whether a connection gets its large data faster with pages or with copies. It is tried, for what
+// decides it can't be seen from here: a processor may copy pages out of a socket at twice the speed
+// of what was copied into it, or at half, by how the reader's memory lies towards them (seen on AMD
+// EPYC: half, where it begins 16 bytes behind a page, as malloc's large memory does).
+
+/// What was tried with one connection.
+///
+/// Some large answers are copied, some lent, and the next ones go the faster way, until it is time
+/// to try again. The best of each counts: a reader who rests makes any answer slow.
+struct LendingTrial {
+    /// Answers of each kind that are tried.
+    static let tries = 3
+    /// Answers that then go the faster way.
+    static let trust = 256
+
+    /// The best of one kind.
+    private struct Record {
+        var count = 0
+        var nanosecondsPerByte = Double.infinity
+
+        mutating func note(_ nanoseconds: UInt64, _ size: Int) {
+            count += 1
+            nanosecondsPerByte = min(nanosecondsPerByte, Double(nanoseconds) / Double(size))
+        }
+    }
+
+    private var copied = Record()
+    private var lent = Record()
+    /// Answers since both were tried.
+    private var trusted = 0
+
+    // The answer under way.
+    private var size = 0
+    private var startedAt: UInt64 = 0
+    private var wasLent = false
+    /// Whether pages of it are to be lent.
+    private(set) var lends = false
+
+    /// Whether an answer has begun and not ended.
+    var isUnderWay: Bool { size > 0 }
+
+    /// An answer begins.
+    ///
+    /// - Parameters:
+    ///   - size: Its bytes, more than none.
+    ///   - now: Nanoseconds of a monotonic clock.
+    mutating func begin(_ size: Int, now: UInt64) {
+        self.size = size
+        startedAt = now
+        wasLent = false
+        if trusted == LendingTrial.trust { self = LendingTrial(size, now) }
+        if copied.count < LendingTrial.tries {
+            lends = false
+        } else if lent.count < LendingTrial.tries {
+            lends = true
+        } else {
+            trusted += 1
+            lends = lent.nanosecondsPerByte < copied.nanosecondsPerByte
+        }
+    }
+
+    /// Pages of it were lent.
+    mutating func noteLent() { wasLent = true }
+
+    /// The answer has left.
+    mutating func end(now: UInt64) {
+        if wasLent { lent.note(now - startedAt, size) } else { copied.note(now - startedAt, size) }
+        size = 0
+    }
+
+    init() {}
+
+    private init(_ size: Int, _ now: UInt64) {
+        self.size = size
+        startedAt = now
+    }
+}

@@ -1,0 +1,58 @@
+import Testing
+
+@testable import smallocd
+
+@Suite("Lending on trial")
+struct LendingTrialTests {
+    /// One answer after another, each as fast as its kind is.
+    ///
+    /// - Parameters:
+    ///   - copied: Nanoseconds for a byte that is copied.
+    ///   - lent: The same of lent ones; nil: the kernel, or the allocation, has nothing lent.
+    /// - Returns: Which of them were to be lent.
+    private func answers(
+        _ count: Int, _ trial: inout LendingTrial, copied: UInt64, lent: UInt64?
+    ) -> [Bool] {
+        (0..<count).map { index in
+            // Some readers rest.
+            let rest: UInt64 = index % 2 == 0 ? 1_000_000_000 : 0
+            trial.begin(1000, now: 5)
+            let lends = trial.lends
+            #expect(trial.isUnderWay)
+            let isLent = lends && lent != nil
+            if isLent { trial.noteLent() }
+            trial.end(now: 5 + 1000 * ((isLent ? lent : nil) ?? copied) + rest)
+            #expect(!trial.isUnderWay)
+            return lends
+        }
+    }
+
+    private let tried = [false, false, false, true, true, true]
+
+    @Test("both are tried, and then the faster one is kept to, for a while")
+    func faster() {
+        for (copied, lent) in [(3, 2), (2, 3), (2, 2)] as [(UInt64, UInt64)] {
+            var trial = LendingTrial()
+            let answers = answers(
+                6 + LendingTrial.trust + 6, &trial, copied: copied, lent: lent)
+            #expect(answers.prefix(6) == tried[...])
+            #expect(answers[6..<6 + LendingTrial.trust].allSatisfy { $0 == (lent < copied) })
+            #expect(answers.suffix(6) == tried[...])
+        }
+    }
+
+    @Test("what became faster is found at the next trial")
+    func changed() {
+        var trial = LendingTrial()
+        _ = answers(6 + LendingTrial.trust, &trial, copied: 2, lent: 3)
+        let later = answers(8, &trial, copied: 2, lent: 1)
+        #expect(later == tried + [true, true])
+    }
+
+    @Test("where nothing can be lent it goes on to be asked for, and nothing else")
+    func never() {
+        var trial = LendingTrial()
+        let all = answers(1000, &trial, copied: 1, lent: nil)
+        #expect(all == tried.prefix(3) + Array(repeating: true, count: 997))
+    }
+}

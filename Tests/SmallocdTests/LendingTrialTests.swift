@@ -29,14 +29,16 @@ struct LendingTrialTests {
 
     private let tried = [false, false, false, true, true, true]
 
-    @Test("both are tried, and then the faster one is kept to, for a while")
+    @Test("both are tried, and then lent unless copies are much faster, for a while")
     func faster() {
-        for (copied, lent) in [(3, 2), (2, 3), (2, 2)] as [(UInt64, UInt64)] {
+        let pairs: [(copied: UInt64, lent: UInt64)] = [(3, 2), (2, 2), (10, 12), (10, 13), (1, 2)]
+        for (copied, lent) in pairs {
             var trial = LendingTrial()
             let answers = answers(
                 6 + LendingTrial.trust + 6, &trial, copied: copied, lent: lent)
             #expect(answers.prefix(6) == tried[...])
-            #expect(answers[6..<6 + LendingTrial.trust].allSatisfy { $0 == (lent < copied) })
+            #expect(
+                answers[6..<6 + LendingTrial.trust].allSatisfy { $0 == (lent * 4 < copied * 5) })
             #expect(answers.suffix(6) == tried[...])
         }
     }

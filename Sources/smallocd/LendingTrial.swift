@@ -5,12 +5,13 @@
 
 /// What was tried with one connection.
 ///
-/// Some large answers are copied, some lent, and the next ones go the faster way, until it is time
-/// to try again. The best of each counts: a reader who rests makes any answer slow.
+/// Some large answers are copied, some lent, and the next ones are lent unless copies are clearly
+/// faster, until it is time to try again. The best of each counts: a reader who
+/// rests makes any answer slow.
 struct LendingTrial {
     /// Answers of each kind that are tried.
     static let tries = 3
-    /// Answers that then go the faster way.
+    /// Answers that then go the way which was found better.
     static let trust = 256
 
     /// How many times as long lending may take: it costs the daemon half as much, and where several

@@ -8,7 +8,7 @@ import Glibc
 /// Without it the kernel copies data twice on its way: into the socket, and out of it. With it the
 /// socket holds the allocation's own pages until they are read. Who does not read them, or takes
 /// them out by `splice`, holds them after the allocation is disposed of, too: nobody is given them
-/// then, but the machine's memory does not come back, up to 4 MiB of huge pages for each socket. A
+/// then, but the machine's memory does not come back, up to 12 MiB of huge pages for each socket. A
 /// process of the daemon's own user could do worse.
 enum ZeroCopy: String, CaseIterable, Sendable {
     case off

@@ -12,6 +12,8 @@ final class Errand {
     var format = TextFormat.numbers
     /// Work for another thread.
     var work: Work?
+    /// What was answered and is not done yet.
+    var move: Move?
     /// Operation and cookie of the request that the work belongs to.
     var workOperation: UInt8 = 0
     var workCookie: UInt64 = 0
@@ -30,8 +32,10 @@ final class Errand {
         if let incoming { registry.end(incoming) }
         if let outgoing { registry.end(outgoing) }
         if let work { registry.end(work) }
+        if let move { registry.finish(move) }
         incoming = nil
         outgoing = nil
         work = nil
+        move = nil
     }
 }

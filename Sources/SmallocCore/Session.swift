@@ -30,6 +30,8 @@ public struct Session: ~Copyable {
         case turn
         /// After the output, the pieces of `sendPiece` must leave; then `serve` again.
         case send
+        /// After the output, or if it can't leave now, `finishMove`; then `serve` again.
+        case move
         /// `takeWork` must run; then `finish`, then `serve` again.
         case work
         /// After the output the connection ends.
@@ -85,7 +87,7 @@ public struct Session: ~Copyable {
     /// - Returns: False if the line waits for memory: to be called again when the work is done.
     public mutating func serveEnd(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Bool {
         guard mode == .text, pause == .none, !skipsLine, !input.isEmpty else { return true }
-        return serveLine(input, loop)
+        return serveLine(input, isLast: true, loop)
     }
 
     /// Whether a request has begun to arrive or to be answered, input that waits aside.

@@ -83,8 +83,12 @@ extension Session {
             execute(
                 header, operation,
                 RawSpan(_unsafeStart: UnsafeRawPointer(payload), byteCount: payloadSize), loop)
-            if case .nothing = holdings.deferred {} else if !settle(header, loop) { break }
             at += FrameHeader.byteCount + payloadSize
+            if case .nothing = holdings.deferred {
+            } else if !settle(header, isLast: at == input.count, loop) {
+                at -= FrameHeader.byteCount + payloadSize
+                break
+            }
         }
         return at
     }
@@ -170,11 +174,16 @@ extension Session {
     /// Sees to what an operation left to do.
     ///
     /// False: the request has to be served again.
-    mutating func settle(_ header: FrameHeader, _ loop: LoopContext) -> Bool {
+    ///
+    /// - Parameter isLast: No more input follows it.
+    mutating func settle(
+        _ header: FrameHeader, isLast: Bool = false, _ loop: LoopContext
+    ) -> Bool {
         defer { holdings.deferred = .nothing }
         switch holdings.deferred {
         case .nothing, .page: break
         case .quit: pause = .close
+        case .move(let move): take(move, isLast: isLast, loop)
         case .send(let transfer):
             needErrand().outgoing = transfer
             pause = .send

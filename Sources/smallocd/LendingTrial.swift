@@ -6,13 +6,16 @@
 /// What was tried with one connection.
 ///
 /// Some large answers are copied, some lent, and the next ones are lent unless copies are clearly
-/// faster, until it is time to try again. The best of each counts: a reader who
-/// rests makes any answer slow.
+/// faster, until it is time to try again. The best of each counts: a reader who rests makes any
+/// answer slow. Answers of about the same size are compared: of a small one more of the bytes are
+/// still in the socket when the last one has left.
 struct LendingTrial {
     /// Answers of each kind that are tried.
     static let tries = 3
     /// Answers that then go the way which was found better.
     static let trust = 256
+    /// Answers of another size in a row after which these are compared instead.
+    static let strangersMax = 8
 
     /// How many times as long lending may take: it costs the daemon half as much, and where several
     /// connections share a processor the times of one tell more of the others'.
@@ -33,6 +36,10 @@ struct LendingTrial {
     private var lent = Record()
     /// Answers since both were tried.
     private var trusted = 0
+    /// About the size of the answers that are compared; 0: of whatever comes.
+    private var comparedSize = 0
+    /// Answers of another size, one after the other.
+    private var strangers = 0
 
     // The answer under way.
     private var size = 0
@@ -54,6 +61,7 @@ struct LendingTrial {
         startedAt = now
         wasLent = false
         if trusted == LendingTrial.trust { self = LendingTrial(size, now) }
+        noteSize()
         if copied.count < LendingTrial.tries {
             lends = false
         } else if lent.count < LendingTrial.tries {
@@ -64,12 +72,35 @@ struct LendingTrial {
         }
     }
 
+    private mutating func noteSize() {
+        guard !isCompared else {
+            strangers = 0
+            return
+        }
+        strangers += 1
+        // Once it is decided it holds for all sizes, until it is time to try again.
+        guard trusted == 0, comparedSize == 0 || strangers == LendingTrial.strangersMax else {
+            return
+        }
+        self = LendingTrial(size, startedAt)
+        comparedSize = size
+    }
+
+    /// Whether the answer under way is of the size that is compared.
+    private var isCompared: Bool { size >= comparedSize / 2 && size / 2 <= comparedSize }
+
     /// Pages of it were lent.
     mutating func noteLent() { wasLent = true }
 
     /// The answer has left.
     mutating func end(now: UInt64) {
-        if wasLent { lent.note(now - startedAt, size) } else { copied.note(now - startedAt, size) }
+        if isCompared {
+            if wasLent {
+                lent.note(now - startedAt, size)
+            } else {
+                copied.note(now - startedAt, size)
+            }
+        }
         size = 0
     }
 

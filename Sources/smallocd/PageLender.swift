@@ -10,17 +10,18 @@ import Glibc
 /// find what was written since. Whoever lends sends the last `tailSize` bytes of an answer by a
 /// copy, and so knows from their leaving that all before them was read.
 final class PageLender {
-    /// What a socket has room for.
-    struct Room {
-        /// Bytes that can be lent now; 0: it has to be read first.
-        let size: Int
+    /// A socket that pages may be lent to.
+    struct Borrower {
+        let socket: Int32
+        /// Of its buffer.
+        let bufferSize: Int
         /// Bytes at the end of an answer that have to be copied, so that when they have left none
         /// of its pages is in the socket any more.
         ///
         /// A socket takes a message, of less than half its buffer's size, while its queue is below
         /// that size. It hands out in order: had it still a page when it takes the last of so many
         /// bytes, all of these would be in its queue.
-        let tailSize: Int
+        var tailSize: Int { bufferSize + bufferSize / 2 }
     }
 
     /// What came of it.
@@ -56,26 +57,35 @@ final class PageLender {
     private var isRefused = false
 
     /// Nil: this kernel is too old.
-    init?(kernel: KernelRelease? = .current) {
+    ///
+    /// - Parameter opensPipe: At once: when there are as many connections as can be there may be no
+    ///   descriptors left.
+    init?(kernel: KernelRelease? = .current, opensPipe: Bool = true) {
         guard let kernel, kernel >= PageLender.oldestKernel else { return nil }
         stepSize = max(pageSize, 65_536)
-        // Now: when there are as many connections as can be there may be no descriptors left.
-        _ = openPipe()
+        if opensPipe { _ = openPipe() }
     }
 
     deinit { closePipe() }
 
-    /// What a Unix socket has room for; nil: nothing can be lent to it.
-    func room(_ socket: Int32) -> Room? {
-        guard !isRefused, let bufferSize = PageLender.bufferSize(socket),
-            bufferSize >= 2 * stepSize
-        else { return nil }
-        let unread = Int(smalloc_unread_size(socket))
+    /// Gets to know a Unix socket; nil: nothing can be lent to it, ever.
+    func borrower(_ socket: Int32) -> Borrower? {
+        guard let bufferSize = PageLender.bufferSize(socket), bufferSize >= 2 * stepSize else {
+            return nil
+        }
+        return Borrower(socket: socket, bufferSize: bufferSize)
+    }
+
+    /// Bytes that can be lent now; 0: what the socket has must be read first; nil: nothing can be
+    /// lent.
+    func room(_ borrower: Borrower) -> Int? {
+        guard !isRefused, openPipe() else { return nil }
+        let unread = Int(smalloc_unread_size(borrower.socket))
         guard unread >= 0 else { return nil }
-        let free = bufferSize - stepSize - unread
+        let free = borrower.bufferSize - stepSize - unread
         // The last message may be larger than what is left.
         let messages = free > 0 ? (free - 1) / (stepSize + PageLender.messageOverhead) + 1 : 0
-        return Room(size: messages * stepSize, tailSize: bufferSize + bufferSize / 2)
+        return messages * stepSize
     }
 
     /// Sends pages of memory.

@@ -40,6 +40,8 @@ final class Peer {
     /// Everything is said; input is dropped until the other side closes.
     var isLeaving = false
     var isClosing = false
+    /// The others have had their turn since the session asked for it.
+    private var hasTurn = false
     var lending: Lending?
     /// When the last input came, or the last reply left.
     var activeAt: UInt64
@@ -48,8 +50,6 @@ final class Peer {
     private var progressed = 0
     /// Bytes read in full buffers, one right after the other.
     private var burst = 0
-    /// The others have had their turn since the session asked for it.
-    private var hasTurn = false
 
     /// Takes over a connected descriptor.
     ///
@@ -157,7 +157,7 @@ final class Peer {
                 let consumed = session.serve(rest, loop.context)
                 if consumed > 0 {
                     progressAt = loop.now
-                    if session.pause == .none, !session.isBusy {
+                    if session.pause == .none || session.pause == .move, !session.isBusy {
                         loop.quickAnswers.note(ObjectIdentifier(self), at: loop.now)
                     }
                 }
@@ -219,7 +219,12 @@ final class Peer {
         while !isClosing {
             // Sending ends the pause, and what waits behind it must be served then.
             if session.pause == .send { mustServe = true }
-            guard flush(&sent) else { return }
+            let hasLeft = flush(&sent)
+            if session.hasMove {
+                mustServe = true
+                session.finishMove(loop.context)
+            }
+            guard hasLeft else { return }
             if sent > slicing.turn, session.pause != .none {
                 return waitForTurn()
             }
@@ -241,7 +246,7 @@ final class Peer {
                 guard hasTurn else { return waitForTurn() }
                 hasTurn = false
                 serveTail()
-            case .send:
+            case .send, .move:
                 break
             case .work:
                 mustServe = true

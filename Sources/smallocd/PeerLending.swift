@@ -10,10 +10,10 @@ extension Peer {
     /// An object of its own, since most peers never ask for anything large.
     final class Lending {
         /// Nil: they never are.
-        let socket: Int32?
+        let borrower: PageLender.Borrower?
         var trial = LendingTrial()
 
-        init(_ socket: Int32?) { self.socket = socket }
+        init(_ borrower: PageLender.Borrower?) { self.borrower = borrower }
     }
 
     /// Sends the beginning of the next piece without a copy, or says that it is to be copied.
@@ -25,21 +25,23 @@ extension Peer {
         guard session.sendLeft >= Peer.lentSizeMin, let lender = loop.lender else {
             return .copy(whole.count)
         }
-        let lending = needLending()
-        guard let socket = lending.socket else { return .copy(whole.count) }
+        let lending = needLending(lender)
+        guard let borrower = lending.borrower else { return .copy(whole.count) }
         if !lending.trial.isUnderWay { lending.trial.begin(session.sendLeft, now: uv_hrtime()) }
-        guard lending.trial.lends, let room = lender.room(socket) else {
+        guard lending.trial.lends else { return .copy(whole.count) }
+        let toPage = -Int(bitPattern: whole.baseAddress) & (lender.pageSize - 1)
+        let lendable = min(whole.count, session.sendLeft - borrower.tailSize) - toPage
+        let size = lendable & ~(lender.pageSize - 1)
+        guard size >= lender.stepSize, let room = lender.room(borrower), session.willLend() else {
             return .copy(whole.count)
         }
-        let toPage = -Int(bitPattern: whole.baseAddress) & (lender.pageSize - 1)
-        let size =
-            (min(whole.count, session.sendLeft - room.tailSize) - toPage) & ~(lender.pageSize - 1)
-        guard size >= lender.stepSize, session.willLend() else { return .copy(whole.count) }
         // Up to a page's beginning.
         if hasOutput || toPage > 0 { return .copy(toPage > 0 ? toPage : lender.pageSize) }
-        guard room.size > 0 else { return .wait(lender.stepSize) }
-        let most = min(size, room.size, max(slicing.lentSize, lender.stepSize))
-        switch lender.lend(UnsafeRawBufferPointer(rebasing: whole.prefix(most)), to: socket) {
+        guard room > 0 else { return .wait(lender.stepSize) }
+        let most = min(size, room, max(slicing.lentSize, lender.stepSize))
+        switch lender.lend(
+            UnsafeRawBufferPointer(rebasing: whole.prefix(most)), to: borrower.socket)
+        {
         case .lent(let size):
             lending.trial.noteLent()
             return .lent(size)
@@ -52,14 +54,14 @@ extension Peer {
     static var lentPieceMin: Int { 65_536 }
     private static var lentSizeMin: Int { 384 << 10 }
 
-    private func needLending() -> Lending {
+    private func needLending(_ lender: PageLender) -> Lending {
         if let lending { return lending }
         var descriptor: Int32 = -1
         let isServed =
             uv_handle_get_type(handle.handle) == UV_NAMED_PIPE
             && uv_fileno(handle.handle, &descriptor) == 0
             && loop.zeroCopy.serves(ZeroCopy.user(of: descriptor), own: geteuid())
-        let made = Lending(isServed ? descriptor : nil)
+        let made = Lending(isServed ? lender.borrower(descriptor) : nil)
         lending = made
         return made
     }

@@ -59,6 +59,9 @@ final class TestPeer {
     /// Whether output, pieces to send and work move on; else the session stays paused.
     var moves = true
 
+    /// Whether what is answered first is done then; else it stays locked.
+    var finishesMoves = true
+
     init(_ loop: LoopContext) { self.loop = loop }
 
     var pause: Session.Pause { session.pause }
@@ -136,6 +139,9 @@ final class TestPeer {
                 while session.work?.run() == false {}
                 session.finish(loop)
                 take()
+            case .move:
+                if !finishesMoves { return }
+                session.finishMove(loop)
             case .close:
                 isClosed = true
             }

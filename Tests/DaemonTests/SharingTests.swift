@@ -42,6 +42,25 @@ import TestSupport
         }
     }
 
+    @Test("what was answered is done for everybody, over any connection and loop")
+    func answeredIsDone() throws {
+        let daemon = try DaemonProcess(["--loops", "2"])
+        // One of them is on the other loop.
+        let clients = try (0..<3).map { _ in try daemon.text() }
+        let size = 1 << 20
+        for name in ["a", "b"] {
+            #expect(try clients[0].ask("alloc \(name) \(size) uint8") == "OK")
+        }
+        for round in 0..<Scale.count(300) {
+            let (asking, reading) = (clients[round % 3], clients[(round + 1 + round / 3 % 2) % 3])
+            let value = round % 251 + 1
+            #expect(try asking.ask("fill a 0 \(size) \(value)") == "OK")
+            #expect(try reading.ask("read a \(size - 1) 1") == "OK \(value)", "round \(round)")
+            #expect(try asking.ask("copy a 0 b 0 \(size)") == "OK")
+            #expect(try reading.ask("read b \(size - 1) 1") == "OK \(value)", "round \(round)")
+        }
+    }
+
     @Test("a listing in pages tells every name once while others come and go")
     func pages() throws {
         let daemon = try DaemonProcess()

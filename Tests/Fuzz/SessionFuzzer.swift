@@ -38,6 +38,7 @@ private struct Connection: ~Copyable {
             case .none: if consumed == 0 || tail.isEmpty { return check() }
             case .output, .turn: continue
             case .send: send()
+            case .move: session.finishMove(daemon)
             case .work:
                 while session.work?.run() == false {}
                 session.finish(daemon)

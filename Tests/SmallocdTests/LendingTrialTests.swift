@@ -51,6 +51,62 @@ struct LendingTrialTests {
         #expect(later == tried + [true, true])
     }
 
+    /// Answers of these sizes, over and over, that take as long as `time` says.
+    ///
+    /// - Returns: Which of the last ones were to be lent, of a size each.
+    private func answers(
+        of sizes: [Int], _ count: Int, time: (_ size: Int, _ isLent: Bool) -> UInt64
+    ) -> [Bool] {
+        var trial = LendingTrial()
+        var lends: [Bool] = []
+        for index in 0..<count {
+            let size = sizes[index % sizes.count]
+            trial.begin(size, now: 0)
+            lends.append(trial.lends)
+            if trial.lends { trial.noteLent() }
+            trial.end(now: time(size, trial.lends))
+        }
+        return Array(lends.suffix(sizes.count))
+    }
+
+    @Test("answers of one size are compared: to small ones fewer bytes have to be waited for")
+    func sizes() {
+        // Half a megabyte leaves ten times as fast; by threes, so that the two kinds would be
+        // tried with one size each.
+        let (small, large) = (1 << 19, 1 << 26)
+        let few: UInt64 = 20_000
+        for isLentFaster in [true, false] {
+            func time(_ size: Int, _ isLent: Bool) -> UInt64 {
+                let whole: UInt64 = size == small ? few : few * 1280
+                return isLent == isLentFaster ? whole : whole * 2
+            }
+            for sizes in [
+                [small, small, small, large, large, large],
+                [large, large, large, small, small, small], [small, large], [large, small],
+            ] {
+                let lends = answers(of: sizes, 60, time: time)
+                #expect(lends.allSatisfy { $0 == isLentFaster }, "\(sizes)")
+            }
+        }
+    }
+
+    @Test("a size that does not come again is forgotten")
+    func forgotten() {
+        var trial = LendingTrial()
+        trial.begin(1000, now: 0)
+        trial.end(now: 1)
+        for size in [4000, 100] {
+            let all = (0..<40).map { _ in
+                trial.begin(size, now: 0)
+                let lends = trial.lends
+                if lends { trial.noteLent() }
+                trial.end(now: 10)
+                return lends
+            }
+            #expect(all.filter { $0 }.count >= 26, "\(all)")
+        }
+    }
+
     @Test("where nothing can be lent it goes on to be asked for, and nothing else")
     func never() {
         var trial = LendingTrial()

@@ -32,7 +32,8 @@ struct PageLenderTests {
     private func lend(
         _ lender: PageLender, _ bytes: UnsafeRawBufferPointer, to socket: Int32
     ) throws -> Int {
-        let room = try #require(lender.room(socket)).size
+        let borrower = try #require(lender.borrower(socket))
+        let room = try #require(lender.room(borrower))
         guard room > 0 else { return 0 }
         let part = UnsafeRawBufferPointer(rebasing: bytes.prefix(room))
         guard case .lent(let size) = lender.lend(part, to: socket) else {
@@ -73,7 +74,7 @@ struct PageLenderTests {
             sent += try lend(lender, pages.part(sent..<pages.bytes.count), to: pair.ours)
         }
         #expect(sent >= lender.stepSize && sent <= 512 << 10, "\(sent)")
-        #expect(lender.room(pair.ours)?.size == 0)
+        #expect(lender.room(try #require(lender.borrower(pair.ours))) == 0)
         // Told to all the same: what the kernel takes, and no more.
         var more = 0
         while case .lent(let size) = lender.lend(pages.part(more..<1 << 20), to: pair.ours) {
@@ -96,7 +97,7 @@ struct PageLenderTests {
         let lender = try #require(PageLender())
         for round in 0..<40 {
             let pair = SocketPair()
-            let tailSize = try #require(lender.room(pair.ours)).tailSize
+            let tailSize = try #require(lender.borrower(pair.ours)).tailSize
             let lentSize = 4096 * Int.random(in: 1...160, using: &random)
             let pages = Pages(lentSize + tailSize)
             let most = 1 << Int.random(in: 8...18, using: &random)
@@ -134,7 +135,7 @@ struct PageLenderTests {
         withoutSIGPIPE {
             #expect(lender.lend(pages.part(0..<65_536), to: pair.ours) == .refused)
         }
-        #expect(lender.room(-1) == nil)
+        #expect(lender.borrower(-1) == nil)
         let other = SocketPair()
         #expect(try lend(lender, pages.part(0..<65_536), to: other.ours) == 65_536)
         // Nothing of what the other one did not take.
@@ -148,8 +149,10 @@ struct PageLenderTests {
         let file = open(folder.write("", to: "f"), O_WRONLY | O_APPEND)
         defer { close(file) }
         // Splicing to the end of a file is not to be had.
+        let borrower = try #require(lender.borrower(pair.ours))
+        #expect(lender.room(borrower) ?? 0 > 0)
         #expect(lender.lend(pages.part(0..<4096), to: file) == .refused)
-        #expect(lender.room(pair.ours) == nil)
+        #expect(lender.room(borrower) == nil)
     }
 
     /// The daemon ignores the signal; the process of the tests, whose children would too, does not.
@@ -169,7 +172,22 @@ struct PageLenderTests {
         let (lender, pair, _) = try made()
         var size: Int32 = 32_768
         setsockopt(pair.ours, SOL_SOCKET, SO_SNDBUF, &size, 4)
-        #expect(lender.room(pair.ours) == nil)
+        #expect(lender.borrower(pair.ours) == nil)
+    }
+
+    @Test("without a descriptor left for a pipe there is no room, and later there is")
+    func noDescriptors() throws {
+        let pair = SocketPair()
+        let lender = try #require(PageLender(opensPipe: false))
+        let borrower = try #require(lender.borrower(pair.ours))
+        var before = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &before)
+        var none = rlimit(rlim_cur: 3, rlim_max: before.rlim_max)
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &none)
+        let room = lender.room(borrower)
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &before)
+        #expect(room == nil)
+        #expect(lender.room(borrower) ?? 0 > 0)
     }
 }
 

@@ -19,7 +19,8 @@ extension Registry {
             try TextValues.encode(words, as: allocation.type, to: &pattern)
         }
         allocation.lock.lock()
-        defer { allocation.lock.unlock() }
+        var isMoving = false
+        defer { if !isMoving { allocation.lock.unlock() } }
         try checkAlive(allocation, .noData)
         guard pattern.count >= 1, pattern.count <= Limits.fillPatternSizeMax else {
             throw .invalidArgument("a fill pattern has 1 to \(Limits.fillPatternSizeMax) bytes")
@@ -33,7 +34,7 @@ extension Registry {
         guard let dest = allocation.writable(extent) else {
             return settle(allocation, upTo: extent.end, &holdings)
         }
-        if extent.size < Registry.workSizeMin {
+        if extent.size < Move.sizeMin {
             Work.fill(dest, extent.size, pattern.bytes)
             holdings.cost += extent.size
             reply.done(size: UInt64(extent.size))
@@ -42,6 +43,15 @@ extension Registry {
         let kept = UnsafeMutableRawBufferPointer.allocate(byteCount: pattern.count, alignment: 8)
         kept.copyMemory(from: pattern.bytes)
         allocation.retain()
+        if extent.size < Registry.workSizeMin {
+            isMoving = true
+            reply.done(size: UInt64(extent.size))
+            holdings.deferred = .move(
+                Move(
+                    kind: .fill(dest: dest, pattern: kept), size: extent.size,
+                    allocations: (allocation, nil)))
+            return
+        }
         holdings.deferred = .work(
             Work(
                 kind: .fill(dest: dest, pattern: kept), size: extent.size,
@@ -69,7 +79,8 @@ extension Registry {
         }
         defer { letGo(onto, dest) }
         Registry.lockPair(from, onto)
-        defer { Registry.unlockPair(from, onto) }
+        var isMoving = false
+        defer { if !isMoving { Registry.unlockPair(from, onto) } }
         try checkAlive(from, .noSourceData)
         try checkAlive(onto, .noDestData)
         // Node's checks, in Node's order, in bytes.
@@ -103,7 +114,7 @@ extension Registry {
         let start = from.data + Int(sourceOffset.bytes)
         let target = onto.data + Int(destOffset.bytes)
         onto.willWrite(upTo: Int(destOffset.bytes) + bytes)
-        if bytes < Registry.workSizeMin {
+        if bytes < Move.sizeMin {
             memmove(target, start, bytes)
             holdings.cost += bytes
             reply.done(size: UInt64(bytes))
@@ -111,6 +122,15 @@ extension Registry {
         }
         from.retain()
         onto.retain()
+        if bytes < Registry.workSizeMin {
+            isMoving = true
+            reply.done(size: UInt64(bytes))
+            holdings.deferred = .move(
+                Move(
+                    kind: .copy(dest: target, source: start), size: bytes,
+                    allocations: (from, onto)))
+            return
+        }
         holdings.deferred = .work(
             Work(kind: .copy(dest: target, source: start), size: bytes, allocations: (from, onto)))
     }
@@ -129,7 +149,7 @@ extension Registry {
         }
     }
 
-    private static func unlockPair(_ left: Allocation, _ right: Allocation) {
+    static func unlockPair(_ left: Allocation, _ right: Allocation) {
         left.lock.unlock()
         if left != right { right.lock.unlock() }
     }

@@ -10,7 +10,7 @@
 //  20  created     4   seconds after the registry's birth
 //  24  name        nameRoom * 8
 //      heap:    the data
-//      mapping: base 8, capacity 8, dirtySize 8, pins 8, settledSize 8, sentSize 8
+//      mapping: data 8, capacity 8, dirtySize 8, pins 8, settledSize 8, sentSize 8
 //
 // A 64-byte allocation with a 10-byte name is a block of 104 bytes.
 
@@ -118,17 +118,14 @@ struct Allocation: Equatable {
         let units = nameUnits(name.count)
         var flags: Flags = mappings.blocks.isPooled(blockSize) ? .pooled : []
         if mapped {
-            guard let mapping = used ?? mappings.take(size) else {
+            guard let mapping = used ?? mappings.take(mappingSize(for: size)) else {
                 mappings.blocks.give(block, blockSize)
                 return nil
             }
             flags.insert(.mapped)
-            if mapping.dirtySize > 0 { flags.insert(.unsettled) }
-            let place = block + headerSize + units * 8
-            place.storeBytes(of: mapping.base, as: UnsafeMutableRawPointer.self)
-            place.storeBytes(of: mapping.capacity, toByteOffset: 8, as: Int.self)
-            place.storeBytes(of: mapping.dirtySize, toByteOffset: 16, as: Int.self)
-            place.storeBytes(of: 0, toByteOffset: 40, as: Int.self)
+            if note(mapping, at: block + headerSize + units * 8, size: size) {
+                flags.insert(.unsettled)
+            }
         }
         if name.isEmpty { flags.insert(.anonymous) }
         let allocation = Allocation(block: block)
@@ -200,7 +197,6 @@ struct Allocation: Equatable {
             mappings.blocks.give(UnsafeMutableRawPointer(mutating: start), nameSize)
         }
         if flags.contains(.mapped) {
-            let mapping = Mapping(base: data, capacity: mappingCapacity, dirtySize: dirtySize)
             flags.contains(.lent) ? mappings.give(forGood: mapping) : mappings.give(mapping)
         }
         if flags.contains(.pooled) {

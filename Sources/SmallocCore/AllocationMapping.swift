@@ -1,9 +1,11 @@
 // What an allocation knows of its mapping: how large it is, how much of it was ever written, and
 // how much of that by an earlier owner.
 //
-//   0 ............ settledSize ............ dirtySize ............ capacity
-//     ours: zeros or      an earlier owner's,      zeros
-//     what was written    if `unsettled`
+//   lead  0 ............ settledSize ............ dirtySize ............
+//   zeros   ours: zeros or      an earlier owner's,      zeros
+//           what was written    if `unsettled`
+//
+// These count from the data's first byte, the capacity from the mapping's.
 //
 // Most of what is given back and taken again within milliseconds is then written from its first
 // byte to its last: to wipe it before moves as much memory as the write itself. So it is wiped when
@@ -20,7 +22,7 @@ extension Allocation {
 
     var mappingCapacity: Int { mappingPlace.load(fromByteOffset: 8, as: Int.self) }
 
-    /// Bytes from the start of a mapping that may be other than zero.
+    /// Bytes of data, from the first one, that may be other than zero.
     var dirtySize: Int { mappingPlace.load(fromByteOffset: 16, as: Int.self) }
 
     /// Notes that bytes up to `end` may be written: they are wiped before anybody else gets them.

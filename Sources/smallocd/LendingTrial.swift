@@ -1,7 +1,7 @@
 // Whether a connection gets its large data faster with pages or with copies. It is tried, for what
 // decides it can't be seen from here: a processor may copy pages out of a socket at twice the speed
-// of what was copied into it, or at half, by how the reader's memory lies towards them (seen on AMD
-// EPYC: half, where it begins 16 bytes behind a page, as malloc's large memory does).
+// of what was copied into it, or at half, by how the reader's memory lies towards them (see
+// `AllocationLead.swift`, which keeps most readers away from the latter).
 
 /// What was tried with one connection.
 ///

@@ -72,7 +72,8 @@ extension Registry {
         budget.removeAllocation()
         if taken(name, holdings.known) { throw .alreadyExists }
         guard error.status == .memoryLimit else { throw error }
-        if waitForMemory(UInt64(mappings.capacity(for: Int(size.bytes))), &holdings) { return }
+        let mapped = mappings.capacity(for: Allocation.mappingSize(for: Int(size.bytes)))
+        if waitForMemory(UInt64(mapped), &holdings) { return }
         throw error
     }
 
@@ -105,8 +106,10 @@ extension Registry {
     ) throws(SmallocError) -> Allocation {
         // Of malloc's blocks it is known only after what they take; corrected below.
         let estimate = Allocation.heapCharge(nameSize: name.byteCount, size: size)
-        let mapped = size >= MappingPool.sizeMin ? UInt64(mappings.capacity(for: size)) : 0
-        if mapped > 0 { return try makeMapped(name, type, size, age, estimate, mapped) }
+        if size >= MappingPool.sizeMin {
+            let capacity = UInt64(mappings.capacity(for: Allocation.mappingSize(for: size)))
+            return try makeMapped(name, type, size, age, estimate, capacity)
+        }
         guard budget.charge(estimate) else { throw .memoryLimit }
         let made = Allocation.make(
             name: name.bytes, type: type, size: size, created: age, mappings: mappings)

@@ -1,4 +1,4 @@
-// Where in its mapping the data of an allocation begins: in the middle of a page.
+// Where in its mapping large data begins: in the middle of a page, if pages have 4 KiB.
 //
 // Where the two addresses of a copy lie a few bytes apart within a page, processors may copy at a
 // fraction of their speed (AMD EPYC, `rep movsb`: a twelfth if the dest lies 1 to 31 bytes behind,
@@ -24,10 +24,10 @@ extension Allocation {
 
     /// Bytes of this one's mapping before its data, which are always zeros.
     ///
-    /// A truncate does not change it.
+    /// Of mapped ones; mappings begin at a page of 4 KiB or more. A truncate does not change it.
     var lead: Int { Int(bitPattern: data) & Allocation.leadSize }
 
-    /// The mapping, to be given back.
+    /// The mapping, to be given back: of mapped ones.
     var mapping: Mapping {
         Mapping(
             base: data - lead, capacity: mappingCapacity,
@@ -44,7 +44,7 @@ extension Allocation {
         _ mapping: Mapping, at place: UnsafeMutableRawPointer, size: Int
     ) -> Bool {
         let lead = lead(for: size)
-        // An earlier owner may have had none.
+        // An earlier owner had one, too, by the mapping's size; but nothing here depends on that.
         if mapping.dirtySize > 0, lead > 0 {
             memset(mapping.base, 0, min(lead, mapping.dirtySize))
         }

@@ -5,8 +5,8 @@ internal import Synchronization
 
 /// A futex lock on a word of raw memory: 0 is free, 1 held, 2 held with somebody waiting.
 ///
-/// What it guards takes microseconds (a copy of up to 1 MiB), so it spins a little before it
-/// sleeps. Source: Drepper, "Futexes Are Tricky", mutex 2.
+/// What it guards takes microseconds (a copy of up to 1 MiB, and its answer's way out), so it spins
+/// a little before it sleeps. Source: Drepper, "Futexes Are Tricky", mutex 2.
 struct ByteLock {
     private let word: UnsafeMutablePointer<Atomic<UInt32>>
 

@@ -29,10 +29,11 @@ final class Errand {
     ///
     /// Not while its work runs.
     func end(_ registry: Registry) {
+        // Its locks are what the others may wait for.
+        if let move { registry.finish(move) }
         if let incoming { registry.end(incoming) }
         if let outgoing { registry.end(outgoing) }
         if let work { registry.end(work) }
-        if let move { registry.finish(move) }
         incoming = nil
         outgoing = nil
         work = nil

@@ -2,8 +2,9 @@
 // meanwhile.
 //
 // Nobody can tell. What is moved stays locked until it is done, so whatever is asked after the
-// answer, over any connection, finds it done. (Memory that others could look at without asking
-// would have to be moved first.)
+// answer, over any connection, finds it done; and nothing else is under way that could go on
+// without the lock. (Memory that others could look at without asking, or that has to outlive the
+// daemon, would have to be moved first.)
 
 internal import Glibc
 
@@ -12,11 +13,40 @@ struct Move {
     /// Below, a move takes less time than it could save.
     static let sizeMin = 32 << 10
 
-    let kind: Work.Kind
+    enum Kind {
+        case copy(dest: UnsafeMutableRawPointer, source: UnsafeRawPointer)
+        case fill(dest: UnsafeMutableRawPointer, pattern: UnsafeMutableRawBufferPointer)
+    }
+
+    /// A locked allocation.
+    struct End {
+        let allocation: Allocation
+        /// Whether it has a reference of its own.
+        ///
+        /// By handle it needs none: the session keeps the handle open until the move is done, and a
+        /// reference would count as one more.
+        let isRetained: Bool
+
+        init(_ allocation: Allocation, isRetained: Bool) {
+            self.allocation = allocation
+            self.isRetained = isRetained
+            if isRetained { allocation.retain() }
+        }
+    }
+
+    let kind: Kind
     /// Bytes.
     let size: Int
-    /// Locked, and with a reference each.
-    let allocations: (Allocation, Allocation?)
+    /// Source and dest; of a fill, what is filled.
+    let ends: (End, End?)
+}
+
+extension Allocation {
+    /// Whether something can be done to it after it was answered.
+    ///
+    /// Under the lock, which is then kept. Transfers and work under way go on without it, and what
+    /// they do must not be overtaken; small memory does not tell of them.
+    var canWait: Bool { flags.contains(.mapped) && pins == 0 }
 }
 
 extension Registry {
@@ -27,12 +57,11 @@ extension Registry {
         case .fill(let dest, let pattern):
             Work.fill(dest, move.size, UnsafeRawBufferPointer(pattern))
             pattern.deallocate()
-        case .reclaim, .settle: break
         }
-        let (first, second) = move.allocations
-        Registry.unlockPair(first, second ?? first)
-        release(first)
-        if let second { release(second) }
+        let (first, second) = move.ends
+        Registry.unlockPair(first.allocation, (second ?? first).allocation)
+        if first.isRetained { release(first.allocation) }
+        if let second, second.isRetained { release(second.allocation) }
     }
 }
 
@@ -43,7 +72,7 @@ extension Session {
 
     /// Does what was answered before it was done.
     ///
-    /// To be called soon after each `serve`, when the output has left, or can't leave now.
+    /// To be called soon after each `serve` and `serveEnd`, when the output has left, or can't now.
     @inline(__always)
     public mutating func finishMove(_ loop: LoopContext) {
         if let errand, errand.move != nil { finishMove(errand, loop) }

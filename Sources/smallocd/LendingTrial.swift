@@ -7,7 +7,7 @@
 ///
 /// Some large answers are copied, some lent, and the next ones are lent unless copies are clearly
 /// faster, until it is time to try again. The best of each counts: a reader who rests makes any
-/// answer slow. Answers of about the same size are compared: of a small one more of the bytes are
+/// answer slow. Answers of half to twice a size are compared: of a small one more of the bytes are
 /// still in the socket when the last one has left.
 struct LendingTrial {
     /// Answers of each kind that are tried.
@@ -36,7 +36,7 @@ struct LendingTrial {
     private var lent = Record()
     /// Answers since both were tried.
     private var trusted = 0
-    /// About the size of the answers that are compared; 0: of whatever comes.
+    /// About the size of the answers that are compared; 0: that of the next one will be.
     private var comparedSize = 0
     /// Answers of another size, one after the other.
     private var strangers = 0

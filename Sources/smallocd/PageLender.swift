@@ -57,13 +57,11 @@ final class PageLender {
     private var isRefused = false
 
     /// Nil: this kernel is too old.
-    ///
-    /// - Parameter opensPipe: At once: when there are as many connections as can be there may be no
-    ///   descriptors left.
-    init?(kernel: KernelRelease? = .current, opensPipe: Bool = true) {
+    init?(kernel: KernelRelease? = .current) {
         guard let kernel, kernel >= PageLender.oldestKernel else { return nil }
         stepSize = max(pageSize, 65_536)
-        if opensPipe { _ = openPipe() }
+        // Now: when there are as many connections as can be there may be no descriptors left.
+        _ = openPipe()
     }
 
     deinit { closePipe() }

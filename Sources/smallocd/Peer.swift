@@ -82,7 +82,11 @@ final class Peer {
     }
 
     /// How much of a large transfer moves at a time.
-    var slicing: Slicing { loop.quickAnswers.slicing(of: ObjectIdentifier(self), at: loop.now) }
+    var slicing: Slicing {
+        let isUnix = handle.handle.pointee.type == UV_NAMED_PIPE
+        return loop.quickAnswers.slicing(
+            of: ObjectIdentifier(self), at: loop.now, orElse: isUnix ? .coarse : .coarseTCP)
+    }
 
     /// Begins to read.
     ///
@@ -100,7 +104,7 @@ final class Peer {
     /// libuv's contract: the buffer is ours, and comes back in the read callback.
     func buffer() -> uv_buf_t {
         if tail.count == 0, !isLeaving {
-            let piece = session.receivePiece(sizeMax: slicing.size)
+            let piece = session.receivePiece(sizeMax: slicing.receivedSize)
             if let base = piece.baseAddress, !piece.isEmpty {
                 return uv_buf_t(base: base.assumingMemoryBound(to: CChar.self), len: piece.count)
             }

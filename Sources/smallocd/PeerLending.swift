@@ -22,9 +22,9 @@ extension Peer {
     ///   - hasOutput: Replies have to leave before it.
     ///   - whole: The piece.
     func lend(_ whole: UnsafeRawBufferPointer, hasOutput: Bool) -> LendingStep {
-        guard session.sendLeft >= Peer.lentSizeMin, let lender = loop.lender else {
-            return .copy(whole.count)
-        }
+        guard lending?.trial.isUnderWay == true || session.sendLeft >= Peer.lentSizeMin,
+            let lender = loop.lender
+        else { return .copy(whole.count) }
         let lending = needLending(lender)
         guard let borrower = lending.borrower else { return .copy(whole.count) }
         if !lending.trial.isUnderWay { lending.trial.begin(session.sendLeft, now: uv_hrtime()) }
@@ -50,7 +50,7 @@ extension Peer {
         }
     }
 
-    /// Bytes of a piece, and of all that is left of an answer, below which nothing is lent.
+    /// Bytes of a piece, and of a whole answer, below which nothing is lent.
     static var lentPieceMin: Int { 65_536 }
     private static var lentSizeMin: Int { 384 << 10 }
 

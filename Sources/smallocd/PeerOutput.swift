@@ -104,7 +104,7 @@ extension Peer {
     /// As much of a piece as is moved at once: a reader that keeps up could hold the loop in one
     /// system call for a gigabyte.
     private func slice(_ piece: UnsafeRawBufferPointer, _ size: Int) -> UnsafeRawBufferPointer {
-        UnsafeRawBufferPointer(rebasing: piece.prefix(min(size, slicing.size)))
+        UnsafeRawBufferPointer(rebasing: piece.prefix(min(size, slicing.sentSize)))
     }
 
     private static var nothing: UnsafeRawBufferPointer {

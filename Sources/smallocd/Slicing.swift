@@ -2,17 +2,28 @@
 
 /// Sizes in bytes of what one connection may move before others have their turn.
 struct Slicing {
-    /// An allocation's bytes that one system call moves at most.
+    /// An allocation's bytes that one system call receives at most.
     ///
     /// A peer that keeps up could hold the loop in one call for a gigabyte.
-    let size: Int
+    let receivedSize: Int
+    /// The same of what is sent by a copy.
+    ///
+    /// A Unix socket takes as much only from whom its reader keeps up with.
+    let sentSize: Int
     /// The same of what is lent, which takes a loop no longer.
     let lentSize: Int
     /// Bytes that one peer sends or receives in a row.
     let turn: Int
 
-    static let fine = Slicing(size: 32 << 10, lentSize: 64 << 10, turn: 32 << 10)
-    static let coarse = Slicing(size: 256 << 10, lentSize: 512 << 10, turn: 512 << 10)
+    static let fine = Slicing(
+        receivedSize: 32 << 10, sentSize: 32 << 10, lentSize: 64 << 10, turn: 32 << 10)
+    static let coarse = Slicing(
+        receivedSize: 1 << 20, sentSize: 1 << 20, lentSize: 512 << 10, turn: 1 << 20)
+    /// Received in larger pieces, 64 MiB took a tenth longer.
+    ///
+    /// What comes meanwhile has to wait for the call's end. Sent in smaller ones, 1 MiB did.
+    static let coarseTCP = Slicing(
+        receivedSize: 256 << 10, sentSize: 1 << 20, lentSize: 0, turn: 1 << 20)
 }
 
 /// When connections of a loop were last answered at once: whoever asks such things does not want to
@@ -54,9 +65,11 @@ struct QuickAnswers {
     ///
     /// A small request then waits for a slice of a dozen microseconds; coarse slices are faster.
     /// Its own small requests are none that it could hold up.
-    func slicing(of peer: ObjectIdentifier, at now: UInt64) -> Slicing {
+    func slicing(
+        of peer: ObjectIdentifier, at now: UInt64, orElse coarse: Slicing = .coarse
+    ) -> Slicing {
         let quickAt = last.peer == .some(peer) ? othersAt : last.at
-        return now - quickAt <= QuickAnswers.milliseconds ? .fine : .coarse
+        return now - quickAt <= QuickAnswers.milliseconds ? .fine : coarse
     }
 
     /// The same for what leaves together of a connection's small reads.

@@ -44,7 +44,7 @@ struct LeadTests {
     }
 
     @Test(
-        "an earlier owner's bytes are in no allocation, whether it has a lead and he had one",
+        "an earlier owner's bytes are in no allocation, with a lead or without",
         arguments: [0, 1, 2047, 2048, 2049, 5000, 262_144, 266_240], [65_536, 262_144])
     func wiped(_ dirtySize: Int, _ size: Int) throws {
         let capacity = 266_240

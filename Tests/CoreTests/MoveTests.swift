@@ -189,7 +189,7 @@ struct MoveTests {
     }
 
     @Test("somebody else's read waits for what was answered, and finds it")
-    func othersWait() async throws {
+    func othersWait() throws {
         let daemon = TestDaemon()
         let peer = MoveTests.peer(daemon)
         let registry = daemon.registry
@@ -198,16 +198,84 @@ struct MoveTests {
             peer.finishesMoves = false
             peer.feed(MoveTests.copy)
             #expect(peer.pause == .move)
-            let read = Task.detached {
-                let loop = LoopContext(registry: registry, index: 0)
-                let reader = TestPeer(loop)
+            let found = Locked<[UInt8]>([])
+            let hasBegun = Locked(false)
+            Thread.detachNewThread {
+                let reader = TestPeer(LoopContext(registry: registry, index: 0))
                 reader.feed(frame(.hello))
-                return reader.call(.read, name: "b", offset: size - 9, size: 9).payload
+                hasBegun.withLock { $0 = true }
+                let bytes = reader.call(.read, name: "b", offset: size - 9, size: 9).payload
+                found.withLock { $0 = bytes }
             }
-            try await Task.sleep(for: .milliseconds(2))
+            #expect(eventually { hasBegun.withLock { $0 } })
+            usleep(1000)
+            #expect(found.withLock { $0 } == [])
             peer.session.finishMove(daemon.loop)
             peer.finishesMoves = true
-            #expect(await read.value == [UInt8](repeating: value, count: 9))
+            #expect(
+                eventually { found.withLock { $0 } == [UInt8](repeating: value, count: 9) })
+            try MoveTests.expectUnlocked(peer)
         }
+    }
+
+    @Test("where a large write or read is under way it is done at once, and does not overtake it")
+    func underWay() {
+        let daemon = TestDaemon()
+        let peer = MoveTests.peer(daemon)
+        let writer = daemon.greeted()
+        for (request, isDest) in [
+            (frame(.fill, handle: 2, size: size, payload: [1]), true), (MoveTests.copy, true),
+            (frame(.copy, handle: 2, size: size, payload: copyDest(0, handle: 1)), false),
+        ] {
+            let write = frame(
+                .write, name: "b", size: size, payload: [UInt8](repeating: 9, count: Int(size)))
+            writer.feed(Array(write.dropLast(100)))
+            peer.finishesMoves = false
+            peer.feed(request)
+            guard peer.pause == .none else {
+                Issue.record("it is left for later")
+                return peer.session.finishMove(daemon.loop)
+            }
+            writer.feed(Array(write.suffix(100)))
+            peer.session.finishMove(daemon.loop)
+            peer.finishesMoves = true
+            let read = peer.call(.read, handle: 2, offset: size - 100, size: 100).payload
+            #expect(read == [UInt8](repeating: 9, count: 100), "\(isDest)")
+            peer.feed(request)
+        }
+    }
+
+    @Test("small memory does not tell of what is under way, so it is done at once")
+    func heap() {
+        let daemon = TestDaemon()
+        let peer = daemon.greeted()
+        for name in ["a", "b"] { peer.call(.alloc, type: 2, name: name, size: 60_000) }
+        peer.finishesMoves = false
+        peer.feed(frame(.fill, handle: 1, size: 60_000, payload: [1]))
+        #expect(peer.pause == .none)
+        peer.feed(frame(.copy, handle: 1, size: 60_000, payload: copyDest(0, handle: 2)))
+        #expect(peer.pause == .none)
+        let other = daemon.greeted()
+        let read = other.call(.read, name: "b", offset: 59_991, size: 9).payload
+        #expect(read == [UInt8](repeating: 1, count: 9))
+    }
+
+    @Test("it counts as no handle, and the last line of an input may ask for it")
+    func lastLine() throws {
+        let daemon = TestDaemon()
+        let peer = MoveTests.peer(daemon)
+        peer.finishesMoves = false
+        peer.feed(MoveTests.copy)
+        #expect(peer.pause == .move)
+        for handle in [1, 2] as [UInt32] {
+            #expect(peer.session.holdings.handles[handle]?.referenceCount == 2)
+        }
+        peer.session.finishMove(daemon.loop)
+        let text = daemon.connect()
+        text.feed("fill b 0 \(size) 8")
+        text.feedEnd()
+        #expect(text.output == Array("OK\n".utf8))
+        #expect(MoveTests.isMoved(peer, 8))
+        try MoveTests.expectUnlocked(peer)
     }
 }

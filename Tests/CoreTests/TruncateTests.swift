@@ -11,8 +11,8 @@ struct TruncateTests {
     private static let page: UInt64 = 4096
 
     /// What a mapping of that size is charged, and what is kept of one that was cut to it.
-    private static func capacity(_ size: UInt64, lead: UInt64 = 2048) -> UInt64 {
-        max((lead + size + page - 1) / page * page, page)
+    private static func capacity(_ size: UInt64) -> UInt64 {
+        max((2048 + size + page - 1) / page * page, page)
     }
 
     @Test(

@@ -61,6 +61,22 @@ import TestSupport
         }
     }
 
+    @Test("who asks for a copy and is gone leaves nothing locked")
+    func goneAtOnce() throws {
+        let daemon = try DaemonProcess(["--loops", "2", "--log-level", "debug"])
+        let text = try daemon.text()
+        let size = 1 << 20
+        for name in ["a", "b"] { #expect(try text.ask("alloc \(name) \(size) uint8") == "OK") }
+        for round in 0..<Scale.count(100) {
+            let value = round % 251 + 1
+            #expect(try text.ask("fill a 0 \(size) \(value)") == "OK")
+            let socket = try daemon.connect()
+            try socket.send(Array("copy a 0 b 0 \(size)\n".utf8))
+            socket.close()
+            #expect(try eventually { try text.ask("read b \(size - 1) 1") == "OK \(value)" })
+        }
+    }
+
     @Test("a listing in pages tells every name once while others come and go")
     func pages() throws {
         let daemon = try DaemonProcess()

@@ -92,10 +92,10 @@ struct LendingTrialTests {
 
     @Test("a size that does not come again is forgotten")
     func forgotten() {
-        var trial = LendingTrial()
-        trial.begin(1000, now: 0)
-        trial.end(now: 1)
         for size in [4000, 100] {
+            var trial = LendingTrial()
+            trial.begin(1000, now: 0)
+            trial.end(now: 1)
             let all = (0..<40).map { _ in
                 trial.begin(size, now: 0)
                 let lends = trial.lends

@@ -66,7 +66,12 @@ struct QuickAnswersTests {
 
     @Test("fine slices are a fraction of coarse ones")
     func sizes() {
-        #expect(Slicing.fine.size * 4 <= Slicing.coarse.size)
-        #expect(Slicing.fine.turn * 4 <= Slicing.coarse.turn)
+        let sizes: [KeyPath<Slicing, Int>] = [\.receivedSize, \.sentSize, \.turn]
+        for size in sizes {
+            for coarse in [Slicing.coarse, .coarseTCP] {
+                #expect(Slicing.fine[keyPath: size] * 4 <= coarse[keyPath: size])
+            }
+        }
+        #expect(Slicing.fine.lentSize * 4 <= Slicing.coarse.lentSize)
     }
 }

@@ -34,7 +34,9 @@ extension Registry {
         guard let dest = allocation.writable(extent) else {
             return settle(allocation, upTo: extent.end, &holdings)
         }
-        if extent.size < Move.sizeMin {
+        let isSmall = extent.size < Registry.workSizeMin
+        let waits = extent.size >= Move.sizeMin && allocation.canWait
+        if isSmall, !waits {
             Work.fill(dest, extent.size, pattern.bytes)
             holdings.cost += extent.size
             reply.done(size: UInt64(extent.size))
@@ -42,16 +44,15 @@ extension Registry {
         }
         let kept = UnsafeMutableRawBufferPointer.allocate(byteCount: pattern.count, alignment: 8)
         kept.copyMemory(from: pattern.bytes)
-        allocation.retain()
-        if extent.size < Registry.workSizeMin {
+        if isSmall {
             isMoving = true
             reply.done(size: UInt64(extent.size))
+            let end = Move.End(allocation, isRetained: target.handle == 0)
             holdings.deferred = .move(
-                Move(
-                    kind: .fill(dest: dest, pattern: kept), size: extent.size,
-                    allocations: (allocation, nil)))
+                Move(kind: .fill(dest: dest, pattern: kept), size: extent.size, ends: (end, nil)))
             return
         }
+        allocation.retain()
         holdings.deferred = .work(
             Work(
                 kind: .fill(dest: dest, pattern: kept), size: extent.size,
@@ -114,23 +115,24 @@ extension Registry {
         let start = from.data + Int(sourceOffset.bytes)
         let target = onto.data + Int(destOffset.bytes)
         onto.willWrite(upTo: Int(destOffset.bytes) + bytes)
-        if bytes < Move.sizeMin {
-            memmove(target, start, bytes)
-            holdings.cost += bytes
+        if bytes < Registry.workSizeMin {
             reply.done(size: UInt64(bytes))
+            guard bytes >= Move.sizeMin, from.canWait, onto.canWait else {
+                memmove(target, start, bytes)
+                holdings.cost += bytes
+                return
+            }
+            isMoving = true
+            let ends = (
+                Move.End(from, isRetained: source.handle == 0),
+                Move.End(onto, isRetained: dest.handle == 0)
+            )
+            holdings.deferred = .move(
+                Move(kind: .copy(dest: target, source: start), size: bytes, ends: ends))
             return
         }
         from.retain()
         onto.retain()
-        if bytes < Registry.workSizeMin {
-            isMoving = true
-            reply.done(size: UInt64(bytes))
-            holdings.deferred = .move(
-                Move(
-                    kind: .copy(dest: target, source: start), size: bytes,
-                    allocations: (from, onto)))
-            return
-        }
         holdings.deferred = .work(
             Work(kind: .copy(dest: target, source: start), size: bytes, allocations: (from, onto)))
     }

@@ -49,6 +49,8 @@ struct RegistryRaceTests {
             let other = names[Int(random.next() % 5)]
             let handle = UInt32(random.next() % 6 + 1)
             let byte = UInt8(truncatingIfNeeded: random.next())
+            // The larger ones are done after their answer.
+            let moved: UInt64 = random.next() % 3 == 0 ? 65_536 : 64
             switch random.next() % 12 {
             case 0, 1:
                 let size = sizes[Int(random.next() % 5)]
@@ -60,9 +62,9 @@ struct RegistryRaceTests {
             case 6: peer.call(.rename, handle: handle, payload: Array(other.utf8))
             case 7: peer.call(.open, name: name)
             case 8: peer.call(.close, handle: handle)
-            case 9: peer.call(.fill, name: name, size: 64, payload: [byte])
+            case 9: peer.call(.fill, name: name, size: moved, payload: [byte])
             case 10:
-                peer.call(.copy, name: name, size: 64, payload: copyDest(0, name: other))
+                peer.call(.copy, name: name, size: moved, payload: copyDest(0, name: other))
             default:
                 // What is 64 bytes wide is written as a whole, so it is read as a whole.
                 let seen = peer.call(.read, name: name, size: 64)

@@ -218,7 +218,7 @@ struct MoveTests {
         }
     }
 
-    @Test("where a large write or read is under way it is done at once, and does not overtake it")
+    @Test("where a large write is under way it is done at once, and does not overtake it")
     func underWay() {
         let daemon = TestDaemon()
         let peer = MoveTests.peer(daemon)

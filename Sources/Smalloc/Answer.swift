@@ -5,6 +5,7 @@ internal import SmallocWire
 /// How a request ended.
 ///
 /// Two words, so that handing it to who waits costs no copies; nearly every answer has no `more`.
+@usableFromInline
 struct Answer: Sendable {
     /// The payload of a reply that was asked for by its size, if that has at most 8 bytes and was
     /// given no room.
@@ -37,6 +38,7 @@ struct AsyncReply: Sendable {
 }
 
 /// A task that waits for its answer.
+@usableFromInline
 typealias Waiter = UnsafeContinuation<Answer, Never>
 
 /// Answers on their way to those who wait for them, so that these are resumed without a lock.

@@ -34,7 +34,7 @@ public final class AsyncAllocation: Sendable {
 
     func call(_ request: Request) async throws(SmallocError) -> AsyncReply {
         // `self`, which the caller holds, keeps the handle open and the link going.
-        try await remote.owner.link.call(request, remote: remote)
+        try await remote.link.call(request, remote: remote)
     }
 
     // MARK: Elements one by one
@@ -49,7 +49,7 @@ public final class AsyncAllocation: Sendable {
     /// Wire: `read`. Node: `obj[index]`.
     public func get(_ index: Int) async throws(SmallocError) -> Double {
         let (offset, size) = try window.resolve(index, 1)
-        var element = try await remote.owner.link.payload(
+        var element = try await remote.link.payload(
             .access(.read, remote.handle, offset: offset, size: size), size: Int(size), remote)
         return type.load(from: &element)
     }
@@ -66,7 +66,7 @@ public final class AsyncAllocation: Sendable {
         let (offset, size) = try window.resolve(index, 1)
         var element: UInt64 = 0
         type.store(value, at: &element)
-        let link = remote.owner.link
+        let link = remote.link
         _ = try await link.answer { waiter in
             withUnsafeBytes(of: element) { bytes in
                 _ = link.ask(

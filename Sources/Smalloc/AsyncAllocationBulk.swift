@@ -30,7 +30,8 @@ extension AsyncAllocation {
         var array = part.array(of: element)
         // An array's memory stays where it is while nobody changes the array.
         let room = array.withUnsafeMutableBytes { $0.baseAddress }
-        try await read(part, into: room)
+        let answer = await withUnsafeContinuation { read(part, into: room, $0) }
+        if !isDone(answer) { try await settle(answer) }
         return array
     }
 
@@ -42,7 +43,9 @@ extension AsyncAllocation {
     ) async throws(SmallocError) -> [UInt8] {
         if let part = try smallPart(type, stride: type.size, start, count) {
             var bytes = [UInt8](unsafeUninitializedCapacity: part.size) { $1 = part.size }
-            try await read(part, into: bytes.withUnsafeMutableBytes { $0.baseAddress })
+            let room = bytes.withUnsafeMutableBytes { $0.baseAddress }
+            let answer = await withUnsafeContinuation { read(part, into: room, $0) }
+            if !isDone(answer) { try await settle(answer) }
             return bytes
         }
         let (offset, size) = try await bounded(start, count ?? window.countFrom(start))
@@ -86,8 +89,10 @@ extension AsyncAllocation {
             return try await writeLarge(array, at: start)
         }
         // As in `read`.
-        try await write(part, from: array.withUnsafeBytes { $0.baseAddress })
+        let memory = array.withUnsafeBytes { $0.baseAddress }
+        let answer = await withUnsafeContinuation { write(part, from: memory, $0) }
         withExtendedLifetime(array) {}
+        if !isDone(answer) { try await settle(answer) }
     }
 
     /// Writes bytes as elements of whatever type, in the machine's byte order.
@@ -96,8 +101,11 @@ extension AsyncAllocation {
     public func write(bytes: [UInt8], at start: Int = 0) async throws(SmallocError) {
         let count = try type.count(bytes: bytes.count)
         if let part = try smallPart(type, stride: type.size, start, count) {
-            try await write(part, from: bytes.withUnsafeBytes { $0.baseAddress })
-            return withExtendedLifetime(bytes) {}
+            let memory = bytes.withUnsafeBytes { $0.baseAddress }
+            let answer = await withUnsafeContinuation { write(part, from: memory, $0) }
+            withExtendedLifetime(bytes) {}
+            if !isDone(answer) { try await settle(answer) }
+            return
         }
         let (offset, size) = try await bounded(start, count)
         try await write(bytes, offset: offset, size: size)
@@ -190,7 +198,7 @@ extension AsyncAllocation {
         try await write(array, offset: offset, size: size)
     }
 
-    private var link: Link { remote.owner.link }
+    private var link: Link { remote.link }
 
     private func total(_ ranges: [Range<Int>]) async throws(SmallocError) -> Int {
         var total = 0

@@ -53,31 +53,55 @@ extension AsyncAllocation {
         guard size <= UInt64(SmallPart.sizeMax), offset <= held, size <= held - offset else {
             return nil
         }
+        if Task.isCancelled { throw .cancelled }
         return SmallPart(
             offset: offset, size: Int(size), count: count, zeros: SmallPart.zeros)
     }
 
-    /// - Parameter room: Memory for the range, which stays until this returns.
+    /// Asks for a range, for a task that waits.
+    ///
+    /// What follows is written where it is called, down to the suspension: a function of its own
+    /// would cost its frame and a look at where it has to run.
+    ///
+    /// - Parameter room: Memory for the range, which stays until the waiter is resumed.
     @usableFromInline
-    func read(
-        _ part: SmallPart, into room: UnsafeMutableRawPointer?
-    ) async throws(SmallocError) {
-        _ = try await remote.owner.link.payload(
-            .access(.read, remote.handle, offset: part.offset, size: UInt64(part.size)),
-            size: part.size, into: room, remote)
+    func read(_ part: SmallPart, into room: UnsafeMutableRawPointer?, _ waiter: Waiter) {
+        let none = UnsafeRawBufferPointer(start: nil, count: 0)
+        remote.ask(.read, part, none, size: part.size, room: room, waiter)
     }
 
-    /// - Parameter memory: The range's bytes, which stay until this returns.
+    /// The same to write one.
+    ///
+    /// - Parameter memory: The range's bytes.
     @usableFromInline
-    func write(
-        _ part: SmallPart, from memory: UnsafeRawPointer?
-    ) async throws(SmallocError) {
-        let link = remote.owner.link
+    func write(_ part: SmallPart, from memory: UnsafeRawPointer?, _ waiter: Waiter) {
         let bytes = UnsafeRawBufferPointer(start: memory, count: memory == nil ? 0 : part.size)
-        _ = try await link.answer { waiter in
-            _ = link.ask(
-                .access(.write, remote.handle, offset: part.offset, size: UInt64(part.size)),
-                bytes, size: 0, remote, waiter)
-        }
+        remote.ask(.write, part, bytes, size: 0, room: nil, waiter)
+    }
+
+    /// Whether it went as it was asked for; else `settle` tells what there is.
+    @usableFromInline
+    func isDone(_ answer: Answer) -> Bool {
+        remote.link.takeOver()
+        return answer.more == nil
+    }
+
+    /// Waits on if that is what the answer says, and throws its error.
+    @usableFromInline
+    func settle(_ answer: Answer) async throws(SmallocError) {
+        _ = try await remote.link.settle(answer)
+    }
+}
+
+extension AsyncRemote {
+    /// One step from the link: two, and the compiler counts a reference up and down.
+    @inline(never)
+    fileprivate func ask(
+        _ operation: Operation, _ part: SmallPart, _ body: UnsafeRawBufferPointer, size: Int,
+        room: UnsafeMutableRawPointer?, _ waiter: Waiter
+    ) {
+        link.ask(
+            .access(operation, handle, offset: part.offset, size: UInt64(part.size)), body,
+            size: size, room: room, self, waiter)
     }
 }

@@ -16,6 +16,7 @@ final class LinkOwner: Sendable {
 /// Goes when the last object that uses it goes.
 final class AsyncRemote: Sendable {
     let owner: LinkOwner
+    let link: Link
     let connection: AsyncConnection
     let handle: UInt32
     let type: ElementType
@@ -28,6 +29,7 @@ final class AsyncRemote: Sendable {
         size: Int, name: String?
     ) {
         self.owner = owner
+        link = owner.link
         self.connection = connection
         self.handle = handle
         self.type = type
@@ -35,7 +37,7 @@ final class AsyncRemote: Sendable {
         sizeState = Atomic(size)
     }
 
-    deinit { if !isGone { owner.link.forget(Request.close(handle).header) } }
+    deinit { if !isGone { link.forget(Request.close(handle).header) } }
 
     var size: Int {
         get { sizeState.load(ordering: .relaxed) }

@@ -46,8 +46,8 @@ public final class ConnectionExecutor: TaskExecutor, @unchecked Sendable {
 
     /// Whether `arrived` holds something, as far as is known without the lock.
     private let hasArrived = Atomic<Bool>(false)
-    /// The thread, 0 if there is none.
-    private let thread = Atomic<UInt>(0)
+    /// The thread, 0 if there is none; in memory of its own, for `Link`.
+    let thread: UnsafeMutablePointer<Atomic<UInt>>
     /// Touched by the thread alone.
     @exclusivity(unchecked) private var local = JobQueue()
 
@@ -65,6 +65,8 @@ public final class ConnectionExecutor: TaskExecutor, @unchecked Sendable {
         }
     ) {
         self.start = start
+        thread = .allocate(capacity: 1)
+        thread.initialize(to: Atomic(0))
         var ends: (Int32, Int32) = (-1, -1)
         withUnsafeMutablePointer(to: &ends) {
             $0.withMemoryRebound(to: Int32.self, capacity: 2) {
@@ -76,6 +78,8 @@ public final class ConnectionExecutor: TaskExecutor, @unchecked Sendable {
     }
 
     deinit {
+        thread.deinitialize(count: 1)
+        thread.deallocate()
         if wakeDescriptor >= 0 {
             _ = Glibc.close(wakeDescriptor)
             _ = Glibc.close(wakeWriter)
@@ -84,7 +88,7 @@ public final class ConnectionExecutor: TaskExecutor, @unchecked Sendable {
 
     /// Whether the caller runs on the connection's thread.
     var isCurrent: Bool {
-        thread.load(ordering: .relaxed) == UInt(pthread_self())
+        thread.pointee.load(ordering: .relaxed) == UInt(pthread_self())
     }
 
     /// Takes a job, to be run on the connection's thread.
@@ -154,7 +158,7 @@ public final class ConnectionExecutor: TaskExecutor, @unchecked Sendable {
     ///
     /// To be called by who has been told to, and nobody else.
     func work() {
-        thread.store(UInt(pthread_self()), ordering: .relaxed)
+        thread.pointee.store(UInt(pthread_self()), ordering: .relaxed)
         while true {
             if let link = lock.withLock({ links.isEmpty ? nil : links.removeFirst() }) {
                 serve(link)
@@ -164,7 +168,7 @@ public final class ConnectionExecutor: TaskExecutor, @unchecked Sendable {
             let isOver = lock.withLock {
                 isAsleep = false
                 guard slept, arrived.isEmpty, links.isEmpty else { return false }
-                thread.store(0, ordering: .relaxed)
+                thread.pointee.store(0, ordering: .relaxed)
                 hasThread = false
                 return true
             }

@@ -18,6 +18,8 @@ final class Link: @unchecked Sendable {
     let socket: Socket
     /// Whose thread serves it.
     let executor: ConnectionExecutor
+    /// The executor's, read without counting a reference to it up and down.
+    private let thread: UnsafeMutablePointer<Atomic<UInt>>
 
     /// Counted up before tasks are resumed, looked at after: what the runtime orders by itself, in
     /// a way that the ThreadSanitizer sees.
@@ -54,6 +56,7 @@ final class Link: @unchecked Sendable {
     ) {
         self.socket = socket
         self.executor = executor
+        thread = executor.thread
         self.limits = limits
         self.options = options
         inFlightMax = Int(clamping: max(1, limits.requestsInFlightMax))
@@ -147,7 +150,7 @@ final class Link: @unchecked Sendable {
     func expect(
         _ slot: UnsafeMutablePointer<Slot>, _ waiter: Waiter, _ extraTime: UInt64
     ) -> Asker {
-        let isHere = executor.isCurrent
+        let isHere = thread.pointee.load(ordering: .relaxed) == UInt(pthread_self())
         let isWatched = isHere || watching
         if isWatched {
             slot.pointee.state = .waiting
@@ -197,13 +200,11 @@ final class Link: @unchecked Sendable {
     @inline(__always)
     private func refusal(_ operation: UInt8, _ remote: AsyncRemote?) -> SmallocError? {
         if let ended { return ended.afterwards }
-        if let remote {
-            let disposes = operation == Operation.dispose.rawValue
-            if remote.isGone { return disposes ? .noDataToDispose : .noData }
-            // Whatever is asked after this comes after it in the daemon, too, where the handle's
-            // number may then stand for another allocation.
-            if disposes { remote.isGone = true }
-        }
+        let disposes = operation == Operation.dispose.rawValue
+        if remote?.isGone == true { return disposes ? .noDataToDispose : .noData }
+        // Whatever is asked after this comes after it in the daemon, too, where the handle's
+        // number may then stand for another allocation.
+        if disposes { remote?.isGone = true }
         return nil
     }
 

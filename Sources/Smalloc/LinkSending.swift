@@ -41,8 +41,14 @@ extension Link {
         switch step {
         case .nothing: break
         case .flush: flush()
-        case .flushSoon: Task.detached(priority: Task.currentPriority) { self.flush() }
+        case .flushSoon: flushSoon()
         }
+    }
+
+    /// Not where it is called, whose every call would make room for a priority.
+    @inline(never)
+    private func flushSoon() {
+        Task.detached(priority: Task.currentPriority) { self.flush() }
     }
 
     /// Sends what has gathered, unless somebody is at it.

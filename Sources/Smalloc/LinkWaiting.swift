@@ -15,14 +15,18 @@ extension Link {
     func answer(_ ask: (Waiter) -> Void) async throws(SmallocError) -> Answer {
         if Task.isCancelled { throw .cancelled }
         let answer = await withUnsafeContinuation(ask)
-        _ = handovers.load(ordering: .acquiring)
+        takeOver()
         if answer.more == nil { return answer }
         return try await settle(answer)
     }
 
+    /// To be called by who has been resumed, before it looks at what it was given.
+    @inline(__always)
+    func takeOver() { _ = handovers.load(ordering: .acquiring) }
+
     /// Waits on if that is what the answer says, and throws its error.
     @inline(never)
-    private func settle(_ first: Answer) async throws(SmallocError) -> Answer {
+    func settle(_ first: Answer) async throws(SmallocError) -> Answer {
         var answer = first
         if case .late(let cookie) = answer.more?.content { answer = await wait(cookie) }
         if case .failure(let error) = answer.more?.content { throw error }
@@ -33,7 +37,7 @@ extension Link {
     ///
     /// To be called once.
     func wait(_ cookie: UInt64) async -> Answer {
-        defer { _ = handovers.load(ordering: .acquiring) }
+        defer { takeOver() }
         return await withTaskCancellationHandler {
             await withUnsafeContinuation { (waiter: Waiter) in
                 let answer: Answer? = lock.withLock {

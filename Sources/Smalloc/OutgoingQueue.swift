@@ -27,15 +27,16 @@ final class OutgoingBuffer: @unchecked Sendable {
 /// Output in order.
 ///
 /// Touched under the connection's lock; the part that is being sent is taken out.
-struct OutgoingQueue {
+struct OutgoingQueue: ~Copyable {
     private var parts: [OutgoingPart] = []
-    /// Frames behind all of the parts, to which more are appended.
-    private var tail: OutgoingBuffer?
+    /// Frames behind all of the parts, to which more are appended: not behind a reference, which
+    /// would be counted up and down for each of them.
+    private var tail = ByteBuffer(capacity: 16_384)
     private var spare: [OutgoingBuffer] = []
 
-    var isEmpty: Bool { tail == nil && parts.isEmpty }
+    var isEmpty: Bool { tail.count == 0 && parts.isEmpty }
     /// Bytes of frames, without bulk data.
-    var frameSize: Int { sealedSize + (tail?.bytes.count ?? 0) }
+    var frameSize: Int { sealedSize + tail.count }
     /// The same, without the tail.
     private var sealedSize = 0
 
@@ -54,16 +55,13 @@ struct OutgoingQueue {
     /// Appends a frame that is whole.
     @inline(__always)
     mutating func append(_ header: FrameHeader, body: UnsafeRawBufferPointer) {
-        if tail == nil { tail = spare.popLast() ?? OutgoingBuffer() }
-        tail.unsafelyUnwrapped.bytes.append(header, body)
+        tail.append(header, body)
     }
 
     /// Appends frames of a batch: a copy of few, many from where they are.
     mutating func append(_ record: BatchRecord, from offset: Int, to end: Int) {
         if end - offset <= 16_384 {
-            if tail == nil { tail = spare.popLast() ?? OutgoingBuffer() }
-            tail.unsafelyUnwrapped.bytes.append(
-                UnsafeRawBufferPointer(rebasing: record.frames.bytes[offset..<end]))
+            tail.append(UnsafeRawBufferPointer(rebasing: record.frames.bytes[offset..<end]))
         } else {
             seal()
             parts.append(OutgoingPart(content: .batch(record), offset: offset, end: end))
@@ -73,11 +71,12 @@ struct OutgoingQueue {
 
     /// Makes a part of the tail.
     private mutating func seal() {
-        guard let buffer = tail else { return }
-        let size = buffer.bytes.count
+        let size = tail.count
+        guard size > 0 else { return }
+        let buffer = spare.popLast() ?? OutgoingBuffer()
+        swap(&buffer.bytes, &tail)
         parts.append(OutgoingPart(content: .frames(buffer), offset: 0, end: size))
         sealedSize += size
-        tail = nil
     }
 
     /// Takes the first part out, to be sent.
@@ -104,7 +103,7 @@ struct OutgoingQueue {
 
     mutating func removeAll() {
         parts = []
-        tail = nil
+        tail.removeAll()
         sealedSize = 0
     }
 }

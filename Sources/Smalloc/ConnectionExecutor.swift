@@ -19,8 +19,8 @@ internal import Synchronization
 /// answer, and its next request back. Tasks that prefer this executor, and their child tasks, stay:
 /// all answers that have come are given out, all tasks that wait for them run on, and what they ask
 /// next leaves in one system call. With 1,000 tasks in flight that was measured to be twice as
-/// fast: a read of 64 bytes takes 3,100 instructions, 1,700 of which are what Swift needs to
-/// suspend a task on such an executor and to resume it; elsewhere 4,700, of which 2,900.
+/// fast: a read of 64 bytes takes 2,900 instructions, half of which are what Swift needs to suspend
+/// a task on such an executor and to resume it; elsewhere 4,100, and a wake-up now and then.
 ///
 /// They share one thread, so a task that computes for long or blocks holds up all others on the
 /// connection, and its answers: such work belongs elsewhere (`Task(executorPreference:

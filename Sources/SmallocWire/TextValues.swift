@@ -46,7 +46,9 @@ extension RawSpan {
         let size = prefix.utf8CodeUnitCount
         guard byteCount >= size else { return nil }
         let matches = withUnsafeBytes { bytes in
-            (0..<size).allSatisfy { index in
+            // Numbers, of which a line has many, are none at first sight.
+            guard bytes[0] | 0x20 == prefix.utf8Start[0] else { return false }
+            return (0..<size).allSatisfy { index in
                 let byte = bytes[index]
                 let isUpper = (0x41...0x5A).contains(byte)
                 return (isUpper ? byte | 0x20 : byte) == prefix.utf8Start[index]

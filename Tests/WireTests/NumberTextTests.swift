@@ -72,8 +72,33 @@ struct NumberTextTests {
         #expect(number(example.text)?.bitPattern == example.value.bitPattern)
     }
 
-    @Test("NaN is read in any case and with any sign", arguments: ["nan", "NaN", "-NAN", "+nan"])
-    func readsNaN(_ text: String) { #expect(number(text)?.isNaN == true) }
+    @Test("NaN is read in any case and with any sign, always as the same")
+    func readsNaN() {
+        for text in ["nan", "NaN", "-NAN", "+nan"] {
+            #expect(number(text)?.bitPattern == Double.nan.bitPattern)
+        }
+    }
+
+    @Test("decimals are read as the standard library reads them, however long they are")
+    func readsAnyDecimal() {
+        var random = SplitMix(for: "decimals")
+        for _ in 0..<20_000 {
+            func digits(_ count: Int) -> String {
+                String((0..<count).map { _ in "0123456789".randomElement(using: &random)! })
+            }
+            let whole = Int.random(in: 0...20, using: &random)
+            var text = ["", "-", "+"].randomElement(using: &random)! + digits(whole)
+            if whole == 0 || Bool.random(using: &random) {
+                text += "." + digits(Int.random(in: (whole == 0 ? 1 : 0)...20, using: &random))
+            }
+            if Bool.random(using: &random) {
+                text += "e\(Int.random(in: -40...40, using: &random))"
+            }
+            #expect(
+                number(text)?.bitPattern == Double(text)?.bitPattern,
+                "\(text), SMALLOC_SEED=\(random.seed)")
+        }
+    }
 
     @Test(
         "what is no number is refused",

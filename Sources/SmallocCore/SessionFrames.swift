@@ -83,12 +83,12 @@ extension Session {
             execute(
                 header, operation,
                 RawSpan(_unsafeStart: UnsafeRawPointer(payload), byteCount: payloadSize), loop)
-            at += FrameHeader.byteCount + payloadSize
+            let end = at + FrameHeader.byteCount + payloadSize
             if case .nothing = holdings.deferred {
-            } else if !settle(header, isLast: at == input.count, loop) {
-                at -= FrameHeader.byteCount + payloadSize
+            } else if !settle(header, isLast: end == input.count, loop) {
                 break
             }
+            at = end
         }
         return at
     }

@@ -139,12 +139,14 @@ final class Server {
             limits.update(loaded.settings.limits)
             for loop in loops { loop.post(.retime) }
             for warning in loaded.warnings { log.warning("\(warning)") }
-            log.notice(
-                "settings reread",
-                metadata: [
-                    "applied": "\(change.applied.joined(separator: ","))",
-                    "needs-restart": "\(change.waiting.joined(separator: ","))",
-                ])
+            var changes: Logger.Metadata = [:]
+            if !change.applied.isEmpty {
+                changes["applied"] = "\(change.applied.joined(separator: ","))"
+            }
+            if !change.waiting.isEmpty {
+                changes["needs-restart"] = "\(change.waiting.joined(separator: ","))"
+            }
+            log.notice("settings reread", metadata: changes)
         } catch {
             log.error("settings not reread: \(error.message)")
         }

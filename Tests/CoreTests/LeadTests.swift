@@ -82,7 +82,7 @@ struct LeadTests {
         memset(data, 7, 1 << 20)
         for size in [600_000, 4097, 2049, 2048, 1, 0] {
             allocation.size = UInt64(size)
-            let kept = max((2048 + size + 4095) / 4096 * 4096, 4096)
+            let kept = max(mappings.capacity(for: 2048 + size), mappings.pageSize)
             if let cut = allocation.takeCut(mappings) {
                 #expect(cut.base == data - 2048 + kept, "\(size)")
                 mappings.give(forGood: cut)

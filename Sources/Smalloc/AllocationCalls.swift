@@ -93,6 +93,8 @@ extension Allocation {
 
     /// What the daemon knows of it now.
     ///
+    /// `length` is what this says from then on, if another client has truncated it.
+    ///
     /// - Throws: An earlier failure of a subscript; `.noData`; transport errors.
     ///
     /// Wire: `stat`.
@@ -100,7 +102,9 @@ extension Allocation {
         let remote = try checkedView().remote
         let reply = try remote.connection.performForPayload(
             .stat(.handle(remote.handle)), on: remote)
-        return try AllocationStat(reply.header, reply.payload)
+        let stat = try AllocationStat(reply.header, reply.payload)
+        remote.size = stat.size
+        return stat
     }
 
     /// Stores one number into many elements, inside the daemon.

@@ -23,7 +23,8 @@ public final class AsyncAllocation: Sendable {
 
     /// What the elements are.
     public var type: ElementType { remote.type }
-    /// Elements, as far as is known here: another client may have truncated it.
+    /// Elements, as far as is known here: another client may have truncated it, which `stat` finds
+    /// out.
     public var length: Int { window.length }
     /// Bytes: `length` times the size of an element.
     public var size: Int { window.size }
@@ -136,12 +137,16 @@ public final class AsyncAllocation: Sendable {
 
     /// What the daemon knows of it now.
     ///
+    /// `length` is what this says from then on, if another client has truncated it.
+    ///
     /// - Throws: `.noData`; `.cancelled`; transport errors.
     ///
     /// Wire: `stat`.
     public func stat() async throws(SmallocError) -> AllocationStat {
         let reply = try await call(.stat(.handle(remote.handle)))
-        return try AllocationStat(reply.header, reply.payload)
+        let stat = try AllocationStat(reply.header, reply.payload)
+        remote.size = stat.size
+        return stat
     }
 
     /// Stores one number into many elements, inside the daemon.

@@ -129,7 +129,7 @@ public struct AsyncBatch: ~Copyable {
 
     /// Copies elements inside the daemon.
     ///
-    /// See `SMAsyncAllocation.copyOnto`.
+    /// See `AsyncSmalloc.copyOnto`.
     @discardableResult
     public mutating func copyOnto(
         _ source: AsyncAllocation, _ sourceStart: Int, _ dest: AsyncAllocation, _ destStart: Int,

@@ -4,6 +4,9 @@
 ///
 /// Source: protocol/spec.md § 6.2 and § 6.3.
 public enum NumberText {
+    /// Characters of a number at most.
+    static let sizeMax = 400
+
     /// An index, count or length: decimal digits with an optional sign.
     ///
     /// Negative and over-large ones become `UInt64.max`, so that they fail as over-large ones do.
@@ -36,7 +39,7 @@ public enum NumberText {
     /// Nil: none of these.
     public static func number(_ word: RawSpan) -> Double? {
         word.withUnsafeBytes { bytes -> Double? in
-            guard bytes.count <= 400 else { return nil }
+            guard bytes.count <= sizeMax else { return nil }
             let sign = bytes.first
             let negative = sign == UInt8(ascii: "-")
             let skipped = negative || sign == UInt8(ascii: "+") ? 1 : 0

@@ -36,10 +36,10 @@ public enum TextCodec {
         case "read":
             return try read(&words, format: &format)
         case "fill":
-            let name = try word(&words, "fill NAME START COUNT VALUE")
-            let start = try index(&words, "fill NAME START COUNT VALUE")
-            let count = try index(&words, "fill NAME START COUNT VALUE")
-            guard !words.isAtEnd else { throw usage("fill NAME START COUNT VALUE") }
+            let name = try word(&words, "fill NAME START COUNT VALUE...")
+            let start = try index(&words, "fill NAME START COUNT VALUE...")
+            let count = try index(&words, "fill NAME START COUNT VALUE...")
+            guard !words.isAtEnd else { throw usage("fill NAME START COUNT VALUE...") }
             return .fill(
                 Reference(handle: 0, name: name), start: start, count: count, .words(words.rest),
                 .elements)

@@ -35,9 +35,12 @@ struct TextHelp: Sendable {
                 "example: copy b 2 a 0 2",
             ]),
         TextHelp(
-            verb: "fill", form: "fill NAME START COUNT VALUE",
+            verb: "fill", form: "fill NAME START COUNT VALUE...",
             meaning: "store one value many times",
-            more: ["example: fill samples 0 1000 0.5"]),
+            more: [
+                "Several values are a pattern, of 64 bytes at most; COUNT is a multiple of it.",
+                "example: fill samples 0 1000 0.5",
+            ]),
         TextHelp(
             verb: "dispose", form: "dispose NAME", meaning: "free an allocation", more: []),
         TextHelp(

@@ -29,6 +29,8 @@ public enum TextValues {
                 }
             } else if let number = NumberText.number(word) {
                 type.store(number, at: out.reserve(type.size))
+            } else if word.byteCount > NumberText.sizeMax {
+                throw .invalidArgument("a number has at most \(NumberText.sizeMax) characters")
             } else {
                 throw .invalidArgument("a value is a number, hex:, base64: or text:")
             }

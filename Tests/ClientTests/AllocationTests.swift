@@ -152,6 +152,20 @@ struct AllocationTests {
         #expect(inner[0] == 42, "disposing of a slice leaves the memory")
     }
 
+    @Test("stat finds out that another client has truncated it")
+    func truncatedByAnother() async throws {
+        let name = SharedDaemon.name()
+        let a = try smalloc.alloc(8, named: name, .double)
+        let b = try await SharedDaemon.connectAsync().open(name)
+        try smalloc.truncate(smalloc.open(name), 3)
+        #expect(a.length == 8 && b.length == 8)
+        #expect(try a.stat().length == 3)
+        #expect(try await b.stat().length == 3)
+        #expect(a.length == 3 && b.length == 3)
+        #expect(try await b.read(Double.self) == [0, 0, 0])
+        try a.dispose()
+    }
+
     @Test("disposing of the source leaves its slices without data, whatever is allocated next")
     func sliceOfDisposed() throws {
         let a = try smalloc.alloc(4)

@@ -36,6 +36,23 @@ struct TextValuesTests {
         #expect(encode("text:é\r") == Array("é\r".utf8))
     }
 
+    @Test("a number that is too long is said to be, and not to be none")
+    func longNumbers() {
+        func message(_ words: String) -> String? {
+            withSpan(words) { words in
+                var out = Output(capacity: 1)
+                do throws(SmallocError) {
+                    try TextValues.encode(words, as: .double, to: &out)
+                    return nil
+                } catch { return error.message }
+            }
+        }
+        let zeros = String(repeating: "0", count: 400)
+        #expect(message(zeros) == nil)
+        #expect(message(zeros + "1") == "a number has at most 400 characters")
+        #expect(message("1e") == "a value is a number, hex:, base64: or text:")
+    }
+
     @Test("all values together are whole elements")
     func wholeElements() {
         #expect(encode("hex:0102 hex:0304", .uint32) == [1, 2, 3, 4])

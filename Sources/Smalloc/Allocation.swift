@@ -54,7 +54,8 @@ public final class Allocation: AllocationHolder, Sendable {
 
     // MARK: What it is
 
-    /// Elements, as far as is known here: another client may have truncated it.
+    /// Elements, as far as is known here: another client may have truncated it, which `stat` finds
+    /// out.
     ///
     /// 0 without data.
     public var length: Int { currentView?.length ?? 0 }

@@ -66,7 +66,7 @@ extension Allocation {
         guard view.sliceSize != nil else {
             let reply = try remote.connection.perform(
                 .truncate(.handle(remote.handle), size: size), on: remote)
-            remote.size = Int(clamping: reply.size)
+            remote.shrink(to: Int(clamping: reply.size))
             return
         }
         if size > remote.connection.limits.lengthSizeMax { throw .truncateOverMaxLength }
@@ -93,7 +93,7 @@ extension Allocation {
 
     /// What the daemon knows of it now.
     ///
-    /// `length` is what this says from then on, if another client has truncated it.
+    /// If another client has truncated it, `length` is known from then on, here and in slices.
     ///
     /// - Throws: An earlier failure of a subscript; `.noData`; transport errors.
     ///
@@ -103,7 +103,7 @@ extension Allocation {
         let reply = try remote.connection.performForPayload(
             .stat(.handle(remote.handle)), on: remote)
         let stat = try AllocationStat(reply.header, reply.payload)
-        remote.size = stat.size
+        remote.shrink(to: stat.size)
         return stat
     }
 

@@ -119,7 +119,7 @@ public final class AsyncAllocation: Sendable {
         if remote.isGone { throw .noDataToTruncate }
         let reply = try await call(
             .truncate(.handle(remote.handle), size: type.bytes(length)))
-        remote.size = Int(clamping: reply.header.size)
+        remote.shrink(to: Int(clamping: reply.header.size))
     }
 
     /// Gives it a name, or another one.
@@ -137,7 +137,7 @@ public final class AsyncAllocation: Sendable {
 
     /// What the daemon knows of it now.
     ///
-    /// `length` is what this says from then on, if another client has truncated it.
+    /// If another client has truncated it, `length` is known from then on, here and in slices.
     ///
     /// - Throws: `.noData`; `.cancelled`; transport errors.
     ///
@@ -145,7 +145,7 @@ public final class AsyncAllocation: Sendable {
     public func stat() async throws(SmallocError) -> AllocationStat {
         let reply = try await call(.stat(.handle(remote.handle)))
         let stat = try AllocationStat(reply.header, reply.payload)
-        remote.size = stat.size
+        remote.shrink(to: stat.size)
         return stat
     }
 

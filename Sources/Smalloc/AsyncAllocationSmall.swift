@@ -39,6 +39,7 @@ extension AsyncAllocation {
     ///   - stride: Bytes that one of them takes there; a foreign type may claim what it is not.
     ///   - count: Elements; nil for all from `start` on.
     /// - Returns: nil also if the elements are of another type.
+    /// - Throws: `.outOfRange` beyond a slice; `.cancelled`, so that nothing is asked for.
     @usableFromInline
     func smallPart(
         _ wanted: ElementType, stride: Int, _ start: Int, _ count: Int?
@@ -63,7 +64,8 @@ extension AsyncAllocation {
     /// What follows is written where it is called, down to the suspension: a function of its own
     /// would cost its frame and a look at where it has to run.
     ///
-    /// - Parameter room: Memory for the range, which stays until the waiter is resumed.
+    /// - Parameter room: Memory for the range, which stays until the answer is done or `settle` has
+    ///   returned or thrown.
     @usableFromInline
     func read(_ part: SmallPart, into room: UnsafeMutableRawPointer?, _ waiter: Waiter) {
         let none = UnsafeRawBufferPointer(start: nil, count: 0)

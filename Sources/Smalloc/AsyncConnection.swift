@@ -21,6 +21,9 @@ final class AsyncRemote: Sendable {
     let handle: UInt32
     let type: ElementType
     private let nameState: Locked<String?>
+    /// Bytes.
+    ///
+    /// Only ever shrinks.
     private let sizeState: Atomic<Int>
     private let gone = Atomic<Bool>(false)
 
@@ -39,10 +42,12 @@ final class AsyncRemote: Sendable {
 
     deinit { if !isGone { link.forget(Request.close(handle).header) } }
 
-    var size: Int {
-        get { sizeState.load(ordering: .relaxed) }
-        set { sizeState.store(newValue, ordering: .relaxed) }
-    }
+    var size: Int { sizeState.load(ordering: .relaxed) }
+
+    /// Takes note of a size that the daemon has told.
+    ///
+    /// Answers may be looked at in another order than they were given in: the least one counts.
+    func shrink(to size: Int) { sizeState.min(size, ordering: .relaxed) }
     var name: String? {
         get { nameState.withLock { $0 } }
         set { nameState.withLock { $0 = newValue } }

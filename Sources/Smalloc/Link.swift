@@ -143,6 +143,11 @@ final class Link: @unchecked Sendable {
         let isWatched: Bool
     }
 
+    /// Whether the caller runs on the connection's thread.
+    ///
+    /// As `executor.isCurrent`, without counting a reference to it.
+    var isHere: Bool { thread.pointee.load(ordering: .relaxed) == UInt(pthread_self()) }
+
     /// Has a request's answer waited for, if the thread is there to look after that.
     ///
     /// Under the lock, before the request is put into the output; `asked` is to follow that.
@@ -150,7 +155,7 @@ final class Link: @unchecked Sendable {
     func expect(
         _ slot: UnsafeMutablePointer<Slot>, _ waiter: Waiter, _ extraTime: UInt64
     ) -> Asker {
-        let isHere = thread.pointee.load(ordering: .relaxed) == UInt(pthread_self())
+        let isHere = isHere
         let isWatched = isHere || watching
         if isWatched {
             slot.pointee.state = .waiting

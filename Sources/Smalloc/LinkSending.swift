@@ -24,7 +24,7 @@ extension Link {
         if flushing || stalled || outgoing.isEmpty { return .nothing }
         if outgoing.frameSize >= enoughBytes { return .flush }
         // The thread sends when it has run all that can run on it now.
-        if executor.isCurrent { return .nothing }
+        if isHere { return .nothing }
         if inFlight <= fewInFlight { return .flush }
         if flushScheduled { return .nothing }
         flushScheduled = true

@@ -36,10 +36,12 @@ final class Remote: Sendable {
 
     deinit { if !isGone { connection.abandon(handle, session: session) } }
 
-    var size: Int {
-        get { sizeState.load(ordering: .relaxed) }
-        set { sizeState.store(newValue, ordering: .relaxed) }
-    }
+    var size: Int { sizeState.load(ordering: .relaxed) }
+
+    /// Takes note of a size that the daemon has told.
+    ///
+    /// Answers may be looked at in another order than they were given in: the least one counts.
+    func shrink(to size: Int) { sizeState.min(size, ordering: .relaxed) }
 
     var name: String? {
         get { nameState.withLock { $0 } }

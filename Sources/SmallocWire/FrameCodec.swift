@@ -9,7 +9,10 @@ public enum FrameCodec {
 
     /// Reads a whole frame whose magic, version, status, operation and flags were checked.
     ///
-    /// - Parameter payload: The `payloadSize` bytes after the header.
+    /// - Parameters:
+    ///   - header: The frame's first 40 bytes.
+    ///   - operation: That of the header.
+    ///   - payload: The `payloadSize` bytes after the header.
     /// - Throws: `.malformedRequest`, `.invalidArgument` for a number of ranges.
     @inlinable
     @_lifetime(copy payload)

@@ -9,7 +9,10 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
     @usableFromInline var headerAt = 0
     @usableFromInline var entries: UInt64 = 0
 
-    /// - Parameter output: Must outlive this writer.
+    /// - Parameters:
+    ///   - output: Must outlive this writer.
+    ///   - operation: That of the request, known or not.
+    ///   - cookie: That of the request.
     @inlinable
     public init(output: UnsafeMutablePointer<Output>, operation: UInt8, cookie: UInt64) {
         self.output = output

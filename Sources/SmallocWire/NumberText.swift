@@ -82,7 +82,11 @@ public enum NumberText {
                 index += 1
                 count += 1
             }
-            if index < bytes.count, bytes[index] == UInt8(ascii: ".") {
+            if index == bytes.count {
+                if count > 0 { return }
+                return nil
+            }
+            if bytes[index] == UInt8(ascii: ".") {
                 index += 1
                 let first = index
                 while index < bytes.count, let digit = Decimal.digit(bytes[index]) {

@@ -6,7 +6,9 @@ public enum TextCodec {
     ///
     /// Numbers count elements.
     ///
-    /// - Parameter format: How a `read` wants its data shown; `.numbers` after any other verb.
+    /// - Parameters:
+    ///   - line: A verb and what it takes; not empty.
+    ///   - format: How a `read` wants its data shown; `.numbers` after any other verb.
     /// - Throws: `.unknownOperation` for an unknown verb, `.notSmalloc` for a line of HTTP,
     ///   `.invalidArgument` for a missing, superfluous or malformed word.
     @_lifetime(copy line)

@@ -38,7 +38,7 @@ struct TextHelp: Sendable {
             verb: "fill", form: "fill NAME START COUNT VALUE...",
             meaning: "store one value many times",
             more: [
-                "Several values are a pattern, of 64 bytes at most; COUNT is a multiple of it.",
+                "Several values are a pattern, of 64 bytes at most, that fits COUNT elements.",
                 "example: fill samples 0 1000 0.5",
             ]),
         TextHelp(

@@ -29,7 +29,7 @@ public enum TextValues {
                 }
             } else if let number = NumberText.number(word) {
                 type.store(number, at: out.reserve(type.size))
-            } else if word.byteCount > NumberText.sizeMax {
+            } else if word.byteCount > NumberText.sizeMax, beginsAsNumber(word) {
                 throw .invalidArgument("a number has at most \(NumberText.sizeMax) characters")
             } else {
                 throw .invalidArgument("a value is a number, hex:, base64: or text:")
@@ -39,10 +39,16 @@ public enum TextValues {
             throw .invalidArgument("the values are not whole elements of \(type.name)")
         }
     }
+
+    private static func beginsAsNumber(_ word: RawSpan) -> Bool {
+        word.withUnsafeBytes { "+-.0123456789".utf8.contains($0[0]) }
+    }
 }
 
 extension RawSpan {
     /// What follows `prefix`, compared without regard to case; nil if the bytes start otherwise.
+    ///
+    /// - Parameter prefix: Begins with a small letter.
     @_lifetime(copy self)
     func dropping(prefix: StaticString) -> RawSpan? {
         let size = prefix.utf8CodeUnitCount

@@ -166,6 +166,26 @@ struct AllocationTests {
         try a.dispose()
     }
 
+    @Test("a length never grows, in whatever order answers are looked at")
+    func lengthOnlyShrinks() async throws {
+        let server = try FakeServer { peer, _ in
+            guard peer.behave(1) else { return }
+            for size: UInt64 in [3, 8] {
+                guard let request = peer.receiveFrame() else { return }
+                let reply = peer.reply(
+                    request, type: 2, size: size, payload: [UInt8](repeating: 0, count: 24))
+                guard peer.send(reply.bytes) else { return }
+            }
+            peer.waitForEnd()
+        }
+        let a = try Smalloc(server.address).alloc(8)
+        #expect(try a.stat().size == 3 && a.length == 3)
+        #expect(try a.stat().size == 8 && a.length == 3)
+        let b = try await AsyncSmalloc(server.address).alloc(8)
+        #expect(try await b.stat().size == 3 && b.length == 3)
+        #expect(try await b.stat().size == 8 && b.length == 3)
+    }
+
     @Test("disposing of the source leaves its slices without data, whatever is allocated next")
     func sliceOfDisposed() throws {
         let a = try smalloc.alloc(4)

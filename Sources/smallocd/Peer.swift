@@ -22,8 +22,6 @@ final class Peer {
     // Strong, though the loop outlives its peers: what is known to live is not counted at each use.
     let loop: Loop
     let handle: UnsafeMutableRawPointer
-    /// The socket; libuv's to close.
-    let descriptor: Int32
     // Its loop's thread alone touches a peer, and no method of these two reaches the peer again:
     // checks of exclusive access, at every use, would cost a fifth of a small request.
     @exclusivity(unchecked) var session = Session()
@@ -58,7 +56,6 @@ final class Peer {
     /// Nil: libuv refuses it; the descriptor is still the caller's.
     init?(_ loop: Loop, _ descriptor: Int32, _ kind: ListeningSocket.Kind) {
         self.loop = loop
-        self.descriptor = descriptor
         activeAt = loop.now
         progressAt = loop.now
         let size = kind == .unix ? MemoryLayout<uv_pipe_t>.size : MemoryLayout<uv_tcp_t>.size

@@ -2,7 +2,6 @@
 // else by libuv, one write at a time.
 
 import CLibuv
-import Glibc
 import SmallocCore
 import SmallocWire
 
@@ -114,31 +113,15 @@ extension Peer {
 
     /// Bytes that the socket took, or a negative number if it is broken.
     private func tryWrite(_ head: UnsafeRawBufferPointer, _ piece: UnsafeRawBufferPointer) -> Int {
-        if piece.isEmpty { return trySend(head) }
-        if head.isEmpty { return trySend(piece) }
         var buffers = (Peer.view(head), Peer.view(piece))
         let written = withUnsafeMutablePointer(to: &buffers) { pointer in
             pointer.withMemoryRebound(to: uv_buf_t.self, capacity: 2) { first in
-                uv_try_write(handle.stream, first, 2)
+                head.isEmpty
+                    ? uv_try_write(handle.stream, first + 1, 1)
+                    : uv_try_write(handle.stream, first, piece.isEmpty ? 1 : 2)
             }
         }
         return written == UVError.again ? 0 : Int(written)
-    }
-
-    /// The same for one part, as `uv_try_write` does it while nothing is queued, but by `send`.
-    ///
-    /// `write` goes through what files have and sockets need not: a thirtieth of a small request.
-    private func trySend(_ bytes: UnsafeRawBufferPointer) -> Int {
-        while true {
-            let flags = Int32(MSG_DONTWAIT | MSG_NOSIGNAL)
-            let sent = send(descriptor, bytes.baseAddress, bytes.count, flags)
-            if sent >= 0 { return sent }
-            switch errno {
-            case EINTR: continue
-            case EAGAIN, ENOBUFS: return 0
-            default: return -1
-            }
-        }
     }
 
     /// Leaves the rest of the output to libuv: little of it as a copy, much of it with its buffer,

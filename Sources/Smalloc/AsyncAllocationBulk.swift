@@ -30,8 +30,7 @@ extension AsyncAllocation {
         var array = part.array(of: element)
         // An array's memory stays where it is while nobody changes the array.
         let room = array.withUnsafeMutableBytes { $0.baseAddress }
-        let answer = await withUnsafeContinuation { read(part, into: room, $0) }
-        if !isDone(answer) { try await settle(answer) }
+        try await read(part, into: room)
         return array
     }
 
@@ -43,9 +42,7 @@ extension AsyncAllocation {
     ) async throws(SmallocError) -> [UInt8] {
         if let part = try smallPart(type, stride: type.size, start, count) {
             var bytes = [UInt8](unsafeUninitializedCapacity: part.size) { $1 = part.size }
-            let room = bytes.withUnsafeMutableBytes { $0.baseAddress }
-            let answer = await withUnsafeContinuation { read(part, into: room, $0) }
-            if !isDone(answer) { try await settle(answer) }
+            try await read(part, into: bytes.withUnsafeMutableBytes { $0.baseAddress })
             return bytes
         }
         let (offset, size) = try await bounded(start, count ?? window.countFrom(start))
@@ -89,10 +86,8 @@ extension AsyncAllocation {
             return try await writeLarge(array, at: start)
         }
         // As in `read`.
-        let memory = array.withUnsafeBytes { $0.baseAddress }
-        let answer = await withUnsafeContinuation { write(part, from: memory, $0) }
+        try await write(part, from: array.withUnsafeBytes { $0.baseAddress })
         withExtendedLifetime(array) {}
-        if !isDone(answer) { try await settle(answer) }
     }
 
     /// Writes bytes as elements of whatever type, in the machine's byte order.
@@ -101,11 +96,8 @@ extension AsyncAllocation {
     public func write(bytes: [UInt8], at start: Int = 0) async throws(SmallocError) {
         let count = try type.count(bytes: bytes.count)
         if let part = try smallPart(type, stride: type.size, start, count) {
-            let memory = bytes.withUnsafeBytes { $0.baseAddress }
-            let answer = await withUnsafeContinuation { write(part, from: memory, $0) }
-            withExtendedLifetime(bytes) {}
-            if !isDone(answer) { try await settle(answer) }
-            return
+            try await write(part, from: bytes.withUnsafeBytes { $0.baseAddress })
+            return withExtendedLifetime(bytes) {}
         }
         let (offset, size) = try await bounded(start, count)
         try await write(bytes, offset: offset, size: size)

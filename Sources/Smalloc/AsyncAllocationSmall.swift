@@ -59,24 +59,39 @@ extension AsyncAllocation {
             offset: offset, size: Int(size), count: count, zeros: SmallPart.zeros)
     }
 
-    /// Asks for a range, for a task that waits.
+    /// Reads a range.
     ///
-    /// What follows is written where it is called, down to the suspension: a function of its own
-    /// would cost its frame and a look at where it has to run.
+    /// Written where it is called, in the caller's module too: a function of its own would cost its
+    /// frame and a look at where it has to run.
     ///
-    /// - Parameter room: Memory for the range, which stays until the answer is done or `settle` has
-    ///   returned or thrown.
+    /// - Parameter room: Memory for the range, which stays until this returns or throws.
+    @inlinable @inline(__always)
+    func read(
+        _ part: SmallPart, into room: UnsafeMutableRawPointer?
+    ) async throws(SmallocError) {
+        let answer = await withUnsafeContinuation { askToRead(part, room, $0) }
+        if !isDone(answer) { try await settle(answer) }
+    }
+
+    /// Writes one; otherwise the same.
+    ///
+    /// - Parameter memory: The range's bytes, which stay until this returns or throws.
+    @inlinable @inline(__always)
+    func write(
+        _ part: SmallPart, from memory: UnsafeRawPointer?
+    ) async throws(SmallocError) {
+        let answer = await withUnsafeContinuation { askToWrite(part, memory, $0) }
+        if !isDone(answer) { try await settle(answer) }
+    }
+
     @usableFromInline
-    func read(_ part: SmallPart, into room: UnsafeMutableRawPointer?, _ waiter: Waiter) {
+    func askToRead(_ part: SmallPart, _ room: UnsafeMutableRawPointer?, _ waiter: Waiter) {
         let none = UnsafeRawBufferPointer(start: nil, count: 0)
         remote.ask(.read, part, none, size: part.size, room: room, waiter)
     }
 
-    /// The same to write one.
-    ///
-    /// - Parameter memory: The range's bytes.
     @usableFromInline
-    func write(_ part: SmallPart, from memory: UnsafeRawPointer?, _ waiter: Waiter) {
+    func askToWrite(_ part: SmallPart, _ memory: UnsafeRawPointer?, _ waiter: Waiter) {
         let bytes = UnsafeRawBufferPointer(start: memory, count: memory == nil ? 0 : part.size)
         remote.ask(.write, part, bytes, size: 0, room: nil, waiter)
     }

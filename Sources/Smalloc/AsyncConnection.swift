@@ -16,6 +16,7 @@ final class LinkOwner: Sendable {
 /// Goes when the last object that uses it goes.
 final class AsyncRemote: Sendable {
     let owner: LinkOwner
+    /// The owner's.
     let link: Link
     let connection: AsyncConnection
     let handle: UInt32

@@ -191,11 +191,7 @@ struct AsyncFaultTests {
     @Test("a stalled peer is written to when it reads again")
     func stalled() async throws {
         let gate = Gate()
-        let server = try FakeServer { peer, _ in
-            guard peer.behave(1) else { return }
-            gate.wait()
-            while let request = peer.receiveFrame(), peer.answer(request) {}
-        }
+        let server = try FakeServer.stalling(until: gate)
         let smalloc = try await AsyncSmalloc(server.address)
         let a = try await smalloc.alloc(64 << 20)
         try await withThrowingTaskGroup(of: Void.self) { group in

@@ -64,11 +64,7 @@ struct AsyncSmallTests {
     @Test("wait for answers that take long, and can be cancelled then", arguments: Place.allCases)
     func late(_ place: Place) async throws {
         let gate = Gate()
-        let server = try FakeServer { peer, _ in
-            guard peer.behave(1) else { return }
-            gate.wait()
-            while let request = peer.receiveFrame(), peer.answer(request) {}
-        }
+        let server = try FakeServer.stalling(until: gate)
         let smalloc = try await AsyncSmalloc(server.address)
         let a = try await smalloc.alloc(2, .int32)
         let executor = place.executor(of: smalloc)

@@ -58,6 +58,15 @@ final class FakeServer: Sendable {
         }
     }
 
+    /// Answers one request, and the others once the gate is open.
+    static func stalling(until gate: Gate) throws -> FakeServer {
+        try FakeServer { peer, _ in
+            guard peer.behave(1) else { return }
+            gate.wait()
+            while let request = peer.receiveFrame(), peer.answer(request) {}
+        }
+    }
+
     /// Whether the client has closed its end of a connection.
     func clientHasClosed(_ number: Int) -> Bool {
         guard let peer = peers.withLock({ number < $0.count ? $0[number] : nil }) else {

@@ -31,16 +31,17 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CLibuv", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"])]),
         .target(name: "CSmalloc"),
+        .target(name: "SmallocSystem", dependencies: ["CSmalloc"], swiftSettings: settings),
         .target(name: "SmallocWire", swiftSettings: borrowing),
         .target(
             name: "SmallocCore",
             dependencies: [
-                "SmallocWire", "CSmalloc",
+                "SmallocWire", "SmallocSystem", "CSmalloc",
                 .product(name: "DequeModule", package: "swift-collections"),
             ],
             swiftSettings: borrowing),
         .target(
-            name: "Smalloc", dependencies: ["SmallocWire"],
+            name: "Smalloc", dependencies: ["SmallocWire", "SmallocSystem"],
             swiftSettings: settings + [
                 // An async call runs where its caller runs: no hop to another thread and back.
                 // https://github.com/swiftlang/swift-evolution/blob/main/proposals/0461-async-function-isolation.md
@@ -49,7 +50,7 @@ let package = Package(
         .executableTarget(
             name: "smallocd",
             dependencies: [
-                "CLibuv", "CSmalloc", "SmallocCore", "SmallocWire",
+                "CLibuv", "CSmalloc", "SmallocCore", "SmallocSystem", "SmallocWire",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Logging", package: "swift-log"),
@@ -77,7 +78,8 @@ let package = Package(
             name: "WireTests", dependencies: ["SmallocWire", "TestSupport"],
             swiftSettings: borrowing),
         .testTarget(
-            name: "CoreTests", dependencies: ["SmallocCore", "SmallocWire", "TestSupport"],
+            name: "CoreTests",
+            dependencies: ["SmallocCore", "SmallocSystem", "SmallocWire", "TestSupport"],
             swiftSettings: borrowing),
         .testTarget(
             name: "ClientTests", dependencies: ["Smalloc", "TestSupport"],
@@ -85,7 +87,7 @@ let package = Package(
         .testTarget(
             name: "SmallocdTests",
             dependencies: [
-                "smallocd", "SmallocWire", "TestSupport",
+                "smallocd", "SmallocSystem", "SmallocWire", "TestSupport",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: borrowing),

@@ -1,6 +1,7 @@
 // Explicit pipelining by tasks, and what becomes of it when things go wrong.
 
 import Foundation
+import SmallocSystem
 import TestSupport
 import Testing
 

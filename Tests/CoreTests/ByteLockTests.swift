@@ -1,6 +1,7 @@
 import Foundation
 import Testing
 
+import SmallocSystem
 @testable import SmallocCore
 
 @Suite("Byte lock")

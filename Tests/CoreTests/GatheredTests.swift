@@ -2,6 +2,7 @@
 
 import Testing
 
+import SmallocSystem
 @testable import SmallocCore
 @testable import SmallocWire
 

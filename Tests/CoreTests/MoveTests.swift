@@ -1,6 +1,7 @@
 // Copies and fills that are answered before they are done: nobody finds them undone.
 
 import Foundation
+import SmallocSystem
 import SmallocWire
 import Testing
 import TestSupport

@@ -64,7 +64,8 @@ struct TidyTests {
         let allowed: [String: Set<String>] = [
             "SmallocWire": ["Glibc", "Musl", "Darwin"],
             "SmallocCore": [
-                "SmallocWire", "CSmalloc", "DequeModule", "Glibc", "Musl", "Darwin",
+                "SmallocWire", "SmallocSystem", "CSmalloc", "DequeModule", "Glibc", "Musl",
+                "Darwin",
                 "Synchronization",
             ],
         ]

@@ -1,6 +1,7 @@
 // Work in slices gives what it would give at once, wherever a slice ends.
 
 import Foundation
+import SmallocSystem
 import SmallocWire
 import Testing
 import TestSupport
@@ -73,7 +74,7 @@ struct WorkTests {
         "copies that go past the caches are right where they touch and overlap",
         arguments: [
             Work.sliceSize, Work.sliceSize + 1, Work.sliceSize - 1, 1, 63, 64, 4097, 5 << 20,
-            ThreadTurns.stepSize, ThreadTurns.stepSize + 1, ThreadTurns.stepSize - 1,
+            Yielding.stepSize, Yielding.stepSize + 1, Yielding.stepSize - 1,
         ])
     func streamed(distance: Int) {
         let size = Work.streamedSizeMin + 1_000_003
@@ -98,9 +99,9 @@ struct WorkTests {
 
     @Test(
         "copies of several steps are right where they overlap",
-        arguments: [1, 64, ThreadTurns.stepSize - 1, ThreadTurns.stepSize, 300_000])
+        arguments: [1, 64, Yielding.stepSize - 1, Yielding.stepSize, 300_000])
     func steps(distance: Int) {
-        let size = 3 * ThreadTurns.stepSize + 77
+        let size = 3 * Yielding.stepSize + 77
         let before = WorkTests.memory(size + distance)
         defer { before.deallocate() }
         let memory = WorkTests.memory(size + distance)

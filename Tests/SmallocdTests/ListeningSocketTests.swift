@@ -1,4 +1,5 @@
 import Glibc
+import SmallocSystem
 import SmallocWire
 import Testing
 

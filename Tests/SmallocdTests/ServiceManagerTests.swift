@@ -1,6 +1,7 @@
 import Glibc
 import Testing
 
+import SmallocSystem
 @testable import smallocd
 
 /// The manager's end: a datagram socket at a path or an abstract name.

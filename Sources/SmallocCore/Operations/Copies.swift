@@ -2,6 +2,7 @@
 // protocol/spec.md § Operations is the source of every check and its order.
 
 internal import Glibc
+internal import SmallocSystem
 internal import SmallocWire
 
 extension Registry {

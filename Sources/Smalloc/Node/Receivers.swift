@@ -1,0 +1,104 @@
+// Where receivers keep their allocations: in themselves, or, for any other object, in a table.
+
+internal import SmallocSystem
+internal import SmallocWire
+
+/// Finds, gives and takes the allocation of an object of any class.
+enum Receivers {
+    /// What an `AnyObject` really is.
+    ///
+    /// Swift boxes values that are cast to it.
+    enum Kind { case object, array, value }
+
+    static func kind(of object: AnyObject) -> Kind {
+        if object is any AllocationHolder { return .object }
+        if object is [Any] { return .array }
+        // A value that is cast to AnyObject is boxed, or with Foundation about becomes an NSNumber
+        // or an NSString, which this language takes for numbers and strings.
+        if object is Int || object is Double || object is Bool || object is String {
+            return .value
+        }
+        return String(describing: Swift.type(of: object)) == "__SwiftValue" ? .value : .object
+    }
+
+    static func allocation(of object: AnyObject) -> Allocation? {
+        if let allocation = object as? Allocation { return allocation.allocation }
+        if let holder = object as? any AllocationHolder { return holder.allocation }
+        return Table.shared.find(object)
+    }
+
+    /// The same, refusing values in an object's clothes.
+    static func allocation(
+        of object: AnyObject, orThrow error: SmallocError
+    ) throws(SmallocError) -> Allocation? {
+        if let allocation = object as? Allocation { return allocation }
+        if let holder = object as? any AllocationHolder { return holder.allocation }
+        guard kind(of: object) == .object else { throw error }
+        return Table.shared.find(object)
+    }
+
+    static func give(_ allocation: Allocation, to object: AnyObject) {
+        if let holder = object as? any AllocationHolder {
+            holder.allocation = allocation
+        } else {
+            Table.shared.set(allocation, for: object)
+        }
+    }
+
+    /// Lets a receiver forget a disposed allocation.
+    ///
+    /// Holders may keep the empty object.
+    static func take(from object: AnyObject) {
+        if object is any AllocationHolder { return }
+        Table.shared.remove(object)
+    }
+
+    /// Allocations of objects that have no place for them.
+    ///
+    /// Entries whose object is gone are swept out, with their allocations, when entries are added:
+    /// at each while they are few, then whenever their number has doubled.
+    private final class Table: @unchecked Sendable {
+        static let shared = Table()
+
+        private struct Entry {
+            weak var object: AnyObject?
+            let allocation: Allocation
+        }
+
+        private let lock = Lock()
+        private var entries: [ObjectIdentifier: Entry] = [:]
+        private var sweepAt = 64
+
+        func find(_ object: AnyObject) -> Allocation? {
+            lock.withLock {
+                // An address may be a dead object's that another one got.
+                guard let entry = entries[ObjectIdentifier(object)], entry.object === object
+                else { return nil }
+                return entry.allocation
+            }
+        }
+
+        func set(_ allocation: Allocation, for object: AnyObject) {
+            var dead: [Allocation] = []  // Released after the lock: a release runs other code.
+            lock.withLock {
+                if entries.count < 64 || entries.count >= sweepAt {
+                    for (key, entry) in entries where entry.object == nil {
+                        dead.append(entry.allocation)
+                        entries[key] = nil
+                    }
+                    sweepAt = max(64, entries.count * 2)
+                }
+                let key = ObjectIdentifier(object)
+                if let old = entries[key] { dead.append(old.allocation) }
+                entries[key] = Entry(object: object, allocation: allocation)
+            }
+        }
+
+        func remove(_ object: AnyObject) {
+            let old = lock.withLock {
+                entries.removeValue(forKey: ObjectIdentifier(object))?.allocation
+            }
+            _ = old
+        }
+    }
+}

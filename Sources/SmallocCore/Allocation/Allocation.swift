@@ -1,0 +1,265 @@
+// One allocation: a block of raw memory with a header, the name, and small data in one piece.
+//
+//   0  references  4   handles, transfers, lookups in progress, and 1 of the registry as it lives
+//   4  lock        4   guards everything below, and the bytes up to the atomic size
+//   8  size        8   bytes; truncate makes it smaller
+//  16  type        1
+//  17  nameSize    1   0: anonymous
+//  18  nameRoom    1   units of 8 bytes, at least 1, so that a pointer to a longer name fits
+//  19  flags       1
+//  20  created     4   seconds after the registry's birth
+//  24  name        nameRoom * 8
+//      heap:    the data
+//      mapping: data 8, capacity 8, dirtySize 8, pins 8, settledSize 8, sentSize 8
+//
+// A 64-byte allocation with a 10-byte name is a block of 104 bytes.
+
+internal import CSmalloc
+internal import Glibc
+internal import SmallocSystem
+internal import SmallocWire
+internal import Synchronization
+
+/// A pointer to an allocation's block.
+///
+/// Copying it counts nothing: see `retain` and `release`.
+struct Allocation: Equatable {
+    let block: UnsafeMutableRawPointer
+
+    static let headerSize = 24
+
+    struct Flags: OptionSet {
+        let rawValue: UInt8
+        static let mapped = Flags(rawValue: 1)
+        static let disposed = Flags(rawValue: 2)
+        static let anonymous = Flags(rawValue: 4)
+        static let nameElsewhere = Flags(rawValue: 8)
+        /// The block is cut from a slab, and not malloc's.
+        static let pooled = Flags(rawValue: 16)
+        /// A mapping that still holds bytes of an earlier owner: see `settle`.
+        static let unsettled = Flags(rawValue: 32)
+        /// A mapping whose pages were sent without a copy, and may be held by who knows whom.
+        static let lent = Flags(rawValue: 64)
+    }
+
+    private var references: UnsafeMutablePointer<Atomic<UInt32>> {
+        block.assumingMemoryBound(to: Atomic<UInt32>.self)
+    }
+
+    /// Guards the fields and, up to the atomic size, the bytes.
+    @inline(__always) var lock: ByteLock { ByteLock(block + 4) }
+
+    /// Bytes.
+    ///
+    /// Read under the lock.
+    var size: UInt64 {
+        get { block.load(fromByteOffset: 8, as: UInt64.self) }
+        nonmutating set { block.storeBytes(of: newValue, toByteOffset: 8, as: UInt64.self) }
+    }
+
+    /// Never changes.
+    var type: ElementType {
+        ElementType(wire: block.load(fromByteOffset: 16, as: UInt8.self)) ?? .uint8
+    }
+
+    private(set) var nameSize: Int {
+        get { Int(block.load(fromByteOffset: 17, as: UInt8.self)) }
+        nonmutating set {
+            block.storeBytes(of: UInt8(newValue), toByteOffset: 17, as: UInt8.self)
+        }
+    }
+
+    var nameRoom: Int { Int(block.load(fromByteOffset: 18, as: UInt8.self)) * 8 }
+
+    /// Read and changed under the lock.
+    var flags: Flags {
+        get { Flags(rawValue: block.load(fromByteOffset: 19, as: UInt8.self)) }
+        nonmutating set {
+            block.storeBytes(of: newValue.rawValue, toByteOffset: 19, as: UInt8.self)
+        }
+    }
+
+    /// Seconds after the registry's birth.
+    var created: UInt32 { block.load(fromByteOffset: 20, as: UInt32.self) }
+
+    /// The name's bytes.
+    ///
+    /// Valid under the lock, and under the lock of its shard.
+    var name: UnsafeRawBufferPointer {
+        var start = UnsafeRawPointer(block + Allocation.headerSize)
+        if flags.contains(.nameElsewhere) { start = start.load(as: UnsafeRawPointer.self) }
+        return UnsafeRawBufferPointer(start: start, count: nameSize)
+    }
+
+    /// First byte of data.
+    ///
+    /// Never changes while a reference is held. What is `unsettled` is not for anybody to see.
+    var data: UnsafeMutableRawPointer {
+        let place = block + Allocation.headerSize + nameRoom
+        return flags.contains(.mapped) ? place.load(as: UnsafeMutableRawPointer.self) : place
+    }
+
+    var storage: StorageKind { flags.contains(.mapped) ? .mapping : .heap }
+
+    // MARK: Life
+
+    /// Makes a zero-filled allocation with one reference, or nil if the machine has no memory.
+    ///
+    /// Cost: up to 64 KiB is zeroed here; a mapping's pages come zeroed from the kernel or the
+    /// pool, or are zeroed when they are asked for.
+    ///
+    /// - Parameter used: Memory for it that is not wiped; the caller keeps it if nil is returned.
+    static func make(
+        name: UnsafeRawBufferPointer, type: ElementType, size: Int, created: UInt32,
+        mappings: MappingPool, used: Mapping? = nil
+    ) -> Allocation? {
+        let mapped = size >= MappingPool.sizeMin
+        let blockSize = blockSize(nameSize: name.count, size: size)
+        guard let block = mappings.blocks.take(blockSize) else { return nil }
+        let units = nameUnits(name.count)
+        var flags: Flags = mappings.blocks.isPooled(blockSize) ? .pooled : []
+        if mapped {
+            guard let mapping = used ?? mappings.take(mappingSize(for: size)) else {
+                mappings.blocks.give(block, blockSize)
+                return nil
+            }
+            flags.insert(.mapped)
+            if note(mapping, at: block + headerSize + units * 8, size: size) {
+                flags.insert(.unsettled)
+            }
+        }
+        if name.isEmpty { flags.insert(.anonymous) }
+        let allocation = Allocation(block: block)
+        allocation.references.initialize(to: Atomic(1))
+        block.storeBytes(of: UInt64(size), toByteOffset: 8, as: UInt64.self)
+        // One store instead of five.
+        let small =
+            UInt32(type.rawValue) | UInt32(truncatingIfNeeded: name.count) << 8
+            | UInt32(truncatingIfNeeded: units) << 16 | UInt32(flags.rawValue) << 24
+        block.storeBytes(
+            of: (UInt64(created) << 32 | UInt64(small)).littleEndian, toByteOffset: 16,
+            as: UInt64.self)
+        if let source = name.baseAddress { copyName(source, name.count, to: block + headerSize) }
+        return allocation
+    }
+
+    /// Bytes of the block: header, name, and data or what stands for a mapping.
+    @inline(__always)
+    private static func blockSize(nameSize: Int, size: Int) -> Int {
+        headerSize + nameUnits(nameSize) * 8 + (size >= MappingPool.sizeMin ? 48 : size)
+    }
+
+    /// Most names have 8 to 16 bytes: their first and last 8 are all of them, and no call.
+    @inline(__always)
+    private static func copyName(
+        _ source: UnsafeRawPointer, _ count: Int, to place: UnsafeMutableRawPointer
+    ) {
+        guard count >= 8, count <= 16 else {
+            return place.copyMemory(from: source, byteCount: count)
+        }
+        let first = source.loadUnaligned(as: UInt64.self)
+        let last = source.loadUnaligned(fromByteOffset: count &- 8, as: UInt64.self)
+        place.storeBytes(of: first, as: UInt64.self)
+        place.storeBytes(of: last, toByteOffset: count &- 8, as: UInt64.self)
+    }
+
+    @inline(__always)
+    private static func nameUnits(_ nameSize: Int) -> Int { max(1, (nameSize &+ 7) / 8) }
+
+    /// Counts one more user.
+    @inline(__always)
+    func retain() { references.pointee.wrappingAdd(1, ordering: .relaxed) }
+
+    /// Counts one user less.
+    ///
+    /// True: it was the last one, and the caller must `destroy`.
+    @inline(__always)
+    func release() -> Bool {
+        references.pointee.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0
+    }
+
+    /// Users at this moment.
+    var referenceCount: UInt64 { UInt64(references.pointee.load(ordering: .relaxed)) }
+
+    /// Whether the caller's reference is the only one, and nothing that others did is to come.
+    @inline(__always)
+    var isUnshared: Bool { references.pointee.load(ordering: .acquiring) == 1 }
+
+    /// Gives the memory back.
+    ///
+    /// Nobody may hold a reference any more.
+    ///
+    /// - Returns: Bytes of heap that are free again; those of a mapping are counted by the pool.
+    func destroy(mappings: MappingPool) -> UInt64 {
+        let flags = flags
+        var charge = Allocation.slotCharge
+        if flags.contains(.nameElsewhere), let start = name.baseAddress {
+            charge += nameCharge(mappings.blocks)
+            mappings.blocks.give(UnsafeMutableRawPointer(mutating: start), nameSize)
+        }
+        if flags.contains(.mapped) {
+            flags.contains(.lent) ? mappings.give(forGood: mapping) : mappings.give(mapping)
+        }
+        if flags.contains(.pooled) {
+            let capacity = BlockPool.capacity(of: block)
+            charge += UInt64(capacity)
+            mappings.blocks.give(block, capacity)
+        } else {
+            charge += UInt64(smalloc_usable_size(block)) + 8
+            free(block)
+        }
+        return charge
+    }
+
+    // MARK: What it is charged
+
+    /// Bytes that a name takes of a table of names, more or less.
+    private static let slotCharge: UInt64 = 12
+
+    /// Bytes of heap that an allocation would be charged; exact unless it is malloc's.
+    @inline(__always)
+    static func heapCharge(nameSize: Int, size: Int) -> UInt64 {
+        UInt64(BlockPool.capacity(for: blockSize(nameSize: nameSize, size: size))) + slotCharge
+    }
+
+    /// Bytes of heap that this takes: its block and its slot in the table of names.
+    func heapCharge(_ blocks: BlockPool) -> UInt64 {
+        let capacity =
+            flags.contains(.pooled)
+            ? UInt64(BlockPool.capacity(of: block)) : UInt64(smalloc_usable_size(block)) + 8
+        return capacity + Allocation.slotCharge + nameCharge(blocks)
+    }
+
+    private func nameCharge(_ blocks: BlockPool) -> UInt64 {
+        guard flags.contains(.nameElsewhere), let start = name.baseAddress else { return 0 }
+        if blocks.isPooled(nameSize) { return UInt64(BlockPool.capacity(for: nameSize)) }
+        return UInt64(smalloc_usable_size(UnsafeMutableRawPointer(mutating: start))) + 8
+    }
+
+    // MARK: Names
+
+    /// Gives a new name, under the lock and those of both shards.
+    ///
+    /// False: no memory for a longer one.
+    func rename(_ newName: UnsafeRawBufferPointer, _ blocks: BlockPool) -> Bool {
+        guard let source = newName.baseAddress else { return false }
+        let place = block + Allocation.headerSize
+        let old = flags.contains(.nameElsewhere) ? name : nil
+        if newName.count <= nameRoom {
+            // `source` is the peer's input, never this place.
+            place.copyMemory(from: source, byteCount: newName.count)
+            flags.remove(.nameElsewhere)
+        } else {
+            guard let copy = blocks.take(newName.count) else { return false }
+            copy.copyMemory(from: source, byteCount: newName.count)
+            place.storeBytes(of: copy, as: UnsafeMutableRawPointer.self)
+            flags.insert(.nameElsewhere)
+        }
+        nameSize = newName.count
+        flags.remove(.anonymous)
+        if let old, let start = old.baseAddress {
+            blocks.give(UnsafeMutableRawPointer(mutating: start), old.count)
+        }
+        return true
+    }
+}

@@ -1,0 +1,85 @@
+// Small memory that nobody uses any more: found among the free blocks, and given back.
+
+internal import SmallocSystem
+
+extension BlockPool {
+    /// Blocks looked at in a row: some dozen microseconds.
+    private static let sliceCount = 256
+
+    /// Gives slabs whose blocks are all free back to the kernel.
+    ///
+    /// For a thread that may be held up: it looks at every free block. Blocks of the class that it
+    /// is at are on its hands until their slabs are judged; whoever finds none left meanwhile cuts
+    /// new ones, until at the end of a slice it is lent those of a slab.
+    ///
+    /// - Parameter pause: Called after each slice, for what else the thread has to do; not for
+    ///   another sweep.
+    func sweep(pause: () -> Void = {}) {
+        isSweeping.withLock { _ in
+            for index in 1..<BlockPool.classCount {
+                let emptied = sweep(index, pause)
+                if !emptied.isEmpty { slabs.give(emptied, pause: pause) }
+            }
+        }
+    }
+
+    /// Sorts the free blocks of a class by their slabs, and keeps those of slabs that are in use.
+    ///
+    /// - Returns: Slabs that are free as a whole.
+    private func sweep(_ index: Int, _ pause: () -> Void) -> [Slab] {
+        let capacity = index * BlockPool.step
+        let (lock, own) = sizeClass(capacity)
+        lock.lock()
+        var next = own.pointee.free
+        own.pointee.free = nil
+        var uncut = own.pointee.uncut
+        lock.unlock()
+        // Those with blocks on their chains, and some that had.
+        var seen: [Slab] = []
+        var count = 0
+        while let block = next {
+            next = block.load(as: UnsafeMutableRawPointer?.self)
+            let slab = Slab(of: block)
+            let chain = slab.chain
+            if chain.pointee.count == 0 {
+                chain.pointee.last = block
+                seen.append(slab)
+            }
+            block.storeBytes(of: chain.pointee.first, as: UnsafeMutableRawPointer?.self)
+            chain.pointee.first = block
+            chain.pointee.count += 1
+            count += 1
+            guard count % BlockPool.sliceCount == 0 else { continue }
+            lock.lock()
+            let isWanted = own.pointee.free == nil && own.pointee.uncut != uncut
+            uncut = own.pointee.uncut
+            lock.unlock()
+            // One of these is seen again if there are more of its blocks, and not taken for free.
+            if isWanted, let slab = seen.popLast() { putBack(slab, lock, own) }
+            pause()
+        }
+        var emptied: [Slab] = []
+        for (count, slab) in seen.enumerated() {
+            // A slab that is not cut to its end never gets there.
+            if slab.chain.pointee.count == slab.size / capacity {
+                slab.chain.pointee = Slab.Chain()
+                emptied.append(slab)
+            } else {
+                putBack(slab, lock, own)
+            }
+            if count % BlockPool.sliceCount == 0 { pause() }
+        }
+        return emptied
+    }
+
+    /// Puts the blocks of a slab's chain back on the list of their class.
+    private func putBack(_ slab: Slab, _ lock: ByteLock, _ own: UnsafeMutablePointer<SizeClass>) {
+        let chain = slab.chain.pointee
+        guard let first = chain.first, let last = chain.last else { return }
+        slab.chain.pointee = Slab.Chain()
+        lock.lock()
+        last.storeBytes(of: own.pointee.free, as: UnsafeMutableRawPointer?.self)
+        own.pointee.free = first
+        lock.unlock()
+    }
+}

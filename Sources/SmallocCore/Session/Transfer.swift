@@ -1,0 +1,114 @@
+// Data on its way straight between a socket and an allocation.
+
+internal import Glibc
+internal import SmallocSystem
+internal import SmallocWire
+
+/// A payload that leaves from, or arrives in, an allocation, without a copy in between.
+///
+/// Holds a reference, so that a dispose meanwhile takes nothing away under it. Ended by
+/// `Registry.end`, once.
+struct Transfer {
+    let allocation: Allocation
+    let operation: UInt8
+    let cookie: UInt64
+    /// Bytes in all.
+    let size: Int
+    /// First byte of the allocation's data; looked up once, under the lock.
+    private let base: UnsafeMutableRawPointer
+    private let ranges: UnsafeMutablePointer<Extent>
+    private let rangeCount: Int
+    private var index = 0
+    private var position = 0
+    /// Bytes still to move.
+    private(set) var left: Int
+    /// Up to here the allocation is known to hold nothing of an earlier owner.
+    private var settledSize: Int
+    /// Whether pages may be lent, once it was asked.
+    private var isLent: Bool?
+    /// The allocation is locked, from `receivePiece` to `received`.
+    private var isLocked = false
+
+    /// Takes over the caller's reference.
+    ///
+    /// Under the allocation's lock. Nil: no memory for the ranges.
+    init?(_ allocation: Allocation, _ extents: UnsafeBufferPointer<Extent>, _ header: FrameHeader) {
+        guard !extents.isEmpty, let memory = malloc(extents.count * MemoryLayout<Extent>.stride),
+            let source = extents.baseAddress
+        else { return nil }
+        ranges = memory.bindMemory(to: Extent.self, capacity: extents.count)
+        ranges.initialize(from: source, count: extents.count)
+        rangeCount = extents.count
+        self.allocation = allocation
+        allocation.pin()
+        base = allocation.data
+        settledSize = allocation.settledSize
+        operation = header.operation
+        cookie = header.cookie
+        // The sum was checked against the frame size, so it fits.
+        size = extents.reduce(0) { $0 + $1.size }
+        left = size
+        skipEmpty()
+    }
+
+    /// The next piece of memory to send from or receive into; empty at the end.
+    var piece: UnsafeMutableRawBufferPointer {
+        guard index < rangeCount else { return UnsafeMutableRawBufferPointer(start: nil, count: 0) }
+        let extent = ranges[index]
+        return UnsafeMutableRawBufferPointer(
+            start: base + extent.offset + position, count: extent.size - position)
+    }
+
+    /// The start of the piece, to receive into.
+    ///
+    /// What an earlier owner left there is not wiped: it stays locked until `received` says how
+    /// much was overwritten. A step earlier all before it was settled.
+    mutating func receivePiece(sizeMax: Int) -> UnsafeMutableRawBufferPointer {
+        let piece = UnsafeMutableRawBufferPointer(rebasing: self.piece.prefix(sizeMax))
+        guard let start = piece.baseAddress else { return piece }
+        if !isLocked, start - base + piece.count > settledSize {
+            allocation.lock.lock()
+            isLocked = true
+        }
+        return piece
+    }
+
+    /// `count` bytes have arrived in what `receivePiece` gave.
+    mutating func received(_ count: Int) {
+        if isLocked, let start = piece.baseAddress {
+            allocation.settled(upTo: start - base + count)
+            settledSize = allocation.settledSize
+            isLocked = false
+            allocation.lock.unlock()
+        }
+        advance(count)
+    }
+
+    /// Pages of the piece are about to be sent without a copy.
+    ///
+    /// - Returns: False: they must not be, see `Allocation.willLend`.
+    mutating func willLend() -> Bool {
+        if let isLent { return isLent }
+        allocation.lock.lock()
+        defer { allocation.lock.unlock() }
+        let answer = allocation.willLend()
+        isLent = answer
+        return answer
+    }
+
+    /// `count` bytes of the piece have moved.
+    mutating func advance(_ count: Int) {
+        position += count
+        left -= count
+        skipEmpty()
+    }
+
+    private mutating func skipEmpty() {
+        while index < rangeCount, position == ranges[index].size {
+            index += 1
+            position = 0
+        }
+    }
+
+    func freeRanges() { free(ranges) }
+}

@@ -1,0 +1,182 @@
+// What takes too long for a loop: done slice by slice on threads that may be held up, and answered
+// when it is done.
+
+internal import CSmalloc
+internal import Glibc
+internal import SmallocSystem
+internal import SmallocWire
+internal import Synchronization
+
+/// A copy or fill of more than 1 MiB, or what a request waits for: memory that is being given back,
+/// or wiped.
+///
+/// Keeps its progress, so that others get their turn between slices, and so that a stop need not
+/// wait for gigabytes. Holds references to its allocations; ended by `Registry.end`, once.
+///
+/// Used by one thread at a time: those that run its slices, in turn, and its loop's between them.
+public final class Work: @unchecked Sendable {
+    enum Kind {
+        case copy(dest: UnsafeMutableRawPointer, source: UnsafeRawPointer)
+        case fill(dest: UnsafeMutableRawPointer, pattern: UnsafeMutableRawBufferPointer)
+        /// Nothing is answered after it: the request that asked for memory is served once more.
+        case reclaim(MappingPool)
+        /// The same, for a request to memory that is not wiped yet, up to `end`.
+        case settle(upTo: Int)
+    }
+
+    /// Bytes that one slice moves: a few milliseconds, a hundred times what it costs to queue the
+    /// next.
+    static let sliceSize = 32 << 20
+    /// Copies of this size or more go past the caches, which could not hold them anyway.
+    ///
+    /// `memmove` does so too, but decides by the size of one call, and from a size on that differs
+    /// between machines by a factor of a hundred.
+    static let streamedSizeMin = 32 << 20
+
+    let kind: Kind
+    /// Bytes.
+    let size: Int
+    let allocations: (Allocation?, Allocation?)
+    private let sliceSize: Int
+    /// Bytes that are done.
+    private var done = 0
+    /// What must have come back before a wait is over; nil until the first slice.
+    private var target: MappingPool.Tally?
+    private var turns: Yielding
+
+    /// Takes over the caller's references; under the locks of the allocations, if it moves bytes.
+    ///
+    /// - Parameter sliceSize: Bytes; a fill's slice ends with a whole pattern.
+    init(
+        kind: Kind, size: Int, allocations: (Allocation?, Allocation?),
+        sliceSize: Int = Work.sliceSize, turns: Yielding = Yielding()
+    ) {
+        self.kind = kind
+        self.size = size
+        self.allocations = allocations
+        self.sliceSize = sliceSize
+        self.turns = turns
+        if isPinning {
+            allocations.0?.pin()
+            allocations.1?.pin()
+        }
+    }
+
+    private let abandoned = Atomic<Bool>(false)
+
+    /// Whether its slices move bytes without the lock.
+    var isPinning: Bool {
+        switch kind {
+        case .copy, .fill: true
+        case .reclaim, .settle: false
+        }
+    }
+
+    /// Whether the request that it was for is to be served once more, and not answered after it.
+    var servesAgain: Bool {
+        switch kind {
+        case .reclaim, .settle: true
+        case .copy, .fill: false
+        }
+    }
+
+    /// Nobody waits for it any more.
+    ///
+    /// From any thread.
+    public func abandon() { abandoned.store(true, ordering: .relaxed) }
+
+    /// Whether `abandon` was called.
+    public var isAbandoned: Bool { abandoned.load(ordering: .relaxed) }
+
+    /// Does the next slice.
+    ///
+    /// - Returns: Whether that was the last one; else to be called again, after others.
+    public func run() -> Bool {
+        switch kind {
+        case .copy(let dest, let source): inSteps { copyStep(dest, source, $0) }
+        case .fill(let dest, let pattern): inSteps { fillStep(dest, pattern, $0) }
+        case .reclaim(let pool): return waitSlice(pool)
+        case .settle(let end): return settleSlice(upTo: end)
+        }
+        return done == size
+    }
+
+    /// Moves the bytes of a slice by steps of at most so many.
+    private func inSteps(_ step: (Int) -> Int) {
+        let end = min(size, done + sliceSize)
+        while done < end {
+            done += step(min(Yielding.stepSize, end - done))
+            turns.yieldIfWorthIt()
+        }
+    }
+
+    /// As `memmove` would, in steps: from the end where the dest lies behind the source, so that
+    /// no step overwrites what a later one has to read.
+    ///
+    /// - Returns: Bytes done.
+    private func copyStep(
+        _ dest: UnsafeMutableRawPointer, _ source: UnsafeRawPointer, _ count: Int
+    ) -> Int {
+        let distance = UnsafeRawPointer(dest) - source
+        if distance == 0 { return size - done }
+        let isBackward = distance > 0 && distance < size
+        let start = isBackward ? size - done - count : done
+        if size >= Work.streamedSizeMin, abs(distance) >= count {
+            smalloc_copy_streaming(dest + start, source + start, count)
+        } else {
+            memmove(dest + start, source + start, count)
+        }
+        return count
+    }
+
+    /// - Returns: Bytes done: whole patterns.
+    private func fillStep(
+        _ dest: UnsafeMutableRawPointer, _ pattern: UnsafeMutableRawBufferPointer, _ count: Int
+    ) -> Int {
+        let whole = max(1, count / pattern.count) * pattern.count
+        Work.fill(dest + done, whole, UnsafeRawBufferPointer(pattern))
+        return whole
+    }
+
+    /// Wipes as much as a slice, in steps: whoever wants the allocation meanwhile waits for one.
+    private func settleSlice(upTo end: Int) -> Bool {
+        guard let allocation = allocations.0 else { return true }
+        for _ in 0..<max(1, sliceSize / Allocation.settledAtOnceMax) {
+            if allocation.settleStep(upTo: end) { return true }
+            turns.yieldIfWorthIt()
+        }
+        return false
+    }
+
+    /// Waits a moment for what is on its way back.
+    private func waitSlice(_ pool: MappingPool) -> Bool {
+        let target = target ?? pool.hurry()
+        self.target = target
+        if !pool.hasDone(target) {
+            usleep(1000)
+            return false
+        }
+        pool.dropWarm()
+        return true
+    }
+
+    /// Repeats `pattern` over `size` bytes, a multiple of the pattern's size.
+    static func fill(
+        _ dest: UnsafeMutableRawPointer, _ size: Int, _ pattern: UnsafeRawBufferPointer
+    ) {
+        guard size > 0, let source = pattern.baseAddress else { return }
+        if pattern.count == 1 {
+            memset(dest, Int32(pattern[0]), size)
+            return
+        }
+        // The part that is done is the source of the next, twice as large, up to what a cache
+        // holds.
+        dest.copyMemory(from: source, byteCount: pattern.count)
+        var done = pattern.count
+        while done < size {
+            let step = min(done, size - done, 65_536 / pattern.count * pattern.count)
+            (dest + done).copyMemory(from: dest, byteCount: step)
+            done += step
+        }
+    }
+}

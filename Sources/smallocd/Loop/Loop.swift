@@ -1,0 +1,267 @@
+// One libuv loop and the thread that turns it: its peers, its clock, its mailbox. Other threads
+// reach it through `post` alone.
+
+import CLibuv
+import Glibc
+import Logging
+import SmallocCore
+import SmallocSystem
+import SmallocWire
+import Synchronization
+
+/// A loop.
+///
+/// All but `post`, `connectionCount` and `lastTick` belongs to its own thread.
+final class Loop: @unchecked Sendable {
+    /// What other threads may ask of a loop.
+    enum Message {
+        /// Serve this connected descriptor.
+        case adopt(Int32, ListeningSocket.Kind)
+        /// Answer what has arrived, say goodbye, and end when nobody is left.
+        case drain
+        /// The limits have changed.
+        case retime
+    }
+
+    /// Bytes that one read takes at most.
+    ///
+    /// Larger than any frame that is gathered whole, so that a pipelined batch arrives in one read.
+    static let readSize = 256 * 1024
+    /// How long peers may take to finish when the daemon stops.
+    private static let drainMilliseconds: UInt64 = 1500
+
+    let index: Int
+    let uv: UnsafeMutablePointer<uv_loop_t>
+    let context: LoopContext
+    let readBuffer: UnsafeMutableRawPointer
+    /// Room for what one system call sends.
+    let views: UnsafeMutablePointer<uv_buf_t>
+    /// Connections, those on their way here included.
+    ///
+    /// For the acceptor's choice and the limit.
+    let connectionCount = Atomic<Int>(0)
+    /// When the loop last turned, in its own milliseconds since start; for the watchdog.
+    let lastTick = Atomic<UInt64>(0)
+    private(set) var isDraining = false
+    let log: Logger
+
+    private let async: UnsafeMutablePointer<uv_async_t>
+    private let timer: UnsafeMutablePointer<uv_timer_t>
+    private let idle: UnsafeMutablePointer<uv_idle_t>
+    /// Called after each poll; and, while it runs, what keeps the next one from sleeping.
+    private let polled: UnsafeMutablePointer<uv_check_t>
+    private let polling: UnsafeMutablePointer<uv_idle_t>
+    private var busyPoll: BusyPoll
+    /// Something was read since the last poll.
+    var isActive = false
+    var quickAnswers = QuickAnswers()
+    /// To whom pages are lent, and how.
+    let zeroCopy: ZeroCopy
+    let lender: PageLender?
+    private let mailbox = Locked<[Message]>([])
+    private var firstPeer: Peer?
+    private var turnAgain: [Peer] = []
+    private var drainEnds: UInt64 = 0
+    private var isClosed = false
+    /// Called on this thread when the loop has drained.
+    var onDrained: (() -> Void)?
+
+    init(
+        index: Int, registry: Registry, busyPollMicroseconds: UInt64, zeroCopy: ZeroCopy,
+        log: Logger
+    ) {
+        self.index = index
+        self.zeroCopy = zeroCopy
+        lender = zeroCopy == .off ? nil : PageLender()
+        self.log = log
+        context = LoopContext(registry: registry, index: index)
+        readBuffer = .allocate(byteCount: Loop.readSize, alignment: 4096)
+        views = .allocate(capacity: Gathered.viewsMax)
+        uv = allocateUV(uv_loop_t.self)
+        async = allocateUV(uv_async_t.self)
+        timer = allocateUV(uv_timer_t.self)
+        idle = allocateUV(uv_idle_t.self)
+        polled = allocateUV(uv_check_t.self)
+        polling = allocateUV(uv_idle_t.self)
+        busyPoll = BusyPoll(microseconds: busyPollMicroseconds)
+        check(uv_loop_init(uv), "uv_loop_init")
+        let me = Unmanaged.passUnretained(self).toOpaque()
+        check(uv_async_init(uv, async, loopMailed), "uv_async_init")
+        async.pointee.data = me
+        check(uv_timer_init(uv, timer), "uv_timer_init")
+        timer.pointee.data = me
+        check(uv_idle_init(uv, idle), "uv_idle_init")
+        idle.pointee.data = me
+        check(uv_check_init(uv, polled), "uv_check_init")
+        polled.pointee.data = me
+        check(uv_idle_init(uv, polling), "uv_idle_init")
+        polling.pointee.data = me
+        if busyPollMicroseconds > 0 { uv_check_start(polled, loopPolled) }
+        retime()
+    }
+
+    deinit {
+        readBuffer.deallocate()
+        views.deallocate()
+    }
+
+    /// Milliseconds, monotonic, as of the last turn.
+    var now: UInt64 { uv_now(uv) }
+
+    /// Turns until the loop has drained and every handle is closed.
+    func run() { uv_run(uv, UV_RUN_DEFAULT) }
+
+    // MARK: Mail
+
+    /// Asks something of the loop, from any thread.
+    func post(_ message: Message) {
+        mailbox.withLock { $0.append(message) }
+        uv_async_send(async)
+    }
+
+    fileprivate func openMail() {
+        let messages = mailbox.withLock { mail -> [Message] in
+            defer { mail = [] }
+            return mail
+        }
+        for message in messages {
+            switch message {
+            case .adopt(let descriptor, let kind): adopt(descriptor, kind)
+            case .drain: drain()
+            case .retime: retime()
+            }
+        }
+    }
+
+    /// Serves a connected descriptor from now on.
+    ///
+    /// On the loop's thread.
+    func adopt(_ descriptor: Int32, _ kind: ListeningSocket.Kind) {
+        guard !isDraining, let peer = Peer(self, descriptor, kind) else {
+            Glibc.close(descriptor)
+            connectionCount.wrappingSubtract(1, ordering: .relaxed)
+            return
+        }
+        context.counters.add(.connectionsAccepted)
+        insert(peer)
+        log.debug(
+            "connection opened",
+            metadata: ["fd": "\(descriptor)", "socket": kind == .unix ? "unix" : "tcp"])
+        peer.start()
+    }
+
+    // MARK: Peers
+
+    private func insert(_ peer: Peer) {
+        peer.next = firstPeer
+        firstPeer?.previous = peer
+        firstPeer = peer
+    }
+
+    /// The peer is gone for good.
+    func remove(_ peer: Peer) {
+        let next = peer.next
+        if let previous = peer.previous { previous.next = next } else { firstPeer = next }
+        next?.previous = peer.previous
+        peer.next = nil
+        peer.previous = nil
+        context.counters.add(.connectionsClosed)
+        connectionCount.wrappingSubtract(1, ordering: .relaxed)
+        if isDraining, firstPeer == nil { finish() }
+    }
+
+    /// Lets others have their turn before the peer goes on.
+    func turnAgain(_ peer: Peer) {
+        turnAgain.append(peer)
+        uv_idle_start(idle, loopIdle)
+    }
+
+    fileprivate func takeTurns() {
+        uv_idle_stop(idle)
+        let peers = turnAgain
+        turnAgain = []
+        for peer in peers { peer.takeTurn() }
+    }
+
+    fileprivate func afterPoll() {
+        let was = busyPoll.isPolling
+        let isPolling = busyPoll.polled(isActive: isActive, now: uv_hrtime())
+        isActive = false
+        guard isPolling != was else { return }
+        if isPolling { uv_idle_start(polling, loopPolls) } else { uv_idle_stop(polling) }
+    }
+
+    /// Between two polls without sleep.
+    fileprivate func yieldProcessor() {
+        let before = uv_hrtime()
+        sched_yield()
+        busyPoll.yielded(from: before, to: uv_hrtime())
+    }
+
+    // MARK: Time
+
+    /// Sets the timer by the limits in force: coarse, since deadlines are seconds.
+    private func retime() {
+        let deadlines = [
+            context.limits.idleTimeoutMilliseconds, context.limits.requestTimeoutMilliseconds,
+        ].filter { $0 > 0 }
+        let period = isDraining ? 25 : min(max((deadlines.min() ?? 10_000) / 20, 20), 1000)
+        uv_timer_start(timer, loopTicked, period, period)
+    }
+
+    fileprivate func tick() {
+        lastTick.store(now, ordering: .relaxed)
+        let limits = context.limits.snapshot
+        var peer = firstPeer
+        while let current = peer {
+            peer = current.next
+            if isDraining { current.drain(force: now >= drainEnds) } else { current.expire(limits) }
+        }
+    }
+
+    // MARK: The end
+
+    private func drain() {
+        guard !isDraining else { return }
+        isDraining = true
+        drainEnds = now + Loop.drainMilliseconds
+        if firstPeer == nil { finish() } else { retime() }
+    }
+
+    private func finish() {
+        guard !isClosed else { return }
+        isClosed = true
+        uv_close(UnsafeMutableRawPointer(async).handle, nil)
+        uv_close(UnsafeMutableRawPointer(timer).handle, nil)
+        uv_close(UnsafeMutableRawPointer(idle).handle, nil)
+        uv_close(UnsafeMutableRawPointer(polled).handle, nil)
+        uv_close(UnsafeMutableRawPointer(polling).handle, nil)
+        onDrained?()
+    }
+}
+
+// Named functions: a closure literal would belong to whatever actor it is written in.
+
+private func loop(of data: UnsafeMutableRawPointer?) -> Loop? {
+    data.map { Unmanaged<Loop>.fromOpaque($0).takeUnretainedValue() }
+}
+
+private func loopMailed(_ handle: UnsafeMutablePointer<uv_async_t>?) {
+    loop(of: handle?.pointee.data)?.openMail()
+}
+
+private func loopTicked(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
+    loop(of: handle?.pointee.data)?.tick()
+}
+
+private func loopIdle(_ handle: UnsafeMutablePointer<uv_idle_t>?) {
+    loop(of: handle?.pointee.data)?.takeTurns()
+}
+
+private func loopPolled(_ handle: UnsafeMutablePointer<uv_check_t>?) {
+    loop(of: handle?.pointee.data)?.afterPoll()
+}
+
+private func loopPolls(_ handle: UnsafeMutablePointer<uv_idle_t>?) {
+    loop(of: handle?.pointee.data)?.yieldProcessor()
+}

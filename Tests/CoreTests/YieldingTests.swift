@@ -1,0 +1,116 @@
+import Glibc
+import Testing
+
+import SmallocSystem
+@testable import SmallocCore
+
+@Suite("Turns of threads")
+struct YieldingTests {
+    @Test("a thread that gives way has a niceness of ten more than the others, however often")
+    func givesWay() {
+        let ours = getpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0)
+        let box = UnsafeMutablePointer<Int32>.allocate(capacity: 1)
+        defer { box.deallocate() }
+        var thread = pthread_t()
+        let failed = pthread_create(
+            &thread, nil,
+            { box in
+                Yielding.giveWay()
+                Yielding.giveWay()
+                box?.assumingMemoryBound(to: Int32.self).pointee = getpriority(
+                    __priority_which_t(PRIO_PROCESS.rawValue), 0)
+                return nil
+            }, box)
+        #expect(failed == 0)
+        pthread_join(thread, nil)
+        #expect(box.pointee == min(ours + 10, 19))
+        #expect(getpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0) == ours)
+    }
+
+    /// A clock, and somebody who takes the processor for a while whenever it is offered.
+    private final class Other {
+        var now: UInt64 = 5
+        var takes: UInt64
+        var offers = 0
+
+        init(takes: UInt64) { self.takes = takes }
+
+        var turns: Yielding {
+            Yielding(now: { self.now }) {
+                self.offers += 1
+                self.now += self.takes
+            }
+        }
+    }
+
+    @Test("a loop with a few requests is offered every turn")
+    func offers() {
+        let loop = Other(takes: Yielding.contended)
+        var turns = loop.turns
+        for _ in 0..<100 { turns.yieldIfWorthIt() }
+        #expect(loop.offers == 100)
+    }
+
+    @Test("who computes is offered a turn seldom, and takes one part in twenty of the time")
+    func rests() {
+        let hog = Other(takes: 12 * Yielding.contended)
+        var turns = hog.turns
+        turns.yieldIfWorthIt()
+        #expect(hog.offers == 1)
+        hog.now += hog.takes * Yielding.restFactor - 1
+        turns.yieldIfWorthIt()
+        #expect(hog.offers == 1)
+        hog.now += 1
+        turns.yieldIfWorthIt()
+        #expect(hog.offers == 2)
+    }
+
+    @Test("who was stopped for a minute rests for a second")
+    func restsForLong() {
+        let other = Other(takes: 60_000_000_000)
+        var turns = other.turns
+        turns.yieldIfWorthIt()
+        other.now += Yielding.restMax - 1
+        turns.yieldIfWorthIt()
+        #expect(other.offers == 1)
+        other.now += 1
+        turns.yieldIfWorthIt()
+        #expect(other.offers == 2)
+    }
+
+    @Test("work offers its turn after each step", arguments: [false, true])
+    func work(isFill: Bool) throws {
+        let other = Other(takes: 10)
+        let size = 5 * Yielding.stepSize + 64
+        let memory = UnsafeMutableRawPointer.allocate(byteCount: 2 * size, alignment: 64)
+        defer { memory.deallocate() }
+        memset(memory, 7, 2 * size)
+        let pattern = UnsafeMutableRawBufferPointer.allocate(byteCount: 64, alignment: 8)
+        defer { pattern.deallocate() }
+        pattern.copyBytes(from: 0..<64)
+        let work = Work(
+            kind: isFill
+                ? .fill(dest: memory, pattern: pattern)
+                : .copy(dest: memory, source: memory + size),
+            size: size, allocations: (nil, nil), turns: other.turns)
+        #expect(work.run())
+        #expect(other.offers == 6)
+    }
+
+    @Test("memory is wiped and unmapped in steps")
+    func reclaiming() throws {
+        let size = 20 << 20
+        var mapping = try #require(Mapping.make(size))
+        mapping.dirtySize = 3 * Yielding.stepSize + 1
+        memset(mapping.base, 0xFF, mapping.dirtySize)
+        var steps = 0
+        mapping.wipe { steps += 1 }
+        #expect(steps == 4)
+        #expect(mapping.dirtySize == 0)
+        let wiped = UnsafeRawBufferPointer(start: mapping.base, count: 4 * Yielding.stepSize)
+        #expect(wiped.allSatisfy { $0 == 0 })
+        steps = 0
+        mapping.unmap { steps += 1 }
+        #expect(steps == 3)
+    }
+}

@@ -1,15 +1,11 @@
 #define _GNU_SOURCE
 #include "CSmalloc.h"
 
-#include <fcntl.h>
 #include <linux/futex.h>
-#include <linux/sockios.h>
 #include <malloc.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 void smalloc_futex_wait(uint32_t *word, uint32_t expected) {
@@ -34,27 +30,6 @@ bool smalloc_peer_user(int socket, uid_t *user) {
     if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return false;
     *user = peer.uid;
     return true;
-}
-
-int smalloc_pipe(int ends[2], int size) {
-    if (pipe2(ends, O_NONBLOCK | O_CLOEXEC) != 0) return -1;
-    // A user who has many pipes gets no more than the kernel gave already.
-    fcntl(ends[1], F_SETPIPE_SZ, size);
-    return fcntl(ends[1], F_GETPIPE_SZ);
-}
-
-ssize_t smalloc_lend_to_pipe(int pipe, const void *bytes, size_t size) {
-    struct iovec memory = {.iov_base = (void *)bytes, .iov_len = size};
-    return vmsplice(pipe, &memory, 1, SPLICE_F_NONBLOCK);
-}
-
-ssize_t smalloc_pipe_to_socket(int pipe, int socket, size_t size) {
-    return splice(pipe, NULL, socket, NULL, size, SPLICE_F_NONBLOCK);
-}
-
-int smalloc_unread_size(int socket) {
-    int size = 0;
-    return ioctl(socket, SIOCOUTQ, &size) == 0 ? size : -1;
 }
 
 char **smalloc_environment(void) {

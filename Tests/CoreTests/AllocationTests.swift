@@ -19,7 +19,7 @@ struct AllocationTests {
         // The pool takes the charge of a mapping back, so it is charged here as the registry does.
         if size >= MappingPool.sizeMin {
             #expect(
-                budget.charge(UInt64(mappings.capacity(for: Allocation.mappingSize(for: size)))))
+                budget.charge(UInt64(mappings.capacity(for: size))))
         }
         return Array(name.utf8).withUnsafeBytes {
             Allocation.make(name: $0, type: type, size: size, created: 9, mappings: mappings)!

@@ -59,9 +59,6 @@ final class TestPeer {
     /// Whether output, pieces to send and work move on; else the session stays paused.
     var moves = true
 
-    /// Whether what is answered first is done then; else it stays locked.
-    var finishesMoves = true
-
     init(_ loop: LoopContext) { self.loop = loop }
 
     var pause: Session.Pause { session.pause }
@@ -139,9 +136,6 @@ final class TestPeer {
                 while session.work?.run() == false {}
                 session.finish(loop)
                 take()
-            case .move:
-                if !finishesMoves { return }
-                session.finishMove(loop)
             case .close:
                 isClosed = true
             }
@@ -162,8 +156,7 @@ final class TestPeer {
     /// Moves the loop's output here.
     func take() {
         largestOutput = max(largestOutput, loop.output.pointee.count)
-        loop.gathered.forEachView(loop.output.pointee.bytes) { output += $0 }
-        loop.gathered.release()
+        output += loop.output.pointee.bytes
         loop.output.pointee.reset(keeping: 128 * 1024)
     }
 

@@ -39,31 +39,6 @@ struct QuickAnswersTests {
         #expect(!isFine(answers, other, 111 + QuickAnswers.milliseconds))
     }
 
-    @Test("what leaves together is cut finely only for those who ask for less, also among many")
-    func together() {
-        func isFine(_ answers: QuickAnswers, _ asker: Asker, _ now: UInt64) -> Bool {
-            answers.slicingTogether(of: ObjectIdentifier(asker), at: now).turn
-                == Slicing.fine.turn
-        }
-        let third = Asker()
-        var answers = QuickAnswers()
-        #expect(!isFine(answers, one, 1))
-        for asker in [one, other, third] {
-            answers.note(ObjectIdentifier(asker), at: 100)
-            answers.noteLarge(ObjectIdentifier(asker))
-        }
-        for asker in [one, other, third] { #expect(!isFine(answers, asker, 100)) }
-        answers.note(ObjectIdentifier(one), at: 101)
-        for asker in [other, third] {
-            answers.note(ObjectIdentifier(asker), at: 101)
-            answers.noteLarge(ObjectIdentifier(asker))
-            #expect(isFine(answers, asker, 101))
-        }
-        #expect(!isFine(answers, one, 101))
-        #expect(isFine(answers, other, 101 + QuickAnswers.milliseconds))
-        #expect(!isFine(answers, other, 102 + QuickAnswers.milliseconds))
-    }
-
     @Test("fine slices are a fraction of coarse ones")
     func sizes() {
         let sizes: [KeyPath<Slicing, Int>] = [\.receivedSize, \.sentSize, \.turn]
@@ -72,6 +47,5 @@ struct QuickAnswersTests {
                 #expect(Slicing.fine[keyPath: size] * 4 <= coarse[keyPath: size])
             }
         }
-        #expect(Slicing.fine.lentSize * 4 <= Slicing.coarse.lentSize)
     }
 }

@@ -36,18 +36,6 @@ int smalloc_accept(int listener);
 /// `SO_PEERCRED`: who connected a Unix socket. False and errno, if the kernel does not say.
 bool smalloc_peer_user(int socket, uid_t *user);
 
-/// A pipe for `size` bytes or less, non-blocking and close-on-exec: for how many, or -1 and errno.
-int smalloc_pipe(int ends[2], int size);
-
-/// `vmsplice`: puts the pages themselves into a pipe. Bytes, or -1 and errno.
-ssize_t smalloc_lend_to_pipe(int pipe, const void *bytes, size_t size);
-
-/// `splice`: moves what a pipe holds on to a socket. Bytes, or -1 and errno.
-ssize_t smalloc_pipe_to_socket(int pipe, int socket, size_t size);
-
-/// `SIOCOUTQ`: bytes of memory that hold what the other side has not read, or -1 and errno.
-int smalloc_unread_size(int socket);
-
 /// The variables of the environment, `NAME=value` each, ended by NULL.
 char **smalloc_environment(void);
 

@@ -10,7 +10,7 @@
 //  20  created     4   seconds after the registry's birth
 //  24  name        nameRoom * 8
 //      heap:    the data
-//      mapping: data 8, capacity 8, dirtySize 8, pins 8, settledSize 8, sentSize 8
+//      mapping: data 8, capacity 8, dirtySize 8, pins 8, settledSize 8
 //
 // A 64-byte allocation with a 10-byte name is a block of 104 bytes.
 
@@ -38,8 +38,6 @@ struct Allocation: Equatable {
         static let pooled = Flags(rawValue: 16)
         /// A mapping that still holds bytes of an earlier owner: see `settle`.
         static let unsettled = Flags(rawValue: 32)
-        /// A mapping whose pages were sent without a copy, and may be held by who knows whom.
-        static let lent = Flags(rawValue: 64)
     }
 
     private var references: UnsafeMutablePointer<Atomic<UInt32>> {
@@ -119,12 +117,12 @@ struct Allocation: Equatable {
         let units = nameUnits(name.count)
         var flags: Flags = mappings.blocks.isPooled(blockSize) ? .pooled : []
         if mapped {
-            guard let mapping = used ?? mappings.take(mappingSize(for: size)) else {
+            guard let mapping = used ?? mappings.take(size) else {
                 mappings.blocks.give(block, blockSize)
                 return nil
             }
             flags.insert(.mapped)
-            if note(mapping, at: block + headerSize + units * 8, size: size) {
+            if note(mapping, at: block + headerSize + units * 8) {
                 flags.insert(.unsettled)
             }
         }
@@ -146,7 +144,7 @@ struct Allocation: Equatable {
     /// Bytes of the block: header, name, and data or what stands for a mapping.
     @inline(__always)
     private static func blockSize(nameSize: Int, size: Int) -> Int {
-        headerSize + nameUnits(nameSize) * 8 + (size >= MappingPool.sizeMin ? 48 : size)
+        headerSize + nameUnits(nameSize) * 8 + (size >= MappingPool.sizeMin ? 40 : size)
     }
 
     /// Most names have 8 to 16 bytes: their first and last 8 are all of them, and no call.
@@ -198,7 +196,7 @@ struct Allocation: Equatable {
             mappings.blocks.give(UnsafeMutableRawPointer(mutating: start), nameSize)
         }
         if flags.contains(.mapped) {
-            flags.contains(.lent) ? mappings.give(forGood: mapping) : mappings.give(mapping)
+            mappings.give(mapping)
         }
         if flags.contains(.pooled) {
             let capacity = BlockPool.capacity(of: block)

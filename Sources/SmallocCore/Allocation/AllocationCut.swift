@@ -55,11 +55,11 @@ extension Allocation {
     func takeCut(_ mappings: MappingPool) -> Mapping? {
         guard flags.contains(.mapped), pins == 0 else { return nil }
         // A page at least, so that `data` always points to memory of our own.
-        let kept = max(mappings.capacity(for: Int(size) + lead), mappings.pageSize)
+        let kept = max(mappings.capacity(for: Int(size)), mappings.pageSize)
         let capacity = mappingCapacity
         guard kept < capacity else { return nil }
         mappingPlace.storeBytes(of: kept, toByteOffset: 8, as: Int.self)
-        cutDirty(to: kept - lead)
-        return Mapping(base: data - lead + kept, capacity: capacity - kept)
+        cutDirty(to: kept)
+        return Mapping(base: data + kept, capacity: capacity - kept)
     }
 }

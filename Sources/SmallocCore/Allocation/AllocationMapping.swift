@@ -1,11 +1,9 @@
 // What an allocation knows of its mapping: how large it is, how much of it was ever written, and
 // how much of that by an earlier owner.
 //
-//   lead  0 ............ settledSize ............ dirtySize ............
-//   zeros   ours: zeros or      an earlier owner's,      zeros
-//           what was written    if `unsettled`
-//
-// These count from the data's first byte, the capacity from the mapping's.
+//   0 ............ settledSize ............ dirtySize ............
+//     ours: zeros or      an earlier owner's,      zeros
+//     what was written    if `unsettled`
 //
 // Most of what is given back and taken again within milliseconds is then written from its first
 // byte to its last: to wipe it before moves as much memory as the write itself. So it is wiped when
@@ -20,6 +18,21 @@ internal import SmallocWire
 extension Allocation {
     /// Where small memory is, or what is known of a mapping.
     var mappingPlace: UnsafeMutableRawPointer { block + Allocation.headerSize + nameRoom }
+
+    /// The mapping, to be given back: of mapped ones.
+    var mapping: Mapping {
+        Mapping(base: data, capacity: mappingCapacity, dirtySize: dirtySize)
+    }
+
+    /// Notes the mapping of a new allocation at the place where small data would be.
+    ///
+    /// - Returns: Whether it holds bytes of an earlier owner.
+    static func note(_ mapping: Mapping, at place: UnsafeMutableRawPointer) -> Bool {
+        place.storeBytes(of: mapping.base, as: UnsafeMutableRawPointer.self)
+        place.storeBytes(of: mapping.capacity, toByteOffset: 8, as: Int.self)
+        place.storeBytes(of: mapping.dirtySize, toByteOffset: 16, as: Int.self)
+        return mapping.dirtySize > 0
+    }
 
     var mappingCapacity: Int { mappingPlace.load(fromByteOffset: 8, as: Int.self) }
 

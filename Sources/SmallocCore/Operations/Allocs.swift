@@ -72,7 +72,7 @@ extension Registry {
         budget.removeAllocation()
         if taken(name, holdings.known) { throw .alreadyExists }
         guard error.status == .memoryLimit else { throw error }
-        let mapped = mappings.capacity(for: Allocation.mappingSize(for: Int(size.bytes)))
+        let mapped = mappings.capacity(for: Int(size.bytes))
         if waitForMemory(UInt64(mapped), &holdings) { return }
         throw error
     }
@@ -107,7 +107,7 @@ extension Registry {
         // Of malloc's blocks it is known only after what they take; corrected below.
         let estimate = Allocation.heapCharge(nameSize: name.byteCount, size: size)
         if size >= MappingPool.sizeMin {
-            let capacity = UInt64(mappings.capacity(for: Allocation.mappingSize(for: size)))
+            let capacity = UInt64(mappings.capacity(for: size))
             return try makeMapped(name, type, size, age, estimate, capacity)
         }
         guard budget.charge(estimate) else { throw .memoryLimit }

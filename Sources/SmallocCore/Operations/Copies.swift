@@ -20,8 +20,7 @@ extension Registry {
             try TextValues.encode(words, as: allocation.type, to: &pattern)
         }
         allocation.lock.lock()
-        var isMoving = false
-        defer { if !isMoving { allocation.lock.unlock() } }
+        defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noData)
         guard pattern.count >= 1, pattern.count <= Limits.fillPatternSizeMax else {
             throw .invalidArgument("a fill pattern has 1 to \(Limits.fillPatternSizeMax) bytes")
@@ -35,9 +34,7 @@ extension Registry {
         guard let dest = allocation.writable(extent) else {
             return settle(allocation, upTo: extent.end, &holdings)
         }
-        let isSmall = extent.size < Registry.workSizeMin
-        let waits = extent.size >= Move.sizeMin && allocation.canWait
-        if isSmall, !waits {
+        if extent.size < Registry.workSizeMin {
             Work.fill(dest, extent.size, pattern.bytes)
             holdings.cost += extent.size
             reply.done(size: UInt64(extent.size))
@@ -45,14 +42,6 @@ extension Registry {
         }
         let kept = UnsafeMutableRawBufferPointer.allocate(byteCount: pattern.count, alignment: 8)
         kept.copyMemory(from: pattern.bytes)
-        if isSmall {
-            isMoving = true
-            reply.done(size: UInt64(extent.size))
-            let end = Move.End(allocation, isRetained: target.handle == 0)
-            holdings.deferred = .move(
-                Move(kind: .fill(dest: dest, pattern: kept), size: extent.size, ends: (end, nil)))
-            return
-        }
         allocation.retain()
         holdings.deferred = .work(
             Work(
@@ -81,8 +70,7 @@ extension Registry {
         }
         defer { letGo(onto, dest) }
         Registry.lockPair(from, onto)
-        var isMoving = false
-        defer { if !isMoving { Registry.unlockPair(from, onto) } }
+        defer { Registry.unlockPair(from, onto) }
         try checkAlive(from, .noSourceData)
         try checkAlive(onto, .noDestData)
         // Node's checks, in Node's order, in bytes.
@@ -118,18 +106,8 @@ extension Registry {
         onto.willWrite(upTo: Int(destOffset.bytes) + bytes)
         if bytes < Registry.workSizeMin {
             reply.done(size: UInt64(bytes))
-            guard bytes >= Move.sizeMin, from.canWait, onto.canWait else {
-                memmove(target, start, bytes)
-                holdings.cost += bytes
-                return
-            }
-            isMoving = true
-            let ends = (
-                Move.End(from, isRetained: source.handle == 0),
-                Move.End(onto, isRetained: dest.handle == 0)
-            )
-            holdings.deferred = .move(
-                Move(kind: .copy(dest: target, source: start), size: bytes, ends: ends))
+            memmove(target, start, bytes)
+            holdings.cost += bytes
             return
         }
         from.retain()

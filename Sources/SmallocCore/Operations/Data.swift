@@ -102,7 +102,6 @@ extension Registry {
             _ = allocation.release()
             throw .outOfMemory
         }
-        allocation.noteLargeRead(transfer.size)
         reply.beginData(size: transfer.size, type: allocation.type)
         holdings.deferred = .send(transfer)
     }

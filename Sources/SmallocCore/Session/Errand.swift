@@ -12,8 +12,6 @@ final class Errand {
     var format = TextFormat.numbers
     /// Work for another thread.
     var work: Work?
-    /// What was answered and is not done yet.
-    var move: Move?
     /// Operation and cookie of the request that the work belongs to.
     var workOperation: UInt8 = 0
     var workCookie: UInt64 = 0
@@ -29,14 +27,11 @@ final class Errand {
     ///
     /// Not while its work runs.
     func end(_ registry: Registry) {
-        // Its locks are what the others may wait for.
-        if let move { registry.finish(move) }
         if let incoming { registry.end(incoming) }
         if let outgoing { registry.end(outgoing) }
         if let work { registry.end(work) }
         incoming = nil
         outgoing = nil
         work = nil
-        move = nil
     }
 }

@@ -10,8 +10,6 @@ enum Deferred {
     indirect case send(Transfer)
     /// The reply comes when the work is done.
     indirect case work(Work)
-    /// The reply is in the output, what it tells of is to be done.
-    indirect case move(Move)
     /// A page of a listing is in the output; text mode goes on from here.
     indirect case page(UInt64)
     /// The connection ends after the reply.

@@ -18,11 +18,6 @@ public final class LoopContext {
     public let output: UnsafeMutablePointer<Output>
     /// What is known of the requests that follow, of the session that is being served.
     let ahead: UnsafeMutablePointer<NamesAhead>
-    /// Data that leaves with the output.
-    ///
-    /// Must leave, or be copied, and be released after each `serve`.
-    public let gathered = Gathered()
-
     /// - Parameter index: The loop's number, from 0.
     public init(registry: Registry, index: Int) {
         self.registry = registry

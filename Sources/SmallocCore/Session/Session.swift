@@ -30,8 +30,6 @@ public struct Session: ~Copyable {
         case turn
         /// After the output, the pieces of `sendPiece` must leave; then `serve` again.
         case send
-        /// After the output, or if it can't leave now, `finishMove`; then `serve` again.
-        case move
         /// `takeWork` must run; then `finish`, then `serve` again.
         case work
         /// After the output the connection ends.
@@ -87,7 +85,7 @@ public struct Session: ~Copyable {
     /// - Returns: False if the line waits for memory: to be called again when the work is done.
     public mutating func serveEnd(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Bool {
         guard mode == .text, pause == .none, !skipsLine, !input.isEmpty else { return true }
-        return serveLine(input, isLast: true, loop)
+        return serveLine(input, loop)
     }
 
     /// Whether a request has begun to arrive or to be answered, input that waits aside.
@@ -135,8 +133,6 @@ public struct Session: ~Copyable {
     ///
     /// Bytes put there are told by `received`, not served.
     ///
-    /// The allocation may be locked until then, so nothing else is done between the two.
-    ///
     /// - Parameter sizeMax: Bytes that will come at most.
     public func receivePiece(sizeMax: Int) -> UnsafeMutableRawBufferPointer {
         errand?.incoming?.receivePiece(sizeMax: sizeMax)
@@ -168,11 +164,6 @@ public struct Session: ~Copyable {
 
     /// Bytes that must leave, of `sendPiece` and all pieces behind it.
     public var sendLeft: Int { errand?.outgoing?.left ?? 0 }
-
-    /// Pages of `sendPiece` are about to be sent without a copy.
-    ///
-    /// - Returns: False: they must not be. Asked once, it holds for all of this answer.
-    public mutating func willLend() -> Bool { errand?.outgoing?.willLend() ?? false }
 
     /// `count` bytes of `sendPiece` have left.
     public mutating func sent(_ count: Int, _ loop: LoopContext) {

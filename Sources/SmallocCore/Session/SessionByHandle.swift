@@ -32,9 +32,9 @@ extension Session {
     private mutating func read(_ input: UnsafeRawPointer, _ loop: LoopContext) -> Int {
         let header = FrameHeader(from: input)
         // A handle of 0 means by name, and there is none.
-        guard header.handle != 0, header.payloadSize == 0 else { return 0 }
-        if header.size >= UInt64(Gathered.pieceSizeMin) { return gather(input, loop) }
-        guard loop.gathered.isEmpty else { return 0 }
+        guard header.handle != 0, header.payloadSize == 0,
+            header.size <= UInt64(Limits.atomicSizeMax)
+        else { return 0 }
         expectsBulk = false
         var reply = FrameReplies(
             output: loop.output, operation: Operation.read.rawValue, cookie: header.cookie)
@@ -60,7 +60,7 @@ extension Session {
         let payloadSize = Int(header.payloadSize)
         guard header.handle != 0, header.size == UInt64(payloadSize),
             payloadSize <= min(Limits.atomicSizeMax, arrived - FrameHeader.byteCount),
-            UInt64(payloadSize) <= loop.limits.frameSizeMax, loop.gathered.isEmpty
+            UInt64(payloadSize) <= loop.limits.frameSizeMax
         else { return 0 }
         expectsBulk = false
         var reply = FrameReplies(
@@ -85,47 +85,13 @@ extension Session {
     @inline(never)
     private mutating func ping(_ input: UnsafeRawPointer, _ loop: LoopContext) -> Int {
         let header = FrameHeader(from: input)
-        guard header.handle == 0, header.payloadSize == 0, header.offset == 0, header.size == 0,
-            loop.gathered.isEmpty
+        guard header.handle == 0, header.payloadSize == 0, header.offset == 0, header.size == 0
         else { return 0 }
         expectsBulk = false
         var reply = FrameReplies(
             output: loop.output, operation: Operation.ping.rawValue, cookie: header.cookie)
         reply.pong()
         loop.counters.count(.ping)
-        return FrameHeader.byteCount
-    }
-
-    /// Answers a read whose data leaves from where it is.
-    ///
-    /// - Returns: Bytes consumed; 0 if it is too large, or the batch has to leave first, or the
-    ///   allocation has to be settled.
-    @inline(never)
-    private mutating func gather(_ input: UnsafeRawPointer, _ loop: LoopContext) -> Int {
-        let header = FrameHeader(from: input)
-        guard header.size <= UInt64(Limits.atomicSizeMax) else { return 0 }
-        var reply = FrameReplies(
-            output: loop.output, operation: Operation.read.rawValue, cookie: header.cookie)
-        let registry = loop.registry
-        do throws(SmallocError) {
-            let allocation = try registry.resolve(header.handle, holdings, missing: .noData)
-            guard
-                loop.gathered.take(
-                    allocation, size: Int(header.size), batchMax: Session.batchSize(loop))
-            else { return 0 }
-            var isTaken = false
-            defer { if !isTaken { allocation.lock.unlock() } }
-            guard let bytes = try registry.readable(allocation, header.offset, header.size) else {
-                return 0
-            }
-            reply.beginData(size: bytes.count, type: allocation.type)
-            loop.gathered.append(allocation, bytes, loop.output.pointee.count)
-            isTaken = true
-        } catch {
-            refuse(&reply, error, loop)
-        }
-        expectsBulk = false
-        loop.counters.count(.read)
         return FrameHeader.byteCount
     }
 

@@ -21,7 +21,7 @@ extension Session {
         let payloadSize = Int(header.payloadSize)
         guard header.handle == 0, payloadSize >= nameSize,
             payloadSize <= min(Limits.atomicSizeMax, arrived - FrameHeader.byteCount),
-            UInt64(payloadSize) <= loop.limits.frameSizeMax, loop.gathered.isEmpty
+            UInt64(payloadSize) <= loop.limits.frameSizeMax
         else { return 0 }
         let plain = first & ~(0xFF << 48)
         let rest = payloadSize &- nameSize

@@ -32,11 +32,6 @@ extension Session {
                 at += taken
                 continue
             }
-            guard loop.gathered.isEmpty else {
-                // They have to leave before whatever this is; if there is nothing, they just leave.
-                if left > 0 { waitForOutput(loop, isLimit: false) }
-                break
-            }
             guard left >= FrameHeader.byteCount else {
                 // What is no frame is refused by its first byte: 39 more may never come.
                 if left > 0,
@@ -85,7 +80,7 @@ extension Session {
                 RawSpan(_unsafeStart: UnsafeRawPointer(payload), byteCount: payloadSize), loop)
             let end = at + FrameHeader.byteCount + payloadSize
             if case .nothing = holdings.deferred {
-            } else if !settle(header, isLast: end == input.count, loop) {
+            } else if !settle(header, loop) {
                 break
             }
             at = end
@@ -174,16 +169,11 @@ extension Session {
     /// Sees to what an operation left to do.
     ///
     /// False: the request has to be served again.
-    ///
-    /// - Parameter isLast: No more input follows it.
-    mutating func settle(
-        _ header: FrameHeader, isLast: Bool = false, _ loop: LoopContext
-    ) -> Bool {
+    mutating func settle(_ header: FrameHeader, _ loop: LoopContext) -> Bool {
         defer { holdings.deferred = .nothing }
         switch holdings.deferred {
         case .nothing, .page: break
         case .quit: pause = .close
-        case .move(let move): take(move, isLast: isLast, loop)
         case .send(let transfer):
             needErrand().outgoing = transfer
             pause = .send

@@ -46,8 +46,7 @@ extension Session {
                 continue
             }
             let line = UnsafeRawBufferPointer(start: base + at, count: size)
-            let isLast = at + size + 1 == input.count
-            guard serveLine(line, isLast: isLast, loop) else { break }
+            guard serveLine(line, loop) else { break }
             at += size + 1
         }
         return at
@@ -80,12 +79,8 @@ extension Session {
     /// Answers one line without its end.
     ///
     /// False: it has to be served again.
-    ///
-    /// - Parameter isLast: No more input follows it.
     @discardableResult
-    mutating func serveLine(
-        _ bytes: UnsafeRawBufferPointer, isLast: Bool, _ loop: LoopContext
-    ) -> Bool {
+    mutating func serveLine(_ bytes: UnsafeRawBufferPointer, _ loop: LoopContext) -> Bool {
         var bytes = bytes
         if bytes.last == 0x0D { bytes = UnsafeRawBufferPointer(rebasing: bytes.dropLast()) }
         guard let start = bytes.baseAddress, bytes.contains(where: { $0 != 0x20 && $0 != 0x09 })
@@ -94,7 +89,7 @@ extension Session {
         var format = TextFormat.numbers
         do throws(SmallocError) {
             let request = try TextCodec.parse(line, format: &format)
-            return answer(request, format, isLast: isLast, loop)
+            return answer(request, format, loop)
         } catch {
             loop.counters.add(.errors)
             var reply = TextReplies(output: loop.output)
@@ -108,7 +103,7 @@ extension Session {
     }
 
     private mutating func answer(
-        _ request: borrowing Request, _ format: TextFormat, isLast: Bool, _ loop: LoopContext
+        _ request: borrowing Request, _ format: TextFormat, _ loop: LoopContext
     ) -> Bool {
         if let operation = Session.operation(request) { loop.counters.count(operation) }
         var reply = TextReplies(output: loop.output, format: format)
@@ -123,7 +118,6 @@ extension Session {
         switch holdings.deferred {
         case .nothing: break
         case .quit: pause = .close
-        case .move(let move): take(move, isLast: isLast, loop)
         case .page(let cursor):
             let errand = needErrand()
             errand.listCursor = cursor

@@ -24,8 +24,6 @@ struct Transfer {
     private(set) var left: Int
     /// Up to here the allocation is known to hold nothing of an earlier owner.
     private var settledSize: Int
-    /// Whether pages may be lent, once it was asked.
-    private var isLent: Bool?
     /// The allocation is locked, from `receivePiece` to `received`.
     private var isLocked = false
 
@@ -82,18 +80,6 @@ struct Transfer {
             allocation.lock.unlock()
         }
         advance(count)
-    }
-
-    /// Pages of the piece are about to be sent without a copy.
-    ///
-    /// - Returns: False: they must not be, see `Allocation.willLend`.
-    mutating func willLend() -> Bool {
-        if let isLent { return isLent }
-        allocation.lock.lock()
-        defer { allocation.lock.unlock() }
-        let answer = allocation.willLend()
-        isLent = answer
-        return answer
     }
 
     /// `count` bytes of the piece have moved.

@@ -34,8 +34,6 @@ final class Loop: @unchecked Sendable {
     let uv: UnsafeMutablePointer<uv_loop_t>
     let context: LoopContext
     let readBuffer: UnsafeMutableRawPointer
-    /// Room for what one system call sends.
-    let views: UnsafeMutablePointer<uv_buf_t>
     /// Connections, those on their way here included.
     ///
     /// For the acceptor's choice and the limit.
@@ -55,9 +53,6 @@ final class Loop: @unchecked Sendable {
     /// Something was read since the last poll.
     var isActive = false
     var quickAnswers = QuickAnswers()
-    /// To whom pages are lent, and how.
-    let zeroCopy: ZeroCopy
-    let lender: PageLender?
     private let mailbox = Locked<[Message]>([])
     private var firstPeer: Peer?
     private var turnAgain: [Peer] = []
@@ -67,16 +62,12 @@ final class Loop: @unchecked Sendable {
     var onDrained: (() -> Void)?
 
     init(
-        index: Int, registry: Registry, busyPollMicroseconds: UInt64, zeroCopy: ZeroCopy,
-        log: Logger
+        index: Int, registry: Registry, busyPollMicroseconds: UInt64, log: Logger
     ) {
         self.index = index
-        self.zeroCopy = zeroCopy
-        lender = zeroCopy == .off ? nil : PageLender()
         self.log = log
         context = LoopContext(registry: registry, index: index)
         readBuffer = .allocate(byteCount: Loop.readSize, alignment: 4096)
-        views = .allocate(capacity: Gathered.viewsMax)
         uv = allocateUV(uv_loop_t.self)
         async = allocateUV(uv_async_t.self)
         timer = allocateUV(uv_timer_t.self)
@@ -102,7 +93,6 @@ final class Loop: @unchecked Sendable {
 
     deinit {
         readBuffer.deallocate()
-        views.deallocate()
     }
 
     /// Milliseconds, monotonic, as of the last turn.

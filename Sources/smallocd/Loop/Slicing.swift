@@ -10,20 +10,18 @@ struct Slicing {
     ///
     /// A Unix socket takes as much only from whom its reader keeps up with.
     let sentSize: Int
-    /// The same of what is lent, which takes a loop no longer.
-    let lentSize: Int
     /// Bytes that one peer sends or receives in a row.
     let turn: Int
 
     static let fine = Slicing(
-        receivedSize: 32 << 10, sentSize: 32 << 10, lentSize: 64 << 10, turn: 32 << 10)
+        receivedSize: 32 << 10, sentSize: 32 << 10, turn: 32 << 10)
     static let coarse = Slicing(
-        receivedSize: 1 << 20, sentSize: 1 << 20, lentSize: 512 << 10, turn: 1 << 20)
+        receivedSize: 1 << 20, sentSize: 1 << 20, turn: 1 << 20)
     /// Received in larger pieces, 64 MiB took a tenth longer.
     ///
     /// What comes meanwhile has to wait for the call's end. Sent in smaller ones, 1 MiB did.
     static let coarseTCP = Slicing(
-        receivedSize: 256 << 10, sentSize: 1 << 20, lentSize: 0, turn: 1 << 20)
+        receivedSize: 256 << 10, sentSize: 1 << 20, turn: 1 << 20)
 }
 
 /// When connections of a loop were last answered at once: whoever asks such things does not want to
@@ -32,33 +30,20 @@ struct QuickAnswers {
     /// How long after a small request another one is expected.
     static let milliseconds: UInt64 = 2
 
-    private struct Answer {
-        var peer: ObjectIdentifier?
-        var at: UInt64 = 0
-        var isSmall = true
-    }
-
-    private var last = Answer()
+    /// The connection that was last answered at once, and when.
+    private var last: ObjectIdentifier?
+    private var lastAt: UInt64 = 0
     /// The last time that it was another connection than that of `last`.
     private var othersAt: UInt64 = 0
-    /// The last small answer before those to that of `last`.
-    private var small = Answer()
 
     /// A connection was answered at once.
     @inline(__always)
     mutating func note(_ peer: ObjectIdentifier, at now: UInt64) {
-        if last.peer != .some(peer) {
-            othersAt = last.at
-            if last.isSmall { small = last }
-            last.peer = peer
+        if last != .some(peer) {
+            othersAt = lastAt
+            last = peer
         }
-        last.at = now
-        last.isSmall = true
-    }
-
-    /// What a connection was answered with is as long for the others as a large transfer.
-    mutating func noteLarge(_ peer: ObjectIdentifier) {
-        if last.peer == .some(peer) { last.isSmall = false }
+        lastAt = now
     }
 
     /// How a connection's large transfers are sliced: finely if another one may want its turn.
@@ -68,19 +53,7 @@ struct QuickAnswers {
     func slicing(
         of peer: ObjectIdentifier, at now: UInt64, orElse coarse: Slicing = .coarse
     ) -> Slicing {
-        let quickAt = last.peer == .some(peer) ? othersAt : last.at
+        let quickAt = last == .some(peer) ? othersAt : lastAt
         return now - quickAt <= QuickAnswers.milliseconds ? .fine : coarse
-    }
-
-    /// The same for what leaves together of a connection's small reads.
-    ///
-    /// To send them apart would only cost if the others ask for as many, and so wait for as long
-    /// anyway.
-    func slicingTogether(of peer: ObjectIdentifier, at now: UInt64) -> Slicing {
-        func isFine(_ answer: Answer) -> Bool {
-            answer.isSmall && answer.peer != nil && answer.peer != .some(peer)
-                && now - answer.at <= QuickAnswers.milliseconds
-        }
-        return isFine(last) || isFine(small) ? .fine : .coarse
     }
 }

@@ -42,7 +42,6 @@ final class Peer {
     var isClosing = false
     /// The others have had their turn since the session asked for it.
     private var hasTurn = false
-    var lending: Lending?
     /// When the last input came, or the last reply left.
     var activeAt: UInt64
     /// When the unfinished request last made progress, and the bytes of it since.
@@ -118,8 +117,6 @@ final class Peer {
     ///
     /// 0 is "not now".
     func didRead(_ count: Int, _ buffer: uv_buf_t) {
-        // What was lent for it is not needed.
-        if count <= 0 { session.received(0, loop.context) }
         guard !isClosing, count != 0 else { return }
         guard count > 0, let base = buffer.base else {
             isReading = false
@@ -161,7 +158,7 @@ final class Peer {
                 let consumed = session.serve(rest, loop.context)
                 if consumed > 0 {
                     progressAt = loop.now
-                    if session.pause == .none || session.pause == .move, !session.isBusy {
+                    if session.pause == .none, !session.isBusy {
                         loop.quickAnswers.note(ObjectIdentifier(self), at: loop.now)
                     }
                 }
@@ -223,12 +220,7 @@ final class Peer {
         while !isClosing {
             // Sending ends the pause, and what waits behind it must be served then.
             if session.pause == .send { mustServe = true }
-            let hasLeft = flush(&sent)
-            if session.hasMove {
-                mustServe = true
-                session.finishMove(loop.context)
-            }
-            guard hasLeft else { return }
+            guard flush(&sent) else { return }
             if sent > slicing.turn, session.pause != .none {
                 return waitForTurn()
             }
@@ -250,7 +242,7 @@ final class Peer {
                 guard hasTurn else { return waitForTurn() }
                 hasTurn = false
                 serveTail()
-            case .send, .move:
+            case .send:
                 break
             case .work:
                 mustServe = true

@@ -32,8 +32,6 @@ extension Peer {
     func close(_ reason: StaticString) {
         guard !isClosing else { return }
         isClosing = true
-        // Nothing stays locked while the log is written.
-        session.finishMove(loop.context)
         loop.log.debug("connection closed", metadata: metadata(reason))
         if isWorking { session.work?.abandon() } else { endSession() }
         uv_close(handle.handle, peerClosed)

@@ -11,34 +11,15 @@ extension Peer {
     /// False: something is queued, and `didWrite` follows.
     func flush(_ sent: inout Int) -> Bool {
         guard !isWriting else {
-            // Nothing is served meanwhile, so nothing was gathered.
             pauseReading()
             return false
         }
         let output = loop.context.output
-        if !loop.context.gathered.isEmpty, !flushGathered(&sent) { return false }
         while true {
             let head = output.pointee.bytes
             let whole = session.pause == .send ? session.sendPiece : Peer.nothing
             if head.isEmpty, whole.isEmpty { return true }
-            var copied = whole.count
-            // Nearly all are smaller, and cost no call.
-            if copied >= Peer.lentPieceMin {
-                switch lend(whole, hasOutput: !head.isEmpty) {
-                case .copy(let size): copied = size
-                case .wait(let size):
-                    queue(WriteRequest(slice(whole, size), owned: nil))
-                    return false
-                case .lent(let size):
-                    sent += size
-                    loop.context.counters.add(.bytesWritten, UInt64(size))
-                    loop.context.counters.add(.bytesLent, UInt64(size))
-                    didSend(size)
-                    if sent > slicing.turn { return true }
-                    continue
-                }
-            }
-            let piece = copied > 0 ? slice(whole, copied) : whole
+            let piece = slice(whole)
             let written = tryWrite(head, piece)
             guard written >= 0 else {
                 output.pointee.reset(keeping: Peer.outputKept)
@@ -53,46 +34,13 @@ extension Peer {
             }
             output.pointee.reset(keeping: Peer.outputKept)
             let ofPiece = written - head.count
-            if ofPiece > 0 { didSend(ofPiece) }
+            if ofPiece > 0 { session.sent(ofPiece, loop.context) }
             if ofPiece < piece.count {
-                let rest = slice(session.sendPiece, copied - ofPiece)
-                queue(WriteRequest(rest, owned: nil))
+                queue(WriteRequest(slice(session.sendPiece), owned: nil))
                 return false
             }
             if sent > slicing.turn { return true }
         }
-    }
-
-    /// Sends replies with data between them that leaves from where it is.
-    private func flushGathered(_ sent: inout Int) -> Bool {
-        let output = loop.context.output
-        let gathered = loop.context.gathered
-        defer { output.pointee.reset(keeping: Peer.outputKept) }
-        let size = output.pointee.count + gathered.size
-        var count: UInt32 = 0
-        gathered.forEachView(output.pointee.bytes) {
-            loop.views[Int(count)] = Peer.view($0)
-            count += 1
-        }
-        let result = uv_try_write(handle.stream, loop.views, count)
-        let written = result == UVError.again ? 0 : Int(result)
-        let rest =
-            (0..<size).contains(written)
-            ? gathered.copy(output.pointee.bytes, droppingFirst: written) : nil
-        let me = ObjectIdentifier(self)
-        if gathered.size > Slicing.fine.turn { loop.quickAnswers.noteLarge(me) }
-        // For the next batch: whoever sends them sends many, and others pay nothing for it.
-        gathered.sizeMax = loop.quickAnswers.slicingTogether(of: me, at: loop.now).turn
-        gathered.release()
-        guard written >= 0 else {
-            close("writing failed")
-            return false
-        }
-        sent += written
-        loop.context.counters.add(.bytesWritten, UInt64(written))
-        guard let rest else { return true }
-        queue(WriteRequest(UnsafeRawBufferPointer(rest), owned: rest.baseAddress))
-        return false
     }
 
     private static func view(_ bytes: UnsafeRawBufferPointer) -> uv_buf_t {
@@ -103,8 +51,8 @@ extension Peer {
 
     /// As much of a piece as is moved at once: a reader that keeps up could hold the loop in one
     /// system call for a gigabyte.
-    private func slice(_ piece: UnsafeRawBufferPointer, _ size: Int) -> UnsafeRawBufferPointer {
-        UnsafeRawBufferPointer(rebasing: piece.prefix(min(size, slicing.sentSize)))
+    private func slice(_ piece: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(rebasing: piece.prefix(slicing.sentSize))
     }
 
     private static var nothing: UnsafeRawBufferPointer {
@@ -173,7 +121,7 @@ extension Peer {
         activeAt = loop.now
         loop.context.counters.add(.bytesWritten, UInt64(size))
         loop.isActive = true
-        if !isOutput { didSend(size) }
+        if !isOutput { session.sent(size, loop.context) }
         run()
     }
 }

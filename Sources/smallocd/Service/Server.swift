@@ -48,7 +48,7 @@ final class Server {
         loops = (0..<count).map {
             Loop(
                 index: $0, registry: registry, busyPollMicroseconds: settings.busyPollMicroseconds,
-                zeroCopy: settings.zeroCopy, log: log)
+                log: log)
         }
         acceptors = sockets.map { Acceptor($0, loops: loops, limits: limits, log: log) }
         for socket in sockets { log.info("listening at \(socket.description)") }

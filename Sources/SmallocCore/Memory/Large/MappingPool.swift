@@ -14,17 +14,13 @@ final class MappingPool: @unchecked Sendable {
     /// Bytes from which on an allocation is a mapping of its own.
     static let sizeMin = 65_536
     /// Up to here a mapping is wiped on the spot; it takes about 10 microseconds.
-    ///
-    /// 256 KiB of data with its lead.
-    private static let wipedAtOnceMax = 262_144 + 4096
+    private static let wipedAtOnceMax = 262_144
     private static let entriesMax = 64
     /// How long what was given back waits, in nanoseconds, for somebody who would write all of it
     /// anyway: to wipe it then is to move as much memory for nothing.
     static let restTime: UInt64 = 10_000_000
     /// Bytes of what is handed out before it is wiped, at most: to wipe it takes 20 milliseconds.
-    ///
-    /// 256 MiB of data with its lead.
-    private static let usedSizeMax = (256 << 20) + 65_536
+    private static let usedSizeMax = 256 << 20
     /// How long warm memory is kept that nobody asks for, in nanoseconds.
     static let warmTime: UInt64 = 10_000_000_000
     private static let trimSizeMin: UInt64 = 4 << 20
@@ -135,7 +131,7 @@ final class MappingPool: @unchecked Sendable {
     }
 
     /// Takes back what nobody may be given again, to be unmapped, never kept: the end of a mapping
-    /// whose beginning stays in use, or pages that were lent.
+    /// whose beginning stays in use.
     func give(forGood mapping: Mapping) {
         var mapping = mapping
         mapping.isStale = true

@@ -51,7 +51,7 @@ struct AllocationTests {
             let data = UnsafeMutableRawBufferPointer(start: allocation.data, count: size)
             #expect(firstNonZero(data) == nil)
             if size > 0 {
-                allocation.willWrite(upTo: size)
+                _ = allocation.access(Extent(offset: 0, size: size), .modify)
                 data[0] = 1
                 data[size - 1] = 1
             }
@@ -81,7 +81,7 @@ struct AllocationTests {
     func renames(_ size: Int) {
         let lengths = [1, 8, 9, 255, 3, 254, 16, 8, 255, 255, 1]
         let allocation = make("ab", size: size)
-        allocation.willWrite(upTo: size)
+        _ = allocation.access(Extent(offset: 0, size: size), .modify)
         for index in 0..<size {
             allocation.data.storeBytes(of: 0x5A, toByteOffset: index, as: UInt8.self)
         }

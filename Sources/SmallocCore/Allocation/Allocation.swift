@@ -10,7 +10,7 @@
 //  20  created     4   seconds after the registry's birth
 //  24  name        nameRoom * 8
 //      heap:    the data
-//      mapping: data 8, capacity 8, dirtySize 8, pins 8, settledSize 8
+//      mapping: data 8, capacity 8, dirtySize 8, pins 8
 //
 // A 64-byte allocation with a 10-byte name is a block of 104 bytes.
 
@@ -36,8 +36,6 @@ struct Allocation: Equatable {
         static let nameElsewhere = Flags(rawValue: 8)
         /// The block is cut from a slab, and not malloc's.
         static let pooled = Flags(rawValue: 16)
-        /// A mapping that still holds bytes of an earlier owner: see `settle`.
-        static let unsettled = Flags(rawValue: 32)
     }
 
     private var references: UnsafeMutablePointer<Atomic<UInt32>> {
@@ -91,7 +89,7 @@ struct Allocation: Equatable {
 
     /// First byte of data.
     ///
-    /// Never changes while a reference is held. What is `unsettled` is not for anybody to see.
+    /// Never changes while a reference is held.
     var data: UnsafeMutableRawPointer {
         let place = block + Allocation.headerSize + nameRoom
         return flags.contains(.mapped) ? place.load(as: UnsafeMutableRawPointer.self) : place
@@ -104,12 +102,11 @@ struct Allocation: Equatable {
     /// Makes a zero-filled allocation with one reference, or nil if the machine has no memory.
     ///
     /// Cost: up to 64 KiB is zeroed here; a mapping's pages come zeroed from the kernel or the
-    /// pool, or are zeroed when they are asked for.
+    /// pool.
     ///
-    /// - Parameter used: Memory for it that is not wiped; the caller keeps it if nil is returned.
     static func make(
         name: UnsafeRawBufferPointer, type: ElementType, size: Int, created: UInt32,
-        mappings: MappingPool, used: Mapping? = nil
+        mappings: MappingPool
     ) -> Allocation? {
         let mapped = size >= MappingPool.sizeMin
         let blockSize = blockSize(nameSize: name.count, size: size)
@@ -117,14 +114,12 @@ struct Allocation: Equatable {
         let units = nameUnits(name.count)
         var flags: Flags = mappings.blocks.isPooled(blockSize) ? .pooled : []
         if mapped {
-            guard let mapping = used ?? mappings.take(size) else {
+            guard let mapping = mappings.take(size) else {
                 mappings.blocks.give(block, blockSize)
                 return nil
             }
             flags.insert(.mapped)
-            if note(mapping, at: block + headerSize + units * 8) {
-                flags.insert(.unsettled)
-            }
+            note(mapping, at: block + headerSize + units * 8)
         }
         if name.isEmpty { flags.insert(.anonymous) }
         let allocation = Allocation(block: block)
@@ -144,7 +139,7 @@ struct Allocation: Equatable {
     /// Bytes of the block: header, name, and data or what stands for a mapping.
     @inline(__always)
     private static func blockSize(nameSize: Int, size: Int) -> Int {
-        headerSize + nameUnits(nameSize) * 8 + (size >= MappingPool.sizeMin ? 40 : size)
+        headerSize + nameUnits(nameSize) * 8 + (size >= MappingPool.sizeMin ? 32 : size)
     }
 
     /// Most names have 8 to 16 bytes: their first and last 8 are all of them, and no call.

@@ -123,21 +123,18 @@ extension Registry {
         return made
     }
 
-    /// The same, of one with a mapping of its own: what was given back a moment ago serves again,
-    /// and is charged already.
+    /// The same, of one with a mapping of its own.
     @inline(never)
     private func makeMapped(
         _ name: RawSpan, _ type: ElementType, _ size: Int, _ age: UInt32, _ estimate: UInt64,
         _ capacity: UInt64
     ) throws(SmallocError) -> Allocation {
         mappings.noteScattered()
-        let used = mappings.takeUsed(Int(capacity))
-        let charge = estimate + (used == nil ? capacity : 0)
+        let charge = estimate + capacity
         var error = SmallocError.memoryLimit
         if budget.charge(charge) {
             let made = Allocation.make(
-                name: name.bytes, type: type, size: size, created: age, mappings: mappings,
-                used: used)
+                name: name.bytes, type: type, size: size, created: age, mappings: mappings)
             if let made {
                 if !made.flags.contains(.pooled) {
                     budget.correct(from: estimate, to: made.heapCharge(mappings.blocks))
@@ -147,7 +144,6 @@ extension Registry {
             budget.uncharge(charge)
             error = .outOfMemory
         }
-        if let used { mappings.give(used) }
         throw error
     }
 }

@@ -31,8 +31,8 @@ extension Registry {
         guard extent.size % pattern.count == 0 else {
             throw .invalidArgument("the size is not a multiple of the pattern's")
         }
-        guard let dest = allocation.writable(extent) else {
-            return settle(allocation, upTo: extent.end, &holdings)
+        guard case .here(let dest) = allocation.access(extent, .modify) else {
+            return later(allocation, &holdings)
         }
         if extent.size < Registry.workSizeMin {
             Work.fill(dest, extent.size, pattern.bytes)
@@ -90,20 +90,14 @@ extension Registry {
             throw .outOfRange("dest_start + copy_length > dest_length")
         }
         let bytes = Int(size.bytes)
-        if bytes > 0 {
-            let (sourceEnd, destEnd) = (
-                Int(sourceOffset.bytes) + bytes, Int(destOffset.bytes) + bytes
-            )
-            guard from.settle(upTo: sourceEnd) else {
-                return settle(from, upTo: sourceEnd, &holdings)
-            }
-            guard onto.settle(upTo: destEnd) else {
-                return settle(onto, upTo: destEnd, &holdings)
-            }
+        let sourceExtent = Extent(offset: Int(sourceOffset.bytes), size: bytes)
+        let destExtent = Extent(offset: Int(destOffset.bytes), size: bytes)
+        guard case .here(let start) = from.access(sourceExtent, .read) else {
+            return later(from, &holdings)
         }
-        let start = from.data + Int(sourceOffset.bytes)
-        let target = onto.data + Int(destOffset.bytes)
-        onto.willWrite(upTo: Int(destOffset.bytes) + bytes)
+        guard case .here(let target) = onto.access(destExtent, .modify) else {
+            return later(onto, &holdings)
+        }
         if bytes < Registry.workSizeMin {
             reply.done(size: UInt64(bytes))
             memmove(target, start, bytes)

@@ -14,10 +14,7 @@ extension Registry {
         let allocation = try resolve(target, holdings, missing: .noData)
         defer { letGo(allocation, target) }
         if try !read(allocation, start, count, unit, &holdings, &reply) {
-            let size = count.map { Int(WireSize($0, unit, allocation.type).bytes) }
-            settle(
-                allocation, upTo: size.map { end(start, $0, unit, allocation) } ?? .max,
-                &holdings)
+            later(allocation, &holdings)
         }
     }
 
@@ -37,7 +34,7 @@ extension Registry {
             offset: WireSize(start, unit, type), size: count.map { WireSize($0, unit, type) },
             length: allocation.size)
         try checkFits(WireSize(bytes: UInt64(extent.size)), unit)
-        guard let data = allocation.readable(extent) else { return false }
+        guard case .here(let data) = allocation.access(extent, .read) else { return false }
         if extent.size <= Limits.atomicSizeMax {
             reply.data(data, extent.size, type: type)
             return true
@@ -46,21 +43,6 @@ extension Registry {
             try send(allocation, bytes.bindMemory(to: Extent.self), &holdings, &reply)
         }
         return true
-    }
-
-    /// The bytes of a range, after the checks of `read`; nil: the allocation has to be settled.
-    ///
-    /// Under the lock.
-    @inline(__always)
-    func readable(
-        _ allocation: Allocation, _ offset: UInt64, _ size: UInt64
-    ) throws(SmallocError) -> UnsafeRawBufferPointer? {
-        try checkAlive(allocation, .noData)
-        let extent = try Extent(
-            offset: WireSize(bytes: offset), size: WireSize(bytes: size), length: allocation.size)
-        try checkFits(WireSize(bytes: UInt64(extent.size)), .bytes)
-        guard let data = allocation.readable(extent) else { return nil }
-        return UnsafeRawBufferPointer(start: data, count: extent.size)
     }
 
     func readRanges<Reply: ReplyWriter & ~Copyable>(
@@ -76,8 +58,8 @@ extension Registry {
         // At most 1024 ranges of at most 2^63 bytes: the sum may not fit, hence the checked type.
         let total = extents.reduce(WireSize(bytes: 0)) { $0 + WireSize(bytes: UInt64($1.size)) }
         try checkFits(total, .bytes)
-        guard allocation.settle(upTo: extents.end) else {
-            return settle(allocation, upTo: extents.end, &holdings)
+        guard case .here(let data) = allocation.access(extents.whole, .read) else {
+            return later(allocation, &holdings)
         }
         if total.bytes > UInt64(Limits.atomicSizeMax) {
             try extents.withUnsafeBufferPointer { (extents) throws(SmallocError) in
@@ -86,7 +68,7 @@ extension Registry {
             return
         }
         reply.beginData(size: Int(total.bytes), type: allocation.type)
-        for extent in extents { reply.appendData(allocation.data + extent.offset, extent.size) }
+        for extent in extents { reply.appendData(data + extent.offset, extent.size) }
         reply.endData()
     }
 
@@ -116,16 +98,14 @@ extension Registry {
         switch payload {
         case .bytes(let bytes):
             guard try store(bytes.bytes, in: allocation, start, unit) else {
-                return settle(
-                    allocation, upTo: end(start, bytes.byteCount, unit, allocation), &holdings)
+                return later(allocation, &holdings)
             }
             reply.done(size: UInt64(bytes.byteCount))
         case .words(let words):
             var encoded = Output(capacity: 256)
             try TextValues.encode(words, as: allocation.type, to: &encoded)
             guard try store(encoded.bytes, in: allocation, start, unit) else {
-                return settle(
-                    allocation, upTo: end(start, encoded.count, unit, allocation), &holdings)
+                return later(allocation, &holdings)
             }
             reply.done(size: UInt64(encoded.count))
         }
@@ -145,7 +125,7 @@ extension Registry {
             offset: WireSize(start, unit, allocation.type),
             size: WireSize(bytes: UInt64(bytes.count)), length: allocation.size)
         guard let source = bytes.baseAddress else { return true }
-        guard let data = allocation.writable(extent) else { return false }
+        guard case .here(let data) = allocation.access(extent, .modify) else { return false }
         data.copyMemory(from: source, byteCount: extent.size)
         return true
     }
@@ -160,13 +140,14 @@ extension Registry {
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noData)
-        guard let extents = try writable(allocation, ranges) else {
-            return settle(allocation, upTo: .max, &holdings)
+        let extents = try Registry.extents(ranges, length: allocation.size)
+        guard case .here(let base) = allocation.access(extents.whole, .modify) else {
+            return later(allocation, &holdings)
         }
         data.withUnsafeBytes { data in
             guard var source = data.baseAddress else { return }
             for extent in extents {
-                (allocation.data + extent.offset).copyMemory(from: source, byteCount: extent.size)
+                (base + extent.offset).copyMemory(from: source, byteCount: extent.size)
                 source += extent.size
             }
         }
@@ -181,19 +162,6 @@ extension Registry {
         guard sum.bytes == UInt64(dataSize) else {
             throw .malformed("the ranges do not add up to the data")
         }
-    }
-
-    /// Checks the ranges of a vectored write and notes them as written; nil: the allocation has to
-    /// be settled first.
-    ///
-    /// Under the lock.
-    private func writable(
-        _ allocation: Allocation, _ ranges: RawSpan
-    ) throws(SmallocError) -> [Extent]? {
-        let extents = try Registry.extents(ranges, length: allocation.size)
-        guard allocation.settle(upTo: extents.end) else { return nil }
-        allocation.willWrite(upTo: extents.end)
-        return extents
     }
 
     /// Prepares to receive a write that is too large to wait for as a whole.
@@ -215,22 +183,16 @@ extension Registry {
         try checkAlive(allocation, .noData)
         var extents: [Extent]
         if ranges.byteCount > 0 {
-            guard let all = try writable(allocation, ranges) else {
-                settle(allocation, upTo: .max, &holdings)
-                return nil
-            }
-            extents = all
+            extents = try Registry.extents(ranges, length: allocation.size)
         } else {
             let extent = try Extent(
                 offset: WireSize(bytes: header.offset),
                 size: WireSize(bytes: UInt64(dataSize)), length: allocation.size)
-            // The rest step by step, as it arrives.
-            guard allocation.settle(upTo: extent.offset) else {
-                settle(allocation, upTo: extent.offset, &holdings)
-                return nil
-            }
-            allocation.willWrite(upTo: extent.end)
             extents = [extent]
+        }
+        guard case .here = allocation.access(extents.whole, .modify) else {
+            later(allocation, &holdings)
+            return nil
         }
         allocation.retain()
         guard let transfer = extents.withUnsafeBufferPointer({ Transfer(allocation, $0, header) })
@@ -243,20 +205,10 @@ extension Registry {
 
     // MARK: Shared checks
 
-    /// Has an allocation settled up to `end` by another thread; then the request is served once
-    /// more.
+    /// What `Access.later` asks for: work after which the request is served once more.
     @inline(never)
-    func settle(_ allocation: Allocation, upTo end: Int, _ holdings: inout Holdings) {
-        allocation.retain()
-        holdings.deferred = .work(
-            Work(kind: .settle(upTo: end), size: 0, allocations: (allocation, nil)))
-    }
-
-    /// Where a range ends that was checked.
-    private func end(
-        _ start: UInt64, _ size: Int, _ unit: Unit, _ allocation: Allocation
-    ) -> Int {
-        Int(WireSize(start, unit, allocation.type).bytes) + size
+    func later(_ allocation: Allocation, _ holdings: inout Holdings) {
+        preconditionFailure("all storage is at hand")
     }
 
     /// A handle may outlive its allocation: the memory is there, the allocation is not.
@@ -292,7 +244,9 @@ extension Registry {
 }
 
 extension [Extent] {
-    /// Bytes from the start of the allocation to the end of the range that reaches furthest, and
-    /// is not empty.
-    fileprivate var end: Int { reduce(0) { $1.size == 0 ? $0 : Swift.max($0, $1.end) } }
+    /// From the start of the allocation to the end of the range that reaches furthest, and is not
+    /// empty.
+    fileprivate var whole: Extent {
+        Extent(offset: 0, size: reduce(0) { $1.size == 0 ? $0 : Swift.max($0, $1.end) })
+    }
 }

@@ -135,8 +135,10 @@ public struct Session: ~Copyable {
     ///
     /// - Parameter sizeMax: Bytes that will come at most.
     public func receivePiece(sizeMax: Int) -> UnsafeMutableRawBufferPointer {
-        errand?.incoming?.receivePiece(sizeMax: sizeMax)
-            ?? UnsafeMutableRawBufferPointer(start: nil, count: 0)
+        guard let piece = errand?.incoming?.piece else {
+            return UnsafeMutableRawBufferPointer(start: nil, count: 0)
+        }
+        return UnsafeMutableRawBufferPointer(rebasing: piece.prefix(sizeMax))
     }
 
     /// `count` bytes, or none, arrived in `receivePiece`.
@@ -144,7 +146,7 @@ public struct Session: ~Copyable {
     /// The last ones are answered.
     public mutating func received(_ count: Int, _ loop: LoopContext) {
         guard let errand, errand.incoming != nil else { return }
-        errand.incoming?.received(count)
+        errand.incoming?.advance(count)
         guard let transfer = errand.incoming, transfer.left == 0 else { return }
         errand.incoming = nil
         expectsBulk = true

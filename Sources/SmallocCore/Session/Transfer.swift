@@ -22,10 +22,6 @@ struct Transfer {
     private var position = 0
     /// Bytes still to move.
     private(set) var left: Int
-    /// Up to here the allocation is known to hold nothing of an earlier owner.
-    private var settledSize: Int
-    /// The allocation is locked, from `receivePiece` to `received`.
-    private var isLocked = false
 
     /// Takes over the caller's reference.
     ///
@@ -40,7 +36,6 @@ struct Transfer {
         self.allocation = allocation
         allocation.pin()
         base = allocation.data
-        settledSize = allocation.settledSize
         operation = header.operation
         cookie = header.cookie
         // The sum was checked against the frame size, so it fits.
@@ -55,31 +50,6 @@ struct Transfer {
         let extent = ranges[index]
         return UnsafeMutableRawBufferPointer(
             start: base + extent.offset + position, count: extent.size - position)
-    }
-
-    /// The start of the piece, to receive into.
-    ///
-    /// What an earlier owner left there is not wiped: it stays locked until `received` says how
-    /// much was overwritten. A step earlier all before it was settled.
-    mutating func receivePiece(sizeMax: Int) -> UnsafeMutableRawBufferPointer {
-        let piece = UnsafeMutableRawBufferPointer(rebasing: self.piece.prefix(sizeMax))
-        guard let start = piece.baseAddress else { return piece }
-        if !isLocked, start - base + piece.count > settledSize {
-            allocation.lock.lock()
-            isLocked = true
-        }
-        return piece
-    }
-
-    /// `count` bytes have arrived in what `receivePiece` gave.
-    mutating func received(_ count: Int) {
-        if isLocked, let start = piece.baseAddress {
-            allocation.settled(upTo: start - base + count)
-            settledSize = allocation.settledSize
-            isLocked = false
-            allocation.lock.unlock()
-        }
-        advance(count)
     }
 
     /// `count` bytes of the piece have moved.

@@ -7,8 +7,7 @@ internal import SmallocSystem
 internal import SmallocWire
 internal import Synchronization
 
-/// A copy or fill of more than 1 MiB, or what a request waits for: memory that is being given back,
-/// or wiped.
+/// A copy or fill of more than 1 MiB, or what a request waits for: memory that is being given back.
 ///
 /// Keeps its progress, so that others get their turn between slices, and so that a stop need not
 /// wait for gigabytes. Holds references to its allocations; ended by `Registry.end`, once.
@@ -20,8 +19,6 @@ public final class Work: @unchecked Sendable {
         case fill(dest: UnsafeMutableRawPointer, pattern: UnsafeMutableRawBufferPointer)
         /// Nothing is answered after it: the request that asked for memory is served once more.
         case reclaim(MappingPool)
-        /// The same, for a request to memory that is not wiped yet, up to `end`.
-        case settle(upTo: Int)
     }
 
     /// Bytes that one slice moves: a few milliseconds, a hundred times what it costs to queue the
@@ -68,14 +65,14 @@ public final class Work: @unchecked Sendable {
     var isPinning: Bool {
         switch kind {
         case .copy, .fill: true
-        case .reclaim, .settle: false
+        case .reclaim: false
         }
     }
 
     /// Whether the request that it was for is to be served once more, and not answered after it.
     var servesAgain: Bool {
         switch kind {
-        case .reclaim, .settle: true
+        case .reclaim: true
         case .copy, .fill: false
         }
     }
@@ -96,7 +93,6 @@ public final class Work: @unchecked Sendable {
         case .copy(let dest, let source): inSteps { copyStep(dest, source, $0) }
         case .fill(let dest, let pattern): inSteps { fillStep(dest, pattern, $0) }
         case .reclaim(let pool): return waitSlice(pool)
-        case .settle(let end): return settleSlice(upTo: end)
         }
         return done == size
     }
@@ -136,16 +132,6 @@ public final class Work: @unchecked Sendable {
         let whole = max(1, count / pattern.count) * pattern.count
         Work.fill(dest + done, whole, UnsafeRawBufferPointer(pattern))
         return whole
-    }
-
-    /// Wipes as much as a slice, in steps: whoever wants the allocation meanwhile waits for one.
-    private func settleSlice(upTo end: Int) -> Bool {
-        guard let allocation = allocations.0 else { return true }
-        for _ in 0..<max(1, sliceSize / Allocation.settledAtOnceMax) {
-            if allocation.settleStep(upTo: end) { return true }
-            turns.yieldIfWorthIt()
-        }
-        return false
     }
 
     /// Waits a moment for what is on its way back.

@@ -64,7 +64,7 @@ final class TestPeer {
     var pause: Session.Pause { session.pause }
     var isBusy: Bool { session.isBusy }
     var wanted: Int { session.wanted }
-    var openHandles: Int { session.holdings.handles.count }
+    var openHandles: Int { session.caller.handles.count }
 
     deinit {
         if session.work == nil { session.end(loop) }
@@ -103,7 +103,7 @@ final class TestPeer {
     func run() {
         while !isClosed {
             if !tail.isEmpty, receivesDirectly, session.pause == .none {
-                let piece = session.receivePiece(sizeMax: tail.count)
+                let piece = session.receiveRoom(sizeMax: tail.count)
                 if piece.count > 0 {
                     let size = min(piece.count, tail.count)
                     piece.copyBytes(from: tail[..<size])
@@ -114,6 +114,7 @@ final class TestPeer {
                 }
             }
             let consumed = withExactCopy(of: tail) { session.serve($0, loop) }
+            session.checkInvariants()
             precondition(consumed >= 0 && consumed <= tail.count, "consumed \(consumed)")
             tail.removeFirst(consumed)
             // What is left while it is paused is the reader's to hold back.
@@ -135,6 +136,7 @@ final class TestPeer {
                 if !moves { return }
                 while session.work?.run() == false {}
                 session.finish(loop)
+                session.checkInvariants()
                 take()
             case .close:
                 isClosed = true
@@ -142,14 +144,21 @@ final class TestPeer {
         }
     }
 
-    /// Lets all pieces leave, in uneven steps.
+    /// Lets all pieces leave, in uneven steps, some of them by way of the output.
     func sendAll() {
-        while true {
-            let piece = session.sendPiece
-            guard piece.count > 0 else { return }
-            let size = min(piece.count, 40_001)
-            output += piece[..<size]
-            session.sent(size, loop)
+        var step = 0
+        while session.pause == .send {
+            step += 1
+            if step % 5 == 0 { session.copyNext(sizeMax: 1000 * step, loop) }
+            let count = session.fillViews(sizeMax: 40_001, loop)
+            take()
+            var sent = 0
+            for view in UnsafeBufferPointer(start: loop.views, count: count) where sent < 70_001 {
+                output += view
+                sent += view.count
+            }
+            session.sent(sent, loop)
+            session.checkInvariants()
         }
     }
 

@@ -90,7 +90,7 @@ struct YieldingTests {
         pattern.copyBytes(from: 0..<64)
         let work = Work(
             kind: isFill
-                ? .fill(dest: memory, pattern: pattern)
+                ? .fill(dest: memory, pattern: Pattern(UnsafeRawBufferPointer(pattern)))
                 : .copy(dest: memory, source: memory + size),
             size: size, allocations: (nil, nil), turns: other.turns)
         #expect(work.run())

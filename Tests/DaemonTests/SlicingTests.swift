@@ -20,7 +20,7 @@ import TestSupport
         case sent
 
         var fineMin: Int { 400 }
-        var coarseMax: Int { 256 }
+        var coarseMax: Int { 350 }
     }
 
     /// One that asks for small things as fast as it gets them, on a thread of its own.

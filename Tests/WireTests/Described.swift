@@ -24,6 +24,8 @@ func describe(_ request: borrowing Request) -> String {
         return "write \(describe(target)) from \(start) \(describe(payload)) \(unit)"
     case .writeRanges(let target, let ranges, let data):
         return "write \(describe(target)) ranges \(describe(ranges: ranges)) data '\(data.text)'"
+    case .receive(let target, let start, let ranges, let dataSize):
+        return "receive \(describe(target)) \(start) \(ranges.byteCount) \(dataSize)"
     case .fill(let target, let start, let count, let payload, let unit):
         return "fill \(describe(target)) from \(start) count \(count) \(describe(payload)) \(unit)"
     case .copy(let source, let sourceStart, let dest, let destStart, let count, let unit):

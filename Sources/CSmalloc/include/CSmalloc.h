@@ -14,6 +14,18 @@ void smalloc_futex_wake(uint32_t *word);
 /// `malloc_usable_size`: bytes that a block of malloc really has.
 size_t smalloc_usable_size(void *block);
 
+/// The one way to memory whose size or number a client chooses: `malloc` that may fail.
+///
+/// Tests make it fail by defining `smalloc_fault`.
+void *_Nullable smalloc_allocate(size_t size);
+/// The same for `realloc`; the old block stays when it fails.
+void *_Nullable smalloc_reallocate(void *_Nullable block, size_t size);
+
+/// What `smalloc_fault` is asked about.
+enum smalloc_fault_kind { SMALLOC_FAULT_ALLOCATE = 1 };
+/// Whether the next call of that kind has to fail. Defined by tests alone.
+int smalloc_fault(int kind) __attribute__((weak));
+
 /// Gives free pages of the heap back to the kernel. Holds up threads that allocate meanwhile.
 void smalloc_heap_trim(void);
 

@@ -36,6 +36,20 @@ final class MemoryBudget: Sendable {
         return false
     }
 
+    /// Charges memory for input or output of a connection.
+    ///
+    /// It may go over the limit by an eighth, at most `bufferReserve`: what is held can be read,
+    /// and made less, when the limit is reached.
+    func charge(buffer size: UInt64) -> Bool {
+        let total = used.wrappingAdd(size, ordering: .relaxed).newValue
+        let limit = limits.memorySizeMax
+        if total <= limit &+ min(limit / 8, MemoryBudget.bufferReserve) { return true }
+        used.wrappingSubtract(size, ordering: .relaxed)
+        return false
+    }
+
+    private static let bufferReserve: UInt64 = 16 << 20
+
     /// Takes note of what is free, and nobody's, for its being between what is not.
     ///
     /// It is in memory all the same, so it counts against the limit.

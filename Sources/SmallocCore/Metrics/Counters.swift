@@ -12,7 +12,6 @@ public struct Counters: @unchecked Sendable {
         case errors = 32
         case bytesRead
         case bytesWritten
-        case bytesLent
         case connectionsAccepted
         case connectionsClosed
         case connectionsRefused
@@ -42,6 +41,11 @@ public struct Counters: @unchecked Sendable {
     /// From its loop's thread only.
     @inline(__always)
     func count(_ operation: Operation) { add(at: Int(operation.rawValue), 1) }
+
+    /// Takes back what `count` counted.
+    ///
+    /// From its loop's thread only.
+    func uncount(_ operation: Operation) { add(at: Int(operation.rawValue), .max) }
 
     @inline(__always)
     private func add(at index: Int, _ amount: UInt64) {

@@ -8,17 +8,24 @@ internal import SmallocWire
 extension Registry {
     func fill<Reply: ReplyWriter & ~Copyable>(
         _ target: borrowing Reference, _ start: UInt64, _ count: UInt64,
-        _ payload: borrowing Payload, _ unit: Unit, _ holdings: inout Holdings,
+        _ payload: borrowing Payload, _ unit: Unit, _ caller: inout Caller,
         _ reply: inout Reply
-    ) throws(SmallocError) {
-        let allocation = try resolve(target, holdings, missing: .noData)
+    ) throws(SmallocError) -> Outcome {
+        let allocation = try resolve(target, caller, missing: .noData)
         defer { letGo(allocation, target) }
         var pattern = Output(capacity: Limits.fillPatternSizeMax)
         switch payload {
         case .bytes(let bytes): pattern.append(bytes)
         case .words(let words):
-            try TextValues.encode(words, as: allocation.type, to: &pattern)
+            // A longer pattern is refused below, however long the rest of the line is.
+            var done = 0
+            while try !TextValues.encode(
+                words, as: allocation.type, from: &done, sizeMax: 1024, to: &pattern)
+            {
+                if pattern.count > Limits.fillPatternSizeMax { break }
+            }
         }
+        if pattern.isLost { throw .outOfMemory }
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noData)
@@ -32,35 +39,35 @@ extension Registry {
             throw .invalidArgument("the size is not a multiple of the pattern's")
         }
         guard case .here(let dest) = allocation.access(extent, .modify) else {
-            return later(allocation, &holdings)
+            return try later(allocation)
         }
         if extent.size < Registry.workSizeMin {
-            Work.fill(dest, extent.size, pattern.bytes)
-            holdings.cost += extent.size
+            Pattern(pattern.bytes).fill(dest, extent.size)
+            caller.cost += extent.size
             reply.done(size: UInt64(extent.size))
-            return
+            return .answered
         }
-        let kept = UnsafeMutableRawBufferPointer.allocate(byteCount: pattern.count, alignment: 8)
-        kept.copyMemory(from: pattern.bytes)
         allocation.retain()
-        holdings.deferred = .work(
-            Work(
-                kind: .fill(dest: dest, pattern: kept), size: extent.size,
-                allocations: (allocation, nil)))
+        return .later(
+            Pending(
+                .work(
+                    Work(
+                        kind: .fill(dest: dest, pattern: Pattern(pattern.bytes)),
+                        size: extent.size, allocations: (allocation, nil)))))
     }
 
     func copy<Reply: ReplyWriter & ~Copyable>(
         _ source: borrowing Reference, _ sourceStart: UInt64, _ dest: borrowing Reference,
-        _ destStart: UInt64, _ count: UInt64, _ unit: Unit, _ holdings: inout Holdings,
+        _ destStart: UInt64, _ count: UInt64, _ unit: Unit, _ caller: inout Caller,
         _ reply: inout Reply
-    ) throws(SmallocError) {
+    ) throws(SmallocError) -> Outcome {
         // A name that is none is told of before anything that is missing.
         if dest.handle == 0, !Name.isValid(dest.name) { throw .invalidName }
-        let from = try resolve(source, holdings, missing: .noSourceData)
+        let from = try resolve(source, caller, missing: .noSourceData)
         defer { letGo(from, source) }
         let onto: Allocation
         do throws(SmallocError) {
-            onto = try resolve(dest, holdings, missing: .noDestData)
+            onto = try resolve(dest, caller, missing: .noDestData)
         } catch {
             // A source that is gone, its handle still open, is told of before the dest.
             from.lock.lock()
@@ -93,21 +100,25 @@ extension Registry {
         let sourceExtent = Extent(offset: Int(sourceOffset.bytes), size: bytes)
         let destExtent = Extent(offset: Int(destOffset.bytes), size: bytes)
         guard case .here(let start) = from.access(sourceExtent, .read) else {
-            return later(from, &holdings)
+            return try later(from)
         }
         guard case .here(let target) = onto.access(destExtent, .modify) else {
-            return later(onto, &holdings)
+            return try later(onto)
         }
         if bytes < Registry.workSizeMin {
             reply.done(size: UInt64(bytes))
             memmove(target, start, bytes)
-            holdings.cost += bytes
-            return
+            caller.cost += bytes
+            return .answered
         }
         from.retain()
         onto.retain()
-        holdings.deferred = .work(
-            Work(kind: .copy(dest: target, source: start), size: bytes, allocations: (from, onto)))
+        return .later(
+            Pending(
+                .work(
+                    Work(
+                        kind: .copy(dest: target, source: start), size: bytes,
+                        allocations: (from, onto)))))
     }
 
     /// Both locks, the lower address first, so that two copies in opposite directions never wait
@@ -124,7 +135,7 @@ extension Registry {
         }
     }
 
-    static func unlockPair(_ left: Allocation, _ right: Allocation) {
+    private static func unlockPair(_ left: Allocation, _ right: Allocation) {
         left.lock.unlock()
         if left != right { right.lock.unlock() }
     }

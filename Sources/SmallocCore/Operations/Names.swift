@@ -12,8 +12,8 @@ extension Registry {
         UInt64(name.byteCount) <= limits.nameSizeMax && Name.isValid(name)
     }
 
-    func taken(_ name: RawSpan, _ known: KnownName) -> Bool {
-        guard name.byteCount > 0, let other = find(name.bytes, known) else {
+    func taken(_ name: RawSpan) -> Bool {
+        guard name.byteCount > 0, let other = find(name.bytes) else {
             return false
         }
         release(other)
@@ -25,9 +25,9 @@ extension Registry {
     /// Its reference is the registry's from then on.
     @inline(__always)
     func insert(
-        _ allocation: Allocation, _ name: UnsafeRawBufferPointer, _ known: KnownName
+        _ allocation: Allocation, _ name: UnsafeRawBufferPointer
     ) throws(SmallocError) {
-        let place = place(of: name, known)
+        let place = place(of: name)
         let lock = lock(of: place.shard)
         lock.lock()
         defer {
@@ -42,20 +42,22 @@ extension Registry {
     }
 
     func open<Reply: ReplyWriter & ~Copyable>(
-        _ name: RawSpan, _ holdings: inout Holdings, _ reply: inout Reply
-    ) throws(SmallocError) {
+        _ name: RawSpan, _ caller: inout Caller, _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
         let allocation = try resolve(
-            Reference(handle: 0, name: name), holdings, missing: .noData)
-        guard UInt64(holdings.handles.count) < limits.handlesMax else {
+            Reference(handle: 0, name: name), caller, missing: .noData)
+        guard UInt64(caller.handles.count) < limits.handlesMax else {
             release(allocation)
             throw .handleLimit
         }
-        if let error = holdings.handles.reserve(budget) {
+        if let error = caller.handles.reserve(budget) {
             release(allocation)
-            if error == .memoryLimit, waitForMemory(0, &holdings) { return }
+            if error == .memoryLimit, let work = workForMemory(0, &caller) {
+                return .later(Pending(.work(work)))
+            }
             throw error
         }
-        holdings.reclaims = 0
+        caller.waits = 0
         allocation.lock.lock()
         let size = allocation.size
         let isDisposed = allocation.flags.contains(.disposed)
@@ -64,36 +66,39 @@ extension Registry {
             release(allocation)
             throw .noData
         }
-        let handle = holdings.handles.open(allocation)
+        let handle = caller.handles.open(allocation)
         reply.opened(handle: handle, type: allocation.type, size: size)
+        return .answered
     }
 
     func close<Reply: ReplyWriter & ~Copyable>(
-        _ handle: UInt32, _ holdings: inout Holdings, _ reply: inout Reply
-    ) throws(SmallocError) {
-        guard let allocation = holdings.handles.close(handle, budget) else { throw .noData }
+        _ handle: UInt32, _ caller: inout Caller, _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
+        guard let allocation = caller.handles.close(handle, budget) else { throw .noData }
         disposeIfAnonymous(allocation)
         release(allocation)
         reply.ok()
+        return .answered
     }
 
     func dispose<Reply: ReplyWriter & ~Copyable>(
-        _ target: borrowing Reference, _ holdings: inout Holdings, _ reply: inout Reply
-    ) throws(SmallocError) {
+        _ target: borrowing Reference, _ caller: inout Caller, _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
         if target.handle == 0 {
-            guard dispose(named: target.name.bytes, holdings.known) else {
+            guard dispose(named: target.name.bytes) else {
                 throw Name.isValid(target.name) ? .noDataToDispose : .invalidName
             }
         } else {
             // A refused request changes nothing: the handle of what is gone stays open.
-            guard let allocation = holdings.handles[target.handle], disposeNow(allocation) else {
+            guard let allocation = caller.handles[target.handle], disposeNow(allocation) else {
                 throw .noDataToDispose
             }
-            _ = holdings.handles.close(target.handle, budget)
+            _ = caller.handles.close(target.handle, budget)
             // The handle's reference is ours now.
             release(allocation)
         }
         reply.ok()
+        return .answered
     }
 
     /// As `disposeNow`, by name: one hash and one lock of the shard.
@@ -101,9 +106,9 @@ extension Registry {
     /// False: there is none.
     @inline(__always)
     private func dispose(
-        named name: UnsafeRawBufferPointer, _ known: KnownName
+        named name: UnsafeRawBufferPointer
     ) -> Bool {
-        let place = place(of: name, known)
+        let place = place(of: name)
         let lock = lock(of: place.shard)
         lock.lock()
         let found = shards[place.shard].table.take(name, tag: place.tag)
@@ -177,9 +182,9 @@ extension Registry {
 
     func truncate<Reply: ReplyWriter & ~Copyable>(
         _ target: borrowing Reference, _ length: UInt64, _ unit: Unit,
-        _ holdings: inout Holdings, _ reply: inout Reply
-    ) throws(SmallocError) {
-        let allocation = try resolve(target, holdings, missing: .noDataToTruncate)
+        _ caller: inout Caller, _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
+        let allocation = try resolve(target, caller, missing: .noDataToTruncate)
         defer { letGo(allocation, target) }
         var cut: Mapping?
         defer { if let cut { mappings.give(forGood: cut) } }
@@ -195,19 +200,21 @@ extension Registry {
         allocation.size = size.bytes
         cut = allocation.takeCut(mappings)
         reply.done(size: size.bytes)
+        return .answered
     }
 
     func rename<Reply: ReplyWriter & ~Copyable>(
-        _ target: borrowing Reference, _ newName: RawSpan, _ holdings: inout Holdings,
+        _ target: borrowing Reference, _ newName: RawSpan, _ caller: inout Caller,
         _ reply: inout Reply
-    ) throws(SmallocError) {
+    ) throws(SmallocError) -> Outcome {
         guard isAllowed(newName) else { throw .invalidName }
-        let allocation = try resolve(target, holdings, missing: .noData)
+        let allocation = try resolve(target, caller, missing: .noData)
         defer { letGo(allocation, target) }
         try newName.withUnsafeBytes { (newName) throws(SmallocError) in
             while try !move(allocation, to: newName) {}
         }
         reply.ok()
+        return .answered
     }
 
     /// One try to rename: false if the name changed between looking at it and locking its shard.

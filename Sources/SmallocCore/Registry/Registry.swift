@@ -1,5 +1,4 @@
-// All allocations, by name in shards, and the one switch that every request of either mode goes
-// through. The only thing that the loops share.
+// All allocations, by name in shards. The only thing that the loops share.
 
 internal import Glibc
 internal import SmallocSystem
@@ -65,75 +64,14 @@ public final class Registry: @unchecked Sendable {
         birthMonotonic = Clock.coarseSeconds
     }
 
-    /// Does what a request asks and answers it; what is left to do is in `holdings.deferred`.
-    ///
-    /// Never traps, whatever the request says. Cost: one lock of the allocation by handle, one of a
-    /// shard more by name.
-    ///
-    /// - Returns: False if the answer is an error.
-    func execute<Reply: ReplyWriter & ~Copyable>(
-        _ request: borrowing Request, _ holdings: inout Holdings, reply: inout Reply
-    ) -> Bool {
-        do throws(SmallocError) {
-            switch request {
-            case .read(let target, let start, let count, let unit):
-                try read(target, start, count, unit, &holdings, &reply)
-            case .write(let target, let start, let payload, let unit):
-                try write(target, start, payload, unit, &holdings, &reply)
-            case .readRanges(let target, let ranges):
-                try readRanges(target, ranges, &holdings, &reply)
-            case .writeRanges(let target, let ranges, let data):
-                try writeRanges(target, ranges, data, &holdings, &reply)
-            case .fill(let target, let start, let count, let payload, let unit):
-                try fill(target, start, count, payload, unit, &holdings, &reply)
-            case .copy(let source, let sourceStart, let dest, let destStart, let count, let unit):
-                try copy(
-                    source, sourceStart, dest, destStart, count, unit, &holdings, &reply)
-            case .alloc(let name, let type, let typeWord, let length, let unit, let flags):
-                try alloc(name, type, typeWord, length, unit, flags, &holdings, &reply)
-            case .open(let name): try open(name, &holdings, &reply)
-            case .close(let handle): try close(handle, &holdings, &reply)
-            case .dispose(let target): try dispose(target, &holdings, &reply)
-            case .truncate(let target, let length, let unit):
-                try truncate(target, length, unit, &holdings, &reply)
-            case .rename(let target, let newName):
-                try rename(target, newName, &holdings, &reply)
-            case .stat(let target): try stat(target, &holdings, &reply)
-            case .list(let prefix, let cursor, let count, let sorted):
-                try list(prefix, cursor, count, sorted, &holdings, &reply)
-            case .stats: stats(&reply)
-            case .hello: reply.hello(limits.snapshot)
-            case .ping: reply.pong()
-            case .quit:
-                reply.bye()
-                holdings.deferred = .quit
-            case .help:
-                // Text mode answers it itself: there is nothing in the registry to ask.
-                throw .malformed("help is a verb of text mode")
-            }
-            return true
-        } catch {
-            reply.error(error)
-            return false
-        }
-    }
-
     // MARK: Finding
 
     /// Where a name belongs: its shard, and its 16 bits in the shard's table.
     ///
     /// Nobody can choose names that collide, see `NameHash`.
-    @inline(never)
+    @inline(__always)
     func place(of name: UnsafeRawBufferPointer) -> (shard: Int, tag: UInt64) {
         place(of: nameHash.hash(of: name))
-    }
-
-    /// The same, of the name of a request, whose hash may be known.
-    @inline(__always)
-    func place(
-        of name: UnsafeRawBufferPointer, _ known: KnownName
-    ) -> (shard: Int, tag: UInt64) {
-        place(of: known.start == name.baseAddress ? known.hash : nameHash.hash(of: name))
     }
 
     @inline(__always)
@@ -156,8 +94,8 @@ public final class Registry: @unchecked Sendable {
     }
 
     /// The allocation of a name, with a reference for the caller; nil if there is none.
-    func find(_ name: UnsafeRawBufferPointer, _ known: KnownName) -> Allocation? {
-        let place = place(of: name, known)
+    func find(_ name: UnsafeRawBufferPointer) -> Allocation? {
+        let place = place(of: name)
         let lock = lock(of: place.shard)
         lock.lock()
         defer { lock.unlock() }
@@ -173,13 +111,13 @@ public final class Registry: @unchecked Sendable {
     /// - Throws: `.invalidName`, then `missing`.
     @inline(__always)
     func resolve(
-        _ target: borrowing Reference, _ holdings: borrowing Holdings,
+        _ target: borrowing Reference, _ caller: borrowing Caller,
         missing: @autoclosure () -> SmallocError
     ) throws(SmallocError) -> Allocation {
         if target.handle != 0 {
-            return try resolve(target.handle, holdings, missing: missing())
+            return try resolve(target.handle, caller, missing: missing())
         }
-        let found = find(target.name.bytes, holdings.known)
+        let found = find(target.name.bytes)
         guard let found else {
             // A name outside the grammar is never found; only then is it worth a look.
             throw Name.isValid(target.name) ? missing() : .invalidName
@@ -190,10 +128,10 @@ public final class Registry: @unchecked Sendable {
     /// The allocation of a handle, which keeps it for as long as the caller keeps the handle open.
     @inline(__always)
     func resolve(
-        _ handle: UInt32, _ holdings: borrowing Holdings,
+        _ handle: UInt32, _ caller: borrowing Caller,
         missing: @autoclosure () -> SmallocError
     ) throws(SmallocError) -> Allocation {
-        guard let allocation = holdings.handles[handle] else { throw missing() }
+        guard let allocation = caller.handles[handle] else { throw missing() }
         return allocation
     }
 
@@ -211,16 +149,12 @@ public final class Registry: @unchecked Sendable {
     // MARK: Ends
 
     /// Ends a transfer, done or not.
-    func end(_ transfer: Transfer) {
-        transfer.freeRanges()
-        letGoPinned(transfer.allocation)
-    }
+    func end(_ pieces: Pieces) { letGoPinned(pieces.allocation) }
 
     /// Ends work, done or not.
     ///
     /// Not while it runs.
     func end(_ work: Work) {
-        if case .fill(_, let pattern) = work.kind { pattern.deallocate() }
         for allocation in [work.allocations.0, work.allocations.1] {
             guard let allocation else { continue }
             if work.isPinning { letGoPinned(allocation) } else { release(allocation) }
@@ -233,14 +167,15 @@ public final class Registry: @unchecked Sendable {
     }
 
     /// Ends a connection: its handles close, its anonymous allocations go.
-    func end(_ holdings: inout Holdings) {
-        if holdings.handles.count > Registry.endedAtOnceMax {
+    func end(_ caller: inout Caller) {
+        caller.encoding = nil
+        if caller.handles.count > Registry.endedAtOnceMax {
             // Moved out, so that the connection is rid of them at once.
-            let handles = HandleBox(holdings.handles.takeAll())
+            let handles = HandleBox(caller.handles.takeAll())
             if BackgroundThread.start({ [self] in end(&handles.table) }) { return }
             end(&handles.table)
         } else {
-            end(&holdings.handles)
+            end(&caller.handles)
         }
     }
 
@@ -266,6 +201,18 @@ public final class Registry: @unchecked Sendable {
         init(_ table: consuming HandleTable) { self.table = table }
     }
 
+    // MARK: Buffers of connections
+
+    /// Charges bytes of a connection's input or output that wait.
+    ///
+    /// From any thread.
+    ///
+    /// - Returns: False: it would be over the memory limit.
+    public func chargeBuffer(_ size: Int) -> Bool { budget.charge(buffer: UInt64(size)) }
+
+    /// Takes back what `chargeBuffer` charged.
+    public func unchargeBuffer(_ size: Int) { budget.uncharge(UInt64(size)) }
+
     // MARK: Time
 
     /// Seconds since the registry's birth, by the monotonic clock.
@@ -273,9 +220,9 @@ public final class Registry: @unchecked Sendable {
 
     /// The same, asked of the clock once for all that one call of `serve` does.
     @inline(__always)
-    func age(_ holdings: inout Holdings) -> UInt32 {
-        if holdings.age == 0 { holdings.age = UInt64(age) + 1 }
-        return UInt32(truncatingIfNeeded: holdings.age - 1)
+    func age(_ caller: inout Caller) -> UInt32 {
+        if caller.age == 0 { caller.age = UInt64(age) + 1 }
+        return UInt32(truncatingIfNeeded: caller.age - 1)
     }
 
     /// When an allocation was made, in milliseconds since 1970.

@@ -16,7 +16,7 @@ internal import Synchronization
 public final class Work: @unchecked Sendable {
     enum Kind {
         case copy(dest: UnsafeMutableRawPointer, source: UnsafeRawPointer)
-        case fill(dest: UnsafeMutableRawPointer, pattern: UnsafeMutableRawBufferPointer)
+        case fill(dest: UnsafeMutableRawPointer, pattern: Pattern)
         /// Nothing is answered after it: the request that asked for memory is served once more.
         case reclaim(MappingPool)
     }
@@ -127,10 +127,10 @@ public final class Work: @unchecked Sendable {
 
     /// - Returns: Bytes done: whole patterns.
     private func fillStep(
-        _ dest: UnsafeMutableRawPointer, _ pattern: UnsafeMutableRawBufferPointer, _ count: Int
+        _ dest: UnsafeMutableRawPointer, _ pattern: Pattern, _ count: Int
     ) -> Int {
-        let whole = max(1, count / pattern.count) * pattern.count
-        Work.fill(dest + done, whole, UnsafeRawBufferPointer(pattern))
+        let whole = max(1, count / pattern.size) * pattern.size
+        pattern.fillStep(dest + done, whole)
         return whole
     }
 
@@ -144,25 +144,5 @@ public final class Work: @unchecked Sendable {
         }
         pool.dropWarm()
         return true
-    }
-
-    /// Repeats `pattern` over `size` bytes, a multiple of the pattern's size.
-    static func fill(
-        _ dest: UnsafeMutableRawPointer, _ size: Int, _ pattern: UnsafeRawBufferPointer
-    ) {
-        guard size > 0, let source = pattern.baseAddress else { return }
-        if pattern.count == 1 {
-            memset(dest, Int32(pattern[0]), size)
-            return
-        }
-        // The part that is done is the source of the next, twice as large, up to what a cache
-        // holds.
-        dest.copyMemory(from: source, byteCount: pattern.count)
-        var done = pattern.count
-        while done < size {
-            let step = min(done, size - done, 65_536 / pattern.count * pattern.count)
-            (dest + done).copyMemory(from: dest, byteCount: step)
-            done += step
-        }
     }
 }

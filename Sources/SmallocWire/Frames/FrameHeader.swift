@@ -88,6 +88,19 @@ public struct FrameHeader: Equatable, Sendable {
         source.load(fromByteOffset: 6, as: UInt8.self) != 0
     }
 
+    /// Bytes of the name behind the header at `source`.
+    @inlinable @inline(__always)
+    public static func nameSize(_ source: UnsafeRawPointer) -> Int {
+        Int(source.load(fromByteOffset: 6, as: UInt8.self))
+    }
+
+    /// Bytes of the frame whose header is at `source`.
+    @inlinable @inline(__always)
+    public static func wholeSize(_ source: UnsafeRawPointer) -> Int {
+        let size = source.loadUnaligned(fromByteOffset: 20, as: UInt32.self)
+        return byteCount + Int(UInt32(littleEndian: size))
+    }
+
     /// Writes the 40 bytes at `target`, which needs no alignment.
     @inlinable @inline(__always)
     public func write(to target: UnsafeMutableRawPointer) {

@@ -34,6 +34,8 @@ final class Loop: @unchecked Sendable {
     let uv: UnsafeMutablePointer<uv_loop_t>
     let context: LoopContext
     let readBuffer: UnsafeMutableRawPointer
+    /// Room for what one system call sends: the output, and pieces of an allocation.
+    let buffers: UnsafeMutablePointer<uv_buf_t>
     /// Connections, those on their way here included.
     ///
     /// For the acceptor's choice and the limit.
@@ -52,7 +54,7 @@ final class Loop: @unchecked Sendable {
     private var busyPoll: BusyPoll
     /// Something was read since the last poll.
     var isActive = false
-    var quickAnswers = QuickAnswers()
+    var recentActivity = RecentActivity()
     private let mailbox = Locked<[Message]>([])
     private var firstPeer: Peer?
     private var turnAgain: [Peer] = []
@@ -68,6 +70,7 @@ final class Loop: @unchecked Sendable {
         self.log = log
         context = LoopContext(registry: registry, index: index)
         readBuffer = .allocate(byteCount: Loop.readSize, alignment: 4096)
+        buffers = .allocate(capacity: 1 + LoopContext.viewsMax)
         uv = allocateUV(uv_loop_t.self)
         async = allocateUV(uv_async_t.self)
         timer = allocateUV(uv_timer_t.self)
@@ -93,6 +96,7 @@ final class Loop: @unchecked Sendable {
 
     deinit {
         readBuffer.deallocate()
+        buffers.deallocate()
     }
 
     /// Milliseconds, monotonic, as of the last turn.

@@ -32,7 +32,3 @@ func peerClosed(_ handle: UnsafeMutablePointer<uv_handle_t>?) {
     guard let data = handle?.pointee.data else { return }
     Unmanaged<Peer>.fromOpaque(data).takeRetainedValue().didClose()
 }
-
-func peerHandleFree(_ handle: UnsafeMutablePointer<uv_handle_t>?) {
-    UnsafeMutableRawPointer(handle)?.deallocate()
-}

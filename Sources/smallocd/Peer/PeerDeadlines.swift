@@ -12,7 +12,7 @@ extension Peer {
             if now - activeAt > Peer.goodbyeMilliseconds { close("goodbye was said") }
             return
         }
-        let isUnfinished = tail.count > 0 || session.isBusy
+        let isUnfinished = input.count > 0 || session.isBusy
         if isUnfinished {
             let limit = limits.requestTimeoutMilliseconds
             guard limit > 0, now - progressAt > limit else { return }
@@ -20,7 +20,7 @@ extension Peer {
             end(SmallocError(.requestTimeout, .error, "the request did not arrive in time"))
         } else {
             let limit = limits.idleTimeoutMilliseconds
-            guard limit > 0, now - activeAt > limit else { return }
+            guard limit > 0, !session.hasWaits, now - activeAt > limit else { return }
             loop.context.counters.add(.idleTimeouts)
             end(SmallocError(.idleTimeout, .error, "the connection was idle for too long"))
         }
@@ -39,7 +39,7 @@ extension Peer {
             return end(Peer.shuttingDown)
         }
         guard !isWriting, !isWorking, !isWaitingForTurn, !isLeaving else { return }
-        let isUnfinished = tail.count > 0 || session.isBusy
+        let isUnfinished = input.count > 0 || session.isBusy
         guard !isUnfinished else { return }
         end(Peer.shuttingDown)
     }

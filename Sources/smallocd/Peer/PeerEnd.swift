@@ -14,13 +14,12 @@ extension Peer {
         guard !isLeaving else { return }
         isLeaving = true
         activeAt = loop.now
-        tail.removeFirst(tail.count)
+        input.removeFirst(input.count, loop.context.registry)
         // A Unix socket keeps what was sent for its reader, whatever is unread here.
-        let isUnix = handle.handle.pointee.type == UV_NAMED_PIPE
-        if inputEnded || (loop.isDraining && isUnix) { return close("goodbye was said") }
-        var descriptor: Int32 = -1
-        uv_fileno(handle.handle, &descriptor)
-        if shutdown(descriptor, Int32(SHUT_WR)) != 0 { return close("it is gone") }
+        if inputEnded || (loop.isDraining && !transport.losesSentAtClose) {
+            return close("goodbye was said")
+        }
+        if !transport.shutdownOutput() { return close("it is gone") }
         resume()
     }
 
@@ -34,7 +33,8 @@ extension Peer {
         isClosing = true
         loop.log.debug("connection closed", metadata: metadata(reason))
         if isWorking { session.work?.abandon() } else { endSession() }
-        uv_close(handle.handle, peerClosed)
+        input.removeFirst(input.count, loop.context.registry)
+        transport.close()
     }
 
     /// Work that runs touches the session's allocations: it is waited for.
@@ -42,15 +42,13 @@ extension Peer {
 
     /// The handle is closed; nothing of libuv's refers to the peer any more, but work may.
     func didClose() {
-        handle.deallocate()
+        transport.free()
         loop.remove(self)
     }
 
     /// What the log says of an end.
     private func metadata(_ reason: StaticString) -> Logger.Metadata {
-        var descriptor: Int32 = -1
-        uv_fileno(handle.handle, &descriptor)
-        var metadata: Logger.Metadata = ["fd": "\(descriptor)", "reason": "\(reason)"]
+        var metadata: Logger.Metadata = ["fd": "\(transport.descriptor)", "reason": "\(reason)"]
         if let error = session.failure { metadata["status"] = "\(error.name)" }
         return metadata
     }

@@ -8,7 +8,7 @@ import TestSupport
 @testable import SmallocCore
 
 @Suite("Names looked at ahead")
-struct NamesAheadTests {
+struct NamePrefetchTests {
     /// A batch of requests, nearly all by name, on a few names.
     private static func batch(_ random: inout SplitMix, count: Int) -> [UInt8] {
         let names = ["a", "bb", "name/10", "name/100", String(repeating: "n", count: 255)]
@@ -37,7 +37,7 @@ struct NamesAheadTests {
 
     private static func peer(lookingAhead: Bool) -> TestPeer {
         let daemon = TestDaemon()
-        daemon.loop.ahead.pointee.countMin = lookingAhead ? 0 : .max
+        daemon.loop.prefetch.pointee.countMin = lookingAhead ? 0 : .max
         return daemon.greeted()
     }
 
@@ -45,11 +45,11 @@ struct NamesAheadTests {
     func same() {
         var random = SplitMix(for: "names ahead")
         for _ in 0..<Scale.count(40) {
-            let plain = NamesAheadTests.peer(lookingAhead: false)
-            let ahead = NamesAheadTests.peer(lookingAhead: true)
+            let plain = NamePrefetchTests.peer(lookingAhead: false)
+            let ahead = NamePrefetchTests.peer(lookingAhead: true)
             for _ in 0..<10 {
                 let count = 1 + Int(random.next() % 40)
-                let bytes = NamesAheadTests.batch(&random, count: count)
+                let bytes = NamePrefetchTests.batch(&random, count: count)
                 plain.feed(bytes)
                 if random.next() % 2 == 0 {
                     ahead.feed(bytes)
@@ -64,7 +64,7 @@ struct NamesAheadTests {
 
     @Test("a hash belongs to the request that it was found for, not to where its name stood")
     func stale() {
-        let peer = NamesAheadTests.peer(lookingAhead: true)
+        let peer = NamePrefetchTests.peer(lookingAhead: true)
         let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 8)
         defer { memory.deallocate() }
         // Each in the same place as the one before, in turn by the short way and by the general one.
@@ -89,7 +89,7 @@ struct NamesAheadTests {
     @Test("what is asked by name waits until the data before it, which is locked, has left")
     func gathered() {
         for lookingAhead in [false, true] {
-            let peer = NamesAheadTests.peer(lookingAhead: lookingAhead)
+            let peer = NamePrefetchTests.peer(lookingAhead: lookingAhead)
             #expect(peer.call(.alloc, type: 2, name: "a", size: 8192).outcome == "ok")
             let read = frame(.read, handle: 1, size: 8192)
             let batch =
@@ -109,7 +109,7 @@ struct NamesAheadTests {
         let registry = Registry(limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 0)
         DispatchQueue.concurrentPerform(iterations: 4) { thread in
             let loop = LoopContext(registry: registry, index: thread)
-            loop.ahead.pointee.countMin = 0
+            loop.prefetch.pointee.countMin = 0
             let peer = TestPeer(loop)
             peer.feed(frame(.hello))
             func each(_ operation: Operation, _ name: (Int) -> String) {

@@ -14,7 +14,7 @@ internal import Synchronization
 /// them, since a processor goes on to the next while one waits for its page's address, but does
 /// nothing atomic before all have got theirs. Nothing depends on it: a name that is gone or changed
 /// meanwhile costs a line of the cache.
-struct NamesAhead: ~Copyable {
+struct NamePrefetch: ~Copyable {
     /// Names looked at together.
     private static let namesMax = 16
 
@@ -37,7 +37,7 @@ struct NamesAhead: ~Copyable {
     private var count = 0
     private var end: UnsafeRawPointer?
 
-    init() { names = .allocate(capacity: NamesAhead.namesMax) }
+    init() { names = .allocate(capacity: NamePrefetch.namesMax) }
 
     deinit { names.deallocate() }
 
@@ -51,14 +51,10 @@ struct NamesAhead: ~Copyable {
 
     /// Goes on to the request whose name is at `name`, and looks at those after it if it is a new
     /// one.
-    ///
-    /// - Returns: The hash of the name.
     @inline(never)
-    mutating func move(to name: UnsafeRawBufferPointer, _ registry: Registry) -> UInt64 {
+    mutating func move(to name: UnsafeRawBufferPointer, _ registry: Registry) {
         if head == count || names[head].start != name.baseAddress { look(name, registry) }
-        guard head < count else { return registry.nameHash.hash(of: name) }
-        defer { head &+= 1 }
-        return names[head].hash
+        if head < count { head &+= 1 }
     }
 
     /// Looks at a request, behind its header, and those after it, and fetches what they need.
@@ -67,7 +63,7 @@ struct NamesAhead: ~Copyable {
         head = 0
         count = 0
         var frame = name.baseAddress.map { $0 - FrameHeader.byteCount }
-        while count < NamesAhead.namesMax, let next = frame {
+        while count < NamePrefetch.namesMax, let next = frame {
             frame = add(next, registry.nameHash)
         }
         for index in 0..<count { registry.prefetchSlot(names[index].hash) }

@@ -74,12 +74,16 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["SmallocWire"], path: "Tests/TestSupport",
             swiftSettings: settings),
+        .target(name: "CFaults", path: "Tests/CFaults"),
         .testTarget(
             name: "WireTests", dependencies: ["SmallocWire", "TestSupport"],
             swiftSettings: borrowing),
         .testTarget(
             name: "CoreTests",
-            dependencies: ["SmallocCore", "SmallocSystem", "SmallocWire", "TestSupport"],
+            dependencies: [
+                "SmallocCore", "SmallocSystem", "SmallocWire", "CFaults", "CSmalloc",
+                "TestSupport",
+            ],
             swiftSettings: borrowing),
         .testTarget(
             name: "ClientTests", dependencies: ["Smalloc", "TestSupport"],

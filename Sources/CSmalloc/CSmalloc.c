@@ -3,7 +3,6 @@
 
 #include <linux/futex.h>
 #include <malloc.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -19,16 +18,6 @@ void smalloc_futex_wake(uint32_t *word) {
 
 size_t smalloc_usable_size(void *block) {
     return malloc_usable_size(block);
-}
-
-void *smalloc_allocate(size_t size) {
-    if (smalloc_fault && smalloc_fault(SMALLOC_FAULT_ALLOCATE)) return NULL;
-    return malloc(size);
-}
-
-void *smalloc_reallocate(void *block, size_t size) {
-    if (smalloc_fault && smalloc_fault(SMALLOC_FAULT_ALLOCATE)) return NULL;
-    return realloc(block, size);
 }
 
 int smalloc_accept(int listener) {

@@ -11,13 +11,14 @@ struct TestDaemon {
     init(
         warmSizeMax: Int = 0, nameHash: NameHash = NameHash(),
         restTime: UInt64 = MappingPool.restTime,
+        mappingsMax: UInt64 = SystemMemory.mappingsMax,
         _ change: (inout Limits) -> Void = { _ in }
     ) {
         var limits = Limits()
         change(&limits)
         registry = Registry(
             limits: SharedLimits(limits), loops: 1, warmSizeMax: warmSizeMax, nameHash: nameHash,
-            restTime: restTime)
+            restTime: restTime, mappingsMax: mappingsMax)
         loop = LoopContext(registry: registry, index: 0)
     }
 

@@ -2,6 +2,7 @@ import Glibc
 import Testing
 
 import SmallocSystem
+import SmallocWire
 @testable import SmallocCore
 
 @Suite("Turns of threads")
@@ -100,7 +101,9 @@ struct YieldingTests {
     @Test("memory is wiped and unmapped in steps")
     func reclaiming() throws {
         let size = 20 << 20
-        var mapping = try #require(Mapping.make(size))
+        let budget = MemoryBudget(limits: SharedLimits(Limits()))
+        let arenas = Arenas(budget: budget)
+        var mapping = try #require(Mapping.make(size, arenas, budget))
         mapping.dirtySize = 3 * Yielding.stepSize + 1
         memset(mapping.base, 0xFF, mapping.dirtySize)
         var steps = 0
@@ -110,7 +113,8 @@ struct YieldingTests {
         let wiped = UnsafeRawBufferPointer(start: mapping.base, count: 4 * Yielding.stepSize)
         #expect(wiped.allSatisfy { $0 == 0 })
         steps = 0
-        mapping.unmap { steps += 1 }
+        let isGone = mapping.unmap(arenas, budget) { steps += 1 }
+        #expect(isGone && budget.mappingCount == 0)
         #expect(steps == 3)
     }
 }

@@ -6,25 +6,50 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#pragma clang assume_nonnull begin
+
 /// Sleeps while `*word` is `expected`; wakes on `smalloc_futex_wake`, on a signal, or for no reason.
 void smalloc_futex_wait(uint32_t *word, uint32_t expected);
 /// Wakes one thread that sleeps on `word`.
 void smalloc_futex_wake(uint32_t *word);
 
 /// `malloc_usable_size`: bytes that a block of malloc really has.
-size_t smalloc_usable_size(void *block);
+size_t smalloc_usable_size(void *_Nullable block);
 
-/// The one way to memory whose size or number a client chooses: `malloc` that may fail.
-///
-/// Tests make it fail by defining `smalloc_fault`.
+/// What a test can make fail, by defining `int smalloc_fault(int kind)`: it is asked before each
+/// call, and anything but 0 fails it as if the system had no memory.
+enum {
+    SMALLOC_FAULT_ALLOCATE = 0,
+    SMALLOC_FAULT_MAP = 1,
+    SMALLOC_FAULT_UNMAP = 2,
+    SMALLOC_FAULT_ADVISE = 3,
+    SMALLOC_FAULT_THREAD = 4,
+};
+
+/// `malloc`, for sizes and numbers that a client chooses: NULL if there is no memory.
 void *_Nullable smalloc_allocate(size_t size);
-/// The same for `realloc`; the old block stays when it fails.
+/// `realloc` for the same; the old block stays when it fails.
 void *_Nullable smalloc_reallocate(void *_Nullable block, size_t size);
+/// The same, as zeros.
+void *_Nullable smalloc_allocate_zeroed(size_t size);
 
-/// What `smalloc_fault` is asked about.
-enum smalloc_fault_kind { SMALLOC_FAULT_ALLOCATE = 1 };
-/// Whether the next call of that kind has to fail. Defined by tests alone.
-int smalloc_fault(int kind) __attribute__((weak));
+/// Private anonymous memory, as zeros and not reserved; NULL if the kernel refuses it.
+void *_Nullable smalloc_map(size_t size);
+/// The same, at a multiple of `alignment`, which is a power of two and of the page size.
+void *_Nullable smalloc_map_aligned(size_t size, size_t alignment);
+/// `munmap`. False: the addresses are as they were, or in part unmapped.
+bool smalloc_unmap(void *start, size_t size);
+/// `MADV_DONTNEED`: the pages go back, and read as zeros. False: they may be as they were.
+bool smalloc_return_pages(void *start, size_t size);
+/// Tells the kernel whether huge pages are welcome. False: it did not take the advice.
+bool smalloc_welcome_huge(void *start, size_t size, bool is_welcome);
+
+/// Starts a thread that is never joined. False: there is none to be had, and `body` is not called.
+bool smalloc_start_thread(void *_Nullable (*_Nonnull body)(void *_Nullable), void *_Nullable context);
+
+/// Sets the C library's heap up so that the process's own large blocks are no kernel mappings of
+/// their own. False: the C library does not take one of the settings.
+bool smalloc_prepare_heap(void);
 
 /// Gives free pages of the heap back to the kernel. Holds up threads that allocate meanwhile.
 void smalloc_heap_trim(void);
@@ -49,7 +74,7 @@ int smalloc_accept(int listener);
 bool smalloc_peer_user(int socket, uid_t *user);
 
 /// The variables of the environment, `NAME=value` each, ended by NULL.
-char **smalloc_environment(void);
+char *_Nullable *_Nullable smalloc_environment(void);
 
 /// Tells the core that this thread spins.
 static inline void smalloc_spin_hint(void) {
@@ -59,5 +84,7 @@ static inline void smalloc_spin_hint(void) {
     __asm__ volatile("yield");
 #endif
 }
+
+#pragma clang assume_nonnull end
 
 #endif

@@ -10,7 +10,7 @@
 //  20  created     4   seconds after the registry's birth
 //  24  name        nameRoom * 8
 //      heap:    the data
-//      mapping: data 8, capacity 8, dirtySize 8, pins 8
+//      mapping: data 8, capacity 8, dirtySize 8, pins 8, madeSize 8
 //
 // A 64-byte allocation with a 10-byte name is a block of 104 bytes.
 
@@ -139,7 +139,7 @@ struct Allocation: Equatable {
     /// Bytes of the block: header, name, and data or what stands for a mapping.
     @inline(__always)
     private static func blockSize(nameSize: Int, size: Int) -> Int {
-        headerSize + nameUnits(nameSize) * 8 + (size >= MappingPool.sizeMin ? 32 : size)
+        headerSize + nameUnits(nameSize) * 8 + (size >= MappingPool.sizeMin ? 40 : size)
     }
 
     /// Most names have 8 to 16 bytes: their first and last 8 are all of them, and no call.

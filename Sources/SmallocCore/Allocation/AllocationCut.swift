@@ -60,6 +60,7 @@ extension Allocation {
         guard kept < capacity else { return nil }
         mappingPlace.storeBytes(of: kept, toByteOffset: 8, as: Int.self)
         cutDirty(to: kept)
-        return Mapping(base: data + kept, capacity: capacity - kept)
+        let size = capacity - kept
+        return Mapping(base: data + kept, capacity: size, madeSize: size, isTail: true)
     }
 }

@@ -25,7 +25,8 @@ extension Allocation {
 
     /// The mapping, to be given back: of mapped ones.
     var mapping: Mapping {
-        Mapping(base: data, capacity: mappingCapacity, dirtySize: dirtySize)
+        Mapping(
+            base: data, capacity: mappingCapacity, madeSize: madeSize, dirtySize: dirtySize)
     }
 
     /// Notes the mapping of a new allocation at the place where small data would be.
@@ -33,7 +34,11 @@ extension Allocation {
         place.storeBytes(of: mapping.base, as: UnsafeMutableRawPointer.self)
         place.storeBytes(of: mapping.capacity, toByteOffset: 8, as: Int.self)
         place.storeBytes(of: mapping.dirtySize, toByteOffset: 16, as: Int.self)
+        place.storeBytes(of: mapping.madeSize, toByteOffset: 32, as: Int.self)
     }
+
+    /// Bytes that the mapping was made with.
+    private var madeSize: Int { mappingPlace.load(fromByteOffset: 32, as: Int.self) }
 
     var mappingCapacity: Int { mappingPlace.load(fromByteOffset: 8, as: Int.self) }
 

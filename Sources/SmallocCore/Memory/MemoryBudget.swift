@@ -1,8 +1,9 @@
-// What all allocations take together, against the limits that a reload may change.
+// What all allocations take together, against the limits that a reload may change and against what
+// the kernel allows a process.
 
 internal import Synchronization
 
-/// Counts bytes and allocations against their limits.
+/// Counts bytes, allocations and kernel mappings against their limits.
 ///
 /// All methods from any thread, none waits.
 final class MemoryBudget: Sendable {
@@ -11,9 +12,15 @@ final class MemoryBudget: Sendable {
     private let allocations = Atomic<UInt64>(0)
     private let heapFreed = Atomic<UInt64>(0)
     private let scattered = Atomic<UInt64>(0)
+    private let mappings = Atomic<UInt64>(0)
     private let limits: SharedLimits
+    /// Kernel mappings at most.
+    let mappingsMax: UInt64
 
-    init(limits: SharedLimits) { self.limits = limits }
+    init(limits: SharedLimits, mappingsMax: UInt64 = SystemMemory.mappingsMax) {
+        self.limits = limits
+        self.mappingsMax = mappingsMax
+    }
 
     /// Bytes charged, warm memory aside.
     var usedSize: UInt64 { used.load(ordering: .relaxed) }
@@ -89,6 +96,24 @@ final class MemoryBudget: Sendable {
 
     /// Warm bytes are warm no more: handed out (and charged by who took them) or unmapped.
     func unpool(_ size: UInt64) { pooled.wrappingSubtract(size, ordering: .relaxed) }
+
+    // MARK: Kernel mappings
+
+    /// Kernel mappings counted.
+    var mappingCount: UInt64 { mappings.load(ordering: .relaxed) }
+
+    /// Counts `count` kernel mappings more unless that is over the limit.
+    func chargeMappings(_ count: UInt64) -> Bool {
+        if mappings.wrappingAdd(count, ordering: .relaxed).newValue <= mappingsMax { return true }
+        unchargeMappings(count)
+        return false
+    }
+
+    func unchargeMappings(_ count: UInt64) {
+        mappings.wrappingSubtract(count, ordering: .relaxed)
+    }
+
+    // MARK: Allocations
 
     /// Counts one more allocation unless that is over the limit.
     func addAllocation() -> Bool {

@@ -48,12 +48,13 @@ public final class Registry: @unchecked Sendable {
     /// With a key that is known, so that two registries list names in the same order.
     init(
         limits: SharedLimits, loops: Int, warmSizeMax: Int, nameHash: NameHash,
-        restTime: UInt64 = MappingPool.restTime
+        restTime: UInt64 = MappingPool.restTime,
+        mappingsMax: UInt64 = SystemMemory.mappingsMax
     ) {
         self.limits = limits
         self.nameHash = nameHash
         counters = (0..<loops).map { _ in Counters() }
-        budget = MemoryBudget(limits: limits)
+        budget = MemoryBudget(limits: limits, mappingsMax: mappingsMax)
         mappings = MappingPool(
             budget: budget, cleanSizeMax: warmSizeMax, restTime: restTime)
         shards = .allocate(capacity: Registry.shardCount)

@@ -3,6 +3,7 @@
 import CSmalloc
 import Glibc
 import Logging
+import SmallocCore
 
 /// smallocd, the daemon.
 @main
@@ -17,6 +18,7 @@ struct Smallocd {
         var none = sigset_t()
         sigemptyset(&none)
         pthread_sigmask(SIG_SETMASK, &none, nil)
+        SystemMemory.prepare()
         let descriptorsMax = Machine.raiseDescriptorLimit()
         let environment = currentEnvironment()
         do throws(StartFailure) {

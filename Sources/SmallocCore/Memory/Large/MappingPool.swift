@@ -13,8 +13,8 @@ internal import SmallocSystem
 final class MappingPool: @unchecked Sendable {
     /// Bytes from which on an allocation is a mapping of its own.
     static let sizeMin = 65_536
-    /// Up to here a mapping is wiped on the spot; it takes about 10 microseconds.
-    private static let wipedAtOnceMax = 262_144
+    /// Up to here a mapping is wiped on the spot; it takes some microseconds.
+    private static let wipedAtOnceMax = 65_536
     private static let entriesMax = 64
     /// How long what was given back waits, in nanoseconds, for somebody who would write all of it
     /// anyway: to wipe it then is to move as much memory for nothing.
@@ -35,7 +35,8 @@ final class MappingPool: @unchecked Sendable {
     private let warmTime: UInt64
     /// The reclaiming thread sleeps on this; a count of what was queued.
     let bell: UnsafeMutablePointer<sem_t>
-    let pageSize = Int(sysconf(Int32(_SC_PAGESIZE)))
+    let arenas: Arenas
+    let pageSize = SystemMemory.pageSize
 
     init(
         budget: MemoryBudget, cleanSizeMax: Int, blocks: BlockPool = BlockPool(),
@@ -46,6 +47,7 @@ final class MappingPool: @unchecked Sendable {
         self.warmTime = warmTime
         self.blocks = blocks
         blocks.budget = budget
+        arenas = Arenas(budget: budget)
         self.cleanSizeMax = cleanSizeMax
         bell = .allocate(capacity: 1)
         sem_init(bell, 0, 0)
@@ -94,7 +96,7 @@ final class MappingPool: @unchecked Sendable {
             budget.unpool(UInt64(wanted))
             return warm
         }
-        return Mapping.make(wanted)
+        return Mapping.make(wanted, arenas, budget)
     }
 
     /// A mapping of `capacity` bytes that was given back and is not wiped yet, or nil.
@@ -117,12 +119,11 @@ final class MappingPool: @unchecked Sendable {
     /// Takes a mapping back, and its charge with it once the memory is free or warm and clean.
     func give(_ mapping: Mapping) {
         var mapping = mapping
+        // What was truncated may have a tail in the queue, and goes behind it.
+        if mapping.capacity < mapping.madeSize { return give(forGood: mapping) }
         if mapping.dirtySize <= MappingPool.wipedAtOnceMax {
             mapping.wipe()
-            if keep(mapping) { return }
-            // Nothing but touched pages costs time to unmap, and these are few.
-            mapping.unmap()
-            budget.uncharge(UInt64(mapping.capacity))
+            if !keep(mapping) { unmap(mapping) }
             return
         }
         mapping.givenAt = Clock.now
@@ -130,8 +131,17 @@ final class MappingPool: @unchecked Sendable {
         ring(1)
     }
 
-    /// Takes back what nobody may be given again, to be unmapped, never kept: the end of a mapping
-    /// whose beginning stays in use.
+    /// Gives a mapping back to the kernel, and takes its charge off.
+    ///
+    /// What the kernel does not take back stays charged.
+    func unmap(_ mapping: Mapping, pause: () -> Void = {}) {
+        if mapping.unmap(arenas, budget, pause: pause) {
+            budget.uncharge(UInt64(mapping.capacity))
+        }
+    }
+
+    /// Takes back what must not be handed out again: a tail, or what is left of a mapping without
+    /// one.
     func give(forGood mapping: Mapping) {
         var mapping = mapping
         mapping.isStale = true
@@ -238,8 +248,8 @@ final class MappingPool: @unchecked Sendable {
             return state.clean
         }
         for mapping in dropped {
-            mapping.unmap()
-            budget.unpool(UInt64(mapping.capacity))
+            budget.charge(pooled: UInt64(mapping.capacity))
+            unmap(mapping)
         }
     }
 

@@ -41,8 +41,7 @@ extension MappingPool {
             mapping.wipe { turns.yieldIfWorthIt() }
         }
         if !wanted || !keep(mapping) {
-            mapping.unmap { turns.yieldIfWorthIt() }
-            budget.uncharge(UInt64(size))
+            unmap(mapping) { turns.yieldIfWorthIt() }
         }
         state.withLock { state in
             state.queueSize -= size

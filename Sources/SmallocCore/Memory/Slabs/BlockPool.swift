@@ -31,7 +31,9 @@ final class BlockPool: @unchecked Sendable {
     let slabs = SlabPool()
     let isSweeping = Locked(())
     /// Told of what is free between blocks that are not, whenever a slab more is cut.
-    var budget: MemoryBudget?
+    var budget: MemoryBudget? {
+        didSet { slabs.budget = budget }
+    }
     private let isPlain: Bool
 
     /// - Parameter isPlain: Leaves everything to malloc, so that sanitizers see what is written
@@ -93,7 +95,7 @@ final class BlockPool: @unchecked Sendable {
 
     /// A zeroed block of at least `size` bytes, which is more than 0; nil: no memory.
     func take(_ size: Int) -> UnsafeMutableRawPointer? {
-        guard isPooled(size) else { return calloc(1, size) }
+        guard isPooled(size) else { return smalloc_allocate_zeroed(size) }
         let capacity = BlockPool.capacity(for: size)
         let (lock, own) = sizeClass(capacity)
         lock.lock()
@@ -153,7 +155,7 @@ final class BlockPool: @unchecked Sendable {
     /// Zeros for a table that is looked into at random: slabs if they are used as a whole, else
     /// malloc's.
     func takeTable(_ size: Int) -> UnsafeMutableRawPointer? {
-        isRun(size) ? slabs.takeRun(size / Slab.sizeMax) : calloc(1, size)
+        isRun(size) ? slabs.takeRun(size / Slab.sizeMax) : smalloc_allocate_zeroed(size)
     }
 
     /// Takes back a table of that size.

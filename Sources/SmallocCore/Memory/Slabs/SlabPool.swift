@@ -9,6 +9,7 @@
 //
 // Invariant: a slab is zeros when it is free.
 
+internal import CSmalloc
 internal import Glibc
 internal import SmallocSystem
 
@@ -28,6 +29,7 @@ final class SlabPool: @unchecked Sendable {
         var cutSize = 0
         /// Whether the kernel was told that huge pages are welcome.
         var isHuge = false
+        var budget: MemoryBudget?
     }
 
     /// Plain regions by default: 16 GiB of them, and a quarter of the mappings that Linux allows a
@@ -38,6 +40,12 @@ final class SlabPool: @unchecked Sendable {
 
     private let state = Locked(State())
     private let plainMax: Int
+    /// Told of the kernel mappings: one for each region, and two more for a plain one, which lies
+    /// between others.
+    var budget: MemoryBudget? {
+        get { state.withLock { $0.budget } }
+        set { state.withLock { $0.budget = newValue } }
+    }
 
     /// - Parameter plainMax: Regions without huge pages among those with them.
     init(plainMax: Int = SlabPool.plainMax) { self.plainMax = plainMax }
@@ -100,14 +108,22 @@ final class SlabPool: @unchecked Sendable {
             // First, lest a huge page comes right after.
             state.withLock { $0.beginReturn(slab, plainMax) }
             // It has to read as zeros when it is taken again.
-            if madvise(slab.start, slab.size, MADV_DONTNEED) != 0 {
+            if !smalloc_return_pages(slab.start, slab.size) {
                 memset(slab.start, 0, slab.size)
             }
             let empty = state.withLock { state -> Region? in
                 state.give(slab.region, 1 << slab.index)
                 return state.removeEmptyRegion()
             }
-            if let empty, !empty.unmap() { state.withLock { $0.keepEmptyRegion(empty) } }
+            guard let empty else {
+                pause()
+                continue
+            }
+            if empty.unmap() {
+                budget?.unchargeMappings(1)
+            } else {
+                state.withLock { $0.keepEmptyRegion(empty) }
+            }
             pause()
         }
     }
@@ -145,7 +161,11 @@ extension SlabPool.State {
     }
 
     mutating func addRegion() -> Region? {
-        guard let region = Region.map() else { return nil }
+        guard budget?.chargeMappings(1) ?? true else { return nil }
+        guard let region = Region.map() else {
+            budget?.unchargeMappings(1)
+            return nil
+        }
         // A daemon with little in it stays small: huge pages are for where there is more.
         if regionCount > 0 {
             if !isHuge { forEachRegion { if !$0.state.pointee.isPlain { $0.welcome(huge: true) } } }
@@ -187,6 +207,7 @@ extension SlabPool.State {
         if state.pointee.isPlain, state.pointee.returned == 0 {
             state.pointee.isPlain = false
             plainCount -= 1
+            budget?.unchargeMappings(2)
             if isHuge { region.welcome(huge: true) }
         }
         link(region)
@@ -197,10 +218,14 @@ extension SlabPool.State {
         let state = slab.region.state
         // Later a huge page may be there already, and what was given back before in it.
         if !state.pointee.isPlain, state.pointee.returned == 0, plainCount < plainMax,
-            slab.region.welcome(huge: false)
+            budget?.chargeMappings(2) ?? true
         {
-            state.pointee.isPlain = true
-            plainCount += 1
+            if slab.region.welcome(huge: false) {
+                state.pointee.isPlain = true
+                plainCount += 1
+            } else {
+                budget?.unchargeMappings(2)
+            }
         }
         state.pointee.returned |= 1 << slab.index
         if state.pointee.isPlain { cutSize -= slab.size }
@@ -221,6 +246,7 @@ extension SlabPool.State {
         freeCount -= Region.slabCount
         if region.state.pointee.isPlain {
             plainCount -= 1
+            budget?.unchargeMappings(2)
         } else {
             cutSize -= Slab.size(region.state.pointee.returned)
         }

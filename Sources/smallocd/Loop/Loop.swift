@@ -60,8 +60,8 @@ final class Loop: @unchecked Sendable {
     private var turnAgain: [Peer] = []
     private var drainEnds: UInt64 = 0
     private var isClosed = false
-    /// Called on this thread when the loop has drained.
-    var onDrained: (() -> Void)?
+    /// Called on this loop's thread when it has drained and turns no more.
+    var onEnded: (() -> Void)?
 
     init(
         index: Int, registry: Registry, busyPollMicroseconds: UInt64, log: Logger
@@ -230,7 +230,6 @@ final class Loop: @unchecked Sendable {
         uv_close(UnsafeMutableRawPointer(idle).handle, nil)
         uv_close(UnsafeMutableRawPointer(polled).handle, nil)
         uv_close(UnsafeMutableRawPointer(polling).handle, nil)
-        onDrained?()
     }
 }
 

@@ -31,6 +31,8 @@ extension Peer {
     /// - Parameter force: Not soon but now, answered or not.
     func drain(force: Bool) {
         guard !isClosing else { return }
+        // It has said all that it had to say, and hears nothing any more.
+        if isLeaving, isHeard { return close("the daemon stops") }
         if force {
             // Behind half a reply nothing more can be said.
             if isWriting || isLeaving || session.isAnswering {

@@ -1,6 +1,7 @@
 // How a connection ends: by a goodbye, which the other side hears, or at once.
 
 import CLibuv
+import CSmalloc
 import Glibc
 import Logging
 import SmallocCore
@@ -15,12 +16,19 @@ extension Peer {
         isLeaving = true
         activeAt = loop.now
         input.removeFirst(input.count, loop.context.registry)
-        // A Unix socket keeps what was sent for its reader, whatever is unread here.
-        if inputEnded || (loop.isDraining && !transport.losesSentAtClose) {
-            return close("goodbye was said")
-        }
+        if inputEnded { return close("goodbye was said") }
         if !transport.shutdownOutput() { return close("it is gone") }
+        if loop.isDraining, isHeard { return close("goodbye was said") }
         resume()
+    }
+
+    /// Whether a close takes nothing of what was said away from the other side, whatever is unread
+    /// here.
+    ///
+    /// A Unix socket keeps what was sent for its reader; over TCP the other side's system has to
+    /// have acknowledged all of it.
+    var isHeard: Bool {
+        !transport.losesSentAtClose || smalloc_unread_size(transport.descriptor) == 0
     }
 
     /// Closes, once.

@@ -41,7 +41,7 @@ struct Smallocd {
             let server = Server(
                 loaded, sockets: sockets, daemonLog: daemonLog,
                 manager: ServiceManager(environment: environment))
-            server.run()
+            try server.run()
         } catch {
             error.leave()
         }

@@ -73,6 +73,17 @@ int smalloc_accept(int listener);
 /// `SO_PEERCRED`: who connected a Unix socket. False and errno, if the kernel does not say.
 bool smalloc_peer_user(int socket, uid_t *user);
 
+/// `SIOCOUTQ`: bytes of memory that hold what the other side has not read, or -1 and errno.
+int smalloc_unread_size(int socket);
+
+/// Has the kernel ask an idle TCP peer whether it is there, so that one that has vanished is gone
+/// within a minute, and one with its window shut no less often than each 10 s (Linux 6.15).
+void smalloc_watch_tcp(int socket);
+
+/// `TCP_INFO`: milliseconds since a TCP peer acknowledged anything, if it owes an acknowledgement,
+/// and else 0; or -1 and errno.
+int64_t smalloc_unanswered_milliseconds(int socket);
+
 /// The variables of the environment, `NAME=value` each, ended by NULL.
 char *_Nullable *_Nullable smalloc_environment(void);
 

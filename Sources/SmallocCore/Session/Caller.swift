@@ -3,7 +3,7 @@
 
 /// The connection that asks.
 struct Caller: ~Copyable {
-    /// The user who connected; `noOwner` where the system does not say, as over TCP.
+    /// The user who connected; `Session.noOwner` over TCP.
     let owner: UInt32
     var handles = HandleTable()
     /// Work done since `serve` was called, in bytes moved or their like.
@@ -20,8 +20,6 @@ struct Caller: ~Copyable {
     var isEnding = false
     /// The values of a long line that are read already.
     var encoding: Encoding?
-
-    static let noOwner = UInt32.max
 
     init(owner: UInt32) { self.owner = owner }
 

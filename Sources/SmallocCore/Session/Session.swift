@@ -75,8 +75,11 @@ public struct Session: ~Copyable {
 
     /// Makes a session that waits for its first byte.
     ///
-    /// - Parameter owner: The user who connected, as of then; nil if the system does not say.
-    public init(owner: UInt32? = nil) { caller = Caller(owner: owner ?? Caller.noOwner) }
+    /// - Parameter owner: The user who connected, as of then; `noOwner` over TCP.
+    public init(owner: UInt32 = Session.noOwner) { caller = Caller(owner: owner) }
+
+    /// A number that no user has.
+    public static let noOwner = UInt32.max
 
     // MARK: The line
 

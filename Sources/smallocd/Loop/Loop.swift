@@ -15,8 +15,8 @@ import Synchronization
 final class Loop: @unchecked Sendable {
     /// What other threads may ask of a loop.
     enum Message {
-        /// Serve this connected descriptor.
-        case adopt(Int32, ListeningSocket.Kind)
+        /// Serve this connected descriptor of that user.
+        case adopt(Int32, ListeningSocket.Kind, owner: UInt32)
         /// Answer what has arrived, say goodbye, and end when nobody is left.
         case drain
         /// The limits have changed.
@@ -120,7 +120,7 @@ final class Loop: @unchecked Sendable {
         }
         for message in messages {
             switch message {
-            case .adopt(let descriptor, let kind): adopt(descriptor, kind)
+            case .adopt(let descriptor, let kind, let owner): adopt(descriptor, kind, owner: owner)
             case .drain: drain()
             case .retime: retime()
             }
@@ -130,8 +130,8 @@ final class Loop: @unchecked Sendable {
     /// Serves a connected descriptor from now on.
     ///
     /// On the loop's thread.
-    func adopt(_ descriptor: Int32, _ kind: ListeningSocket.Kind) {
-        guard !isDraining, let peer = Peer(self, descriptor, kind) else {
+    func adopt(_ descriptor: Int32, _ kind: ListeningSocket.Kind, owner: UInt32) {
+        guard !isDraining, let peer = Peer(self, descriptor, kind, owner: owner) else {
             Glibc.close(descriptor)
             connectionCount.wrappingSubtract(1, ordering: .relaxed)
             return

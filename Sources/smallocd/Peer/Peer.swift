@@ -49,17 +49,17 @@ final class Peer {
     private var progressed = 0
     /// Bytes read in full buffers, one right after the other.
     private var burst = 0
+    var liveness: Liveness
 
     /// Takes over a connected descriptor.
     ///
     /// Nil: libuv refuses it; the descriptor is still the caller's.
-    init?(
-        _ loop: Loop, _ descriptor: Int32, _ kind: ListeningSocket.Kind, owner: UInt32? = nil
-    ) {
+    init?(_ loop: Loop, _ descriptor: Int32, _ kind: ListeningSocket.Kind, owner: UInt32) {
         guard let transport = Transport(loop.uv, descriptor, kind) else { return nil }
         self.loop = loop
         self.transport = transport
         session = Session(owner: owner)
+        liveness = Liveness(now: loop.now)
         activeAt = loop.now
         progressAt = loop.now
     }

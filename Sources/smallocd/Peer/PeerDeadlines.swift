@@ -1,13 +1,19 @@
-// When a peer's time is up: silent for too long, one request for too long, or the daemon stops.
+// When a peer's time is up: vanished, silent for too long, one request for too long, or the daemon
+// stops.
 
 import SmallocCore
 import SmallocWire
 
 extension Peer {
-    /// Ends the connection if it has been silent, or busy with one request, for too long.
+    /// Ends the connection if its other side has vanished, or if it has been silent, or busy with
+    /// one request, for too long.
     func expire(_ limits: Limits) {
-        guard !isClosing, !isWriting, !isWorking, !isWaitingForTurn else { return }
+        guard !isClosing else { return }
         let now = loop.now
+        if transport.kind == .tcp, liveness.isGone(transport.descriptor, now: now) {
+            return close("the other side does not answer any more")
+        }
+        guard !isWriting, !isWorking, !isWaitingForTurn else { return }
         if isLeaving {
             if now - activeAt > Peer.goodbyeMilliseconds { close("goodbye was said") }
             return

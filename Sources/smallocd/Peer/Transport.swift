@@ -43,10 +43,7 @@ struct Transport {
         } else {
             uv_tcp_init(loop, handle.tcp)
             opened = uv_tcp_open(handle.tcp, descriptor)
-            if opened == 0 {
-                uv_tcp_nodelay(handle.tcp, 1)
-                uv_tcp_keepalive(handle.tcp, 1, 30)
-            }
+            if opened == 0 { uv_tcp_nodelay(handle.tcp, 1) }
         }
         handle.handle.pointee.data = nil
         guard opened == 0 else {

@@ -57,6 +57,37 @@ import TestSupport
         }
     }
 
+    @Test("at debug it tells what a client calls itself, at its hello and at its end")
+    func clients() throws {
+        let daemon = try DaemonProcess(["--log-level", "debug"])
+        let plain = try daemon.frames()
+        #expect(eventually { daemon.log.contains("client said hello client=\"tests/1\" fd=") })
+        plain.socket.close()
+        #expect(eventually { daemon.log.contains("connection closed client=\"tests/1\" fd=") })
+        let most = Array("\n\u{1B}[2J fd=9 \"\\".utf8) + [0, 0x80, 0xFF]
+        let hostile = most + [UInt8](repeating: 0x41, count: 64 - most.count)
+        let socket = try daemon.connect()
+        // In two pieces, and the beginning of another request behind them.
+        let frame = TestFrame(1, payload: hostile).bytes
+        try socket.drip(Array(frame.prefix(60)))
+        try socket.send(Array(frame.dropFirst(60)) + [0xE5])
+        #expect(try socket.receiveFrame().status == 0)
+        let shown =
+            #""\n\x1b[2J fd=9 \"\\\x00\x80\xff"# + String(repeating: "A", count: 64 - most.count)
+            + "\""
+        #expect(eventually { daemon.log.contains("client said hello client=\(shown) fd=") })
+        // Too long a name is a malformed hello, and nobody's.
+        let longer = try daemon.connect()
+        try longer.send(TestFrame(1, payload: [UInt8](repeating: 0x42, count: 65)).bytes)
+        #expect(FrameClient.statusName(try longer.receiveFrame()) == "malformedRequest")
+        longer.close()
+        socket.close()
+        #expect(eventually { daemon.log.contains("connection closed client=\(shown) fd=") })
+        #expect(!daemon.log.contains("BBBB"))
+        #expect(daemon.stop() == 0)
+        try expectHarmless(daemon.logBytes, "log")
+    }
+
     @Test("ten thousand errors a second do not fill the log")
     func flood() throws {
         let daemon = try DaemonProcess()

@@ -252,7 +252,7 @@ extension Session {
         do throws(SmallocError) {
             let request = try FrameCodec.decode(header, operation, payload: payload)
             // Nothing but hello gets here ungreeted.
-            isGreeted = true
+            if !isGreeted { greet(payload) }
             outcome = loop.registry.execute(request, &caller, loop.counters, &reply)
         } catch {
             loop.counters.count(operation)
@@ -266,6 +266,12 @@ extension Session {
         let rest = UInt64(header.payloadSize) - UInt64(needed)
         if rest > 0, taken > 0, incoming == nil, pause == .none { hold(from: before, rest, loop) }
         return taken
+    }
+
+    @inline(never)
+    private mutating func greet(_ software: RawSpan) {
+        isGreeted = true
+        client = ClientName(software)
     }
 
     /// The checks that come before an operation's own, in the order of protocol/spec.md § Frames.

@@ -38,7 +38,10 @@ public struct Session: ~Copyable {
     }
 
     var mode = Mode.detecting
-    var isGreeted = false
+    /// A hello was answered with `ok`.
+    public internal(set) var isGreeted = false
+    /// What the first such hello said of the client.
+    public internal(set) var client = ClientName()
     /// Text mode: the rest of a line that was too long is on its way.
     var skipsLine = false
     /// Why it stopped taking input, if it did.

@@ -49,6 +49,8 @@ final class Peer {
     private var progressed = 0
     /// Bytes read in full buffers, one right after the other.
     private var burst = 0
+    /// The log was told what the client calls itself.
+    var isIntroduced = false
     var liveness: Liveness
 
     /// Takes over a connected descriptor.
@@ -126,6 +128,7 @@ final class Peer {
         } else {
             session.received(count, loop.context)
         }
+        if !isIntroduced, session.isGreeted { introduce() }
         noteProgress(count)
         // libuv reads again, up to 32 times, as long as the buffer came back full.
         burst = count == buffer.len ? burst + count : 0

@@ -54,10 +54,21 @@ extension Peer {
         loop.remove(self)
     }
 
+    /// Tells the log of a client that has said hello.
+    func introduce() {
+        isIntroduced = true
+        loop.log.debug(
+            "client said hello", metadata: ["fd": "\(transport.descriptor)", "client": "\(client)"])
+    }
+
+    /// What the client calls itself, made harmless, and in quotes as it may hold blanks.
+    private var client: String { "\"\(escaped(session.client.bytes))\"" }
+
     /// What the log says of an end.
     private func metadata(_ reason: StaticString) -> Logger.Metadata {
         var metadata: Logger.Metadata = ["fd": "\(transport.descriptor)", "reason": "\(reason)"]
         if let error = session.failure { metadata["status"] = "\(error.name)" }
+        if session.isGreeted { metadata["client"] = "\(client)" }
         return metadata
     }
 }

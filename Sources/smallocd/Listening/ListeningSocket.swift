@@ -104,8 +104,8 @@ extension ListeningSocket {
         let descriptor = try newSocket(AF_UNIX, "unix:\(path)")
         do throws(StartFailure) {
             // Bound with all other bits masked the file is born with its final mode: no moment in
-            // which somebody else could connect. The mask belongs to the process; there is one
-            // thread yet.
+            // which somebody else could connect. The mask belongs to the process, whose other
+            // threads have nothing to do yet.
             let mask = umask(mode_t(~mode & 0o777))
             let result = address.withSocketAddress { Glibc.bind(descriptor, $0, $1) }
             let number = errno

@@ -34,6 +34,9 @@ struct Smallocd {
                 isJournal: DaemonLog.isJournal(environment: environment),
                 level: loaded.settings.logLevel)
             for warning in loaded.warnings { daemonLog.logger().warning("\(warning)") }
+            // Beside the pool: the other loops, the one that reclaims memory, and the last one, that
+            // ends a stop.
+            try ThreadPool.start(others: loaded.settings.loops + 1)
             var sockets = try ServiceManager.activatedSockets(environment: environment)
             if sockets.isEmpty || !loaded.settings.addressesAreDefault {
                 sockets += try ListeningSocket.openAll(loaded.settings)

@@ -42,7 +42,7 @@ public enum Request: ~Escapable {
     case hello
     case ping
     /// `typeWord` is the type as written in text mode, empty in binary mode.
-    case alloc(name: RawSpan, type: UInt8, typeWord: RawSpan, length: UInt64, Unit, RequestFlags)
+    case alloc(name: RawSpan, type: UInt8, typeWord: RawSpan, length: UInt64, Unit, AllocFlags)
     case open(name: RawSpan)
     case close(handle: UInt32)
     case stat(Reference)
@@ -63,7 +63,7 @@ public enum Request: ~Escapable {
         Unit)
     case dispose(Reference)
     case truncate(Reference, length: UInt64, Unit)
-    case rename(Reference, newName: RawSpan)
+    case rename(Reference, newName: RawSpan, RenameFlags)
     case stats
     /// Text mode only.
     case help(verb: RawSpan)

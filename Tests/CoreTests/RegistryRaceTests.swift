@@ -58,8 +58,12 @@ struct RegistryRaceTests {
             case 2: peer.call(.alloc, type: 2, size: sizes[Int(random.next() % 5)])
             case 3: peer.call(.dispose, name: name)
             case 4: peer.call(.dispose, handle: handle)
-            case 5: peer.call(.rename, name: name, payload: Array(other.utf8))
-            case 6: peer.call(.rename, handle: handle, payload: Array(other.utf8))
+            case 5:
+                peer.call(
+                    .rename, flags: UInt8(step % 2), name: name, payload: Array(other.utf8))
+            case 6:
+                peer.call(
+                    .rename, flags: UInt8(step % 2), handle: handle, payload: Array(other.utf8))
             case 7: peer.call(.open, name: name)
             case 8: peer.call(.close, handle: handle)
             case 9: peer.call(.fill, name: name, size: moved, payload: [byte])

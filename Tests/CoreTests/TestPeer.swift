@@ -92,12 +92,8 @@ final class TestPeer {
     /// The input ends here.
     func feedEnd() {
         guard !isClosed else { return }
-        var isServed = false
-        while !isServed, !isClosed {
-            isServed = withExactCopy(of: tail) { session.serveEnd($0, loop) }
-            take()
-            if session.pause != .none { run() }
-        }
+        withExactCopy(of: tail) { session.serveEnd($0, loop) }
+        take()
         isClosed = true
     }
 

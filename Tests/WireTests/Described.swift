@@ -34,8 +34,9 @@ func describe(_ request: borrowing Request) -> String {
     case .dispose(let target): return "dispose \(describe(target))"
     case .truncate(let target, let length, let unit):
         return "truncate \(describe(target)) to \(length) \(unit)"
-    case .rename(let target, let newName):
+    case .rename(let target, let newName, let flags):
         return "rename \(describe(target)) to '\(newName.text)'"
+            + (flags.contains(.replace) ? " replacing" : "")
     case .stats: return "stats"
     case .help(let verb): return "help '\(verb.text)'"
     case .quit: return "quit"

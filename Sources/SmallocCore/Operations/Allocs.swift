@@ -7,7 +7,7 @@ internal import SmallocWire
 extension Registry {
     func alloc<Reply: ReplyWriter & ~Copyable>(
         _ name: RawSpan, _ typeNumber: UInt8, _ typeWord: RawSpan, _ length: UInt64, _ unit: Unit,
-        _ flags: RequestFlags, _ caller: inout Caller, _ reply: inout Reply
+        _ flags: AllocFlags, _ caller: inout Caller, _ reply: inout Reply
     ) throws(SmallocError) -> Outcome {
         guard name.byteCount == 0 || isAllowed(name) else { throw .invalidName }
         guard let type = ElementType(wire: typeNumber) else {

@@ -123,7 +123,7 @@ extension Registry {
 
     /// Both locks, the lower address first, so that two copies in opposite directions never wait
     /// for each other.
-    private static func lockPair(_ left: Allocation, _ right: Allocation) {
+    static func lockPair(_ left: Allocation, _ right: Allocation) {
         if left == right {
             left.lock.lock()
         } else if left.block < right.block {
@@ -135,7 +135,7 @@ extension Registry {
         }
     }
 
-    private static func unlockPair(_ left: Allocation, _ right: Allocation) {
+    static func unlockPair(_ left: Allocation, _ right: Allocation) {
         left.lock.unlock()
         if left != right { right.lock.unlock() }
     }

@@ -23,11 +23,25 @@ extension Registry {
             }
             return outcome
         } catch {
+            if error.status == .noData, isOvertaken(request, caller) {
+                return executeAgain(request, &caller, counters, &reply)
+            }
             counters.add(.errors)
             caller.cost += Caller.Cost.refusal
             reply.error(error)
             return .answered
         }
+    }
+
+    /// The same once more, for a request whose name was given to another allocation while this one
+    /// was being locked. It is counted already.
+    @inline(never)
+    private func executeAgain<Reply: ReplyWriter & ~Copyable>(
+        _ request: borrowing Request, _ caller: inout Caller, _ counters: Counters,
+        _ reply: inout Reply
+    ) -> Outcome {
+        if let operation = request.operation { counters.uncount(operation) }
+        return execute(request, &caller, counters, &reply)
     }
 
     @inline(__always)
@@ -56,8 +70,8 @@ extension Registry {
         case .dispose(let target): return try dispose(target, &caller, &reply)
         case .truncate(let target, let length, let unit):
             return try truncate(target, length, unit, &caller, &reply)
-        case .rename(let target, let newName):
-            return try rename(target, newName, &caller, &reply)
+        case .rename(let target, let newName, let flags):
+            return try rename(target, newName, flags, &caller, &reply)
         case .stat(let target): return try stat(target, &caller, &reply)
         case .list(let prefix, let cursor, let count, let sorted):
             guard cursor < UInt64(Registry.shardCount) else {

@@ -166,9 +166,7 @@ extension Registry {
             lock.unlock()
             if removed { break }
         }
-        if let cut { mappings.give(forGood: cut) }
-        budget.removeAllocation()
-        release(allocation)
+        finishDispose(allocation, cut)
         return true
     }
 
@@ -204,23 +202,30 @@ extension Registry {
     }
 
     func rename<Reply: ReplyWriter & ~Copyable>(
-        _ target: borrowing Reference, _ newName: RawSpan, _ caller: inout Caller,
-        _ reply: inout Reply
+        _ target: borrowing Reference, _ newName: RawSpan, _ flags: RenameFlags,
+        _ caller: inout Caller, _ reply: inout Reply
     ) throws(SmallocError) -> Outcome {
         guard isAllowed(newName) else { throw .invalidName }
         let allocation = try resolve(target, caller, missing: .noData)
         defer { letGo(allocation, target) }
+        let replaces = flags.contains(.replace)
         try newName.withUnsafeBytes { (newName) throws(SmallocError) in
-            while try !move(allocation, to: newName) {}
+            while try !move(allocation, to: newName, replaces: replaces) {}
         }
         reply.ok()
         return .answered
     }
 
     /// One try to rename: false if the name changed between looking at it and locking its shard.
+    ///
+    /// The locks of the shards come first, then those of the allocations, each pair in its order.
     private func move(
-        _ allocation: Allocation, to newName: UnsafeRawBufferPointer
+        _ allocation: Allocation, to newName: UnsafeRawBufferPointer, replaces: Bool
     ) throws(SmallocError) -> Bool {
+        var replaced: Allocation?
+        var cut: Mapping?
+        // After the locks were given back: memory may go to the system.
+        defer { if let replaced { finishDispose(replaced, cut) } }
         allocation.lock.lock()
         let old = place(of: allocation.name)
         allocation.lock.unlock()
@@ -229,9 +234,12 @@ extension Registry {
         let second = lock(of: max(old.shard, new.shard))
         first.lock()
         if old.shard != new.shard { second.lock() }
-        allocation.lock.lock()
+        let found = shards[new.shard].table.find(newName, tag: new.tag)
+        // Only what is replaced is locked with it.
+        let other = replaces ? found ?? allocation : allocation
+        Registry.lockPair(allocation, other)
         defer {
-            allocation.lock.unlock()
+            Registry.unlockPair(allocation, other)
             publish(old.shard)
             publish(new.shard)
             if old.shard != new.shard { second.unlock() }
@@ -241,20 +249,35 @@ extension Registry {
         let isAnonymous = allocation.flags.contains(.anonymous)
         let current = place(of: allocation.name)
         guard current.shard == old.shard, current.tag == old.tag else { return false }
-        if let other = shards[new.shard].table.find(newName, tag: new.tag) {
-            guard other == allocation else { throw .alreadyExists }
-            return true
+        if found == allocation { return true }
+        guard found == nil || replaces else { throw .alreadyExists }
+        if found == nil {
+            guard shards[new.shard].table.insert(allocation, tag: new.tag) else {
+                throw .outOfMemory
+            }
         }
-        guard shards[new.shard].table.insert(allocation, tag: new.tag) else { throw .outOfMemory }
         let before = allocation.heapCharge(mappings.blocks)
         guard allocation.rename(newName, mappings.blocks) else {
-            _ = shards[new.shard].table.remove(allocation, tag: new.tag)
+            if found == nil { _ = shards[new.shard].table.remove(allocation, tag: new.tag) }
             throw .outOfMemory
         }
         budget.correct(from: before, to: allocation.heapCharge(mappings.blocks))
+        // From here on nothing fails.
+        if let found {
+            shards[new.shard].table.replace(found, with: allocation, tag: new.tag)
+            cut = found.endForAll(mappings)
+            replaced = found
+        }
         // Found by identity: the table never looks at the name here. With the same shard and tag
         // both slots are equal, and it does not matter which of them goes.
         if !isAnonymous { _ = shards[old.shard].table.remove(allocation, tag: old.tag) }
         return true
+    }
+
+    /// Gives back what an allocation held that no table has any more, and its table's reference.
+    private func finishDispose(_ allocation: Allocation, _ cut: Mapping?) {
+        if let cut { mappings.give(forGood: cut) }
+        budget.removeAllocation()
+        release(allocation)
     }
 }

@@ -1,5 +1,5 @@
-// What a client calls itself in hello. It is for logs alone, and costs a session no memory beside its
-// own.
+// What a client calls itself in hello. It is for logs alone, and costs a session no memory beside
+// its own.
 
 internal import SmallocWire
 

@@ -127,7 +127,7 @@ extension Session {
         default:
             // The type may be any, and a handle may be wanted or not.
             guard
-                plain & ~(UInt64(RequestFlags.noHandle.rawValue) << 24 | 0xFF << 56)
+                plain & ~(UInt64(AllocFlags.noHandle.rawValue) << 24 | 0xFF << 56)
                     == FrameHeader.plain(.alloc), rest == 0, header.offset == 0
             else { return 0 }
             prefetch(input, loop)
@@ -207,7 +207,7 @@ extension Session {
         let outcome = loop.registry.execute(
             .alloc(
                 name: name, type: header.type, typeWord: RawSpan(),
-                length: header.size, .bytes, RequestFlags(rawValue: header.flags)),
+                length: header.size, .bytes, AllocFlags(rawValue: header.flags)),
             &caller, loop.counters, &reply)
         return accept(
             outcome, Operation.alloc.rawValue, header.cookie, size: FrameHeader.wholeSize(input),
@@ -294,7 +294,7 @@ extension Session {
             throw SmallocError(
                 .unknownOperation, .error, "there is no operation \(header.operation)")
         }
-        guard header.flags & ~Session.flags(operation) == 0 else {
+        guard header.flags & ~operation.flags == 0 else {
             throw SmallocError(
                 .unsupportedFlags, .error, "a flag has no meaning for \(operation.name)")
         }
@@ -302,15 +302,6 @@ extension Session {
             throw .malformed("more payload than \(operation.name) can have")
         }
         return operation
-    }
-
-    @inline(__always)
-    private static func flags(_ operation: Operation) -> UInt8 {
-        switch operation {
-        case .read, .write: RequestFlags.vectored.rawValue
-        case .alloc: RequestFlags.noHandle.rawValue
-        default: 0
-        }
     }
 
     // MARK: Refusals

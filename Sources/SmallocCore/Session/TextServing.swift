@@ -73,14 +73,14 @@ extension Session {
                 .lineTooLong, .rangeError, "a line has at most \(loop.limits.lineSizeMax) bytes"))
     }
 
-    /// The input has ended: answers a last line without its end.
+    /// The input has ended: refuses a last line without its end.
     ///
-    /// Call after `serve`, when it paused for nothing, with what it left.
-    ///
-    /// - Returns: False if the line has to be served again when the session goes on.
-    public mutating func serveEnd(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Bool {
-        guard mode == .text, pause == .none, !skipsLine, !input.isEmpty else { return true }
-        return answerLine(input, loop)
+    /// It may be a part of what was meant, so nothing of it is carried out. Call after `serve`,
+    /// when it paused for nothing, with what it left.
+    public mutating func serveEnd(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) {
+        guard mode == .text, pause == .none, !skipsLine else { return }
+        let isBlank = input.allSatisfy { $0 == 0x20 || $0 == 0x09 || $0 == 0x0D }
+        if !isBlank { fail(.incompleteLine, loop) }
     }
 
     /// Answers one line without its end.

@@ -16,7 +16,7 @@ public enum FrameCodec {
     public static func neededSize(_ header: FrameHeader, _ operation: Operation) -> Int {
         let payloadSize = Int(header.payloadSize)
         guard operation == .write, payloadSize > Limits.atomicSizeMax else { return payloadSize }
-        let isVectored = header.flags & RequestFlags.vectored.rawValue != 0
+        let isVectored = header.flags & TransferFlags.vectored.rawValue != 0
         let ranges = isVectored ? Int(min(header.size, UInt64(Limits.rangesMax))) * 16 : 0
         // At most 255 and 16 KiB, so both are within the payload.
         let prefix = Int(header.nameSize) + ranges
@@ -57,7 +57,7 @@ public enum FrameCodec {
         guard (header.handle != 0) != (header.nameSize != 0), header.type == 0 else {
             throw FrameCodec.shape
         }
-        if header.flags & RequestFlags.vectored.rawValue != 0 {
+        if header.flags & TransferFlags.vectored.rawValue != 0 {
             return try vectored(header, operation, target, rest)
         }
         if operation == .read {
@@ -120,7 +120,7 @@ public enum FrameCodec {
             guard !named, !handled, noNumbers, empty else { throw shape }
             return operation == .ping ? .ping : operation == .stats ? .stats : .quit
         case .alloc:
-            let flags = RequestFlags(rawValue: header.flags)
+            let flags = AllocFlags(rawValue: header.flags)
             guard !handled, header.offset == 0, empty else { throw shape }
             guard named || !flags.contains(.noHandle) else { throw shape }
             return .alloc(
@@ -149,7 +149,7 @@ public enum FrameCodec {
             return .truncate(target, length: header.size, .bytes)
         case .rename:
             guard oneTarget, noNumbers else { throw shape }
-            return .rename(target, newName: rest)
+            return .rename(target, newName: rest, RenameFlags(rawValue: header.flags))
         case .read, .write:
             return try data(header, operation, name: name, rest: rest)
         }

@@ -11,7 +11,7 @@ public struct FrameHeader: Equatable, Sendable {
     public var version: UInt8
     /// An `Operation`'s number; open, since it comes from the wire.
     public var operation: UInt8
-    /// See `RequestFlags`; 0 in replies.
+    /// See `Operation.flags`; 0 in replies.
     public var flags: UInt8
     /// See `Status`; 0 in requests.
     public var status: UInt16

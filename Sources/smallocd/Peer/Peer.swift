@@ -220,7 +220,8 @@ final class Peer {
                     serveInput()
                 } else if inputEnded {
                     if endServed { return close("its input ended") }
-                    endServed = session.serveEnd(input.bytes, loop.context)
+                    session.serveEnd(input.bytes, loop.context)
+                    endServed = true
                 } else {
                     return resume()
                 }

@@ -13,7 +13,8 @@ struct Liveness {
     static let lookMilliseconds: UInt64 = 2500
     /// How long it may owe an answer before it counts as gone.
     ///
-    /// With the 10 s after which the kernel asks again at the latest, and two looks, under a minute.
+    /// With the 10 s after which the kernel asks again at the latest, and two looks, under a
+    /// minute.
     static let goneMilliseconds: UInt64 = 40_000
 
     private var lookedAt: UInt64

@@ -34,8 +34,8 @@ struct Smallocd {
                 isJournal: DaemonLog.isJournal(environment: environment),
                 level: loaded.settings.logLevel)
             for warning in loaded.warnings { daemonLog.logger().warning("\(warning)") }
-            // Beside the pool: the other loops, the one that reclaims memory, and the last one, that
-            // ends a stop.
+            // Beside the pool: the other loops, the one that reclaims memory, and the one that
+            // ends a stop at last.
             try ThreadPool.start(others: loaded.settings.loops + 1)
             var sockets = try ServiceManager.activatedSockets(environment: environment)
             if sockets.isEmpty || !loaded.settings.addressesAreDefault {

@@ -3,7 +3,6 @@
 // wait there for the day when the option goes.
 
 import ArgumentParser
-import Configuration
 import SmallocSystem
 import SmallocWire
 
@@ -109,14 +108,12 @@ extension LoadedSettings {
 
     private mutating func read(machine: Machine) throws(StartFailure) {
         let keys = Setting.all.map(\.key)
-        let contents: OptionsFile?
+        let contents: ConfigurationFile?
         if let file {
-            contents = try OptionsFile(path: file, keys: keys)
+            contents = try ConfigurationFile(path: file, keys: keys)
         } else {
             contents = nil
         }
-        let variables = EnvironmentVariablesProvider(environmentVariables: environment)
-            .prefixKeys(with: "smallocd")
 
         var asksForConnections = false
         for setting in Setting.all {
@@ -124,18 +121,11 @@ extension LoadedSettings {
             if let values = commandLine[setting.key] {
                 sources.append(("--\(setting.key)", values))
             }
-            if let values = variables.values(of: setting.key) {
+            if let values = environmentValues(setting.variable) {
                 sources.append((setting.variable, values))
             }
-            if let contents {
-                let name = "\(contents.path): \(setting.key)"
-                do {
-                    if let values = try contents.values(of: setting.key) {
-                        sources.append((name, values))
-                    }
-                } catch {
-                    throw .configuration("\(name): \(error.reason)")
-                }
+            if let contents, let entry = contents.entry(of: setting.key) {
+                sources.append(("\(contents.path):\(entry.line): \(entry.key)", entry.values))
             }
             if setting.key == "connections-max" { asksForConnections = !sources.isEmpty }
             // The default anew in its turn, as length-max is a part of what memory-max has become.
@@ -154,6 +144,18 @@ extension LoadedSettings {
         noteUnknownVariables()
         lowerConnections(machine: machine, isAskedFor: asksForConnections)
         noteOpenAddresses()
+    }
+
+    /// What a variable sets: texts between commas, without the blanks around them.
+    private func environmentValues(_ variable: String) -> [String]? {
+        guard let text = environment[variable] else { return nil }
+        let values = text.split(separator: ",", omittingEmptySubsequences: false).map { part in
+            var value = part.drop { $0.isWhitespace }
+            while value.last?.isWhitespace ?? false { value.removeLast() }
+            return String(value)
+        }
+        // Set but empty is as good as not set, as for XDG_RUNTIME_DIR.
+        return values.allSatisfy(\.isEmpty) ? nil : values
     }
 
     /// Unknown variables are no error: a container platform puts its own (SMALLOCD_PORT, ...) into
@@ -191,17 +193,5 @@ extension LoadedSettings {
                 "listening at \(host) port \(port) without encryption or passwords:"
                     + " whoever reaches it may do everything")
         }
-    }
-}
-
-extension ConfigProvider {
-    /// The values of a key from the environment, separated by commas there.
-    fileprivate func values(of key: String) -> [String]? {
-        let absolute = AbsoluteConfigKey([key])
-        guard let found = try? value(forKey: absolute, type: .stringArray),
-            case .stringArray(let values)? = found.value?.content
-        else { return nil }
-        // Set but empty is as good as not set, as for XDG_RUNTIME_DIR.
-        return values.allSatisfy(\.isEmpty) ? nil : values
     }
 }

@@ -141,6 +141,8 @@ struct SettingsTests {
                 "--memory-max: 'lots' is not a size (such as 4096, 64M, 1GiB)"
             ),
             (["--memory-max", "0"], "--memory-max: '0' is not in the range 1 to 2^63 - 1 bytes"),
+            (["--memory-max", "0%"], "--memory-max: '0%' is not from 1% to 100%"),
+            (["--length-max", "0%"], "--length-max: '0%' is not from 1% to 100%"),
             (["--memory-max", "101%"], "--memory-max: '101%' is not from 1% to 100%"),
             (
                 ["--memory-max", "99999999999999999999"],

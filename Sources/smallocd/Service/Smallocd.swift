@@ -22,19 +22,14 @@ struct Smallocd {
         do throws(StartFailure) {
             let arguments = Array(CommandLine.arguments.dropFirst())
             let loaded = try Settings.load(arguments: arguments, environment: environment)
-            let needed = Machine.descriptorsNeeded(
-                loops: loaded.settings.loops, addresses: loaded.settings.addresses.count)
-            guard descriptorsMax >= needed else {
-                throw .system(
-                    "the limit of open files is \(descriptorsMax), at least \(needed) are needed")
-            }
+            try loaded.settings.checkDescriptors(max: descriptorsMax)
             let daemonLog = DaemonLog(
                 isJournal: DaemonLog.isJournal(environment: environment),
                 level: loaded.settings.logLevel)
             for warning in loaded.warnings { daemonLog.logger().warning("\(warning)") }
             var sockets = try ServiceManager.activatedSockets(environment: environment)
             if sockets.isEmpty || !loaded.settings.addressesAreDefault {
-                sockets += try ListeningSocket.openAll(loaded.settings)
+                sockets += try ListeningSocket.openAll(loaded.settings, beside: sockets)
             }
             let server = Server(
                 loaded, sockets: sockets, daemonLog: daemonLog,

@@ -3,7 +3,6 @@
 // wait there for the day when the option goes.
 
 import ArgumentParser
-import SmallocSystem
 import SmallocWire
 
 /// The settings of a start, and what it takes to read them again.
@@ -57,7 +56,7 @@ extension Settings {
         let loaded = try LoadedSettings(
             commandLine: options.values, environment: environment, file: file, machine: machine)
         if options.checkConfig {
-            for case .unix(let path) in loaded.settings.addresses { try UnixAddress.check(path) }
+            try loaded.settings.checkStart(descriptorsMax: machine.descriptorsMax)
             let notes = loaded.warnings.map { "# warning: \(singleLine($0))\n" }.joined()
             throw .answer(notes + loaded.settings.text)
         }

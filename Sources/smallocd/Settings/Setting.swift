@@ -3,6 +3,7 @@
 // same wherever it stands.
 
 import Logging
+import SmallocSystem
 import SmallocWire
 
 /// One thing that can be set, by the same word everywhere: `memory-max` in the configuration file,
@@ -240,12 +241,30 @@ extension Setting {
     }
 
     private static func address(_ text: String) throws(InvalidValue) -> Address {
+        guard !isSeveral(text) else {
+            throw InvalidValue(
+                reason: "\(quoted(text)) is more than one address: they are items of a list, or"
+                    + " options of their own")
+        }
         guard let address = Address(text) else {
             throw InvalidValue(
                 reason: "\(quoted(text)) is not an address"
                     + " (unix:PATH, tcp:HOST:PORT or tcp:[IPV6]:PORT)")
         }
+        if case .unix(let path) = address, path.utf8.count > UnixAddress.pathSizeMax {
+            throw InvalidValue(
+                reason: "\(quoted(text)): the path has \(path.utf8.count) bytes, a socket's path"
+                    + " may have \(UnixAddress.pathSizeMax)")
+        }
         return address
+    }
+
+    /// Whether a comma is followed by another address, which would be a part of the path.
+    private static func isSeveral(_ text: String) -> Bool {
+        text.split(separator: ",").dropFirst().contains { part in
+            let word = part.drop { $0 == " " }
+            return word.hasPrefix("unix:") || word.hasPrefix("tcp:")
+        }
     }
 }
 

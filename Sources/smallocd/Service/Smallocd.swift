@@ -3,6 +3,7 @@
 import CSmalloc
 import Glibc
 import Logging
+import SmallocSystem
 
 /// smallocd, the daemon.
 @main
@@ -11,6 +12,7 @@ struct Smallocd {
     ///
     /// Exit codes are in `--help`.
     static func main() {
+        openStandardDescriptors()
         // libuv writes with plain `write`: a peer that is gone must be an error, not our end.
         signal(SIGPIPE, SIG_IGN)
         // Whoever started us may have blocked what stops us.
@@ -37,6 +39,16 @@ struct Smallocd {
             server.run()
         } catch {
             error.leave()
+        }
+    }
+
+    /// Before anything else is opened, which would get the number of one that is missing, and be
+    /// written to or read as if it were that one.
+    private static func openStandardDescriptors() {
+        do {
+            try StandardDescriptors.ensureOpen()
+        } catch {
+            StartFailure.system("can't open /dev/null: \(reason(error.number))").leave()
         }
     }
 

@@ -9,4 +9,7 @@ public enum Kernel {
         let version = ProcessInfo.processInfo.operatingSystemVersion
         return (version.majorVersion, version.minorVersion) >= (6, 5)
     }()
+
+    /// F_SETPIPE_SZ of fcntl(2), which glibc keeps behind `_GNU_SOURCE`.
+    public static let setPipeSize: Int32 = 1031
 }

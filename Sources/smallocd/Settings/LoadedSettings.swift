@@ -114,7 +114,6 @@ extension LoadedSettings {
             contents = nil
         }
 
-        var asksForConnections = false
         for setting in Setting.all {
             var sources: [(name: String, values: [String])] = []
             if let values = commandLine[setting.key] {
@@ -126,7 +125,6 @@ extension LoadedSettings {
             if let contents, let entry = contents.entry(of: setting.key) {
                 sources.append(("\(contents.path):\(entry.line): \(entry.key)", entry.values))
             }
-            if setting.key == "connections-max" { asksForConnections = !sources.isEmpty }
             // The default anew in its turn, as length-max is a part of what memory-max has become.
             if let standard = setting.standard {
                 sources.append(("default of \(setting.key)", [standard]))
@@ -141,7 +139,7 @@ extension LoadedSettings {
             }
         }
         noteUnknownVariables()
-        lowerConnections(machine: machine, isAskedFor: asksForConnections)
+        lowerConnections(machine: machine)
         noteOpenAddresses()
     }
 
@@ -170,18 +168,14 @@ extension LoadedSettings {
     /// Connections stay 64 below the limit of descriptors, or at a quarter of a tiny one: what is
     /// left is for listeners, loops, and the file that a reread opens.
     ///
-    /// - Parameters:
-    ///   - machine: Its limit of descriptors.
-    ///   - isAskedFor: Whether somebody set the number that is not to be had.
-    private mutating func lowerConnections(machine: Machine, isAskedFor: Bool) {
+    /// - Parameter machine: Its limit of descriptors.
+    private mutating func lowerConnections(machine: Machine) {
         let limit = machine.descriptorsMax
         let most = max(1, limit > 64 ? max(limit - 64, limit / 4) : limit / 4)
         guard settings.limits.connectionsMax > most else { return }
-        if isAskedFor {
-            warnings.append(
-                "connections-max lowered from \(settings.limits.connectionsMax) to \(most):"
-                    + " the limit of file descriptors is \(limit)")
-        }
+        warnings.append(
+            "connections-max lowered from \(settings.limits.connectionsMax) to \(most):"
+                + " the limit of file descriptors is \(limit)")
         settings.limits.connectionsMax = most
     }
 

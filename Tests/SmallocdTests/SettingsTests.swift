@@ -154,6 +154,10 @@ struct SettingsTests {
                 ["--frame-size-max", "4G"],
                 "--frame-size-max: '4G' is not in the range 4K to 4294967295 bytes"
             ),
+            (
+                ["--allocations-max", "67108865"],
+                "--allocations-max: '67108865' is not a whole number from 1 to 67108864"
+            ),
             (["--frame-size-max", "50%"], "--frame-size-max: '50%' can't be a percentage"),
             (["--loops", "0"], "--loops: '0' is not auto or a whole number from 1 to 256"),
             (
@@ -299,6 +303,14 @@ struct SettingsTests {
         #expect(loaded.warnings.count == 2)
         #expect(loaded.warnings.first == "environment variable SMALLOCD_PORT sets nothing")
         #expect(loaded.warnings.last?.hasPrefix("listening at 0.0.0.0 port 7000") == true)
+    }
+
+    @Test("zero-copy is accepted, with one warning where it asks for what there is not")
+    func zeroCopy() throws {
+        for (value, count) in [("off", 0), ("same-user", 0), ("on", 1)] {
+            let warnings = try load(["--zero-copy", value]).warnings
+            #expect(warnings == Array(repeating: "zero-copy has no effect any more", count: count))
+        }
     }
 
     @Test("a reread applies limits, keeps what needs a restart, and names both")

@@ -141,6 +141,7 @@ extension LoadedSettings {
         noteUnknownVariables()
         lowerConnections(machine: machine)
         noteOpenAddresses()
+        if settings.zeroCopy == .on { warnings.append("zero-copy has no effect any more") }
     }
 
     /// What a variable sets: texts between commas, without the blanks around them.

@@ -67,7 +67,9 @@ extension Setting {
                 settings.limits.lengthSizeMax = try size(values, of: settings.limits.memorySizeMax)
             },
             show: { ByteSize.text($0.limits.lengthSizeMax) }),
-        count("allocations-max", 16_777_216, \.allocationsMax, 1...0xFFFF_FFFF),
+        // 2^26: the tables of names have 1024 shards with 2^16 places to begin a search each. With
+        // more names than that, names begin to share places, and each look-up to compare several.
+        count("allocations-max", 16_777_216, \.allocationsMax, 1...67_108_864),
         count("connections-max", 65_536, \.connectionsMax, 1...16_777_216),
         bytes("frame-size-max", "1G", \.frameSizeMax, 4096...0xFFFF_FFFF),
         count("requests-in-flight-max", 4096, \.requestsInFlightMax, 1...1_048_576),

@@ -1,5 +1,5 @@
-// Which addresses a listening socket serves already, so that none is bound twice: the service manager
-// may hand over what the configuration names too, and two words may stand for one address.
+// Which addresses a listening socket serves already, so that none is bound twice: the service
+// manager may hand over what the configuration names too, and two words may mean one address.
 
 import CLibuv
 import Glibc

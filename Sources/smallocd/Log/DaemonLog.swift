@@ -1,5 +1,5 @@
-// The daemon's log: a line an event, on standard error, for journald or for a person. A line is valid
-// UTF-8 and one line whatever is in it, no cause can flood it, and no thread waits for it.
+// The daemon's log: a line an event, on standard error, for journald or for a person. A line is
+// valid UTF-8 and one line whatever is in it, no cause can flood it, and no thread waits for it.
 
 import CLibuv
 import Glibc

@@ -1,5 +1,5 @@
-// What can be known of a start before it: `--check-config` asks, so that what it passes starts, short
-// of what only binding can tell.
+// What can be known of a start before it: `--check-config` asks, so that what it passes starts,
+// short of what only binding can tell.
 
 import SmallocSystem
 import SmallocWire

@@ -5,7 +5,7 @@ import Testing
 
 @testable import SmallocCore
 
-@Suite("Shared limits")
+@Suite("Shared limits", .timeLimit(.minutes(5)))
 struct SharedLimitsTests {
     /// Limits that differ from the defaults and from each other in every field.
     private func changed(by step: UInt64) -> Limits {

@@ -5,7 +5,7 @@ import Foundation
 import Testing
 import TestSupport
 
-@Suite struct StartTests {
+@Suite(.timeLimit(.minutes(5))) struct StartTests {
     /// A started daemon, stopped at the end of the test.
     private final class Started {
         let pid: pid_t
@@ -22,13 +22,11 @@ import TestSupport
             pid = try Spawn.start(
                 ["/bin/sh", "-c", shell, DaemonProcess.executable] + options, input: input,
                 output: folder + "/log", environment: ["SWIFT_BACKTRACE": "enable=no"])
-            Watchdog.watch(pid)
         }
 
         deinit {
             guard !hasEnded else { return }
             kill(pid, SIGKILL)
-            Watchdog.forget(pid)
             _ = Spawn.wait(for: pid, seconds: 10)
         }
 
@@ -41,7 +39,6 @@ import TestSupport
 
         func stop() -> Int32? {
             kill(pid, SIGTERM)
-            Watchdog.forget(pid)
             let code = Spawn.wait(for: pid, seconds: 20)
             hasEnded = code != nil
             return code

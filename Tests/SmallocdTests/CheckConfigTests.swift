@@ -17,7 +17,7 @@ private func check(
     return try #require(found)
 }
 
-@Suite("Check of the configuration")
+@Suite("Check of the configuration", .timeLimit(.minutes(5)))
 struct CheckConfigTests {
     private let form = "is not an address (unix:PATH, tcp:HOST:PORT or tcp:[IPV6]:PORT)"
     private let several =

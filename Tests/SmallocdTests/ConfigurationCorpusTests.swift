@@ -25,7 +25,7 @@ private func read(_ text: [UInt8]) -> Result<[String: [String]], StartFailure> {
     }
 }
 
-@Suite("Configuration corpus")
+@Suite("Configuration corpus", .timeLimit(.minutes(5)))
 struct ConfigurationCorpusTests {
     @Test("random files within the grammar are read as they were written")
     func generated() throws {

@@ -153,7 +153,7 @@ let oddTexts: [(name: String, text: String, outcome: OddOutcome)] = [
     ("blanks", "  \n\n \n", .sets([])),
 ]
 
-@Suite("Configuration text")
+@Suite("Configuration text", .timeLimit(.minutes(5)))
 struct ConfigurationTextTests {
     @Test(
         "odd texts are read as written down, or refused with their line",

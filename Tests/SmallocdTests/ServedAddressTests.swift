@@ -50,7 +50,7 @@ private func handedOver(host: String) throws -> (ListeningSocket, port: UInt16) 
 }
 
 // Serialized: binding sets the process' umask for a moment.
-@Suite("Served addresses", .serialized)
+@Suite("Served addresses", .serialized, .timeLimit(.minutes(5)))
 struct ServedAddressTests {
     @Test("a Unix path that was handed over is not bound again, whatever leads to it")
     func unix() throws {

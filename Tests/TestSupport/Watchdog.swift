@@ -1,11 +1,11 @@
 // No test leaves a process behind, not even one that crashed: a shell holds the other end of a
 // socket pair and kills what is still registered when the test process has gone, however it went.
 
-public import Foundation
+import Foundation
 import Synchronization
 
 /// Processes that must not outlive this one.
-public enum Watchdog {
+enum Watchdog {
     private static let pipe = Mutex<Int32?>(nil)
 
     private static let script = """
@@ -22,10 +22,10 @@ public enum Watchdog {
     /// Registers a process that was just started, and the folder that should go with it.
     ///
     /// - Parameter folder: One that the tests made; without blanks in its path.
-    public static func watch(_ pid: pid_t, folder: String = "") { tell("+ \(pid):\(folder)\n") }
+    static func watch(_ pid: pid_t, folder: String = "") { tell("+ \(pid):\(folder)\n") }
 
     /// Forgets a process. To be called before it is waited for: then its number is free again.
-    public static func forget(_ pid: pid_t) { tell("- \(pid)\n") }
+    static func forget(_ pid: pid_t) { tell("- \(pid)\n") }
 
     private static func tell(_ line: String) {
         pipe.withLock { pipe in

@@ -134,6 +134,38 @@ import TestSupport
         #expect(daemon.stop() == 0)
     }
 
+    @Test(
+        "a reader of the log that reads nothing does not stop the daemon", .timeLimit(.minutes(2)))
+    func readerStuck() throws {
+        let folder = try DaemonProcess.newFolder()
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        #expect(mkfifo(folder + "/log", 0o600) == 0)
+        let reader = open(folder + "/log", O_RDWR | O_NONBLOCK | O_CLOEXEC)
+        defer { close(reader) }
+        #expect(fcntl(reader, Kernel.setPipeSize, 4096) == 4096)
+        let daemon = try DaemonProcess(["--log-level", "trace", "--loops", "2"], folder: folder)
+        // Ten a second of each cause are logged: the pipe is full long before the end.
+        let end = Date().addingTimeInterval(3)
+        while Date() < end {
+            let socket = try daemon.connect(seconds: 5)
+            try socket.send([0xFF])
+            _ = try socket.receiveToEnd()
+            daemon.signal(SIGHUP)
+            #expect(try TextClient(daemon.connect(seconds: 5)).ask("ping") == "OK pong")
+        }
+        var log: [UInt8] = []
+        #expect(
+            eventually {
+                var chunk = [UInt8](repeating: 0, count: 4096)
+                let count = read(reader, &chunk, chunk.count)
+                if count > 0 { log += chunk[..<count] }
+                return String(decoding: log, as: UTF8.self).contains(
+                    /dropped [1-9][0-9]* lines of the log/)
+            }, "\(String(decoding: log, as: UTF8.self))")
+        // It is full again, and the daemon stops all the same.
+        #expect(daemon.stop() == 0)
+    }
+
     private func expectHarmless(_ bytes: [UInt8], _ what: String) throws {
         let text = try #require(String(validating: bytes, as: UTF8.self), "\(what) is no UTF-8")
         for scalar in text.unicodeScalars where scalar != "\n" {

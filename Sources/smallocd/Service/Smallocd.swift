@@ -4,6 +4,7 @@ import CSmalloc
 import Glibc
 import Logging
 import SmallocCore
+import SmallocSystem
 
 /// smallocd, the daemon.
 @main
@@ -12,6 +13,7 @@ struct Smallocd {
     ///
     /// Exit codes are in `--help`.
     static func main() {
+        openStandardDescriptors()
         // libuv writes with plain `write`: a peer that is gone must be an error, not our end.
         signal(SIGPIPE, SIG_IGN)
         // Whoever started us may have blocked what stops us.
@@ -24,12 +26,7 @@ struct Smallocd {
         do throws(StartFailure) {
             let arguments = Array(CommandLine.arguments.dropFirst())
             let loaded = try Settings.load(arguments: arguments, environment: environment)
-            let needed = Machine.descriptorsNeeded(
-                loops: loaded.settings.loops, addresses: loaded.settings.addresses.count)
-            guard descriptorsMax >= needed else {
-                throw .system(
-                    "the limit of open files is \(descriptorsMax), at least \(needed) are needed")
-            }
+            try loaded.settings.checkDescriptors(max: descriptorsMax)
             let daemonLog = DaemonLog(
                 isJournal: DaemonLog.isJournal(environment: environment),
                 level: loaded.settings.logLevel)
@@ -39,7 +36,7 @@ struct Smallocd {
             try ThreadPool.start(others: loaded.settings.loops + 1)
             var sockets = try ServiceManager.activatedSockets(environment: environment)
             if sockets.isEmpty || !loaded.settings.addressesAreDefault {
-                sockets += try ListeningSocket.openAll(loaded.settings)
+                sockets += try ListeningSocket.openAll(loaded.settings, beside: sockets)
             }
             let server = Server(
                 loaded, sockets: sockets, daemonLog: daemonLog,
@@ -47,6 +44,16 @@ struct Smallocd {
             try server.run()
         } catch {
             error.leave()
+        }
+    }
+
+    /// Before anything else is opened, which would get the number of one that is missing, and be
+    /// written to or read as if it were that one.
+    private static func openStandardDescriptors() {
+        do {
+            try StandardDescriptors.ensureOpen()
+        } catch {
+            StartFailure.system("can't open /dev/null: \(reason(error.number))").leave()
         }
     }
 

@@ -106,7 +106,7 @@ struct NamePrefetchTests {
 
     @Test("loops may look ahead while others grow and shrink the tables")
     func races() {
-        let registry = Registry(limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 0)
+        let registry = Registry(limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 0)!
         DispatchQueue.concurrentPerform(iterations: 4) { thread in
             let loop = LoopContext(registry: registry, index: thread)
             loop.prefetch.pointee.countMin = 0

@@ -379,6 +379,9 @@ private struct ModelRun {
 
     mutating func compareAll() {
         guard !failed else { return }
+        // Many handles of a connection that has ended are closed by another thread.
+        if !eventually({ daemon.registry.mappings.isIdle }) { fail("memory is on its way back") }
+        daemon.registry.checkInvariants()
         var listed: [String: (type: UInt8, size: UInt64)] = [:]
         var cursor: UInt64 = 0
         repeat {

@@ -18,7 +18,7 @@ struct RegistryRaceTests {
     func churn() {
         let seed = SplitMix(for: "registry races").seed
         let registry = Registry(
-            limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 1 << 20)
+            limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 1 << 20)!
         let shared = Shared(registry: registry, seed: seed)
         DispatchQueue.concurrentPerform(iterations: 4) { thread in
             RegistryRaceTests.churn(shared, thread)
@@ -90,7 +90,7 @@ struct RegistryRaceTests {
 
     @Test("writes up to the atomic size are seen whole or not at all", arguments: [4096, 65_536])
     func atomic(_ size: Int) {
-        let registry = Registry(limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 0)
+        let registry = Registry(limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 0)!
         let shared = Shared(registry: registry, seed: 0)
         let first = TestPeer(LoopContext(registry: registry, index: 0))
         first.feed(frame(.hello))
@@ -127,7 +127,7 @@ struct RegistryRaceTests {
 
     @Test("reads of the atomic size never see half of a fill, of one range or of many")
     func unbrokenReads() {
-        let registry = Registry(limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 0)
+        let registry = Registry(limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 0)!
         let shared = Shared(registry: registry, seed: 0)
         let first = TestPeer(LoopContext(registry: registry, index: 0))
         first.feed(frame(.hello))
@@ -161,7 +161,7 @@ struct RegistryRaceTests {
 
     @Test("of many threads that alloc one name, exactly one succeeds each time")
     func oneWinner() {
-        let registry = Registry(limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 0)
+        let registry = Registry(limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 0)!
         let shared = Shared(registry: registry, seed: 0)
         let wins = UnsafeMutablePointer<Int>.allocate(capacity: 4)
         wins.initialize(repeating: 0, count: 4)
@@ -181,7 +181,7 @@ struct RegistryRaceTests {
 
     @Test("of many threads that dispose of one name, exactly one succeeds each time")
     func oneDisposer() {
-        let registry = Registry(limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 0)
+        let registry = Registry(limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 0)!
         let shared = Shared(registry: registry, seed: 0)
         let first = TestPeer(LoopContext(registry: registry, index: 0))
         first.feed(frame(.hello))

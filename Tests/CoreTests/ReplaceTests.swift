@@ -91,7 +91,7 @@ struct ReplaceTests {
     @Test("while others replace it, every request by name finds one that is whole")
     func neverMissing() {
         let registry = Registry(
-            limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 1 << 20)
+            limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 1 << 20)!
         let first = TestPeer(LoopContext(registry: registry, index: 0))
         first.feed(frame(.hello))
         first.call(.alloc, flags: 2, type: 2, name: "x", size: 256)
@@ -157,7 +157,7 @@ struct ReplaceTests {
     @Test("a large write by name goes to what has the name, while others replace it")
     func largeWrites() {
         let registry = Registry(
-            limits: SharedLimits(Limits()), loops: 2, warmSizeMax: 1 << 20)
+            limits: SharedLimits(Limits()), loops: 2, warmSizeMax: 1 << 20)!
         let first = TestPeer(LoopContext(registry: registry, index: 0))
         first.feed(frame(.hello))
         first.call(.alloc, flags: 2, type: 2, name: "x", size: 70_000)
@@ -187,7 +187,7 @@ struct ReplaceTests {
 
     @Test("two allocations that replace each other leave one, each time")
     func eachOther() {
-        let registry = Registry(limits: SharedLimits(Limits()), loops: 2, warmSizeMax: 0)
+        let registry = Registry(limits: SharedLimits(Limits()), loops: 2, warmSizeMax: 0)!
         let first = TestPeer(LoopContext(registry: registry, index: 0))
         first.feed(frame(.hello))
         for round in 0..<Scale.count(2000) {

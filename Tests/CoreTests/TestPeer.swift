@@ -10,7 +10,6 @@ struct TestDaemon {
 
     init(
         warmSizeMax: Int = 0, nameHash: NameHash = NameHash(),
-        restTime: UInt64 = MappingPool.restTime,
         mappingsMax: UInt64 = SystemMemory.mappingsMax,
         _ change: (inout Limits) -> Void = { _ in }
     ) {
@@ -18,7 +17,7 @@ struct TestDaemon {
         change(&limits)
         registry = Registry(
             limits: SharedLimits(limits), loops: 1, warmSizeMax: warmSizeMax, nameHash: nameHash,
-            restTime: restTime, mappingsMax: mappingsMax)
+            mappingsMax: mappingsMax)!
         loop = LoopContext(registry: registry, index: 0)
     }
 

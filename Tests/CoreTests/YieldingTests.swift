@@ -102,19 +102,19 @@ struct YieldingTests {
     func reclaiming() throws {
         let size = 20 << 20
         let budget = MemoryBudget(limits: SharedLimits(Limits()))
-        let arenas = Arenas(budget: budget)
-        var mapping = try #require(Mapping.make(size, arenas, budget))
-        mapping.dirtySize = 3 * Yielding.stepSize + 1
-        memset(mapping.base, 0xFF, mapping.dirtySize)
+        let pool = MappingPool(budget: budget, cleanSizeMax: 0)
+        let record = try #require(pool.take(size))
+        let base = try #require(record.base)
+        record.soil(3 * Yielding.stepSize + 1)
         var steps = 0
-        mapping.wipe { steps += 1 }
+        record.wipe { steps += 1 }
         #expect(steps == 4)
-        #expect(mapping.dirtySize == 0)
-        let wiped = UnsafeRawBufferPointer(start: mapping.base, count: 4 * Yielding.stepSize)
+        #expect(record.writtenSize == 0)
+        let wiped = UnsafeRawBufferPointer(start: base, count: 4 * Yielding.stepSize)
         #expect(wiped.allSatisfy { $0 == 0 })
         steps = 0
-        let isGone = mapping.unmap(arenas, budget) { steps += 1 }
-        #expect(isGone && budget.mappingCount == 0)
-        #expect(steps == 3)
+        let isGone = pool.release(record) { steps += 1 }
+        #expect(isGone && steps == 3 && budget.usedSize == 0)
+        #expect(budget.mappingCount == pool.sharedMappings)
     }
 }

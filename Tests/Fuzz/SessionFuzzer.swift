@@ -17,7 +17,7 @@ nonisolated(unsafe) private let daemon: LoopContext = {
     limits.handlesMax = 8
     limits.outputSizeMax = 4096
     limits.lineSizeMax = 512
-    let registry = Registry(limits: SharedLimits(limits), loops: 1, warmSizeMax: 1 << 20)
+    let registry = Registry(limits: SharedLimits(limits), loops: 1, warmSizeMax: 1 << 20)!
     return LoopContext(registry: registry, index: 0)
 }()
 

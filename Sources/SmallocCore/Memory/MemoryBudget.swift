@@ -62,6 +62,9 @@ final class MemoryBudget: Sendable {
     /// It is in memory all the same, so it counts against the limit.
     func noteScattered(_ size: UInt64) { scattered.store(size, ordering: .relaxed) }
 
+    /// Charges what is needed to make memory free, whatever the limit.
+    func chargeAnyway(_ size: UInt64) { used.wrappingAdd(size, ordering: .relaxed) }
+
     /// Replaces an estimate by what was really taken.
     func correct(from estimate: UInt64, to size: UInt64) {
         used.wrappingAdd(size &- estimate, ordering: .relaxed)

@@ -93,7 +93,6 @@ extension Registry {
             return nil
         }
         caller.waits += 1
-        mappings.gather()
         return Work(kind: .reclaim(mappings), size: 0, allocations: (nil, nil))
     }
 
@@ -108,7 +107,7 @@ extension Registry {
         let estimate = Allocation.heapCharge(nameSize: name.byteCount, size: size)
         if size >= MappingPool.sizeMin {
             let capacity = UInt64(mappings.capacity(for: size))
-            return try makeMapped(name, type, size, age, estimate, capacity)
+            return try makeRecorded(name, type, size, age, estimate, capacity)
         }
         guard budget.charge(estimate) else { throw .memoryLimit }
         let made = Allocation.make(
@@ -123,14 +122,14 @@ extension Registry {
         return made
     }
 
-    /// The same, of one with a mapping of its own.
+    /// The same, of one that is not inline.
     @inline(never)
-    private func makeMapped(
+    private func makeRecorded(
         _ name: RawSpan, _ type: ElementType, _ size: Int, _ age: UInt32, _ estimate: UInt64,
         _ capacity: UInt64
     ) throws(SmallocError) -> Allocation {
         mappings.noteScattered()
-        let charge = estimate + capacity
+        let charge = estimate + capacity + MappingPool.recordCharge
         var error = SmallocError.memoryLimit
         if budget.charge(charge) {
             let made = Allocation.make(

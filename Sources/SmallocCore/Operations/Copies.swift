@@ -38,8 +38,8 @@ extension Registry {
         guard extent.size % pattern.count == 0 else {
             throw .invalidArgument("the size is not a multiple of the pattern's")
         }
-        guard case .here(let dest) = allocation.access(extent, .modify) else {
-            return try later(allocation)
+        guard let dest = try allocation.access(extent, .modify).atHand() else {
+            return later(allocation)
         }
         if extent.size < Registry.workSizeMin {
             Pattern(pattern.bytes).fill(dest, extent.size)
@@ -99,11 +99,11 @@ extension Registry {
         let bytes = Int(size.bytes)
         let sourceExtent = Extent(offset: Int(sourceOffset.bytes), size: bytes)
         let destExtent = Extent(offset: Int(destOffset.bytes), size: bytes)
-        guard case .here(let start) = from.access(sourceExtent, .read) else {
-            return try later(from)
+        guard let start = try from.access(sourceExtent, .read).atHand() else {
+            return later(from)
         }
-        guard case .here(let target) = onto.access(destExtent, .modify) else {
-            return try later(onto)
+        guard let target = try onto.access(destExtent, .modify).atHand() else {
+            return later(onto)
         }
         if bytes < Registry.workSizeMin {
             reply.done(size: UInt64(bytes))

@@ -22,8 +22,8 @@ extension Registry {
             offset: WireSize(start, unit, type), size: count.map { WireSize($0, unit, type) },
             length: allocation.size)
         try checkFits(WireSize(bytes: UInt64(extent.size)), unit)
-        guard case .here(let data) = allocation.access(extent, .read) else {
-            return try later(allocation)
+        guard let data = try allocation.access(extent, .read).atHand() else {
+            return later(allocation)
         }
         if extent.size <= Limits.atomicSizeMax {
             reply.data(data, extent.size, type: type)
@@ -44,8 +44,8 @@ extension Registry {
         let ranges = try Ranges(ranges, length: allocation.size)
         caller.cost += ranges.count * Caller.Cost.range
         try checkFits(ranges.total, .bytes)
-        guard case .here(let data) = allocation.access(ranges.whole, .read) else {
-            return try later(allocation)
+        guard let data = try allocation.access(ranges.whole, .read).atHand() else {
+            return later(allocation)
         }
         if ranges.total.bytes > UInt64(Limits.atomicSizeMax) {
             return try send(allocation, ranges, &reply)
@@ -79,7 +79,7 @@ extension Registry {
         switch payload {
         case .bytes(let bytes):
             guard try store(bytes.bytes, in: allocation, start, unit) else {
-                return try later(allocation)
+                return later(allocation)
             }
             reply.done(size: UInt64(bytes.byteCount))
         case .words(let words):
@@ -88,7 +88,7 @@ extension Registry {
             }
             guard try store(encoding.values, in: allocation, start, unit) else {
                 caller.encoding = encoding
-                return try later(allocation)
+                return later(allocation)
             }
             reply.done(size: UInt64(encoding.values.count))
         }
@@ -132,7 +132,7 @@ extension Registry {
             offset: WireSize(start, unit, allocation.type),
             size: WireSize(bytes: UInt64(bytes.count)), length: allocation.size)
         guard let source = bytes.baseAddress else { return true }
-        guard case .here(let data) = allocation.access(extent, .modify) else { return false }
+        guard let data = try allocation.access(extent, .modify).atHand() else { return false }
         data.copyMemory(from: source, byteCount: extent.size)
         return true
     }
@@ -149,8 +149,8 @@ extension Registry {
         try checkAlive(allocation, .noData)
         let ranges = try Ranges(ranges, length: allocation.size)
         caller.cost += ranges.count * Caller.Cost.range
-        guard case .here(let base) = allocation.access(ranges.whole, .modify) else {
-            return try later(allocation)
+        guard let base = try allocation.access(ranges.whole, .modify).atHand() else {
+            return later(allocation)
         }
         data.withUnsafeBytes { data in
             guard var source = data.baseAddress else { return }
@@ -187,11 +187,15 @@ extension Registry {
                     offset: WireSize(bytes: start), size: WireSize(bytes: UInt64(dataSize)),
                     length: allocation.size))
         caller.cost += ranges.count * Caller.Cost.range
-        let isWhole = ranges.count == 1 && ranges.whole.size == Int(allocation.size) && start == 0
-        let intent = isWhole ? Intent.overwrite : .modify
-        // Of what is overwritten whole the first byte is asked for: it comes front to back.
-        let first = isWhole ? Extent(offset: 0, size: 0) : ranges.whole
-        guard case .here = allocation.access(first, intent) else { return try later(allocation) }
+        // Only the request that memory is made for may have bytes that are not wiped; one that
+        // comes meanwhile waits for them.
+        let isWhole = ranges.count == 1 && start == 0 && dataSize == Int(allocation.size)
+        let intent = isWhole && allocation.hasNoMemory ? Intent.overwrite : .modify
+        let first = intent == .overwrite ? Extent(offset: 0, size: 1) : ranges.whole
+        guard try allocation.access(first, intent).atHand() != nil else {
+            return later(allocation)
+        }
+        if intent == .overwrite { allocation.overwritten(upTo: 0) }
         allocation.retain()
         return .receive(Pieces(allocation, ranges, intent))
     }
@@ -202,8 +206,10 @@ extension Registry {
     ///
     /// Under the lock.
     @inline(never)
-    func later(_ allocation: Allocation) throws(SmallocError) -> Outcome {
-        preconditionFailure("all storage is at hand")
+    func later(_ allocation: Allocation) -> Outcome {
+        allocation.retain()
+        return .later(
+            Pending(.work(Work(kind: .wipe, size: 0, allocations: (allocation, nil)))))
     }
 
     /// A handle may outlive its allocation: the memory is there, the allocation is not.

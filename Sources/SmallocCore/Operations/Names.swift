@@ -148,7 +148,7 @@ extension Registry {
             // The name may change until both locks are held, the shard's first.
             allocation.lock.lock()
             let isDisposed = allocation.flags.contains(.disposed)
-            let isAnonymous = allocation.flags.contains(.anonymous)
+            let isAnonymous = allocation.isAnonymous
             let place = place(of: allocation.name)
             if isAnonymous, !isDisposed { cut = allocation.endForAll(mappings, ownReferences: 2) }
             allocation.lock.unlock()
@@ -173,7 +173,7 @@ extension Registry {
     /// For handles that close: an anonymous allocation has but one, and goes with it.
     func disposeIfAnonymous(_ allocation: Allocation) {
         allocation.lock.lock()
-        let isAnonymous = allocation.flags.contains(.anonymous)
+        let isAnonymous = allocation.isAnonymous
         allocation.lock.unlock()
         if isAnonymous { disposeNow(allocation) }
     }
@@ -196,7 +196,7 @@ extension Registry {
             throw .invalidArgument("the size is not a whole number of elements")
         }
         allocation.size = size.bytes
-        cut = allocation.takeCut(mappings)
+        cut = allocation.takeTail(mappings)
         reply.done(size: size.bytes)
         return .answered
     }
@@ -246,7 +246,7 @@ extension Registry {
             first.unlock()
         }
         try checkAlive(allocation, .noData)
-        let isAnonymous = allocation.flags.contains(.anonymous)
+        let isAnonymous = allocation.isAnonymous
         let current = place(of: allocation.name)
         guard current.shard == old.shard, current.tag == old.tag else { return false }
         if found == allocation { return true }

@@ -41,29 +41,32 @@ public final class Registry: @unchecked Sendable {
     /// - Parameters:
     ///   - loops: Number of loops that will serve; each has counters of its own.
     ///   - warmSizeMax: Bytes of freed large memory kept for reuse.
-    public convenience init(limits: SharedLimits, loops: Int, warmSizeMax: Int) {
+    ///
+    /// Nil: there is no thread to be had that gives memory back.
+    public convenience init?(limits: SharedLimits, loops: Int, warmSizeMax: Int) {
         self.init(limits: limits, loops: loops, warmSizeMax: warmSizeMax, nameHash: NameHash())
     }
 
     /// With a key that is known, so that two registries list names in the same order.
-    init(
+    init?(
         limits: SharedLimits, loops: Int, warmSizeMax: Int, nameHash: NameHash,
-        restTime: UInt64 = MappingPool.restTime,
         mappingsMax: UInt64 = SystemMemory.mappingsMax
     ) {
         self.limits = limits
         self.nameHash = nameHash
         counters = (0..<loops).map { _ in Counters() }
         budget = MemoryBudget(limits: limits, mappingsMax: mappingsMax)
-        mappings = MappingPool(
-            budget: budget, cleanSizeMax: warmSizeMax, restTime: restTime)
+        mappings = MappingPool(budget: budget, cleanSizeMax: warmSizeMax)
         shards = .allocate(capacity: Registry.shardCount)
         for index in 0..<Registry.shardCount {
             (shards + index).initialize(to: Shard(mappings.blocks))
         }
         birth = UInt64(time(nil))
         birthMonotonic = Clock.coarseSeconds
+        guard mappings.start() else { return nil }
     }
+
+    deinit { mappings.stop() }
 
     // MARK: Finding
 
@@ -168,16 +171,35 @@ public final class Registry: @unchecked Sendable {
     }
 
     /// Ends a connection: its handles close, its anonymous allocations go.
+    ///
+    /// A few handles are closed at once; more are left to the reclaiming thread, in steps.
     func end(_ caller: inout Caller) {
         caller.encoding = nil
-        if caller.handles.count > Registry.endedAtOnceMax {
-            // Moved out, so that the connection is rid of them at once.
-            let handles = HandleBox(caller.handles.takeAll())
-            if BackgroundThread.start({ [self] in end(&handles.table) }) { return }
-            end(&handles.table)
-        } else {
-            end(&caller.handles)
+        guard caller.handles.count > Registry.endedAtOnceMax else {
+            _ = close(&caller.handles, atMost: .max)
+            return
         }
+        // Moved out, so that the connection is rid of them at once.
+        let handles = HandleBox(caller.handles.takeAll())
+        mappings.enqueue(
+            ReclaimJob { [self] in close(&handles.table, atMost: Registry.endedAtOnceMax) })
+    }
+
+    /// Handles that are closed in a row.
+    private static let endedAtOnceMax = 64
+
+    /// Closes handles of a connection that has ended.
+    ///
+    /// - Returns: Whether none is left.
+    private func close(_ handles: inout HandleTable, atMost count: Int) -> Bool {
+        var left = count
+        while left > 0 {
+            guard let allocation = handles.closeLast(budget) else { return true }
+            disposeIfAnonymous(allocation)
+            release(allocation)
+            left -= 1
+        }
+        return false
     }
 
     /// Gives memory that is free, and was in use, back to the kernel.
@@ -185,15 +207,27 @@ public final class Registry: @unchecked Sendable {
     /// To be called every second or so, from any thread; the work is done on another.
     public func returnMemory() { mappings.returnMemory() }
 
-    private func end(_ handles: inout HandleTable) {
-        while let allocation = handles.closeLast(budget) {
-            disposeIfAnonymous(allocation)
-            release(allocation)
+    /// Checks that memory and names are as they must be.
+    ///
+    /// For tests, while no other thread uses the registry but the reclaiming one.
+    func checkInvariants() {
+        mappings.checkInvariants()
+        for shard in 0..<Registry.shardCount {
+            let lock = lock(of: shard)
+            lock.lock()
+            for index in 0..<shards[shard].table.slotCount {
+                guard let allocation = shards[shard].table.allocation(at: index) else { continue }
+                precondition(!allocation.isAnonymous, "what is in a table has a name")
+                let place = place(of: allocation.name)
+                precondition(place.shard == shard, "a name is in its shard")
+                allocation.lock.lock()
+                precondition(!allocation.flags.contains(.disposed), "what has a name lives")
+                allocation.checkInvariants()
+                allocation.lock.unlock()
+            }
+            lock.unlock()
         }
     }
-
-    /// Handles that a connection's end closes on its loop; more are left to a thread.
-    private static let endedAtOnceMax = 512
 
     /// A table on its way to another thread.
     private final class HandleBox: @unchecked Sendable {

@@ -19,6 +19,8 @@ public final class Work: @unchecked Sendable {
         case fill(dest: UnsafeMutableRawPointer, pattern: Pattern)
         /// Nothing is answered after it: the request that asked for memory is served once more.
         case reclaim(MappingPool)
+        /// Wipes what is left of another allocation's bytes; then the request is served once more.
+        case wipe
     }
 
     /// Bytes that one slice moves: a few milliseconds, a hundred times what it costs to queue the
@@ -37,8 +39,8 @@ public final class Work: @unchecked Sendable {
     private let sliceSize: Int
     /// Bytes that are done.
     private var done = 0
-    /// What must have come back before a wait is over; nil until the first slice.
-    private var target: MappingPool.Tally?
+    /// A wait for memory; nil until the first slice.
+    private var wait: DrainWait?
     private var turns: Yielding
 
     /// Takes over the caller's references; under the locks of the allocations, if it moves bytes.
@@ -65,14 +67,14 @@ public final class Work: @unchecked Sendable {
     var isPinning: Bool {
         switch kind {
         case .copy, .fill: true
-        case .reclaim: false
+        case .reclaim, .wipe: false
         }
     }
 
     /// Whether the request that it was for is to be served once more, and not answered after it.
     var servesAgain: Bool {
         switch kind {
-        case .reclaim: true
+        case .reclaim, .wipe: true
         case .copy, .fill: false
         }
     }
@@ -92,7 +94,11 @@ public final class Work: @unchecked Sendable {
         switch kind {
         case .copy(let dest, let source): inSteps { copyStep(dest, source, $0) }
         case .fill(let dest, let pattern): inSteps { fillStep(dest, pattern, $0) }
-        case .reclaim(let pool): return waitSlice(pool)
+        case .reclaim(let pool):
+            let wait = wait ?? DrainWait(pool)
+            self.wait = wait
+            return wait.isOver(within: Work.waitMilliseconds)
+        case .wipe: return wipeSlice()
         }
         return done == size
     }
@@ -134,15 +140,19 @@ public final class Work: @unchecked Sendable {
         return whole
     }
 
-    /// Waits a moment for what is on its way back.
-    private func waitSlice(_ pool: MappingPool) -> Bool {
-        let target = target ?? pool.hurry()
-        self.target = target
-        if !pool.hasDone(target) {
-            usleep(1000)
-            return false
+    /// Milliseconds of a slice that waits.
+    private static let waitMilliseconds = 20
+
+    /// Wipes in steps, each under the lock, until none is left but what a piece under way covers.
+    private func wipeSlice() -> Bool {
+        guard let allocation = allocations.0 else { return true }
+        for _ in 0..<sliceSize / Yielding.stepSize {
+            allocation.lock.lock()
+            let isDone = allocation.wipeStale(Yielding.stepSize)
+            allocation.lock.unlock()
+            if isDone { return true }
+            turns.yieldIfWorthIt()
         }
-        pool.dropWarm()
-        return true
+        return false
     }
 }

@@ -46,7 +46,9 @@ final class Server {
         // An eighth of what may be used is kept warm at most, so that freed memory is soon useful
         // to others.
         let warm = Int(min(loaded.settings.limits.memorySizeMax / 8, 1 << 30))
-        let registry = Registry(limits: limits, loops: count, warmSizeMax: warm)
+        guard let registry = Registry(limits: limits, loops: count, warmSizeMax: warm) else {
+            StartFailure.system("there is no thread to be had").leave()
+        }
         let settings = loaded.settings
         let log = log
         loops = (0..<count).map {

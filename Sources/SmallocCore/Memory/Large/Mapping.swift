@@ -4,83 +4,59 @@ internal import CSmalloc
 internal import Glibc
 internal import SmallocSystem
 
-/// Page-aligned memory: a slot of an arena, or a mapping of its own.
+/// Page-aligned memory of the kernel's.
 ///
-/// Zero beyond `dirtySize`.
+/// Zero beyond `writtenSize`.
 struct Mapping: @unchecked Sendable {
     let base: UnsafeMutableRawPointer
     /// Bytes, a multiple of the page size.
     let capacity: Int
-    /// Bytes that it was made with: less are left of one that was truncated.
-    let madeSize: Int
     /// Bytes from the start that may be other than zero.
-    var dirtySize = 0
-    /// The end of a mapping whose beginning stays in use.
-    var isTail = false
-    /// To be unmapped, not kept: it was warm for the longest time.
-    var isStale = false
-    /// Its place among all that was ever queued to be given back.
-    var number = 0
-    /// When it was given back, in nanoseconds of a monotonic clock.
-    var givenAt: UInt64 = 0
+    var writtenSize = 0
 
-    /// Bytes that are given back by one call.
+    /// Bytes that are given back by one call: the kernel locks the whole address space meanwhile,
+    /// and a loop may want memory.
     private static let sliceSize = 4 * SystemMemory.hugePageSize
 
-    /// Whether it is a slot of an arena.
-    var isSlot: Bool { madeSize <= Arenas.sizeMax }
-
-    /// Fresh memory, or nil: the kernel refuses it, or there are too many mappings.
-    static func make(_ capacity: Int, _ arenas: Arenas, _ budget: MemoryBudget) -> Mapping? {
-        if capacity <= Arenas.sizeMax {
-            return arenas.take(capacity).map {
-                Mapping(base: $0, capacity: capacity, madeSize: capacity)
-            }
-        }
-        guard budget.chargeMappings(1) else { return nil }
+    /// Fresh memory of its own, or nil if the kernel refuses it.
+    static func map(_ capacity: Int) -> UnsafeMutableRawPointer? {
         // Aligned for huge pages: the first touch of 4 KiB pages is what makes large memory slow.
-        guard let start = smalloc_map_aligned(capacity, SystemMemory.hugePageSize) else {
-            budget.unchargeMappings(1)
-            return nil
-        }
+        let start = smalloc_map_aligned(capacity, SystemMemory.hugePageSize)
         // Without them it is slow, and right.
-        _ = smalloc_welcome_huge(start, capacity, true)
-        return Mapping(base: start, capacity: capacity, madeSize: capacity)
+        if let start { _ = smalloc_welcome_huge(start, capacity, true) }
+        return start
     }
 
-    /// Makes all of it zero in steps, the last one first.
+    /// Gives pages back and keeps the addresses, in slices.
     ///
     /// - Parameter pause: Called after each.
-    mutating func wipe(pause: () -> Void = {}) {
-        while dirtySize > 0 {
-            let step = min(Yielding.stepSize, dirtySize)
-            dirtySize -= step
-            memset(base + dirtySize, 0, step)
-            pause()
-        }
-    }
-
-    /// Gives the memory back, and the addresses unless it is a tail.
-    ///
-    /// In slices: the kernel locks the whole address space meanwhile, and a loop may want memory.
-    ///
-    /// - Parameter pause: Called after each.
-    /// - Returns: False: the kernel refuses it.
-    func unmap(
-        _ arenas: Arenas, _ budget: MemoryBudget, pause: () -> Void = {}
+    /// - Returns: False: the kernel refuses some of it.
+    static func returnPages(
+        _ start: UnsafeMutableRawPointer, _ size: Int, pause: () -> Void = {}
     ) -> Bool {
-        let isOwn = !isTail && !isSlot
-        let whole = isOwn ? madeSize : capacity
-        var isGone = true
-        for offset in stride(from: 0, to: whole, by: Mapping.sliceSize) {
-            let size = min(Mapping.sliceSize, whole - offset)
-            let start = base + offset
-            let isDone = isOwn ? smalloc_unmap(start, size) : smalloc_return_pages(start, size)
-            isGone = isGone && isDone
+        var areGone = true
+        for offset in stride(from: 0, to: size, by: sliceSize) {
+            let isDone = smalloc_return_pages(start + offset, min(sliceSize, size - offset))
+            areGone = areGone && isDone
             pause()
         }
-        guard isGone, !isTail else { return isGone }
-        if isSlot { arenas.give(base) } else { budget.unchargeMappings(1) }
-        return true
+        return areGone
+    }
+
+    /// Gives addresses back with their pages, in slices, the last one first.
+    ///
+    /// - Parameter pause: Called after each.
+    /// - Returns: Bytes from the start that the kernel refuses to take back; 0 if all are gone.
+    static func unmap(
+        _ start: UnsafeMutableRawPointer, _ size: Int, pause: () -> Void = {}
+    ) -> Int {
+        var left = size
+        while left > 0 {
+            let slice = (left - 1) % sliceSize + 1
+            guard smalloc_unmap(start + (left - slice), slice) else { return left }
+            left -= slice
+            pause()
+        }
+        return 0
     }
 }

@@ -23,25 +23,44 @@ extension Registry {
             }
             return outcome
         } catch {
-            if error.status == .noData, isOvertaken(request, caller) {
-                return executeAgain(request, &caller, counters, &reply)
+            if error.status == .noData {
+                return executeAgain(error, request, &caller, counters, &reply)
             }
-            counters.add(.errors)
-            caller.cost += Caller.Cost.refusal
-            reply.error(error)
+            refuse(error, &caller, counters, &reply)
             return .answered
         }
     }
 
-    /// The same once more, for a request whose name was given to another allocation while this one
-    /// was being locked. It is counted already.
+    /// The same once more, if a request found nothing because its name was given to another
+    /// allocation while this one was being locked.
+    ///
+    /// It is counted already. Each time takes one more change by another thread at the same moment,
+    /// so there are few.
     @inline(never)
     private func executeAgain<Reply: ReplyWriter & ~Copyable>(
-        _ request: borrowing Request, _ caller: inout Caller, _ counters: Counters,
-        _ reply: inout Reply
+        _ first: SmallocError, _ request: borrowing Request, _ caller: inout Caller,
+        _ counters: Counters, _ reply: inout Reply
     ) -> Outcome {
-        if let operation = request.operation { counters.uncount(operation) }
-        return execute(request, &caller, counters, &reply)
+        var error = first
+        while isOvertaken(request, caller) {
+            do throws(SmallocError) {
+                return try perform(request, &caller, &reply)
+            } catch let other {
+                error = other
+                if error.status != .noData { break }
+            }
+        }
+        refuse(error, &caller, counters, &reply)
+        return .answered
+    }
+
+    @inline(never)
+    private func refuse<Reply: ReplyWriter & ~Copyable>(
+        _ error: SmallocError, _ caller: inout Caller, _ counters: Counters, _ reply: inout Reply
+    ) {
+        counters.add(.errors)
+        caller.cost += Caller.Cost.refusal
+        reply.error(error)
     }
 
     @inline(__always)

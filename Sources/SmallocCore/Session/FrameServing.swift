@@ -16,7 +16,7 @@ extension Session {
     mutating func serveFrame(
         _ input: UnsafeRawPointer, arrived: Int, _ loop: LoopContext
     ) -> Int {
-        if incoming != nil || refusedSize > 0, arrived > 0 {
+        if isMidPayload, arrived > 0 {
             return absorb(UnsafeRawBufferPointer(start: input, count: arrived), loop)
         }
         guard arrived >= FrameHeader.byteCount, isGreeted else {
@@ -97,7 +97,7 @@ extension Session {
     }
 
     /// Answers a whole, plain read, write, dispose or alloc by name.
-    @inline(__always)
+    @inline(never)
     private mutating func serveNamed(
         _ input: UnsafeRawPointer, arrived: Int, _ loop: LoopContext
     ) -> Int {

@@ -281,6 +281,10 @@ public struct Session: ~Copyable {
         if incoming.left == 0 { endReceiving(incoming, loop) }
     }
 
+    /// Whether the next bytes are a request's payload, and no frame.
+    @inline(__always)
+    var isMidPayload: Bool { incoming != nil || refusedSize > 0 }
+
     /// Takes input that belongs to a write begun, or to a payload refused.
     ///
     /// 0: there is neither.

@@ -154,6 +154,27 @@ struct ReplaceTests {
         }
     }
 
+    @Test("an answer of noData is done over only where all that the request means is there")
+    func overtaken() {
+        let daemon = TestDaemon()
+        let peer = daemon.greeted()
+        let handle = peer.call(.alloc, type: 2, name: "x", size: 4).header.handle
+        let gone = peer.call(.alloc, type: 2, name: "gone", size: 4).header.handle
+        peer.call(.dispose, name: "gone")
+        func isOvertaken(_ name: String, _ handle: UInt32, _ error: SmallocError) -> Bool {
+            Array(name.utf8).withUnsafeBytes { bytes in
+                let target = Reference(handle: handle, name: RawSpan(_unsafeBytes: bytes))
+                return daemon.registry.isOvertaken(error, target, peer.session.holdings)
+            }
+        }
+        #expect(isOvertaken("x", 0, .noData))
+        #expect(isOvertaken("", handle, .noData))
+        #expect(!isOvertaken("x", 0, .alreadyExists))
+        #expect(!isOvertaken("gone", 0, .noData))
+        #expect(!isOvertaken("", gone, .noData))
+        #expect(!isOvertaken("", 99, .noData))
+    }
+
     @Test("a large write by name goes to what has the name, while others replace it")
     func largeWrites() {
         let registry = Registry(

@@ -140,8 +140,11 @@ struct Request: Sendable {
         return request
     }
 
-    static func rename(_ target: Target, to name: AllocationName) -> Request {
+    static func rename(
+        _ target: Target, to name: AllocationName, replacing: Bool
+    ) -> Request {
         var request = Request(.rename, target)
+        if replacing { request.header.flags = RenameFlags.replace.rawValue }
         request.body += name.bytes
         return request
     }

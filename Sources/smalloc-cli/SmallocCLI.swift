@@ -53,6 +53,8 @@ struct SmallocCLI: ParsableCommand {
 
     /// Parses and runs; exits with one of the codes above where that fails.
     static func main() {
-        main(CommandWords(Array(CommandLine.arguments.dropFirst())).arranged)
+        let words = Array(CommandLine.arguments.dropFirst())
+        if let script = CompletionScript.text(askedBy: words) { return print(script) }
+        main(CommandWords(words).arranged)
     }
 }

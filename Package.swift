@@ -56,7 +56,7 @@ let package = Package(
         .executableTarget(
             name: "smalloc-cli",
             dependencies: [
-                "Smalloc",
+                "Smalloc", "SmallocSystem",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings),

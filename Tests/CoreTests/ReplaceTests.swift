@@ -161,18 +161,17 @@ struct ReplaceTests {
         let handle = peer.call(.alloc, type: 2, name: "x", size: 4).header.handle
         let gone = peer.call(.alloc, type: 2, name: "gone", size: 4).header.handle
         peer.call(.dispose, name: "gone")
-        func isOvertaken(_ name: String, _ handle: UInt32, _ error: SmallocError) -> Bool {
+        func isOvertaken(_ name: String, _ handle: UInt32) -> Bool {
             Array(name.utf8).withUnsafeBytes { bytes in
                 let target = Reference(handle: handle, name: RawSpan(_unsafeBytes: bytes))
-                return daemon.registry.isOvertaken(error, target, peer.session.holdings)
+                return daemon.registry.isOvertaken(.stat(target), peer.session.caller)
             }
         }
-        #expect(isOvertaken("x", 0, .noData))
-        #expect(isOvertaken("", handle, .noData))
-        #expect(!isOvertaken("x", 0, .alreadyExists))
-        #expect(!isOvertaken("gone", 0, .noData))
-        #expect(!isOvertaken("", gone, .noData))
-        #expect(!isOvertaken("", 99, .noData))
+        #expect(isOvertaken("x", 0))
+        #expect(isOvertaken("", handle))
+        #expect(!isOvertaken("gone", 0))
+        #expect(!isOvertaken("", gone))
+        #expect(!isOvertaken("", 99))
     }
 
     @Test("a large write by name goes to what has the name, while others replace it")

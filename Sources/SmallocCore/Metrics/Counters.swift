@@ -18,6 +18,8 @@ public struct Counters: @unchecked Sendable {
         case pauses
         case idleTimeouts
         case requestTimeouts
+        /// Not a sum but the largest that was seen.
+        case longestTurnMicroseconds
     }
 
     private static let size = 64
@@ -35,6 +37,16 @@ public struct Counters: @unchecked Sendable {
     ///
     /// From its loop's thread only.
     public func add(_ key: Key, _ amount: UInt64 = 1) { add(at: key.rawValue, amount) }
+
+    /// Notes the largest value of a counter that is no sum.
+    ///
+    /// From its loop's thread only.
+    public func raise(_ key: Key, to value: UInt64) {
+        let counter = values + key.rawValue
+        if value > counter.pointee.load(ordering: .relaxed) {
+            counter.pointee.store(value, ordering: .relaxed)
+        }
+    }
 
     /// Counts an operation.
     ///

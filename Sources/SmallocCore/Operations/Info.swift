@@ -153,6 +153,8 @@ extension Registry {
         reply.statistic("pauses", total(.pauses))
         reply.statistic("idle_timeouts", total(.idleTimeouts))
         reply.statistic("request_timeouts", total(.requestTimeouts))
+        let longest = counters.map { $0.value(.longestTurnMicroseconds) }.max() ?? 0
+        reply.statistic("loop_longest_turn_us", longest)
         for (operation, key) in Registry.operationKeys {
             reply.statistic(key, counters.reduce(0) { $0 &+ $1.value(operation) })
         }

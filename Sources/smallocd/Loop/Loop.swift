@@ -52,6 +52,10 @@ final class Loop: @unchecked Sendable {
     private let polled: UnsafeMutablePointer<uv_check_t>
     private let polling: UnsafeMutablePointer<uv_idle_t>
     private var busyPoll: BusyPoll
+    // The loop's thread alone touches it, and nothing of it calls back.
+    @exclusivity(unchecked) var turnClock = TurnClock()
+    /// Microseconds of a turn from which on the log is told.
+    private static let longTurn: UInt64 = 20_000
     /// Something was read since the last poll.
     var isActive = false
     var recentActivity = RecentActivity()
@@ -90,7 +94,7 @@ final class Loop: @unchecked Sendable {
         polled.pointee.data = me
         check(uv_idle_init(uv, polling), "uv_idle_init")
         polling.pointee.data = me
-        if busyPollMicroseconds > 0 { uv_check_start(polled, loopPolled) }
+        uv_check_start(polled, loopPolled)
         retime()
     }
 
@@ -174,15 +178,33 @@ final class Loop: @unchecked Sendable {
         uv_idle_stop(idle)
         let peers = turnAgain
         turnAgain = []
-        for peer in peers { peer.takeTurn() }
+        for (index, peer) in peers.enumerated() {
+            // The first one always goes on.
+            if index > 0, turnClock.isSpent {
+                turnAgain = Array(peers[index...]) + turnAgain
+                uv_idle_start(idle, loopIdle)
+                return
+            }
+            peer.takeTurn()
+        }
     }
 
     fileprivate func afterPoll() {
+        let taken = turnClock.end()
+        if taken > 0 { note(turn: taken) }
         let was = busyPoll.isPolling
         let isPolling = busyPoll.polled(isActive: isActive, now: uv_hrtime())
         isActive = false
         guard isPolling != was else { return }
         if isPolling { uv_idle_start(polling, loopPolls) } else { uv_idle_stop(polling) }
+    }
+
+    private func note(turn taken: UInt64) {
+        context.counters.raise(.longestTurnMicroseconds, to: taken)
+        guard taken >= Loop.longTurn else { return }
+        log.warning(
+            "a turn of a loop took long",
+            metadata: ["cause": "turn", "loop": "\(index)", "microseconds": "\(taken)"])
     }
 
     /// Between two polls without sleep.
@@ -240,15 +262,21 @@ private func loop(of data: UnsafeMutableRawPointer?) -> Loop? {
 }
 
 private func loopMailed(_ handle: UnsafeMutablePointer<uv_async_t>?) {
-    loop(of: handle?.pointee.data)?.openMail()
+    guard let loop = loop(of: handle?.pointee.data) else { return }
+    loop.turnClock.begin()
+    loop.openMail()
 }
 
 private func loopTicked(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
-    loop(of: handle?.pointee.data)?.tick()
+    guard let loop = loop(of: handle?.pointee.data) else { return }
+    loop.turnClock.begin()
+    loop.tick()
 }
 
 private func loopIdle(_ handle: UnsafeMutablePointer<uv_idle_t>?) {
-    loop(of: handle?.pointee.data)?.takeTurns()
+    guard let loop = loop(of: handle?.pointee.data) else { return }
+    loop.turnClock.begin()
+    loop.takeTurns()
 }
 
 private func loopPolled(_ handle: UnsafeMutablePointer<uv_check_t>?) {

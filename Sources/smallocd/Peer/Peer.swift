@@ -101,6 +101,8 @@ final class Peer {
     ///
     /// 0 is "not now".
     func didRead(_ count: Int, _ buffer: uv_buf_t) {
+        // The turn is spent: what has arrived waits for the next one.
+        if count == Int(UVError.noBuffer) { return isClosing ? () : waitForTurn() }
         if count <= 0 { session.received(0, loop.context) }
         guard !isClosing, count != 0 else { return }
         guard count > 0, let base = buffer.base else {

@@ -434,8 +434,8 @@ private struct ModelRun {
             model.endConnection(connection)
         }
         for name in model.names.keys { #expect(peers[2].line("dispose \(name)") == "OK") }
-        #expect(daemon.registry.budget.allocationCount == 0)
         #expect(daemon.settledSize == 0)
+        #expect(daemon.registry.budget.allocationCount == 0)
         #expect(daemon.registry.budget.pooledSize == 0)
     }
 }

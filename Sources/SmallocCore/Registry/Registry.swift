@@ -15,15 +15,21 @@ public final class Registry: @unchecked Sendable {
     /// What takes about 100 microseconds is done at once: to hand it over takes as long.
     static let workSizeMin = (1 << 20) + 1
 
+    /// A shard's table, guarded by the shard's lock.
     struct Shard: ~Copyable {
-        var lockWord: UInt32 = 0
         var table: NameTable
-        /// The table's, for those who look without the lock.
-        let view = Atomic<UInt64>(0)
         // A cache line each, so that loops on neighbouring shards leave each other alone.
-        private var padding: (UInt64, UInt64) = (0, 0)
+        private var padding: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
 
         init(_ blocks: BlockPool) { table = NameTable(blocks) }
+    }
+
+    /// What all threads may touch of a shard while one of them has it, in a cache line of its own.
+    private struct ShardLine: ~Copyable {
+        let lockWord = Atomic<UInt32>(0)
+        /// The table's, for those who look without the lock.
+        let view = Atomic<UInt64>(0)
+        private let padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0)
     }
 
     /// The limits in force.
@@ -31,6 +37,7 @@ public final class Registry: @unchecked Sendable {
     /// One for each loop.
     public let counters: [Counters]
     let shards: UnsafeMutablePointer<Shard>
+    private let lines: UnsafeMutablePointer<ShardLine>
     let budget: MemoryBudget
     let mappings: MappingPool
     let nameHash: NameHash
@@ -58,8 +65,10 @@ public final class Registry: @unchecked Sendable {
         budget = MemoryBudget(limits: limits, mappingsMax: mappingsMax)
         mappings = MappingPool(budget: budget, cleanSizeMax: warmSizeMax)
         shards = .allocate(capacity: Registry.shardCount)
+        lines = .allocate(capacity: Registry.shardCount)
         for index in 0..<Registry.shardCount {
             (shards + index).initialize(to: Shard(mappings.blocks))
+            (lines + index).initialize(to: ShardLine())
         }
         birth = UInt64(time(nil))
         birthMonotonic = Clock.coarseSeconds
@@ -84,7 +93,11 @@ public final class Registry: @unchecked Sendable {
     }
 
     @inline(__always)
-    func lock(of shard: Int) -> ByteLock { ByteLock(UnsafeMutableRawPointer(shards + shard)) }
+    func lock(of shard: Int) -> ByteLock { ByteLock(UnsafeMutableRawPointer(lines + shard)) }
+
+    /// The table's view as of a moment ago, without the lock.
+    @inline(__always)
+    func view(of shard: Int) -> UInt64 { lines[shard].view.load(ordering: .relaxed) }
 
     /// Tells those who look without the lock of a table that grew or shrank.
     ///
@@ -92,9 +105,7 @@ public final class Registry: @unchecked Sendable {
     @inline(__always)
     func publish(_ shard: Int) {
         let view = shards[shard].table.view
-        if shards[shard].view.load(ordering: .relaxed) != view {
-            shards[shard].view.store(view, ordering: .relaxed)
-        }
+        if self.view(of: shard) != view { lines[shard].view.store(view, ordering: .relaxed) }
     }
 
     /// The allocation of a name, with a reference for the caller; nil if there is none.
@@ -212,6 +223,7 @@ public final class Registry: @unchecked Sendable {
     /// For tests, while no other thread uses the registry but the reclaiming one.
     func checkInvariants() {
         mappings.checkInvariants()
+        mappings.blocks.checkInvariants()
         for shard in 0..<Registry.shardCount {
             let lock = lock(of: shard)
             lock.lock()

@@ -110,7 +110,7 @@ extension Registry {
     @inline(__always)
     func prefetchSlot(_ hash: UInt64) {
         let place = place(of: hash)
-        let view = shards[place.shard].view.load(ordering: .relaxed)
+        let view = view(of: place.shard)
         let first = NameTable.firstSlot(of: view, tag: place.tag)
         smalloc_prefetch(first)
         // Most searches end within four slots: in this line or, begun in its second half, the next.

@@ -27,6 +27,10 @@ struct Pattern: Sendable {
     func fill(_ dest: UnsafeMutableRawPointer, _ count: Int) { repeated(dest, count) }
 
     /// The same, of a part of memory that others may read and write meanwhile.
+    ///
+    /// A function of its own, calls included: a race of such fills is the clients' to settle, and
+    /// one of the other kind is ours.
+    @inline(never)
     func fillStep(_ dest: UnsafeMutableRawPointer, _ count: Int) { repeated(dest, count) }
 
     @inline(__always)

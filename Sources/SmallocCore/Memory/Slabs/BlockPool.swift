@@ -142,6 +142,36 @@ final class BlockPool: @unchecked Sendable {
         return block
     }
 
+    /// Checks that free blocks are blocks of their class, and no more than there can be.
+    ///
+    /// While no thread sweeps. Cost: a look at every free block.
+    func checkInvariants() {
+        slabs.checkInvariants()
+        let cutSize = slabs.cutSize
+        var liveSize = 0
+        for index in 1..<BlockPool.classCount {
+            let capacity = index * BlockPool.step
+            let (lock, own) = sizeClass(capacity)
+            lock.lock()
+            defer { lock.unlock() }
+            let live = live(capacity).pointee.load(ordering: .relaxed)
+            precondition(live >= 0, "no block comes back twice")
+            liveSize += live * capacity
+            var left = cutSize / capacity + 1
+            var next = own.pointee.free
+            while let block = next {
+                let slab = Slab(of: block)
+                precondition(Int(slab.sizeClass.pointee) == index, "a block is of its slab's class")
+                precondition((block - slab.start) % capacity == 0, "a block is cut, not torn")
+                left -= 1
+                precondition(left >= 0, "the list of free blocks ends")
+                next = block.load(as: UnsafeMutableRawPointer?.self)
+            }
+            precondition(own.pointee.uncutSize >= 0, "a slab is cut to its end at most")
+        }
+        precondition(isPlain || liveSize <= cutSize, "what is in use was cut")
+    }
+
     // MARK: Tables
 
     /// Bytes of which a large table should be a multiple.

@@ -64,6 +64,9 @@ final class SlabPool: @unchecked Sendable {
     /// Slabs that are not free.
     var usedCount: Int { state.withLock { $0.regionCount * Region.slabCount - $0.freeCount } }
 
+    /// Checks that lists, bits and counts tell the same, while no slab is being given back.
+    func checkInvariants() { state.withLock { $0.checkInvariants() } }
+
     /// A slab of zeros, of a region with few others; nil: no memory.
     func take() -> Slab? {
         state.withLock { state -> Slab? in
@@ -100,31 +103,24 @@ final class SlabPool: @unchecked Sendable {
 
     private static func bits(_ first: Int, _ count: Int) -> UInt32 { ((1 << count) - 1) << first }
 
-    /// Takes slabs back, and gives their memory to the kernel; regions of nothing else go as well.
-    ///
-    /// - Parameter pause: Called after each, without the lock.
-    func give(_ slabs: [Slab], pause: () -> Void = {}) {
-        for slab in slabs {
-            // First, lest a huge page comes right after.
-            state.withLock { $0.beginReturn(slab, plainMax) }
-            // It has to read as zeros when it is taken again.
-            if !smalloc_return_pages(slab.start, slab.size) {
-                memset(slab.start, 0, slab.size)
-            }
-            let empty = state.withLock { state -> Region? in
-                state.give(slab.region, 1 << slab.index)
-                return state.removeEmptyRegion()
-            }
-            guard let empty else {
-                pause()
-                continue
-            }
-            if empty.unmap() {
-                budget?.unchargeMappings(1)
-            } else {
-                state.withLock { $0.keepEmptyRegion(empty) }
-            }
-            pause()
+    /// Takes a slab back, and gives its memory to the kernel, with its region if that is empty.
+    func give(_ slab: Slab) {
+        // First, lest a huge page comes right after.
+        state.withLock { $0.beginReturn(slab, plainMax) }
+        // It has to read as zeros when it is taken again.
+        if !smalloc_return_pages(slab.start, slab.size) {
+            memset(slab.start, 0, slab.size)
+            state.withLock { $0.failReturn(slab) }
+        }
+        let empty = state.withLock { state -> Region? in
+            state.give(slab.region, 1 << slab.index)
+            return state.removeEmptyRegion()
+        }
+        guard let empty else { return }
+        if empty.unmap() {
+            budget?.unchargeMappings(1)
+        } else {
+            state.withLock { $0.keepEmptyRegion(empty) }
         }
     }
 }
@@ -231,6 +227,17 @@ extension SlabPool.State {
         if state.pointee.isPlain { cutSize -= slab.size }
     }
 
+    /// The kernel did not take a slab's memory: it is there, so what was given back of its region
+    /// counts as cut, as that of a region with huge pages does.
+    mutating func failReturn(_ slab: Slab) {
+        let state = slab.region.state
+        guard state.pointee.isPlain else { return }
+        state.pointee.isPlain = false
+        plainCount -= 1
+        budget?.unchargeMappings(2)
+        cutSize += Slab.size(state.pointee.returned)
+    }
+
     mutating func give(_ region: Region, _ bits: UInt32) {
         unlink(region)
         region.state.pointee.free |= bits
@@ -252,6 +259,27 @@ extension SlabPool.State {
         }
         if regionCount == 0 { isHuge = false }
         return region
+    }
+
+    func checkInvariants() {
+        var (regions, plain, free, counted) = (0, 0, 0, 0)
+        for (count, first) in lists.enumerated() {
+            var next = first
+            var previous: Region?
+            while let region = next {
+                let state = region.state.pointee
+                precondition(region.freeCount == count, "a region is in the list of its number")
+                precondition(state.previous?.start == previous?.start, "linked both ways")
+                regions += 1
+                plain += state.isPlain ? 1 : 0
+                free += count
+                counted += state.isPlain ? 0 : Slab.size(state.returned)
+                (previous, next) = (region, state.next)
+            }
+        }
+        precondition(regions == regionCount && free == freeCount, "regions and slabs are counted")
+        precondition(plain == plainCount, "plain regions are counted")
+        precondition(counted <= cutSize, "what may be in memory is counted")
     }
 
     /// Takes back a region that can't be unmapped, and counts what the kernel may make of it.

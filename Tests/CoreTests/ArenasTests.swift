@@ -56,7 +56,7 @@ struct ArenasTests {
                 held.swapAt(Int(random.next() % UInt64(held.count)), held.count - 1)
                 let gone = held.removeLast()
                 for place in [gone.start, gone.start + gone.size - 1] {
-                    #expect(place.load(as: UInt8.self) == gone.byte, "somebody else wrote there")
+                    #expect(place.load(as: UInt8.self) == gone.byte, "it was overwritten")
                 }
                 #expect(smalloc_return_pages(gone.start, gone.size))
                 arenas.give(gone.start)

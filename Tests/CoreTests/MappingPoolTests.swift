@@ -111,7 +111,7 @@ struct MappingPoolTests {
         #expect(budget.mappingCount == pool.sharedMappings)
     }
 
-    @Test("warm memory that nobody asks for goes back in time, and not before")
+    @Test("warm memory that is not asked for goes back in time, and not before")
     func cooled() throws {
         for warmTime in [MappingPool.warmTime, 1] {
             let (pool, budget) = MappingPoolTests.pool(64 << 20, warmTime: warmTime)

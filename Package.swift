@@ -96,7 +96,8 @@ let package = Package(
             name: "CLITests", dependencies: ["smalloc-cli", "Smalloc", "TestSupport"],
             swiftSettings: settings),
         .testTarget(
-            name: "BenchTests", dependencies: ["smalloc-bench"], swiftSettings: settings),
+            name: "BenchTests", dependencies: ["smalloc-bench", "TestSupport"],
+            swiftSettings: settings),
         .testTarget(
             name: "DaemonTests", dependencies: ["Smalloc", "TestSupport"],
             swiftSettings: settings),

@@ -2,10 +2,11 @@
 
 import Smalloc
 import Testing
+import TestSupport
 
 private final class Plain {}
 
-@Suite("Error texts")
+@Suite("Error texts", .timed)
 struct ErrorTextTests {
     let smalloc: Smalloc
 

@@ -9,7 +9,7 @@ import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Arenas")
+@Suite("Arenas", .timed)
 struct ArenasTests {
     private static func arenas(
         mappingsMax: UInt64 = SystemMemory.mappingsMax
@@ -116,7 +116,7 @@ struct ArenasTests {
     }
 }
 
-@Suite("Kernel mappings")
+@Suite("Kernel mappings", .timed)
 struct KernelMappingTests {
     /// Kernel mappings of this process; 0 where a sanitizer maps as much beside each of them.
     private static func count() throws -> Int {

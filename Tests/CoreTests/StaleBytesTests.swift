@@ -9,7 +9,7 @@ import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Stale bytes")
+@Suite("Stale bytes", .timed)
 struct StaleBytesTests {
     private static let old: UInt8 = 0xEE
 

@@ -7,7 +7,7 @@ import TestSupport
 @testable import SmallocCore
 import SmallocWire
 
-@Suite("Tidiness of the tree")
+@Suite("Tidiness of the tree", .timed)
 struct TidyTests {
     /// A source file: its path below Sources, and its lines.
     private struct File {

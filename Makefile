@@ -111,12 +111,13 @@ fuzz: packages ## Fuzz a session, for FUZZ_SECONDS (600); what it finds is in .b
 	Tests/Fuzz/run $(FUZZ_SECONDS)
 
 # What takes hours, each part bounded: a test ends by its own time, the fuzzer by its own.
-NIGHTLY_SCALE ?= 10
+NIGHTLY_SCALE ?= 5
 nightly: packages ## Run what takes too long for every change: long random tests, sanitizers, fuzzing
 	@$(call install-packages,$(TEST_PACKAGES))
 	swift build --build-tests
+	ulimit -n "$$(ulimit -Hn)"; \
 	SMALLOC_NIGHTLY=1 SMALLOC_SCALE=$(NIGHTLY_SCALE) SMALLOC_EVENTS=2000000 \
-	    swift test --skip-build --no-parallel
+	    swift test --skip-build --no-parallel $(ARGS)
 	$(MAKE) test-tsan
 	$(MAKE) test-asan
 	$(MAKE) fuzz

@@ -15,7 +15,7 @@ public enum Scale {
 
     /// How many times longer than in `make test` a test may take.
     static let slowness: Double =
-        max(factor, 1) * (DaemonProcess.isSanitized ? 10 : 1) * (isNightly ? 30 : 1)
+        max(factor, 1) * (DaemonProcess.isSanitized ? 10 : 1) * (isNightly ? 2 : 1)
 
     /// `count`, scaled, at least 1.
     public static func count(_ count: Int) -> Int {

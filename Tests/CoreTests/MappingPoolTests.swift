@@ -264,8 +264,9 @@ struct MappingPoolTests {
             record.soil(4 << 20)
             pool.give(record)
             #expect(eventually { pool.pendingSize == 0 })
-            cameFirst = !pool.isDrained(sweep)
+            let cameFirst = !pool.isDrained(sweep)
             #expect(eventually { pool.isDrained(sweep) })
+            return cameFirst
         }
         #expect(comesFirst)
         #expect(budget.usedSize == 0)

@@ -80,6 +80,7 @@ struct MappingPoolTests {
             }
             pool.drain()
             #expect(budget.usedSize == 0 && budget.pooledSize == 0 && pool.warmSize == 0)
+            #expect(budget.mappingCount == pool.sharedMappings)
         }
     }
 

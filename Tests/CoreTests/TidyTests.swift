@@ -64,8 +64,7 @@ struct TidyTests {
         let allowed: [String: Set<String>] = [
             "SmallocWire": ["Glibc", "Musl", "Darwin"],
             "SmallocCore": [
-                "SmallocWire", "SmallocSystem", "CSmalloc", "DequeModule", "Glibc", "Musl",
-                "Darwin",
+                "SmallocWire", "SmallocSystem", "CSmalloc", "Glibc", "Musl", "Darwin",
                 "Synchronization",
             ],
         ]

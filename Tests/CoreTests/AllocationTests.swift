@@ -23,7 +23,8 @@ struct AllocationTests {
                 budget.charge(UInt64(mappings.capacity(for: size)) + MappingPool.recordCharge))
         }
         return Array(name.utf8).withUnsafeBytes {
-            Allocation.make(name: $0, type: type, size: size, created: 9, mappings: mappings)!
+            Allocation.make(
+                name: $0, type: type, size: size, created: 9, owner: 7, mappings: mappings)!
         }
     }
 

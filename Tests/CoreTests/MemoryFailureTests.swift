@@ -11,7 +11,7 @@ import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Memory that is refused")
+@Suite("Memory that is refused", .timed)
 struct MemoryFailureTests {
     /// Requests that need memory, on one daemon.
     private static let requests: [[UInt8]] = [

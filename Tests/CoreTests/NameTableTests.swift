@@ -12,7 +12,8 @@ struct NameTableTests {
     private func make(_ name: String) -> Allocation {
         Array(name.utf8).withUnsafeBytes {
             Allocation.make(
-                name: $0, type: .uint8, size: 0, created: 0, mappings: NameTableTests.mappings)!
+                name: $0, type: .uint8, size: 0, created: 0, owner: 0,
+                mappings: NameTableTests.mappings)!
         }
     }
 

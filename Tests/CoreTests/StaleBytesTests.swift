@@ -26,7 +26,8 @@ struct StaleBytesTests {
             _ = pool.budget.charge(UInt64(pool.capacity(for: size)) + MappingPool.recordCharge)
         }
         return Array("n".utf8).withUnsafeBytes {
-            Allocation.make(name: $0, type: .uint8, size: size, created: 0, mappings: pool)!
+            Allocation.make(
+                name: $0, type: .uint8, size: size, created: 0, owner: 7, mappings: pool)!
         }
     }
 

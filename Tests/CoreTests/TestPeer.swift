@@ -41,7 +41,7 @@ struct TestDaemon {
 /// One connection: does with a session what the daemon's peer does, and keeps all output.
 final class TestPeer {
     let loop: LoopContext
-    var session = Session()
+    var session: Session
     /// Input that is not consumed yet.
     var tail: [UInt8] = []
     /// All that has left.
@@ -59,7 +59,10 @@ final class TestPeer {
     /// Whether output, pieces to send and work move on; else the session stays paused.
     var moves = true
 
-    init(_ loop: LoopContext) { self.loop = loop }
+    init(_ loop: LoopContext, owner: UInt32 = Session.noOwner) {
+        self.loop = loop
+        session = Session(owner: owner)
+    }
 
     var pause: Session.Pause { session.pause }
     var isBusy: Bool { session.isBusy }

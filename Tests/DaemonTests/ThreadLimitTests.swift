@@ -32,7 +32,7 @@ import TestSupport
         let user = uid_t(ThreadLimitTests.user) ?? 0
         #expect(chown(folder, user, user) == 0)
         let daemon = try DaemonProcess(
-            ["--loops", "1"], folder: folder, waits: false,
+            ["--loops", "1", "--connections-max", "100"], folder: folder, waits: false,
             through: ThreadLimitTests.limited(to: count))
         if count == ThreadLimitTests.needed {
             try daemon.waitUntilReady()

@@ -2,7 +2,7 @@
 //
 //   0  references  4   handles, transfers, lookups in progress, and 1 of the registry as it lives
 //   4  lock        4   guards everything below, and the bytes up to the atomic size
-//   8  size        8   bytes; truncate makes it smaller
+//   8  size        8   bytes; truncate makes it smaller. Of inline data the upper half is the owner
 //  16  type        1
 //  17  nameSize    1   0: anonymous
 //  18  nameRoom    1   units of 8 bytes, at least 1, so that a pointer to a longer name fits
@@ -44,12 +44,24 @@ struct Allocation: Equatable {
     /// Guards the fields and, up to the atomic size, the bytes.
     @inline(__always) var lock: ByteLock { ByteLock(block + 4) }
 
+    /// Bytes, and of inline data the owner above them.
+    private var sizeWord: UnsafeMutablePointer<Atomic<UInt64>> {
+        (block + 8).assumingMemoryBound(to: Atomic<UInt64>.self)
+    }
+
     /// Bytes.
     ///
-    /// Read under the lock.
+    /// Changed under the lock; without it, it is that of a moment ago.
+    @inline(__always)
     var size: UInt64 {
-        get { block.load(fromByteOffset: 8, as: UInt64.self) }
-        nonmutating set { block.storeBytes(of: newValue, toByteOffset: 8, as: UInt64.self) }
+        get {
+            let word = sizeWord.pointee.load(ordering: .relaxed)
+            return flags.contains(.recorded) ? word : word & 0xFFFF_FFFF
+        }
+        nonmutating set {
+            let owner = flags.contains(.recorded) ? 0 : sizeWord.pointee.load(ordering: .relaxed)
+            sizeWord.pointee.store(newValue | owner & ~0xFFFF_FFFF, ordering: .relaxed)
+        }
     }
 
     /// Never changes.
@@ -120,7 +132,9 @@ struct Allocation: Equatable {
 
     /// The user that the allocation belongs to, by the system's number; nil: inline data has no
     /// room for it.
-    var owner: UInt32? { record?.owner }
+    var owner: UInt32 {
+        record?.owner ?? UInt32(sizeWord.pointee.load(ordering: .relaxed) >> 32)
+    }
 
     /// Whether memory is still to be made for it, by the first `access` to its bytes.
     var hasNoMemory: Bool { record?.kind == StorageRecord.Kind.none }
@@ -163,10 +177,9 @@ struct Allocation: Equatable {
     /// Makes a zero-filled allocation with one reference, or nil if the machine has no memory.
     ///
     /// Cost: up to 64 KiB is zeroed here; what is larger gets its memory with the first access.
-    ///
     static func make(
         name: UnsafeRawBufferPointer, type: ElementType, size: Int, created: UInt32,
-        owner: UInt32 = 0, mappings: MappingPool
+        owner: UInt32, mappings: MappingPool
     ) -> Allocation? {
         let blockSize = blockSize(nameSize: name.count, size: size)
         guard let block = mappings.blocks.take(blockSize) else { return nil }
@@ -183,7 +196,9 @@ struct Allocation: Equatable {
         }
         let allocation = Allocation(block: block)
         allocation.references.initialize(to: Atomic(1))
-        block.storeBytes(of: UInt64(size), toByteOffset: 8, as: UInt64.self)
+        let isInline = size < MappingPool.sizeMin
+        allocation.sizeWord.initialize(
+            to: Atomic(UInt64(size) | (isInline ? UInt64(owner) << 32 : 0)))
         // One store instead of five.
         let small =
             UInt32(type.rawValue) | UInt32(truncatingIfNeeded: name.count) << 8

@@ -35,7 +35,7 @@ extension Registry {
         }
         let allocation: Allocation
         do throws(SmallocError) {
-            allocation = try make(name, type, Int(size.bytes), age(&caller))
+            allocation = try make(name, type, Int(size.bytes), age(&caller), caller.owner)
             if wantsHandle, let error = caller.handles.reserve(budget) {
                 release(allocation)
                 throw error
@@ -107,17 +107,18 @@ extension Registry {
     /// - Throws: `.memoryLimit`, `.outOfMemory`.
     @inline(__always)
     private func make(
-        _ name: RawSpan, _ type: ElementType, _ size: Int, _ age: UInt32
+        _ name: RawSpan, _ type: ElementType, _ size: Int, _ age: UInt32, _ owner: UInt32
     ) throws(SmallocError) -> Allocation {
         // Of malloc's blocks it is known only after what they take; corrected below.
         let estimate = Allocation.heapCharge(nameSize: name.byteCount, size: size)
         if size >= MappingPool.sizeMin {
             let capacity = UInt64(mappings.capacity(for: size))
-            return try makeRecorded(name, type, size, age, estimate, capacity)
+            return try makeRecorded(name, type, size, age, owner, estimate, capacity)
         }
         guard budget.charge(estimate) else { throw .memoryLimit }
         let made = Allocation.make(
-            name: name.bytes, type: type, size: size, created: age, mappings: mappings)
+            name: name.bytes, type: type, size: size, created: age, owner: owner,
+            mappings: mappings)
         guard let made else {
             budget.uncharge(estimate)
             throw .outOfMemory
@@ -131,15 +132,16 @@ extension Registry {
     /// The same, of one that is not inline.
     @inline(never)
     private func makeRecorded(
-        _ name: RawSpan, _ type: ElementType, _ size: Int, _ age: UInt32, _ estimate: UInt64,
-        _ capacity: UInt64
+        _ name: RawSpan, _ type: ElementType, _ size: Int, _ age: UInt32, _ owner: UInt32,
+        _ estimate: UInt64, _ capacity: UInt64
     ) throws(SmallocError) -> Allocation {
         mappings.noteScattered()
         let charge = estimate + capacity + MappingPool.recordCharge
         var error = SmallocError.memoryLimit
         if budget.charge(charge) {
             let made = Allocation.make(
-                name: name.bytes, type: type, size: size, created: age, mappings: mappings)
+                name: name.bytes, type: type, size: size, created: age, owner: owner,
+                mappings: mappings)
             if let made {
                 if !made.flags.contains(.pooled) {
                     budget.correct(from: estimate, to: made.heapCharge(mappings.blocks))

@@ -123,7 +123,7 @@ extension Registry {
 
     /// Both locks, the lower address first, so that two copies in opposite directions never wait
     /// for each other.
-    static func lockPair(_ left: Allocation, _ right: Allocation) {
+    private static func lockPair(_ left: Allocation, _ right: Allocation) {
         if left == right {
             left.lock.lock()
         } else if left.block < right.block {
@@ -133,6 +133,14 @@ extension Registry {
             right.lock.lock()
             left.lock.lock()
         }
+    }
+
+    /// Both locks if they are free.
+    static func tryLockPair(_ left: Allocation, _ right: Allocation) -> Bool {
+        guard left.lock.tryLock() else { return false }
+        if left == right || right.lock.tryLock() { return true }
+        left.lock.unlock()
+        return false
     }
 
     static func unlockPair(_ left: Allocation, _ right: Allocation) {

@@ -63,7 +63,7 @@ extension Registry {
         return .answered
     }
 
-    /// Calls back for each named allocation of a shard that starts with `prefix`, under its locks.
+    /// Calls back for each named allocation of a shard that starts with `prefix`, under its lock.
     ///
     /// - Returns: Slots looked at.
     private func visit(
@@ -76,9 +76,7 @@ extension Registry {
         for index in 0..<slots {
             guard let allocation = shards[shard].table.allocation(at: index) else { continue }
             guard allocation.name.starts(with: prefix) else { continue }
-            allocation.lock.lock()
             body(allocation)
-            allocation.lock.unlock()
         }
         return slots
     }

@@ -110,27 +110,56 @@ extension Registry {
     ) -> Bool {
         let place = place(of: name)
         let lock = lock(of: place.shard)
-        lock.lock()
-        let found = shards[place.shard].table.take(name, tag: place.tag)
-        // Nobody finds it any more, and who had found it holds a reference.
-        let isUnshared = found?.isUnshared ?? false
-        var cut: Mapping?
-        if let found, !isUnshared {
-            found.lock.lock()
-            cut = found.endForAll(mappings)
-            found.lock.unlock()
+        while true {
+            lock.lock()
+            let found = shards[place.shard].table.take(name, tag: place.tag)
+            // No thread finds it any more, and those that had found it hold references.
+            let isUnshared = found?.isUnshared ?? false
+            if let found, !isUnshared, !found.lock.tryLock() {
+                putBack(found, place, lock)
+                continue
+            }
+            var cut: Mapping?
+            if let found, !isUnshared {
+                cut = found.endForAll(mappings)
+                found.lock.unlock()
+            }
+            publish(place.shard)
+            lock.unlock()
+            if let cut { mappings.give(forGood: cut) }
+            guard let found else { return false }
+            budget.removeAllocation()
+            if isUnshared {
+                budget.unchargeHeap(found.destroy(mappings: mappings))
+            } else {
+                release(found)
+            }
+            return true
         }
+    }
+
+    /// Puts an allocation back that was taken out of its table, gives the shard's lock back, and
+    /// waits until the allocation's is free: whoever works on the allocation must not hold up all
+    /// names of its shard.
+    @inline(never)
+    private func putBack(
+        _ allocation: Allocation, _ place: (shard: Int, tag: UInt64), _ lock: ByteLock
+    ) {
+        let isBack = shards[place.shard].table.insert(allocation, tag: place.tag)
+        precondition(isBack, "a table has no room for what was just taken out of it")
         publish(place.shard)
+        allocation.retain()
         lock.unlock()
-        if let cut { mappings.give(forGood: cut) }
-        guard let found else { return false }
-        budget.removeAllocation()
-        if isUnshared {
-            budget.unchargeHeap(found.destroy(mappings: mappings))
-        } else {
-            release(found)
-        }
-        return true
+        wait(for: allocation)
+        release(allocation)
+    }
+
+    /// Waits until another thread has done what it does under the allocation's lock.
+    ///
+    /// With a reference, and without the lock of a shard.
+    private func wait(for allocation: Allocation) {
+        allocation.lock.lock()
+        allocation.lock.unlock()
     }
 
     /// Ends an allocation: its name is free, every handle to it is dead.
@@ -140,7 +169,7 @@ extension Registry {
     ///
     /// The caller holds a reference and gives it back after this.
     ///
-    /// False: somebody was faster.
+    /// False: another thread was faster.
     @discardableResult
     func disposeNow(_ allocation: Allocation) -> Bool {
         var cut: Mapping?
@@ -157,8 +186,11 @@ extension Registry {
             let lock = lock(of: place.shard)
             lock.lock()
             let removed = shards[place.shard].table.remove(allocation, tag: place.tag)
+            if removed, !allocation.lock.tryLock() {
+                putBack(allocation, place, lock)
+                continue
+            }
             if removed {
-                allocation.lock.lock()
                 cut = allocation.endForAll(mappings, ownReferences: 2)
                 allocation.lock.unlock()
             }
@@ -216,9 +248,11 @@ extension Registry {
         return .answered
     }
 
-    /// One try to rename: false if the name changed between looking at it and locking its shard.
+    /// One try to rename: false if the name changed between looking at it and locking its shard, or
+    /// another thread had an allocation's lock.
     ///
-    /// The locks of the shards come first, then those of the allocations, each pair in its order.
+    /// The locks of the shards come first, in their order. Those of the allocations are not waited
+    /// for meanwhile.
     private func move(
         _ allocation: Allocation, to newName: UnsafeRawBufferPointer, replaces: Bool
     ) throws(SmallocError) -> Bool {
@@ -237,7 +271,15 @@ extension Registry {
         let found = shards[new.shard].table.find(newName, tag: new.tag)
         // Only what is replaced is locked with it.
         let other = replaces ? found ?? allocation : allocation
-        Registry.lockPair(allocation, other)
+        guard Registry.tryLockPair(allocation, other) else {
+            other.retain()
+            if old.shard != new.shard { second.unlock() }
+            first.unlock()
+            wait(for: allocation)
+            wait(for: other)
+            release(other)
+            return false
+        }
         defer {
             Registry.unlockPair(allocation, other)
             publish(old.shard)

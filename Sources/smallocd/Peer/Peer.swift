@@ -47,6 +47,8 @@ final class Peer {
     /// When the unfinished request last made progress, and the bytes of it since.
     var progressAt: UInt64
     private var progressed = 0
+    /// When reading was paused, or had not begun.
+    private var pausedAt: UInt64
     /// Bytes read in full buffers, one right after the other.
     private var burst = 0
     /// The log was told what the client calls itself.
@@ -64,6 +66,7 @@ final class Peer {
         liveness = Liveness(now: loop.now)
         activeAt = loop.now
         progressAt = loop.now
+        pausedAt = loop.now
     }
 
     /// How much of a large transfer moves at a time.
@@ -190,14 +193,16 @@ final class Peer {
     func resume() {
         guard !isReading, !isWaitingForTurn, !isClosing, !inputEnded else { return }
         isReading = true
-        // While nothing was read nothing could make progress.
-        progressAt = loop.now
+        // While nothing was read nothing could make progress. The time before that counts, or a
+        // request that trickles in had time for ever: each turn that is put off is such a pause.
+        progressAt = min(progressAt + (loop.now - pausedAt), loop.now)
         if !transport.startReading() { close("it can't be read") }
     }
 
     func pauseReading() {
         guard isReading else { return }
         isReading = false
+        pausedAt = loop.now
         transport.stopReading()
     }
 

@@ -38,7 +38,6 @@ private struct Connection: ~Copyable {
             case .none: if consumed == 0 || tail.isEmpty { return check() }
             case .output, .turn: continue
             case .send: send()
-            case .move: session.finishMove(daemon)
             case .work:
                 while session.work?.run() == false {}
                 session.finish(daemon)
@@ -60,7 +59,7 @@ private struct Connection: ~Copyable {
     }
 
     private mutating func receive() -> Bool {
-        let piece = session.receivePiece(sizeMax: tail.count)
+        let piece = session.receiveRoom(sizeMax: tail.count)
         let size = min(piece.count, tail.count)
         guard size > 0 else { return false }
         piece.copyBytes(from: tail[..<size])
@@ -71,17 +70,21 @@ private struct Connection: ~Copyable {
     }
 
     private mutating func send() {
-        while session.sendPiece.count > 0 {
-            let size = min(session.sendPiece.count, 50_001)
-            output += session.sendPiece[..<size]
-            session.sent(size, daemon)
+        while session.pause == .send {
+            let count = session.fillViews(sizeMax: 50_001, daemon)
+            take()
+            var sent = 0
+            for view in UnsafeBufferPointer(start: daemon.views, count: count) {
+                output += view
+                sent += view.count
+            }
+            session.sent(sent, daemon)
         }
     }
 
     private mutating func take() {
         precondition(daemon.output.pointee.count < 1 << 20, "output without bounds")
-        daemon.gathered.forEachView(daemon.output.pointee.bytes) { output += $0 }
-        daemon.gathered.release()
+        output += daemon.output.pointee.bytes
         daemon.output.pointee.reset(keeping: 128 * 1024)
     }
 

@@ -284,8 +284,8 @@ struct AsyncBatchTests {
         #expect(writes.withLock { $0 } == min(20, most))
         // No place is kept for what will never come.
         let link = try await smalloc.connection.link().link
-        #expect(link.lock.withLock { link.slots.count + link.inFlight } == 0)
-        #expect(link.backlogSize == 0)
+        #expect(link.lock.withLock { link.session.pending.count + link.session.inFlight } == 0)
+        #expect(link.unsentPlaces == 0)
     }
 
     @Test("the end of the connection ends a batch")

@@ -131,17 +131,9 @@ struct BatchFaultTests {
             while let request = peer.receiveFrame(), peer.answer(request) {}
         }
         let client = try await Client(face, server.address)
-        switch face {
-        case .blocking:
-            let error = await failure { () async throws(SmallocError) in
-                _ = try await client.gets(2)
-            }
-            #expect(error?.status == .unexpectedReply)
-        case .tasks:
-            let (replies, tickets) = try await client.gets(2)
-            #expect(replies.failure(of: tickets[0])?.status == .unexpectedReply)
-            #expect(try replies.number(tickets[1]) == 0)
-        }
+        let (replies, tickets) = try await client.gets(2)
+        #expect(replies.failure(of: tickets[0])?.status == .unexpectedReply)
+        #expect(try replies.number(tickets[1]) == 0)
     }
 
     @Test("no more is under way than the daemon allows", arguments: Face.allCases)

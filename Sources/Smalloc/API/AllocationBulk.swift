@@ -22,7 +22,7 @@ extension Allocation {
         let view = try checkedView()
         try view.type.check(element)
         let count = count ?? view.window.countFrom(start)
-        _ = try view.bounded(start, count)
+        _ = try view.checked(start, count)
         var failure: SmallocError?
         let array = [Element](unsafeUninitializedCapacity: count) { memory, initialized in
             let target = UnsafeMutableRawBufferPointer(
@@ -124,7 +124,7 @@ extension Allocation {
         let view = try checkedView()
         let type = view.type
         if type == .double { return try read(Double.self, from: start, count: count) }
-        let (_, size) = try view.bounded(start, count ?? view.window.countFrom(start))
+        let (_, size) = try view.checked(start, count ?? view.window.countFrom(start))
         let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 8)
         defer { bytes.deallocate() }
         try view.read(start, into: bytes)

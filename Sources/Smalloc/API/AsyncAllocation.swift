@@ -9,33 +9,31 @@ public import SmallocWire
 /// throws. When it is released, its handle is closed; an anonymous allocation is thereby disposed
 /// of, a named one stays.
 public final class AsyncAllocation: Sendable {
-    let remote: AsyncRemote
-    private let start: Int
-    private let sliceSize: Int?
+    let view: View<AsyncOwner>
 
-    init(_ remote: AsyncRemote, start: Int, sliceSize: Int?) {
-        self.remote = remote
-        self.start = start
-        self.sliceSize = sliceSize
-    }
+    init(_ view: View<AsyncOwner>) { self.view = view }
 
-    var window: Window { Window(remote.type, remote.size, start, sliceSize) }
+    var remote: AsyncRemote { view.remote }
+    var window: Window { view.window }
+    /// What it looks at; nil once disposal by its handle has been asked for.
+    var liveView: View<AsyncOwner>? { remote.isGone ? nil : view }
 
     /// What the elements are.
     public var type: ElementType { remote.type }
     /// Elements, as far as is known here: another client may have truncated it, which `stat` finds
     /// out.
-    public var length: Int { window.length }
+    public var length: Int { view.length }
     /// Bytes: `length` times the size of an element.
-    public var size: Int { window.size }
+    public var size: Int { view.size }
     /// Its name; nil if it is anonymous or a slice.
-    public var name: String? { sliceSize == nil ? remote.name : nil }
+    public var name: String? { view.name }
     /// Whether it looks onto a part of another one.
-    public var isSlice: Bool { sliceSize != nil }
+    public var isSlice: Bool { view.isSlice }
 
-    func call(_ request: Request) async throws(SmallocError) -> AsyncReply {
+    @discardableResult
+    func call(_ request: Request) async throws(SmallocError) -> Reply {
         // `self`, which the caller holds, keeps the handle open and the link going.
-        try await remote.link.call(request, remote: remote)
+        try await remote.owner.link.call(request, remote: remote)
     }
 
     // MARK: Elements one by one
@@ -50,8 +48,12 @@ public final class AsyncAllocation: Sendable {
     /// Wire: `read`. Node: `obj[index]`.
     public func get(_ index: Int) async throws(SmallocError) -> Double {
         let (offset, size) = try window.resolve(index, 1)
-        var element = try await remote.link.payload(
-            .access(.read, remote.handle, offset: offset, size: size), size: Int(size), remote)
+        let link = remote.owner.link
+        var element = try await link.answer { waiter in
+            link.ask(
+                .access(.read, remote.handle, offset: offset, size: size),
+                UnsafeRawBufferPointer(start: nil, count: 0), size: Int(size), remote, waiter)
+        }.number
         return type.load(from: &element)
     }
 
@@ -67,7 +69,7 @@ public final class AsyncAllocation: Sendable {
         let (offset, size) = try window.resolve(index, 1)
         var element: UInt64 = 0
         type.store(value, at: &element)
-        let link = remote.link
+        let link = remote.owner.link
         _ = try await link.answer { waiter in
             withUnsafeBytes(of: element) { bytes in
                 _ = link.ask(
@@ -89,8 +91,8 @@ public final class AsyncAllocation: Sendable {
     ///
     /// Wire: `dispose`. Node: `smalloc.dispose(obj)`.
     public func dispose() async throws(SmallocError) {
-        guard sliceSize == nil else { throw .invalidArgument("a slice has no memory of its own") }
-        _ = try await call(.dispose(.handle(remote.handle), size: UInt64(remote.size)))
+        guard !isSlice else { throw .invalidArgument("a slice has no memory of its own") }
+        try await call(view.disposeRequest)
     }
 
     /// Whether the memory is still there.
@@ -99,7 +101,7 @@ public final class AsyncAllocation: Sendable {
     public var isLive: Bool {
         get async {
             do throws(SmallocError) {
-                _ = try await call(.stat(.handle(remote.handle)))
+                try await call(view.statRequest)
                 return true
             } catch { return false }
         }
@@ -115,7 +117,7 @@ public final class AsyncAllocation: Sendable {
     ///
     /// Wire: `truncate`. Node: `smalloc.truncate(obj, length)`.
     public func truncate(_ length: Int) async throws(SmallocError) {
-        guard sliceSize == nil else { throw .invalidArgument("a slice can't be truncated") }
+        guard !isSlice else { throw .invalidArgument("a slice can't be truncated") }
         if remote.isGone { throw .noDataToTruncate }
         let reply = try await call(
             .truncate(.handle(remote.handle), size: type.bytes(length)))
@@ -131,7 +133,7 @@ public final class AsyncAllocation: Sendable {
     /// Wire: `rename`.
     public func rename(to name: String) async throws(SmallocError) {
         let name = try AllocationName(name)
-        _ = try await call(.rename(.handle(remote.handle), to: name))
+        try await call(view.renameRequest(name))
         remote.name = name.text
     }
 
@@ -143,10 +145,7 @@ public final class AsyncAllocation: Sendable {
     ///
     /// Wire: `stat`.
     public func stat() async throws(SmallocError) -> AllocationStat {
-        let reply = try await call(.stat(.handle(remote.handle)))
-        let stat = try AllocationStat(reply.header, reply.payload)
-        remote.shrink(to: stat.size)
-        return stat
+        try view.stat(await call(view.statRequest))
     }
 
     /// Stores one number into many elements, inside the daemon.
@@ -159,7 +158,7 @@ public final class AsyncAllocation: Sendable {
     public func fill(
         _ value: Double, from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) {
-        try await fill(start, count, window.pattern(value))
+        try await call(view.fillRequest(start, count, window.pattern(value)))
     }
 
     /// Repeats a pattern of elements over a range, inside the daemon.
@@ -173,17 +172,8 @@ public final class AsyncAllocation: Sendable {
         repeating pattern: [Element], from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) {
         try type.check(Element.self)
-        try await fill(start, count, pattern.withUnsafeBytes { Array($0) })
-    }
-
-    private func fill(
-        _ start: Int, _ count: Int?, _ pattern: [UInt8]
-    ) async throws(SmallocError) {
-        let window = window
-        let (offset, size) = try window.resolve(start, count ?? window.countFrom(start))
-        try Window.checkPattern(pattern)
-        _ = try await call(
-            .fill(remote.handle, offset: offset, size: size, pattern: pattern))
+        try await call(
+            view.fillRequest(start, count, pattern.withUnsafeBytes { Array($0) }))
     }
 
     /// Makes a slice: an object of its own that looks onto elements of this one, and keeps it open.
@@ -193,7 +183,6 @@ public final class AsyncAllocation: Sendable {
     ///   - end: The element after the last; nil for all from `start` on.
     /// - Throws: `.outOfRange`: `start > length`, `end > length`, `start > end`.
     public func slice(_ start: Int, _ end: Int? = nil) throws(SmallocError) -> AsyncAllocation {
-        let part = try window.slice(start, end ?? window.length)
-        return AsyncAllocation(remote, start: part.start, sliceSize: part.size)
+        AsyncAllocation(try view.slice(start, end))
     }
 }

@@ -10,58 +10,22 @@ public struct AsyncBatch: ~Copyable {
     /// Stands for one request of a batch, to ask its reply for.
     public typealias Ticket = BatchTicket
 
-    private let connection: AsyncConnection
-    /// What it will go by.
-    fileprivate let owner: LinkOwner?
-    fileprivate var gathering = BatchGathering<AsyncRemote>()
+    fileprivate var builder: BatchBuilder<AsyncOwner>
 
     fileprivate init(_ connection: AsyncConnection) {
-        self.connection = connection
-        owner = connection.present
+        builder = BatchBuilder(
+            AsyncOwner.Home(connection: connection, owner: connection.present))
     }
 
     /// Requests gathered so far.
-    public var count: Int { gathering.count }
-
-    /// Whether requests about an allocation can be here, as all before can.
-    @inline(__always)
-    private func check(_ remote: AsyncRemote) throws(SmallocError) {
-        if !gathering.endsWith(remote) { try checkSlowly(remote) }
-    }
-
-    @inline(never)
-    private func checkSlowly(_ remote: AsyncRemote) throws(SmallocError) {
-        guard remote.connection === connection else {
-            throw .invalidArgument("the allocation is on another connection")
-        }
-        guard remote.owner === owner else {
-            throw .connectionLost("the connection that this allocation belonged to is lost")
-        }
-    }
-
-    /// Adds what `body` makes of an allocation, or the reason why it can't be made.
-    @inline(__always)
-    private mutating func add(
-        _ allocation: AsyncAllocation,
-        _ body: (inout BatchGathering<AsyncRemote>, AsyncRemote, Window) throws(SmallocError)
-            -> Ticket
-    ) -> Ticket {
-        do throws(SmallocError) {
-            try check(allocation.remote)
-            return try body(&gathering, allocation.remote, allocation.window)
-        } catch {
-            return gathering.fail(error)
-        }
-    }
+    public var count: Int { builder.count }
 
     /// Reads one element.
     ///
     /// Ask for it with `BatchReplies.number`.
     @discardableResult
     public mutating func get(_ index: Int, of allocation: AsyncAllocation) -> Ticket {
-        add(allocation) { gathering, remote, window throws(SmallocError) in
-            try gathering.read(remote, window, index, 1)
-        }
+        builder.read(index, 1) { allocation.view }
     }
 
     /// Stores a number into one element.
@@ -71,9 +35,7 @@ public struct AsyncBatch: ~Copyable {
     public mutating func set(_ value: Double, at index: Int, of allocation: AsyncAllocation)
         -> Ticket
     {
-        add(allocation) { gathering, remote, window throws(SmallocError) in
-            try gathering.set(remote, window, value, index)
-        }
+        builder.set(value, index) { allocation.view }
     }
 
     /// Reads elements.
@@ -84,9 +46,7 @@ public struct AsyncBatch: ~Copyable {
     public mutating func read(
         _ count: Int, from start: Int = 0, of allocation: AsyncAllocation
     ) -> Ticket {
-        add(allocation) { gathering, remote, window throws(SmallocError) in
-            try gathering.read(remote, window, start, count)
-        }
+        builder.read(start, count) { allocation.view }
     }
 
     /// Writes elements.
@@ -97,22 +57,14 @@ public struct AsyncBatch: ~Copyable {
     public mutating func write<Element: AllocationElement>(
         _ array: [Element], at start: Int = 0, of allocation: AsyncAllocation
     ) -> Ticket {
-        array.withUnsafeBytes {
-            write(
-                BatchElements(
-                    $0, array.count, Element.self, Element.elementType,
-                    stride: MemoryLayout<Element>.stride),
-                start, allocation)
-        }
+        array.withUnsafeBytes { write(BatchElements($0, Element.self), start, allocation) }
     }
 
     @usableFromInline
     mutating func write(
         _ elements: BatchElements, _ start: Int, _ allocation: AsyncAllocation
     ) -> Ticket {
-        add(allocation) { gathering, remote, window throws(SmallocError) in
-            try gathering.write(remote, window, elements, start)
-        }
+        builder.write(elements, start) { allocation.view }
     }
 
     /// Stores one number into many elements.
@@ -122,9 +74,7 @@ public struct AsyncBatch: ~Copyable {
     public mutating func fill(
         _ value: Double, from start: Int = 0, count: Int? = nil, of allocation: AsyncAllocation
     ) -> Ticket {
-        add(allocation) { gathering, remote, window throws(SmallocError) in
-            try gathering.fill(remote, window, value, start, count)
-        }
+        builder.fill(value, start, count) { allocation.view }
     }
 
     /// Copies elements inside the daemon.
@@ -135,16 +85,8 @@ public struct AsyncBatch: ~Copyable {
         _ source: AsyncAllocation, _ sourceStart: Int, _ dest: AsyncAllocation, _ destStart: Int,
         _ copyLength: Int
     ) -> Ticket {
-        let other = dest.remote
-        do throws(SmallocError) {
-            if source.remote.isGone { throw .noSourceData }
-            if other.isGone { throw .noDestData }
-            try check(other)
-        } catch { return gathering.fail(error) }
-        return add(source) { gathering, remote, window throws(SmallocError) in
-            try gathering.copy(
-                remote, window, sourceStart, onto: other, dest.window, destStart, copyLength)
-        }
+        builder.copy(
+            source.liveView, sourceStart, dest.liveView, destStart, copyLength)
     }
 }
 
@@ -178,9 +120,9 @@ extension AsyncSmalloc {
     ) async throws(SmallocError) -> BatchReplies {
         var batch = AsyncBatch(connection)
         gather(&batch)
-        let record = batch.gathering.finish()
-        let (remotes, extraTime) = (batch.gathering.remotes, batch.gathering.extraTime)
-        if !remotes.isEmpty, let link = batch.owner?.link {
+        let record = batch.builder.finish()
+        let (remotes, extraTime) = (batch.builder.remotes, batch.builder.extraTime)
+        if !remotes.isEmpty, let link = batch.builder.home.owner?.link {
             _ = try await link.answer { link.ask(record, remotes, extraTime: extraTime, $0) }
         }
         withExtendedLifetime(remotes) {}

@@ -94,7 +94,8 @@ public final class AsyncSmalloc: Sendable {
     /// Releasing the last reference to the connection and its allocations does the same.
     public func close() { connection.close() }
 
-    func call(_ request: Request) async throws(SmallocError) -> AsyncReply {
+    @discardableResult
+    func call(_ request: Request) async throws(SmallocError) -> Reply {
         // Named, so that the link lives until the answer has come.
         let owner = try await connection.link()
         let reply = try await owner.link.call(request)
@@ -107,12 +108,8 @@ public final class AsyncSmalloc: Sendable {
     ) async throws(SmallocError) -> AsyncAllocation {
         let owner = try await connection.link()
         let header = try await owner.link.call(request).header
-        guard let type = ElementType(rawValue: header.type), header.handle != 0,
-            let size = Int(exactly: header.size)
-        else { throw .unexpectedReply("the answer to \(name?.text ?? "alloc") is no allocation") }
-        let remote = AsyncRemote(
-            owner, connection, handle: header.handle, type: type, size: size, name: name?.text)
-        return AsyncAllocation(remote, start: 0, sliceSize: nil)
+        let place = AsyncOwner(owner: owner, link: owner.link, connection: connection)
+        return AsyncAllocation(View(remote: try Remote(place, header, name)))
     }
 
     // MARK: Node's functions
@@ -164,16 +161,10 @@ public final class AsyncSmalloc: Sendable {
         _ source: AsyncAllocation, _ sourceStart: Int, _ dest: AsyncAllocation, _ destStart: Int,
         _ copyLength: Int
     ) async throws(SmallocError) {
-        guard !source.remote.isGone else { throw .noSourceData }
-        guard !dest.remote.isGone else { throw .noDestData }
-        guard source.remote.owner === dest.remote.owner else {
-            throw .invalidArgument("source and dest are on different connections")
-        }
-        let part = try source.window.copy(sourceStart, copyLength, onto: dest.window, destStart)
-        _ = try await source.call(
-            .copy(
-                .handle(source.remote.handle), offset: part.offset,
-                to: .handle(dest.remote.handle), offset: part.destOffset, size: part.size))
+        guard let from = source.liveView else { throw .noSourceData }
+        guard let onto = dest.liveView else { throw .noDestData }
+        try await source.call(
+            from.copyRequest(sourceStart, copyLength, onto: onto, destStart))
         withExtendedLifetime(dest) {}
     }
 
@@ -222,7 +213,7 @@ public final class AsyncSmalloc: Sendable {
     ///
     /// Wire: `dispose`.
     public func dispose(named name: String) async throws(SmallocError) {
-        _ = try await call(.dispose(.name(AllocationName(name)), size: 0))
+        try await call(.dispose(.name(AllocationName(name)), size: 0))
     }
 
     /// Renames an allocation.
@@ -231,7 +222,7 @@ public final class AsyncSmalloc: Sendable {
     ///
     /// Wire: `rename`.
     public func rename(_ name: String, to newName: String) async throws(SmallocError) {
-        _ = try await call(.rename(.name(AllocationName(name)), to: AllocationName(newName)))
+        try await call(.rename(.name(AllocationName(name)), to: AllocationName(newName)))
     }
 
     /// What the daemon knows of a named allocation.
@@ -275,5 +266,5 @@ public final class AsyncSmalloc: Sendable {
     /// - Throws: `.cancelled`; transport errors.
     ///
     /// Wire: `ping`.
-    public func ping() async throws(SmallocError) { _ = try await call(.ping) }
+    public func ping() async throws(SmallocError) { try await call(.ping) }
 }

@@ -135,8 +135,9 @@ extension Smalloc {
             guard let from = from?.currentView else { throw .noSourceData }
             guard let onto = onto?.currentView else { throw .noDestData }
             let count = (sourceEnd ?? from.length).subtractingReportingOverflow(sourceStart)
-            try from.copy(
+            let request = try from.copyRequest(
                 sourceStart, count.overflow ? -1 : count.partialValue, onto: onto, targetStart)
+            try from.connection.perform(request, on: from.remote)
         }
 
         /// A Buffer that looks onto a part of this one's memory and keeps it alive.

@@ -78,6 +78,13 @@ extension SmallocError {
     static var closed: SmallocError {
         SmallocError(.closed, .error, "the connection was closed by this side")
     }
+    /// A handle of a connection that was there before the present one.
+    static var lostWithConnection: SmallocError {
+        .connectionLost("the connection that this allocation belonged to is lost")
+    }
+    static var foreignAllocation: SmallocError {
+        .invalidArgument("the allocation is on another connection")
+    }
     static var notAnObject: SmallocError {
         SmallocError(.invalidArgument, .typeError, "obj must be an Object")
     }

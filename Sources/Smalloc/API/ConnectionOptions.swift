@@ -1,6 +1,7 @@
 // How a connection behaves: timeouts, reconnecting, sizes of bulk transfers.
 
 internal import Glibc
+internal import SmallocSystem
 public import SmallocWire
 
 /// How a connection behaves.
@@ -90,13 +91,6 @@ extension Duration {
     }
 }
 
-/// Nanoseconds on the monotonic clock.
-func monotonicNanoseconds() -> UInt64 {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
-}
-
 /// A moment on the monotonic clock by which something must have happened; `.max` is never.
 struct Deadline: Sendable {
     var nanoseconds: UInt64
@@ -105,7 +99,7 @@ struct Deadline: Sendable {
 
     static func after(_ interval: UInt64) -> Deadline {
         guard interval != .max else { return .never }
-        let sum = monotonicNanoseconds().addingReportingOverflow(interval)
+        let sum = Clock.now.addingReportingOverflow(interval)
         return sum.overflow ? .never : Deadline(nanoseconds: sum.partialValue)
     }
 
@@ -122,7 +116,7 @@ struct Deadline: Sendable {
     /// Milliseconds left for `poll`, rounded up: -1 for ever, 0 if it has passed.
     var pollMilliseconds: Int32 {
         guard nanoseconds != .max else { return -1 }
-        let now = monotonicNanoseconds()
+        let now = Clock.now
         guard nanoseconds > now else { return 0 }
         return Int32(clamping: (nanoseconds - now + 999_999) / 1_000_000)
     }

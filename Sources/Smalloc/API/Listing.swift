@@ -92,7 +92,7 @@ public struct AllocationPages: Sequence, IteratorProtocol {
         guard let from = cursor else { return nil }
         cursor = nil
         do throws(SmallocError) {
-            let reply = try connection.performForPayload(
+            let reply = try connection.perform(
                 .list(prefix: prefix, cursor: from, limit: limit), on: nil)
             let page = try listingPage(reply.header, reply.payload)
             cursor = page.cursor

@@ -16,7 +16,7 @@ extension Smalloc {
     public func open(_ name: String) throws(SmallocError) -> Allocation {
         let name = try AllocationName(name)
         return Allocation(
-            View(remote: try connection.performForRemote(.open(name), name: name), start: 0))
+            View(remote: try connection.performForRemote(.open(name), name: name)))
     }
 
     /// Opens a named allocation for a receiver that holds none.
@@ -78,7 +78,7 @@ extension Smalloc {
     ///
     /// Wire: `stat`.
     public func stat(_ name: String) throws(SmallocError) -> AllocationStat {
-        let reply = try connection.performForPayload(
+        let reply = try connection.perform(
             .stat(.name(try AllocationName(name))), on: nil)
         return try AllocationStat(reply.header, reply.payload)
     }
@@ -126,7 +126,7 @@ extension Smalloc {
     ///
     /// Wire: `stats`.
     public func stats() throws(SmallocError) -> DaemonStats {
-        DaemonStats(try connection.performForPayload(.stats, on: nil).payload)
+        DaemonStats(try connection.perform(.stats, on: nil).payload)
     }
 
     /// Makes the daemon answer.

@@ -72,7 +72,8 @@ public struct Batch: ~Copyable {
     public mutating func fill(
         _ value: Double, from start: Int = 0, count: Int? = nil, of allocation: Allocation
     ) -> Ticket {
-        builder.fill(value, start, count) { () throws(SmallocError) in try allocation.checkedView() }
+        builder.fill(value, start, count) { () throws(SmallocError) in try allocation.checkedView()
+        }
     }
 
     /// Copies elements inside the daemon.

@@ -20,10 +20,16 @@ extension View where Owner == BlockingOwner {
     }
 
     func set(_ value: Double, at index: Int) throws(SmallocError) {
+        let (offset, size) = try window.resolve(index, 1)
         var element: UInt64 = 0
         type.store(value, at: &element)
-        try withUnsafeBytes(of: element) { bytes throws(SmallocError) in
-            try write(index, count: 1, from: UnsafeRawBufferPointer(rebasing: bytes[..<type.size]))
+        let header = FrameHeader.access(.write, remote.handle, offset: offset, size: size)
+        _ = try connection.call(on: remote) { channel throws(SmallocError) in
+            let cookie = withUnsafeBytes(of: element) { bytes in
+                channel.session.start(
+                    header, UnsafeRawBufferPointer(rebasing: bytes[..<Int(size)]), size: 0)
+            }
+            return try channel.answer(to: cookie)
         }
     }
 
@@ -56,15 +62,10 @@ extension View where Owner == BlockingOwner {
     }
 
     /// Writes whole elements.
-    func write(_ start: Int, from source: UnsafeRawBufferPointer) throws(SmallocError) {
-        try write(start, count: try type.count(bytes: source.count), from: source)
-    }
-
+    ///
     /// Of a transfer that takes more than one chunk the end is checked before the first byte moves.
-    private func write(
-        _ start: Int, count: Int, from source: UnsafeRawBufferPointer
-    ) throws(SmallocError) {
-        let (offset, size) = try checked(start, count)
+    func write(_ start: Int, from source: UnsafeRawBufferPointer) throws(SmallocError) {
+        let (offset, size) = try checked(start, try type.count(bytes: source.count))
         guard size <= Channel.copiedSizeMax else {
             return try move(.write, offset, CallerMemory(source), size)
         }

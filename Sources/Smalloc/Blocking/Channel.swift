@@ -198,7 +198,11 @@ struct Channel: ~Copyable {
                 let sent = piece.send { Socket.send($0, $1, on: socket) }
                 isFull = try isSocketFull(sent)
             }
-            if piece.left > 0 { session.output.putBack(piece) } else { session.output.recycle(piece) }
+            if piece.left > 0 {
+                session.output.putBack(piece)
+            } else {
+                session.output.recycle(piece)
+            }
         }
         return session.output.isEmpty
     }

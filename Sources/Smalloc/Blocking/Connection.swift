@@ -27,14 +27,13 @@ struct BlockingOwner: HandleOwner {
 typealias BlockingRemote = Remote<BlockingOwner>
 
 /// A blocking connection that any number of threads may use, one call at a time.
-///
-/// `state` is touched under `lock` alone.
 final class Connection: @unchecked Sendable {
     let address: Address
     let options: ConnectionOptions
     private let lock = Lock()
     private let fork = ForkGuard()
-    private var state: State
+    // Touched under the lock alone, which makes checks of exclusive access needless.
+    @exclusivity(unchecked) private var state: State
 
     /// Handles whose owner was released, to be closed at the next opportunity.
     ///

@@ -124,7 +124,8 @@ struct ReplyInput: ~Copyable {
                 return false
             }
             let entry = session.pending.at(index)
-            if let record = entry.pointee.batch, takeBatch(index, record, header, &session, &completions)
+            if let record = entry.pointee.batch,
+                takeBatch(index, record, header, &session, &completions)
             {
                 continue
             }
@@ -163,13 +164,13 @@ struct ReplyInput: ~Copyable {
         return false
     }
 
-    /// Whether an entry has asked for a reply like this.
+    /// Whether an entry has asked for a reply like this, and has not had it.
     @inline(__always)
     private func isExpected(
         _ header: FrameHeader, _ entry: UnsafeMutablePointer<PendingRequest>
     ) -> Bool {
         if let record = entry.pointee.batch { return record.awaits(header) }
-        return entry.pointee.operation == header.operation
+        return entry.pointee.operation == header.operation && !entry.pointee.isReplied
     }
 
     /// Throws for a reply that answers no request, unless its reason has not come whole.

@@ -188,22 +188,59 @@ struct AsyncFaultTests {
         }
     }
 
-    @Test("a stalled peer is written to when it reads again")
+    @Test("a stalled peer is written to when it reads again, and gets every byte once")
     func stalled() async throws {
         let gate = Gate()
-        let server = try FakeServer.stalling(until: gate)
+        let size = 9 << 20
+        /// What was written, by its first byte, and at which offset.
+        let written = Guarded<[UInt64: [UInt8]]>([:])
+        let server = try FakeServer { peer, _ in
+            guard peer.behave(1) else { return }
+            gate.wait()
+            while let request = peer.receiveFrame() {
+                if request.operation == 9 {
+                    let isOnce = written.withLock {
+                        $0.updateValue(request.payload, forKey: request.offset) == nil
+                    }
+                    guard isOnce else { return }
+                }
+                guard peer.answer(request) else { return }
+            }
+        }
         let smalloc = try await AsyncSmalloc(server.address)
         let a = try await smalloc.alloc(64 << 20)
         try await withThrowingTaskGroup(of: Void.self) { group in
-            for _ in 0..<4 {
-                group.addTask { try await a.write([UInt8](repeating: 1, count: 9 << 20)) }
-                group.addTask { _ = try await a.read(UInt8.self, count: 9 << 20) }
-                group.addTask { for _ in 0..<50 { _ = try await a.get(0) } }
+            for part in 0..<4 {
+                group.addTask {
+                    let bytes = (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ part) }
+                    try await a.write(bytes, at: part * size)
+                }
+                group.addTask {
+                    let read = try await a.read(UInt8.self, count: size)
+                    #expect(read.count == size)
+                }
+                group.addTask {
+                    for _ in 0..<50 {
+                        let number = try await a.get(0)
+                        #expect(number == 0)
+                    }
+                }
             }
             try await Task.sleep(for: .milliseconds(100))
             gate.open()
             try await group.waitForAll()
         }
+        var total = 0
+        for (offset, bytes) in written.withLock({ $0 }) {
+            let (part, start) = Int(offset).quotientAndRemainder(dividingBy: size)
+            let isRight = bytes.indices.allSatisfy {
+                bytes[$0] == UInt8(truncatingIfNeeded: (start + $0) &* 31 &+ part)
+            }
+            #expect(isRight, "at \(offset)")
+            total += bytes.count
+        }
+        #expect(total == 4 * size)
+        #expect(server.accepted == 1)
     }
 
     @Test("a daemon that is killed and started anew, stopped and continued")

@@ -139,6 +139,18 @@ final class FakePeer: @unchecked Sendable {
             > 0
     }
 
+    /// Whether something has come that was not received.
+    func peek(_ byte: inout UInt8) -> Bool {
+        recv(descriptor, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) > 0
+    }
+
+    /// Makes room for little that was not received.
+    func shrinkReceiveBuffer() {
+        var size: Int32 = 4096
+        setsockopt(
+            descriptor, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout<Int32>.size))
+    }
+
     func receiveFrame() -> TestFrame? {
         guard let header = receive(TestFrame.headerSize) else { return nil }
         var frame = TestFrame(header: header)

@@ -131,7 +131,9 @@ struct Failure: Error {
             line = JSON.object([("error", .object(members))]).text
         } else {
             let place = subject.map { printable($0) + ": " } ?? ""
-            line = "smalloc-cli: \(place)\(printable("\(cause)"))"
+            // The place says already which allocation it was.
+            let text = (cause as? SmallocError).map { "\($0.errorClass.name): \($0.message)" }
+            line = "smalloc-cli: \(place)\(printable(text ?? "\(cause)"))"
         }
         try? Output(descriptor: 2).write(line + "\n")
     }

@@ -13,7 +13,7 @@ struct ErrorTextTests {
     init() throws { smalloc = try SharedDaemon.connect() }
 
     private func text(_ body: () throws(SmallocError) -> Void) -> String? {
-        failure(body)?.description
+        failure(body).map { "\($0.errorClass.name): \($0.message)" }
     }
 
     @Test("alloc checks the receiver, the type, the array, the length, the data, in this order")

@@ -18,7 +18,7 @@ extension Allocation {
                 try view.connection.dispose(view.remote)
             } catch {
                 if error.status == .noData { detach() }
-                throw error
+                throw view.explained(error)
             }
         }
         detach()
@@ -45,7 +45,7 @@ extension Allocation {
     /// False also if the connection is lost. Never throws.
     public var isLive: Bool {
         guard let view = currentView else { return false }
-        return (try? view.connection.perform(view.statRequest, on: view.remote)) != nil
+        return (try? view.perform(view.statRequest)) != nil
     }
 
     /// Shortens it.
@@ -61,12 +61,13 @@ extension Allocation {
         let size = view.type.bytes(length)
         let remote = view.remote
         guard view.isSlice else {
-            let reply = try view.connection.perform(
-                .truncate(.handle(remote.handle), size: size), on: remote)
+            let reply = try view.perform(.truncate(.handle(remote.handle), size: size))
             return remote.shrink(to: Int(clamping: reply.header.size))
         }
-        if size > view.connection.limits.lengthSizeMax { throw .truncateOverMaxLength }
-        if size > UInt64(view.size) { throw .truncateOverLength }
+        if size > view.connection.limits.lengthSizeMax {
+            throw view.explained(.truncateOverMaxLength)
+        }
+        if size > UInt64(view.size) { throw view.explained(.truncateOverLength) }
         shrinkSlice(to: Int(size))
     }
 
@@ -82,7 +83,7 @@ extension Allocation {
     public func rename(to name: String) throws(SmallocError) {
         let view = try checkedView()
         let name = try AllocationName(name)
-        try view.connection.perform(view.renameRequest(name), on: view.remote)
+        try view.perform(view.renameRequest(name))
         view.remote.name = name.text
     }
 
@@ -95,7 +96,7 @@ extension Allocation {
     /// Wire: `stat`.
     public func stat() throws(SmallocError) -> AllocationStat {
         let view = try checkedView()
-        return try view.stat(view.connection.perform(view.statRequest, on: view.remote))
+        return try view.stat(view.perform(view.statRequest))
     }
 
     /// Stores one number into many elements, inside the daemon.
@@ -111,8 +112,8 @@ extension Allocation {
         _ value: Double, from start: Int = 0, count: Int? = nil
     ) throws(SmallocError) {
         let view = try checkedView()
-        let request = try view.fillRequest(start, count, view.window.pattern(value))
-        try view.connection.perform(request, on: view.remote)
+        try view.perform(
+            view.fillRequest(start, count, view.window.pattern(value)), start, count)
     }
 
     /// Repeats a pattern of elements over a range, inside the daemon.
@@ -131,7 +132,7 @@ extension Allocation {
         let view = try checkedView()
         try view.type.check(Element.self)
         let request = try view.fillRequest(start, count, pattern.withUnsafeBytes { Array($0) })
-        try view.connection.perform(request, on: view.remote)
+        try view.perform(request, start, count)
     }
 
     /// Makes a slice: an object of its own that looks onto elements of this one.

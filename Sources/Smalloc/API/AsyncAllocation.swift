@@ -30,10 +30,21 @@ public final class AsyncAllocation: Sendable {
     /// Whether it looks onto a part of another one.
     public var isSlice: Bool { view.isSlice }
 
+    /// Asks about it.
+    ///
+    /// - Parameters:
+    ///   - start: The element that it begins with, if it is about a range.
+    ///   - count: Elements that it is about.
     @discardableResult
-    func call(_ request: Request) async throws(SmallocError) -> Reply {
-        // `self`, which the caller holds, keeps the handle open and the link going.
-        try await remote.owner.link.call(request, remote: remote)
+    func call(
+        _ request: Request, _ start: Int? = nil, _ count: Int? = nil
+    ) async throws(SmallocError) -> Reply {
+        do throws(SmallocError) {
+            // `self`, which the caller holds, keeps the handle open and the link going.
+            return try await remote.owner.link.call(request, remote: remote)
+        } catch {
+            throw view.explained(error, start: start, count: count)
+        }
     }
 
     // MARK: Elements one by one
@@ -47,14 +58,18 @@ public final class AsyncAllocation: Sendable {
     ///
     /// Wire: `read`. Node: `obj[index]`.
     public func get(_ index: Int) async throws(SmallocError) -> Double {
-        let (offset, size) = try window.resolve(index, 1)
-        let link = remote.owner.link
-        var element = try await link.answer { waiter in
-            link.ask(
-                .access(.read, remote.handle, offset: offset, size: size),
-                UnsafeRawBufferPointer(start: nil, count: 0), size: Int(size), remote, waiter)
-        }.number
-        return type.load(from: &element)
+        do throws(SmallocError) {
+            let (offset, size) = try window.resolve(index, 1)
+            let link = remote.owner.link
+            var element = try await link.answer { waiter in
+                link.ask(
+                    .access(.read, remote.handle, offset: offset, size: size),
+                    UnsafeRawBufferPointer(start: nil, count: 0), size: Int(size), remote, waiter)
+            }.number
+            return type.load(from: &element)
+        } catch {
+            throw view.explained(error, start: index)
+        }
     }
 
     /// Stores a number into one element, converted as by `Allocation.set(_:at:)`.
@@ -66,16 +81,21 @@ public final class AsyncAllocation: Sendable {
     ///
     /// Wire: `write`. Node: `obj[index] = value`.
     public func set(_ value: Double, at index: Int) async throws(SmallocError) {
-        let (offset, size) = try window.resolve(index, 1)
         var element: UInt64 = 0
         type.store(value, at: &element)
         let link = remote.owner.link
-        _ = try await link.answer { waiter in
-            withUnsafeBytes(of: element) { bytes in
-                _ = link.ask(
-                    .access(.write, remote.handle, offset: offset, size: size),
-                    UnsafeRawBufferPointer(rebasing: bytes[..<Int(size)]), size: 0, remote, waiter)
+        do throws(SmallocError) {
+            let (offset, size) = try window.resolve(index, 1)
+            _ = try await link.answer { waiter in
+                withUnsafeBytes(of: element) { bytes in
+                    _ = link.ask(
+                        .access(.write, remote.handle, offset: offset, size: size),
+                        UnsafeRawBufferPointer(rebasing: bytes[..<Int(size)]), size: 0, remote,
+                        waiter)
+                }
             }
+        } catch {
+            throw view.explained(error, start: index)
         }
     }
 
@@ -118,7 +138,7 @@ public final class AsyncAllocation: Sendable {
     /// Wire: `truncate`. Node: `smalloc.truncate(obj, length)`.
     public func truncate(_ length: Int) async throws(SmallocError) {
         guard !isSlice else { throw .invalidArgument("a slice can't be truncated") }
-        if remote.isGone { throw .noDataToTruncate }
+        if remote.isGone { throw view.explained(.noDataToTruncate) }
         let reply = try await call(
             .truncate(.handle(remote.handle), size: type.bytes(length)))
         remote.shrink(to: Int(clamping: reply.header.size))
@@ -158,7 +178,7 @@ public final class AsyncAllocation: Sendable {
     public func fill(
         _ value: Double, from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) {
-        try await call(view.fillRequest(start, count, window.pattern(value)))
+        try await call(view.fillRequest(start, count, window.pattern(value)), start, count)
     }
 
     /// Repeats a pattern of elements over a range, inside the daemon.
@@ -173,7 +193,7 @@ public final class AsyncAllocation: Sendable {
     ) async throws(SmallocError) {
         try type.check(Element.self)
         try await call(
-            view.fillRequest(start, count, pattern.withUnsafeBytes { Array($0) }))
+            view.fillRequest(start, count, pattern.withUnsafeBytes { Array($0) }), start, count)
     }
 
     /// Makes a slice: an object of its own that looks onto elements of this one, and keeps it open.

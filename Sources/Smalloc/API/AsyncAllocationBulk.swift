@@ -172,10 +172,13 @@ extension AsyncAllocation {
     private func checked(
         _ start: Int, _ count: Int
     ) async throws(SmallocError) -> (offset: UInt64, size: Int) {
-        let (offset, size, isKnown) = try view.resolve(start, count)
+        let (offset, size, isKnown) = try view.explaining(start, count) {
+            () throws(SmallocError) in try view.resolve(start, count)
+        }
         if isKnown { return (offset, Int(size)) }
-        try await call(.read(remote.handle, offset: offset, size: size))
-        throw .outOfRange("start + count > length")
+        try await call(.read(remote.handle, offset: offset, size: size), start, count)
+        throw view.explained(
+            .outOfRange("start + count > length"), start: start, count: count)
     }
 
     /// Bytes of all of them together; each is checked as `checked` does it.
@@ -194,7 +197,8 @@ extension AsyncAllocation {
         for group in try window.groups(ranges, frameSizeMax: link.limits.frameSizeMax) {
             let size = group.reduce(0) { $0 + Int($1.size) }
             let cookie = try start(.vectored(operation, remote.handle, group), done, size)
-            try await link.wait(cookie).check()
+            let answer = await link.wait(cookie)
+            try view.explaining { () throws(SmallocError) in try answer.check() }
             done += size
         }
         withExtendedLifetime(self) {}
@@ -219,7 +223,7 @@ extension AsyncAllocation {
             }
         } catch {
             for cookie in transfer.inFlight { link.abandon(cookie) }
-            throw error
+            throw view.explained(error)
         }
         withExtendedLifetime(self) {}
     }

@@ -9,6 +9,7 @@ struct SmallPart {
     let offset: UInt64
     /// Bytes.
     @usableFromInline let size: Int
+    let start: Int
     /// Elements.
     @usableFromInline let count: Int
 
@@ -31,10 +32,12 @@ extension AsyncAllocation {
     ) throws(SmallocError) -> SmallPart? {
         guard type.takes(wanted, stride: stride) else { return nil }
         let count = count ?? window.countFrom(start)
-        let (offset, size, isKnown) = try view.resolve(start, count)
+        let (offset, size, isKnown) = try view.explaining(start, count) {
+            () throws(SmallocError) in try view.resolve(start, count)
+        }
         guard size <= UInt64(SmallPart.sizeMax), isKnown else { return nil }
         if Task.isCancelled { throw .cancelled }
-        return SmallPart(offset: offset, size: Int(size), count: count)
+        return SmallPart(offset: offset, size: Int(size), start: start, count: count)
     }
 
     /// Reads a range.
@@ -46,7 +49,7 @@ extension AsyncAllocation {
     @inlinable @inline(__always)
     func read(_ part: SmallPart, into room: UnsafeMutableRawPointer) async throws(SmallocError) {
         let answer = await withUnsafeContinuation { askToRead(part, room, $0) }
-        if !isDone(answer) { try await awaitLate(answer) }
+        if !isDone(answer) { try await awaitLate(answer, part) }
     }
 
     /// Writes one; otherwise the same.
@@ -60,7 +63,7 @@ extension AsyncAllocation {
         let answer = await withUnsafeContinuation { waiter in
             withBytes { askToWrite(part, $0, waiter) }
         }
-        if !isDone(answer) { try await awaitLate(answer) }
+        if !isDone(answer) { try await awaitLate(answer, part) }
     }
 
     @usableFromInline
@@ -83,8 +86,12 @@ extension AsyncAllocation {
 
     /// Waits on if that is what the answer says, and throws its error.
     @usableFromInline
-    func awaitLate(_ answer: Answer) async throws(SmallocError) {
-        _ = try await remote.owner.link.awaitLate(answer)
+    func awaitLate(_ answer: Answer, _ part: SmallPart) async throws(SmallocError) {
+        do throws(SmallocError) {
+            _ = try await remote.owner.link.awaitLate(answer)
+        } catch {
+            throw view.explained(error, start: part.start, count: part.count)
+        }
     }
 }
 

@@ -164,7 +164,8 @@ public final class AsyncSmalloc: Sendable {
         guard let from = source.liveView else { throw .noSourceData }
         guard let onto = dest.liveView else { throw .noDestData }
         try await source.call(
-            from.copyRequest(sourceStart, copyLength, onto: onto, destStart))
+            from.copyRequest(sourceStart, copyLength, onto: onto, destStart), sourceStart,
+            copyLength)
         withExtendedLifetime(dest) {}
     }
 

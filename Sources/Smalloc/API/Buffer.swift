@@ -137,7 +137,7 @@ extension Smalloc {
             let count = (sourceEnd ?? from.length).subtractingReportingOverflow(sourceStart)
             let request = try from.copyRequest(
                 sourceStart, count.overflow ? -1 : count.partialValue, onto: onto, targetStart)
-            try from.connection.perform(request, on: from.remote)
+            try from.perform(request)
         }
 
         /// A Buffer that looks onto a part of this one's memory and keeps it alive.

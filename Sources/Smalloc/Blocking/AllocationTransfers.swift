@@ -7,38 +7,58 @@ typealias BlockingView = View<BlockingOwner>
 extension View where Owner == BlockingOwner {
     var connection: Connection { remote.owner.connection }
 
-    func get(_ index: Int) throws(SmallocError) -> Double {
-        let (offset, size) = try window.resolve(index, 1)
-        let header = FrameHeader.access(.read, remote.handle, offset: offset, size: size)
-        let answer = try connection.call(on: remote) { channel throws(SmallocError) in
-            let none = UnsafeRawBufferPointer(start: nil, count: 0)
-            return try channel.answer(
-                to: channel.session.start(header, none, size: Int(size)))
+    /// Asks about it.
+    ///
+    /// - Parameters:
+    ///   - start: The element that it begins with, if it is about a range.
+    ///   - count: Elements that it is about.
+    @discardableResult
+    func perform(
+        _ request: borrowing Request, _ start: Int? = nil, _ count: Int? = nil
+    ) throws(SmallocError) -> Reply {
+        do throws(SmallocError) { return try connection.perform(request, on: remote) } catch {
+            throw explained(error, start: start, count: count)
         }
-        var element = answer.number
-        return type.load(from: &element)
+    }
+
+    func get(_ index: Int) throws(SmallocError) -> Double {
+        try explaining(index) { () throws(SmallocError) in
+            let (offset, size) = try window.resolve(index, 1)
+            let header = FrameHeader.access(.read, remote.handle, offset: offset, size: size)
+            let answer = try connection.call(on: remote) { channel throws(SmallocError) in
+                let none = UnsafeRawBufferPointer(start: nil, count: 0)
+                return try channel.answer(
+                    to: channel.session.start(header, none, size: Int(size)))
+            }
+            var element = answer.number
+            return type.load(from: &element)
+        }
     }
 
     func set(_ value: Double, at index: Int) throws(SmallocError) {
-        let (offset, size) = try window.resolve(index, 1)
         var element: UInt64 = 0
         type.store(value, at: &element)
-        let header = FrameHeader.access(.write, remote.handle, offset: offset, size: size)
-        _ = try connection.call(on: remote) { channel throws(SmallocError) in
-            let cookie = withUnsafeBytes(of: element) { bytes in
-                channel.session.start(
-                    header, UnsafeRawBufferPointer(rebasing: bytes[..<Int(size)]), size: 0)
+        try explaining(index) { () throws(SmallocError) in
+            let (offset, size) = try window.resolve(index, 1)
+            let header = FrameHeader.access(.write, remote.handle, offset: offset, size: size)
+            _ = try connection.call(on: remote) { channel throws(SmallocError) in
+                let cookie = withUnsafeBytes(of: element) { bytes in
+                    channel.session.start(
+                        header, UnsafeRawBufferPointer(rebasing: bytes[..<Int(size)]), size: 0)
+                }
+                return try channel.answer(to: cookie)
             }
-            return try channel.answer(to: cookie)
         }
     }
 
     /// Bytes of a range, which is put to the daemon if it can't be right.
     func checked(_ start: Int, _ count: Int) throws(SmallocError) -> (offset: UInt64, size: Int) {
-        let (offset, size, isKnown) = try resolve(start, count)
-        if isKnown { return (offset, Int(size)) }
-        try connection.perform(.read(remote.handle, offset: offset, size: size), on: remote)
-        throw .outOfRange("start + count > length")
+        try explaining(start, count) { () throws(SmallocError) in
+            let (offset, size, isKnown) = try resolve(start, count)
+            if isKnown { return (offset, Int(size)) }
+            try connection.perform(.read(remote.handle, offset: offset, size: size), on: remote)
+            throw .outOfRange("start + count > length")
+        }
     }
 
     /// Reads whole elements into memory of `count` elements.
@@ -48,16 +68,20 @@ extension View where Owner == BlockingOwner {
     /// - Throws: After a failure the memory holds an unspecified part of the bytes; small transfers
     ///   (one chunk) leave it as it was unless the connection broke.
     func read(_ start: Int, into target: UnsafeMutableRawBufferPointer) throws(SmallocError) {
-        let (offset, size) = try checked(start, try type.count(bytes: target.count))
-        guard size <= Channel.copiedSizeMax else {
-            return try move(.read, offset, CallerMemory(target), size)
-        }
-        let header = FrameHeader.access(.read, remote.handle, offset: offset, size: UInt64(size))
-        let room = BorrowedPointer(target.baseAddress)
-        try connection.call(on: remote) { channel throws(SmallocError) in
-            let none = UnsafeRawBufferPointer(start: nil, count: 0)
-            _ = try channel.answer(
-                to: channel.session.start(header, none, size: size, room: room.address))
+        let count = try type.count(bytes: target.count)
+        let (offset, size) = try checked(start, count)
+        try explaining(start, count) { () throws(SmallocError) in
+            guard size <= Channel.copiedSizeMax else {
+                return try move(.read, offset, CallerMemory(target), size)
+            }
+            let header = FrameHeader.access(
+                .read, remote.handle, offset: offset, size: UInt64(size))
+            let room = BorrowedPointer(target.baseAddress)
+            try connection.call(on: remote) { channel throws(SmallocError) in
+                let none = UnsafeRawBufferPointer(start: nil, count: 0)
+                _ = try channel.answer(
+                    to: channel.session.start(header, none, size: size, room: room.address))
+            }
         }
     }
 
@@ -65,15 +89,19 @@ extension View where Owner == BlockingOwner {
     ///
     /// Of a transfer that takes more than one chunk the end is checked before the first byte moves.
     func write(_ start: Int, from source: UnsafeRawBufferPointer) throws(SmallocError) {
-        let (offset, size) = try checked(start, try type.count(bytes: source.count))
-        guard size <= Channel.copiedSizeMax else {
-            return try move(.write, offset, CallerMemory(source), size)
-        }
-        let header = FrameHeader.access(.write, remote.handle, offset: offset, size: UInt64(size))
-        let source = BorrowedPointer(UnsafeMutableRawPointer(mutating: source.baseAddress))
-        try connection.call(on: remote) { channel throws(SmallocError) in
-            let bytes = UnsafeRawBufferPointer(start: source.address, count: size)
-            _ = try channel.answer(to: channel.session.start(header, bytes, size: 0))
+        let count = try type.count(bytes: source.count)
+        let (offset, size) = try checked(start, count)
+        try explaining(start, count) { () throws(SmallocError) in
+            guard size <= Channel.copiedSizeMax else {
+                return try move(.write, offset, CallerMemory(source), size)
+            }
+            let header = FrameHeader.access(
+                .write, remote.handle, offset: offset, size: UInt64(size))
+            let source = BorrowedPointer(UnsafeMutableRawPointer(mutating: source.baseAddress))
+            try connection.call(on: remote) { channel throws(SmallocError) in
+                let bytes = UnsafeRawBufferPointer(start: source.address, count: size)
+                _ = try channel.answer(to: channel.session.start(header, bytes, size: 0))
+            }
         }
     }
 

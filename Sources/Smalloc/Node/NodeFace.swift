@@ -150,8 +150,9 @@ extension Smalloc {
         try onto?.throwIfFailed()
         guard let from = from?.currentView else { throw .noSourceData }
         guard let onto = onto?.currentView else { throw .noDestData }
-        try from.connection.perform(
-            from.copyRequest(sourceStart, copyLength, onto: onto, destStart), on: from.remote)
+        try from.perform(
+            from.copyRequest(sourceStart, copyLength, onto: onto, destStart), sourceStart,
+            copyLength)
     }
 
     // MARK: dispose

@@ -91,7 +91,10 @@ struct View<Owner: HandleOwner>: Sendable {
     /// A part of it.
     func slice(_ start: Int, _ end: Int?) throws(SmallocError) -> View {
         let window = window
-        let part = try window.slice(start, end ?? window.length)
+        let count = end.map { $0.subtractingReportingOverflow(start).partialValue }
+        let part = try explaining(start, count) { () throws(SmallocError) in
+            try window.slice(start, end ?? window.length)
+        }
         return View(remote: remote, start: part.start, sliceSize: part.size)
     }
 
@@ -108,13 +111,57 @@ struct View<Owner: HandleOwner>: Sendable {
         return (offset, size, offset <= held && size <= held - offset)
     }
 
+    // MARK: Errors
+
+    /// Has an error of a call say which allocation and which numbers it was about.
+    ///
+    /// - Parameters:
+    ///   - start: The element that the call began with; nil if it did not ask for a range.
+    ///   - count: Elements that it asked for; nil if it left that open.
+    @inline(never)
+    func explained(
+        _ error: SmallocError, start: Int? = nil, count: Int? = nil
+    ) -> SmallocError {
+        if error.isTransport || error.detail != nil { return error }
+        var numbers: [String] = []
+        if error.status == .outOfRange || error.status == .tooLarge {
+            if let start { numbers.append("start \(start)") }
+            if let count { numbers.append("count \(count)") }
+            // Another client may have shortened it, and its length is not known then.
+            let (end, isOver) = (start ?? 0).addingReportingOverflow(count ?? 1)
+            let isKnown = start ?? 0 < 0 || count ?? 0 < 0 || isOver || end > length
+            if isKnown || start == nil { numbers.append("length \(length)") }
+        }
+        let text = numbers.joined(separator: ", ")
+        guard let label else { return numbers.isEmpty ? error : error.detailed(text) }
+        return error.detailed(numbers.isEmpty ? label : "\(label): \(text)")
+    }
+
+    /// What to call it in an error; nil if it has no name.
+    private var label: String? {
+        let name = remote.name
+        return isSlice ? name.map { "a slice of \($0)" } ?? "a slice" : name
+    }
+
+    /// Runs a part of a call whose errors say what they were about: see `explained`.
+    @inline(__always)
+    func explaining<Result>(
+        _ start: Int? = nil, _ count: Int? = nil, _ body: () throws(SmallocError) -> Result
+    ) throws(SmallocError) -> Result {
+        do throws(SmallocError) { return try body() } catch {
+            throw explained(error, start: start, count: count)
+        }
+    }
+
     // MARK: Requests
 
     func fillRequest(
         _ start: Int, _ count: Int?, _ pattern: [UInt8]
     ) throws(SmallocError) -> Request {
         let window = window
-        let (offset, size) = try window.resolve(start, count ?? window.countFrom(start))
+        let (offset, size) = try explaining(start, count) { () throws(SmallocError) in
+            try window.resolve(start, count ?? window.countFrom(start))
+        }
         try Window.checkPattern(pattern)
         return .fill(remote.handle, offset: offset, size: size, pattern: pattern)
     }
@@ -125,7 +172,9 @@ struct View<Owner: HandleOwner>: Sendable {
         guard remote.owner.isSame(dest.remote.owner) else {
             throw .invalidArgument("source and dest are on different connections")
         }
-        let part = try window.copy(sourceStart, count, onto: dest.window, destStart)
+        let part = try explaining(sourceStart, count) { () throws(SmallocError) in
+            try window.copy(sourceStart, count, onto: dest.window, destStart)
+        }
         return .copy(
             .handle(remote.handle), offset: part.offset, to: .handle(dest.remote.handle),
             offset: part.destOffset, size: part.size)

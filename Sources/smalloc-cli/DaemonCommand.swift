@@ -25,7 +25,10 @@ struct CommonOptions: ParsableArguments {
             throw ValidationError("--timeout takes 0 to 1000000000 seconds")
         }
         do throws(SmallocError) {
-            _ = if let address { try Address(connection: address) } else { try Address.found() }
+            _ =
+                if let address { try Smalloc.Address(connection: address) } else {
+                    try Smalloc.Address.found()
+                }
         } catch {
             // Not for the daemon to say: no connection was tried.
             throw ValidationError(
@@ -35,7 +38,7 @@ struct CommonOptions: ParsableArguments {
 
     /// Connects to the daemon.
     func connect() throws(SmallocError) -> Smalloc {
-        var options = ConnectionOptions()
+        var options = Smalloc.Options()
         options.software = "smalloc-cli \(version)"
         options.requestTimeout = timeout == 0 ? nil : .milliseconds(Int64(timeout * 1000))
         return try Smalloc(address, options: options)
@@ -167,7 +170,7 @@ extension CompletionKind {
     /// Names of allocations, asked of the daemon that the command line so far leads to.
     static var allocation: CompletionKind {
         .custom { words, _, prefix in
-            var options = ConnectionOptions()
+            var options = Smalloc.Options()
             options.connectTimeout = .milliseconds(500)
             options.requestTimeout = .milliseconds(500)
             let address = words.firstIndex(of: "--address").flatMap { index in

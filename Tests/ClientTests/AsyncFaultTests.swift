@@ -40,7 +40,7 @@ struct AsyncFaultTests {
         if inStep { options = impatient() }
         let smalloc = try await AsyncSmalloc(server.address, options: options)
         let a = try await smalloc.alloc(40, .double)
-        let statuses = await withTaskGroup(of: Status?.self) { group in
+        let statuses = await withTaskGroup(of: Smalloc.Status?.self) { group in
             for index in 0..<20 {
                 group.addTask {
                     await failure { () async throws(SmallocError) in _ = try await a.get(index) }?
@@ -98,13 +98,13 @@ struct AsyncFaultTests {
 
     @Test("cancelling ends the waiting wherever it is: connecting, asking, moving bulk, listing")
     func cancelEverywhere() async throws {
-        var options = ConnectionOptions()
+        var options = Smalloc.Options()
         options.requestTimeout = nil
         options.connectTimeout = .seconds(60)
         func cancelled(
             _ body: @escaping @Sendable () async throws -> Void
-        ) async -> Status? {
-            let task = Task { () -> Status? in
+        ) async -> Smalloc.Status? {
+            let task = Task { () -> Smalloc.Status? in
                 do {
                     try await body()
                     return nil
@@ -170,7 +170,7 @@ struct AsyncFaultTests {
                 }
             }
             let start = ContinuousClock.now
-            for executor in [smalloc.executor, nil] as [ConnectionExecutor?] {
+            for executor in [smalloc.executor, nil] as [AsyncSmalloc.Executor?] {
                 for pause in [0, 1, 5, 100] {
                     let victim = Task(executorPreference: executor) {
                         await failure { () async throws(SmallocError) in _ = try await a.get(7) }
@@ -252,7 +252,7 @@ struct AsyncFaultTests {
             "unix:\(first.path)", options: impatient(asking: .seconds(2)))
         let a = try await smalloc.alloc(4)
         first.signal(SIGSTOP)
-        let statuses = await withTaskGroup(of: Status?.self) { group in
+        let statuses = await withTaskGroup(of: Smalloc.Status?.self) { group in
             for _ in 0..<50 {
                 group.addTask {
                     await failure { () async throws(SmallocError) in _ = try await a.get(0) }?

@@ -4,7 +4,7 @@ import Smalloc
 import Testing
 
 /// The document's `SimpleData`.
-private final class SimpleData: AllocationHolder {
+private final class SimpleData: Smalloc.Holder {
     var allocation: Allocation?
     let length: Int
 

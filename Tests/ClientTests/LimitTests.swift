@@ -10,7 +10,7 @@ struct LimitTests {
     /// A server that allows one request at a time, and notes whether it met two.
     private func strict(_ met: Guarded<Int>) throws -> FakeServer {
         try FakeServer { peer, _ in
-            var limits = Limits()
+            var limits = Smalloc.Limits()
             limits.requestsInFlightMax = 1
             guard peer.greet(limits) else { return }
             while let request = peer.receiveFrame() {
@@ -166,7 +166,7 @@ struct LimitTests {
         options.chunkSize = 4096
         let smalloc = try Smalloc(server.address, options: options)
         let a = try smalloc.alloc(12_288)
-        var tickets: [BatchTicket] = []
+        var tickets: [Smalloc.Batch.Ticket] = []
         let replies = try smalloc.batch { batch in
             for index in 0..<5 { tickets.append(batch.get(index, of: a)) }
         }

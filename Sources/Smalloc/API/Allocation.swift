@@ -19,7 +19,7 @@ public import SmallocWire
 /// looks at it. One that nobody asked for until the allocation is released goes to
 /// `Smalloc.unreportedFailureHandler`, which writes it to standard error. `get(_:)` and
 /// `set(_:at:)` throw at once.
-public final class Allocation: AllocationHolder, Sendable {
+public final class Allocation: Smalloc.Holder, Sendable {
     private let state: Locked<State>
 
     private struct State {

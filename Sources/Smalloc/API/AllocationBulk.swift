@@ -13,10 +13,10 @@ extension Allocation {
     ///   - count: Elements; nil for all from `start` on.
     /// - Throws: An earlier failure of a subscript; `.noData`; `.invalidArgument` for another
     ///   element type; `.outOfRange`; transport errors.
-    /// - Complexity: O(count); one round trip for each `ConnectionOptions.chunkSize`, overlapping.
+    /// - Complexity: O(count); one round trip for each `Smalloc.Options.chunkSize`, overlapping.
     ///
     /// Wire: `read`.
-    public func read<Element: AllocationElement>(
+    public func read<Element: Smalloc.Element>(
         _ element: Element.Type = Element.self, from start: Int = 0, count: Int? = nil
     ) throws(SmallocError) -> [Element] {
         let view = try checkedView()
@@ -43,7 +43,7 @@ extension Allocation {
     ///   - array: Overwritten in place. After an error its contents are unspecified.
     ///   - start: First element, from 0 to length.
     /// - Throws: As `read(_:from:count:)`.
-    public func read<Element: AllocationElement>(
+    public func read<Element: Smalloc.Element>(
         into array: inout [Element], from start: Int = 0
     ) throws(SmallocError) {
         var failure: SmallocError?
@@ -60,7 +60,7 @@ extension Allocation {
     /// See `read(into:from:)` for arrays.
     ///
     /// - Throws: As `read(_:from:count:)`.
-    public func read<Element: AllocationElement>(
+    public func read<Element: Smalloc.Element>(
         into buffer: UnsafeMutableBufferPointer<Element>, from start: Int = 0
     ) throws(SmallocError) {
         let view = try checkedView()
@@ -83,7 +83,7 @@ extension Allocation {
     /// Reads as many elements as a span has into it.
     ///
     /// - Throws: As `read(_:from:count:)`.
-    public func read<Element: AllocationElement>(
+    public func read<Element: Smalloc.Element>(
         into span: inout MutableSpan<Element>, from start: Int = 0
     ) throws(SmallocError) {
         var failure: SmallocError?
@@ -144,10 +144,10 @@ extension Allocation {
     ///   - start: First element written, from 0 to length.
     /// - Throws: An earlier failure of a subscript; `.noData`; `.invalidArgument` for another
     ///   element type; `.outOfRange`; transport errors.
-    /// - Complexity: O(count); one round trip for each `ConnectionOptions.chunkSize`, overlapping.
+    /// - Complexity: O(count); one round trip for each `Smalloc.Options.chunkSize`, overlapping.
     ///
     /// Wire: `write`.
-    public func write<Element: AllocationElement>(
+    public func write<Element: Smalloc.Element>(
         _ array: [Element], at start: Int = 0
     ) throws(SmallocError) {
         try write(array.span, at: start)
@@ -158,7 +158,7 @@ extension Allocation {
     /// See the one for arrays.
     ///
     /// - Throws: As for arrays.
-    public func write<Element: AllocationElement>(
+    public func write<Element: Smalloc.Element>(
         _ span: Span<Element>, at start: Int = 0
     ) throws(SmallocError) {
         let view = try checkedView()
@@ -173,7 +173,7 @@ extension Allocation {
     /// See the one for arrays.
     ///
     /// - Throws: As for arrays.
-    public func write<Element: AllocationElement>(
+    public func write<Element: Smalloc.Element>(
         _ buffer: UnsafeBufferPointer<Element>, at start: Int = 0
     ) throws(SmallocError) {
         let view = try checkedView()

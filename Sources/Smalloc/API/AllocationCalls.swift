@@ -94,7 +94,7 @@ extension Allocation {
     /// - Throws: An earlier failure of a subscript; `.noData`; transport errors.
     ///
     /// Wire: `stat`.
-    public func stat() throws(SmallocError) -> AllocationStat {
+    public func stat() throws(SmallocError) -> Smalloc.Stat {
         let view = try checkedView()
         return try view.stat(view.perform(view.statRequest))
     }
@@ -126,7 +126,7 @@ extension Allocation {
     ///   transport errors.
     ///
     /// Wire: `fill`.
-    public func fill<Element: AllocationElement>(
+    public func fill<Element: Smalloc.Element>(
         repeating pattern: [Element], from start: Int = 0, count: Int? = nil
     ) throws(SmallocError) {
         let view = try checkedView()

@@ -15,7 +15,7 @@ extension Allocation {
     ///   element type; `.outOfRange`; transport errors.
     ///
     /// Wire: `read`, flag `vectored`.
-    public func read<Element: AllocationElement>(
+    public func read<Element: Smalloc.Element>(
         _ element: Element.Type = Element.self, ranges: [Range<Int>]
     ) throws(SmallocError) -> [Element] {
         let view = try checkedView()
@@ -45,7 +45,7 @@ extension Allocation {
     ///   element type or number of elements; `.outOfRange`; transport errors.
     ///
     /// Wire: `write`, flag `vectored`.
-    public func write<Element: AllocationElement>(
+    public func write<Element: Smalloc.Element>(
         _ array: [Element], to ranges: [Range<Int>]
     ) throws(SmallocError) {
         let view = try checkedView()

@@ -164,7 +164,7 @@ public final class AsyncAllocation: Sendable {
     /// - Throws: `.noData`; `.cancelled`; transport errors.
     ///
     /// Wire: `stat`.
-    public func stat() async throws(SmallocError) -> AllocationStat {
+    public func stat() async throws(SmallocError) -> Smalloc.Stat {
         try view.stat(await call(view.statRequest))
     }
 
@@ -188,7 +188,7 @@ public final class AsyncAllocation: Sendable {
     /// - Throws: `.noData`; `.invalidArgument`; `.outOfRange`; `.cancelled`; transport errors.
     ///
     /// Wire: `fill`.
-    public func fill<Element: AllocationElement>(
+    public func fill<Element: Smalloc.Element>(
         repeating pattern: [Element], from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) {
         try type.check(Element.self)

@@ -6,7 +6,7 @@ public import SmallocWire
 extension AsyncAllocation {
     /// Reads elements into a new array, received straight into its storage.
     ///
-    /// Large reads are split (`ConnectionOptions.chunkSize`), a few parts under way at a time, so
+    /// Large reads are split (`Smalloc.Options.chunkSize`), a few parts under way at a time, so
     /// that other tasks' small requests wait for a part and not for the whole.
     ///
     /// - Parameters:
@@ -18,7 +18,7 @@ extension AsyncAllocation {
     ///
     /// Wire: `read`.
     @inlinable
-    public func read<Element: AllocationElement>(
+    public func read<Element: Smalloc.Element>(
         _ element: Element.Type = Element.self, from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) -> [Element] {
         guard
@@ -70,7 +70,7 @@ extension AsyncAllocation {
     ///
     /// Wire: `write`.
     @inlinable
-    public func write<Element: AllocationElement>(
+    public func write<Element: Smalloc.Element>(
         _ array: [Element], at start: Int = 0
     ) async throws(SmallocError) {
         guard
@@ -114,7 +114,7 @@ extension AsyncAllocation {
     /// See `Allocation.read(_:ranges:)`.
     ///
     /// Wire: `read`, flag `vectored`.
-    public func read<Element: AllocationElement>(
+    public func read<Element: Smalloc.Element>(
         _ element: Element.Type = Element.self, ranges: [Range<Int>]
     ) async throws(SmallocError) -> [Element] {
         try type.check(element)
@@ -130,7 +130,7 @@ extension AsyncAllocation {
     /// See `Allocation.write(_:to:)`.
     ///
     /// Wire: `write`, flag `vectored`.
-    public func write<Element: AllocationElement>(
+    public func write<Element: Smalloc.Element>(
         _ array: [Element], to ranges: [Range<Int>]
     ) async throws(SmallocError) {
         try type.check(Element.self)
@@ -150,7 +150,7 @@ extension AsyncAllocation {
     private var link: Link { remote.owner.link }
 
     @usableFromInline
-    func readLarge<Element: AllocationElement>(
+    func readLarge<Element: Smalloc.Element>(
         _ element: Element.Type, from start: Int, count: Int?
     ) async throws(SmallocError) -> [Element] {
         try type.check(element)
@@ -160,7 +160,7 @@ extension AsyncAllocation {
     }
 
     @usableFromInline
-    func writeLarge<Element: AllocationElement>(
+    func writeLarge<Element: Smalloc.Element>(
         _ array: [Element], at start: Int
     ) async throws(SmallocError) {
         try type.check(Element.self)

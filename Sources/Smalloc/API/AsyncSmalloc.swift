@@ -30,7 +30,7 @@ public import SmallocWire
 /// Both are looked after by the connection's thread: a task that blocks it, on `executor`, holds
 /// them up as it does the answers.
 ///
-/// **Reconnecting**: see `ConnectionOptions.reconnects`.
+/// **Reconnecting**: see `Smalloc.Options.reconnects`.
 ///
 /// There are no receivers and no indexing here, as neither can `await`; `AsyncAllocation` has the
 /// same operations as methods.
@@ -46,7 +46,7 @@ public final class AsyncSmalloc: Sendable {
     /// - Throws: `.cannotConnect`, `.timedOut`, `.connectionLost`, `.unexpectedReply` (the peer is
     ///   no smallocd), `.cancelled`, or what the daemon refuses with.
     public convenience init(
-        _ address: String? = nil, options: ConnectionOptions = ConnectionOptions()
+        _ address: String? = nil, options: Smalloc.Options = Smalloc.Options()
     ) async throws(SmallocError) {
         if let address {
             try await self.init(address: Address(connection: address), options: options)
@@ -59,7 +59,7 @@ public final class AsyncSmalloc: Sendable {
     ///
     /// See `init(_:options:)`.
     public init(
-        address: Address, options: ConnectionOptions = ConnectionOptions()
+        address: Address, options: Smalloc.Options = Smalloc.Options()
     ) async throws(SmallocError) {
         connection = AsyncConnection(address, options)
         _ = try await connection.link()
@@ -69,12 +69,12 @@ public final class AsyncSmalloc: Sendable {
     public var address: Address { connection.address }
 
     /// How it behaves.
-    public var options: ConnectionOptions { connection.options }
+    public var options: Smalloc.Options { connection.options }
 
     /// Runs tasks on the connection's thread, which makes many requests in flight cost less.
     ///
-    /// For tasks that ask much and compute little; see `ConnectionExecutor`.
-    public var executor: ConnectionExecutor { connection.executor }
+    /// For tasks that ask much and compute little; see `AsyncSmalloc.Executor`.
+    public var executor: AsyncSmalloc.Executor { connection.executor }
 
     /// Whether the connection stands, as far as is known without asking the daemon.
     public var isConnected: Bool { connection.isConnected }
@@ -231,9 +231,9 @@ public final class AsyncSmalloc: Sendable {
     /// - Throws: `.invalidName`; `.noData`; `.cancelled`; transport errors.
     ///
     /// Wire: `stat`.
-    public func stat(_ name: String) async throws(SmallocError) -> AllocationStat {
+    public func stat(_ name: String) async throws(SmallocError) -> Smalloc.Stat {
         let reply = try await call(.stat(.name(AllocationName(name))))
-        return try AllocationStat(reply.header, reply.payload)
+        return try Smalloc.Stat(reply.header, reply.payload)
     }
 
     /// Lists the named allocations, a page at a time behind the scenes.
@@ -249,8 +249,8 @@ public final class AsyncSmalloc: Sendable {
     ///   - limit: Entries wanted in a page, about; 0 leaves it to the daemon.
     ///
     /// Wire: `list`.
-    public func list(_ prefix: String = "", limit: Int = 0) -> AsyncListing {
-        AsyncListing(smalloc: self, prefix: prefix, limit: UInt64(clamping: limit))
+    public func list(_ prefix: String = "", limit: Int = 0) -> AsyncSmalloc.Listing {
+        AsyncSmalloc.Listing(smalloc: self, prefix: prefix, limit: UInt64(clamping: limit))
     }
 
     /// The daemon's counters and limits.
@@ -258,8 +258,8 @@ public final class AsyncSmalloc: Sendable {
     /// - Throws: `.cancelled`; transport errors.
     ///
     /// Wire: `stats`.
-    public func stats() async throws(SmallocError) -> DaemonStats {
-        DaemonStats(try await call(.stats).payload)
+    public func stats() async throws(SmallocError) -> Smalloc.Stats {
+        Smalloc.Stats(try await call(.stats).payload)
     }
 
     /// Makes the daemon answer.

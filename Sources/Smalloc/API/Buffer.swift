@@ -13,7 +13,7 @@ extension Smalloc {
     /// buffer[0] = 72
     /// try print(buffer.toString())  // Hello
     /// ```
-    public final class Buffer: AllocationHolder {
+    public final class Buffer: Smalloc.Holder {
         /// The bytes.
         ///
         /// Set by `alloc` and `sliceOnto`; not to be replaced.

@@ -39,8 +39,8 @@ typealias AsyncRemote = Remote<AsyncOwner>
 /// Makes a link at need, and hands it to who asks.
 final class AsyncConnection: Sendable {
     let address: Address
-    let options: ConnectionOptions
-    let executor = ConnectionExecutor()
+    let options: Smalloc.Options
+    let executor = AsyncSmalloc.Executor()
     private let state = Locked(State())
 
     private struct State: Sendable {
@@ -52,7 +52,7 @@ final class AsyncConnection: Sendable {
         var closed = false
     }
 
-    init(_ address: Address, _ options: ConnectionOptions) {
+    init(_ address: Address, _ options: Smalloc.Options) {
         self.address = address
         self.options = options
     }

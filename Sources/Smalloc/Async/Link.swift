@@ -14,11 +14,11 @@ internal import Synchronization
 /// call. The executor's thread receives, files payloads and resumes, and sends what was asked for
 /// on it when all tasks that run there have run. Only that thread ever blocks.
 final class Link: @unchecked Sendable {
-    let options: ConnectionOptions
+    let options: Smalloc.Options
     let timeout: UInt64
     let socket: Socket
     /// Whose thread serves it.
-    let executor: ConnectionExecutor
+    let executor: AsyncSmalloc.Executor
     /// The executor's, read without counting a reference to it up and down.
     private let thread: UnsafeMutablePointer<Atomic<UInt>>
     private let fork = ForkGuard()
@@ -57,8 +57,8 @@ final class Link: @unchecked Sendable {
     }
 
     init(
-        _ socket: consuming Socket, _ limits: Limits, _ options: ConnectionOptions,
-        _ executor: ConnectionExecutor
+        _ socket: consuming Socket, _ limits: Limits, _ options: Smalloc.Options,
+        _ executor: AsyncSmalloc.Executor
     ) {
         self.socket = socket
         self.executor = executor
@@ -71,7 +71,7 @@ final class Link: @unchecked Sendable {
 
     /// Connects and exchanges greetings, blocking.
     static func connect(
-        _ address: Address, _ options: ConnectionOptions, _ executor: ConnectionExecutor
+        _ address: Address, _ options: Smalloc.Options, _ executor: AsyncSmalloc.Executor
     ) throws(SmallocError) -> Link {
         guard executor.wakeDescriptor >= 0 else {
             throw .cannotConnect("no descriptor to wake a thread by")

@@ -9,7 +9,7 @@ internal import Synchronization
 /// What the thread knows by itself.
 struct LinkReader: ~Copyable {
     private let link: Link
-    private let executor: ConnectionExecutor
+    private let executor: AsyncSmalloc.Executor
     private var input = ReplyInput(capacity: 262_144)
     private var completions = CompletionList()
     /// The last wait ended with nothing.

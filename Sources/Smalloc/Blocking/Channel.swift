@@ -172,8 +172,8 @@ struct Channel: ~Copyable {
 
     /// Sends as much as the socket takes, and receives once.
     ///
-    /// - Parameter polls: Whether the deadline is to be looked at before the first byte is received;
-    ///   else the socket's own timeout serves.
+    /// - Parameter polls: Whether the deadline is to be looked at before the first byte is
+    ///   received; else the socket's own timeout serves.
     @inline(__always)
     private mutating func step(_ deadline: Deadline, polls: Bool) throws(SmallocError) {
         if try flush() { return try receive(deadline, polls: polls) }

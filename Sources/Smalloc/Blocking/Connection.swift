@@ -29,7 +29,7 @@ typealias BlockingRemote = Remote<BlockingOwner>
 /// A blocking connection that any number of threads may use, one call at a time.
 final class Connection: @unchecked Sendable {
     let address: Address
-    let options: ConnectionOptions
+    let options: Smalloc.Options
     private let lock = Lock()
     private let fork = ForkGuard()
     // Touched under the lock alone, which makes checks of exclusive access needless.
@@ -61,7 +61,7 @@ final class Connection: @unchecked Sendable {
     }
 
     /// Connects and exchanges greetings.
-    init(_ address: Address, _ options: ConnectionOptions) throws(SmallocError) {
+    init(_ address: Address, _ options: Smalloc.Options) throws(SmallocError) {
         self.address = address
         self.options = options
         var state = State()
@@ -70,7 +70,7 @@ final class Connection: @unchecked Sendable {
     }
 
     private static func connect(
-        _ state: inout State, _ address: Address, _ options: ConnectionOptions
+        _ state: inout State, _ address: Address, _ options: Smalloc.Options
     ) throws(SmallocError) {
         let limit = options.connectTimeout.nanosecondsClamped
         let socket = try Socket(connectingTo: address, timeout: limit)

@@ -55,7 +55,7 @@ extension Smalloc {
     /// - Parameters:
     ///   - length: **Elements**, from 0.
     ///   - receiver: Any object that holds no live allocation. Classes that conform to
-    ///     `AllocationHolder` keep it themselves; for any other a table keeps it, which notices
+    ///     `Smalloc.Holder` keep it themselves; for any other a table keeps it, which notices
     ///     that the object is gone only at a later `alloc` with a receiver.
     ///   - type: What the elements are; `Uint8` by default.
     ///   - name: nil for an anonymous allocation.

@@ -11,7 +11,7 @@ enum Receivers {
     enum Kind { case object, array, value }
 
     static func kind(of object: AnyObject) -> Kind {
-        if object is any AllocationHolder { return .object }
+        if object is any Smalloc.Holder { return .object }
         if object is [Any] { return .array }
         // A value that is cast to AnyObject is boxed, or with Foundation about becomes an NSNumber
         // or an NSString, which this language takes for numbers and strings.
@@ -25,7 +25,7 @@ enum Receivers {
 
     static func allocation(of object: AnyObject) -> Allocation? {
         if let allocation = object as? Allocation { return allocation.allocation }
-        if let holder = object as? any AllocationHolder { return holder.allocation }
+        if let holder = object as? any Smalloc.Holder { return holder.allocation }
         return Table.shared.find(object)
     }
 
@@ -34,13 +34,13 @@ enum Receivers {
         of object: AnyObject, orThrow error: SmallocError
     ) throws(SmallocError) -> Allocation? {
         if let allocation = object as? Allocation { return allocation }
-        if let holder = object as? any AllocationHolder { return holder.allocation }
+        if let holder = object as? any Smalloc.Holder { return holder.allocation }
         guard kind(of: object) == .object else { throw error }
         return Table.shared.find(object)
     }
 
     static func give(_ allocation: Allocation, to object: AnyObject) {
-        if let holder = object as? any AllocationHolder {
+        if let holder = object as? any Smalloc.Holder {
             holder.allocation = allocation
         } else {
             Table.shared.set(allocation, for: object)
@@ -51,7 +51,7 @@ enum Receivers {
     ///
     /// Holders may keep the empty object.
     static func take(from object: AnyObject) {
-        if object is any AllocationHolder { return }
+        if object is any Smalloc.Holder { return }
         Table.shared.remove(object)
     }
 

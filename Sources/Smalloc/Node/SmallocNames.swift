@@ -77,10 +77,10 @@ extension Smalloc {
     /// - Throws: `.invalidName`; `.noData`; transport errors.
     ///
     /// Wire: `stat`.
-    public func stat(_ name: String) throws(SmallocError) -> AllocationStat {
+    public func stat(_ name: String) throws(SmallocError) -> Smalloc.Stat {
         let reply = try connection.perform(
             .stat(.name(try AllocationName(name))), on: nil)
-        return try AllocationStat(reply.header, reply.payload)
+        return try Smalloc.Stat(reply.header, reply.payload)
     }
 
     /// Lists the named allocations, all at once.
@@ -92,8 +92,8 @@ extension Smalloc {
     /// - Throws: `.invalidName` for a prefix that no name can have; transport errors.
     ///
     /// Wire: `list`.
-    public func list(_ prefix: String = "") throws(SmallocError) -> [AllocationEntry] {
-        var entries: [AllocationEntry] = []
+    public func list(_ prefix: String = "") throws(SmallocError) -> [Smalloc.Entry] {
+        var entries: [Smalloc.Entry] = []
         var pages = try pages(prefix)
         while let page = pages.next() { entries += try page.get() }
         return entries
@@ -116,8 +116,8 @@ extension Smalloc {
     /// Wire: `list`.
     public func pages(
         _ prefix: String = "", limit: Int = 0
-    ) throws(SmallocError) -> AllocationPages {
-        try AllocationPages(connection, prefix, limit)
+    ) throws(SmallocError) -> Smalloc.Pages {
+        try Smalloc.Pages(connection, prefix, limit)
     }
 
     /// The daemon's counters and limits.
@@ -125,8 +125,8 @@ extension Smalloc {
     /// - Throws: Transport errors.
     ///
     /// Wire: `stats`.
-    public func stats() throws(SmallocError) -> DaemonStats {
-        DaemonStats(try connection.perform(.stats, on: nil).payload)
+    public func stats() throws(SmallocError) -> Smalloc.Stats {
+        Smalloc.Stats(try connection.perform(.stats, on: nil).payload)
     }
 
     /// Makes the daemon answer.

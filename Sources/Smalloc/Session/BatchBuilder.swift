@@ -3,11 +3,13 @@
 public import SmallocWire
 internal import Synchronization
 
-/// Stands for one request of a batch, to ask that batch's replies for; another batch's trap.
-public struct BatchTicket: Hashable, Sendable {
-    let place: UInt32
-    /// The number of its batch.
-    let batch: UInt32
+extension Smalloc.Batch {
+    /// Stands for one request of a batch, to ask that batch's replies for; another batch's trap.
+    public struct Ticket: Hashable, Sendable {
+        let place: UInt32
+        /// The number of its batch.
+        let batch: UInt32
+    }
 }
 
 /// The last batch's number.
@@ -19,18 +21,18 @@ struct BatchElements {
     let bytes: UnsafeRawBufferPointer
     let count: Int
     /// What they are, the element type that they claim to be, and the bytes that each takes.
-    let element: any AllocationElement.Type
+    let element: any Smalloc.Element.Type
     let type: ElementType
     let stride: Int
 
     @inlinable
-    init<Element: AllocationElement>(_ bytes: UnsafeRawBufferPointer, _ element: Element.Type) {
+    init<Element: Smalloc.Element>(_ bytes: UnsafeRawBufferPointer, _ element: Element.Type) {
         self.init(bytes, element, Element.elementType, stride: MemoryLayout<Element>.stride)
     }
 
     @usableFromInline
     init(
-        _ bytes: UnsafeRawBufferPointer, _ element: any AllocationElement.Type,
+        _ bytes: UnsafeRawBufferPointer, _ element: any Smalloc.Element.Type,
         _ type: ElementType, stride: Int
     ) {
         self.bytes = bytes
@@ -76,7 +78,7 @@ struct BatchBuilder<Owner: HandleOwner>: ~Copyable {
     @inline(__always)
     mutating func read(
         _ start: Int, _ count: Int, of view: () throws(SmallocError) -> View<Owner>
-    ) -> BatchTicket {
+    ) -> Smalloc.Batch.Ticket {
         add(view) { builder, remote, window throws(SmallocError) in
             try builder.access(
                 .read, remote, window, start, count, UnsafeRawBufferPointer(start: nil, count: 0))
@@ -85,7 +87,7 @@ struct BatchBuilder<Owner: HandleOwner>: ~Copyable {
 
     mutating func set(
         _ value: Double, _ index: Int, of view: () throws(SmallocError) -> View<Owner>
-    ) -> BatchTicket {
+    ) -> Smalloc.Batch.Ticket {
         add(view) { builder, remote, window throws(SmallocError) in
             var element: UInt64 = 0
             window.type.store(value, at: &element)
@@ -101,7 +103,7 @@ struct BatchBuilder<Owner: HandleOwner>: ~Copyable {
     mutating func write(
         _ elements: BatchElements, _ start: Int,
         of view: () throws(SmallocError) -> View<Owner>
-    ) -> BatchTicket {
+    ) -> Smalloc.Batch.Ticket {
         add(view) { builder, remote, window throws(SmallocError) in
             guard window.type.takes(elements.type, stride: elements.stride) else {
                 throw .wrongElement("\(elements.element)", window.type)
@@ -115,7 +117,7 @@ struct BatchBuilder<Owner: HandleOwner>: ~Copyable {
     mutating func fill(
         _ value: Double, _ start: Int, _ count: Int?,
         of view: () throws(SmallocError) -> View<Owner>
-    ) -> BatchTicket {
+    ) -> Smalloc.Batch.Ticket {
         do throws(SmallocError) {
             let view = try view()
             try check(view.remote)
@@ -131,7 +133,7 @@ struct BatchBuilder<Owner: HandleOwner>: ~Copyable {
     mutating func copy(
         _ source: View<Owner>?, _ sourceStart: Int, _ dest: View<Owner>?, _ destStart: Int,
         _ count: Int
-    ) -> BatchTicket {
+    ) -> Smalloc.Batch.Ticket {
         do throws(SmallocError) {
             guard let source else { throw .noSourceData }
             guard let dest else { throw .noDestData }
@@ -147,10 +149,10 @@ struct BatchBuilder<Owner: HandleOwner>: ~Copyable {
 
     /// Adds a request that can't be made.
     @inline(never)
-    mutating func fail(_ error: SmallocError) -> BatchTicket {
+    mutating func fail(_ error: SmallocError) -> Smalloc.Batch.Ticket {
         failures[entries.count] = error
         entries.append(BatchEntry(state: .failed))
-        return BatchTicket(
+        return Smalloc.Batch.Ticket(
             place: UInt32(truncatingIfNeeded: entries.count - 1), batch: number)
     }
 
@@ -160,8 +162,9 @@ struct BatchBuilder<Owner: HandleOwner>: ~Copyable {
     @inline(__always)
     private mutating func add(
         _ view: () throws(SmallocError) -> View<Owner>,
-        _ body: (inout BatchBuilder, Remote<Owner>, Window) throws(SmallocError) -> BatchTicket
-    ) -> BatchTicket {
+        _ body: (inout BatchBuilder, Remote<Owner>, Window) throws(SmallocError) ->
+            Smalloc.Batch.Ticket
+    ) -> Smalloc.Batch.Ticket {
         do throws(SmallocError) {
             let view = try view()
             try check(view.remote)
@@ -190,14 +193,14 @@ struct BatchBuilder<Owner: HandleOwner>: ~Copyable {
     @inline(__always)
     private mutating func append(
         _ entry: BatchEntry, _ header: FrameHeader, _ body: UnsafeRawBufferPointer
-    ) -> BatchTicket {
+    ) -> Smalloc.Batch.Ticket {
         var header = header
         header.cookie = BatchRecord.cookieMark | UInt64(truncatingIfNeeded: entries.count)
         header.payloadSize = UInt32(truncatingIfNeeded: body.count)
         frames.append(header, body)
         entries.append(entry)
         expected = expected &+ entry.size
-        return BatchTicket(
+        return Smalloc.Batch.Ticket(
             place: UInt32(truncatingIfNeeded: entries.count &- 1), batch: number)
     }
 
@@ -206,7 +209,7 @@ struct BatchBuilder<Owner: HandleOwner>: ~Copyable {
     private mutating func access(
         _ operation: Operation, _ remote: Remote<Owner>, _ window: Window, _ start: Int,
         _ count: Int, _ data: UnsafeRawBufferPointer
-    ) throws(SmallocError) -> BatchTicket {
+    ) throws(SmallocError) -> Smalloc.Batch.Ticket {
         let (offset, size) = try window.resolve(start, count)
         guard operation == .read || size == UInt64(data.count) else { throw .frameTooLarge }
         return append(
@@ -218,7 +221,7 @@ struct BatchBuilder<Owner: HandleOwner>: ~Copyable {
 
     private mutating func add(
         _ request: Request, _ view: View<Owner>, onto other: Remote<Owner>? = nil
-    ) -> BatchTicket {
+    ) -> Smalloc.Batch.Ticket {
         let entry = BatchEntry(
             operation: request.header.operation, type: view.type, remote: place(of: view.remote),
             other: other.map { place(of: $0) } ?? -1)

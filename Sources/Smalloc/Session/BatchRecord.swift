@@ -61,8 +61,8 @@ struct BatchEntries: ~Copyable {
 
 /// What a batch asks.
 ///
-/// Used by the session that it is entered in, under its lock, until all replies have come, and after
-/// that only read.
+/// Used by the session that it is entered in, under its lock, until all replies have come, and
+/// after that only read.
 final class BatchRecord: Source, @unchecked Sendable {
     @exclusivity(unchecked) private(set) var frames: ByteBuffer
     @exclusivity(unchecked) private var arena = PayloadArena()
@@ -101,7 +101,7 @@ final class BatchRecord: Source, @unchecked Sendable {
 
     /// A request by its ticket.
     @inline(__always)
-    func at(_ ticket: BatchTicket) -> UnsafeMutablePointer<BatchEntry> {
+    func at(_ ticket: Smalloc.Batch.Ticket) -> UnsafeMutablePointer<BatchEntry> {
         precondition(ticket.batch == number, "the ticket is another batch's")
         return entries[Int(ticket.place)]
     }

@@ -187,8 +187,8 @@ struct View<Owner: HandleOwner>: Sendable {
     var disposeRequest: Request { .dispose(.handle(remote.handle), size: UInt64(remote.size)) }
 
     /// What a stat tells, with a size that is known from then on.
-    func stat(_ reply: Reply) throws(SmallocError) -> AllocationStat {
-        let stat = try AllocationStat(reply.header, reply.payload)
+    func stat(_ reply: Reply) throws(SmallocError) -> Smalloc.Stat {
+        let stat = try Smalloc.Stat(reply.header, reply.payload)
         remote.shrink(to: stat.size)
         return stat
     }

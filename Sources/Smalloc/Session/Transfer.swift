@@ -10,7 +10,7 @@ struct Chunking {
     /// What the blocking face moves before it lets other threads have the connection.
     var turn: Int { chunk * inFlight * 4 }
 
-    init(_ options: ConnectionOptions, _ limits: Limits) {
+    init(_ options: Smalloc.Options, _ limits: Limits) {
         let most = Int(clamping: limits.frameSizeMax)
         // Whole elements, whatever the options say; a name never shares the frame.
         chunk = max(8, min(max(options.chunkSize, 4096), most) & ~7)

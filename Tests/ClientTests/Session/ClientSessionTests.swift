@@ -1,5 +1,5 @@
-// The client's engine: replies find their requests, whatever the order and the pieces that they come
-// in, and what is no reply ends the session with an error.
+// The client's engine: replies find their requests, whatever the order and the pieces that they
+// come in, and what is no reply ends the session with an error.
 
 import SmallocWire
 import TestSupport
@@ -215,7 +215,7 @@ struct ClientSessionTests {
 
     @Test("a payload that no limit allows is refused before there is memory for it")
     func oversized() {
-        for status in [Status.ok, .noData, .shuttingDown] {
+        for status in [Smalloc.Status.ok, .noData, .shuttingDown] {
             let driver = SessionDriver()
             _ = driver.ask(.list)
             var frame = reply(to: driver.sent()[0], status: status)

@@ -13,7 +13,7 @@ final class SessionDriver {
 
     /// - Parameter capacity: Bytes that are received at a time.
     init(inFlightMax: UInt64 = 4096, capacity: Int = 4096) {
-        var limits = Limits()
+        var limits = Smalloc.Limits()
         limits.requestsInFlightMax = inFlightMax
         session = ClientSession(limits)
         input = ReplyInput(capacity: capacity)
@@ -97,7 +97,7 @@ final class SessionDriver {
 
 /// A good reply to a request, or a bad one.
 func reply(
-    to request: TestFrame, status: Status = .ok, handle: UInt32 = 0, payload: [UInt8] = []
+    to request: TestFrame, status: Smalloc.Status = .ok, handle: UInt32 = 0, payload: [UInt8] = []
 ) -> TestFrame {
     var frame = TestFrame(
         request.operation, type: status == .ok ? 2 : 0, cookie: request.cookie, handle: handle,

@@ -27,11 +27,12 @@ extension AsyncAllocation {
         else {
             return try await readLarge(element, from: start, count: count)
         }
-        // The request's own memory: an array's could not be pointed at while the task waits.
-        let room = UnsafeMutablePointer<Element>.allocate(capacity: part.count)
-        defer { room.deallocate() }
-        try await read(part, into: UnsafeMutableRawPointer(room))
-        return Array(UnsafeBufferPointer(start: room, count: part.count))
+        // Not into an array, whose memory can't be pointed at while the task waits.
+        guard let room = try await read(part) else { return [] }
+        defer { giveBack(room) }
+        return Array(
+            UnsafeBufferPointer(
+                start: room.assumingMemoryBound(to: Element.self), count: part.count))
     }
 
     /// Reads elements of any type as bytes, in the machine's byte order.

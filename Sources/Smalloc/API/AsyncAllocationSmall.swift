@@ -45,11 +45,13 @@ extension AsyncAllocation {
     /// Written where it is called, in the caller's module too: a function of its own would cost its
     /// frame and a look at where it has to run.
     ///
-    /// - Parameter room: Memory for the range, which stays until this returns or throws.
+    /// - Returns: A room with what was read, to be given back.
     @inlinable @inline(__always)
-    func read(_ part: SmallPart, into room: UnsafeMutableRawPointer) async throws(SmallocError) {
-        let answer = await withUnsafeContinuation { askToRead(part, room, $0) }
-        if !isDone(answer) { try await awaitLate(answer, part) }
+    func read(_ part: SmallPart) async throws(SmallocError) -> UnsafeMutableRawPointer? {
+        var room: UnsafeMutableRawPointer?
+        let answer = await withUnsafeContinuation { askToRead(part, &room, $0) }
+        if !isDone(answer) { try await awaitLate(answer, part, room) }
+        return room
     }
 
     /// Writes one; otherwise the same.
@@ -63,14 +65,19 @@ extension AsyncAllocation {
         let answer = await withUnsafeContinuation { waiter in
             withBytes { askToWrite(part, $0, waiter) }
         }
-        if !isDone(answer) { try await awaitLate(answer, part) }
+        if !isDone(answer) { try await awaitLate(answer, part, nil) }
     }
 
     @usableFromInline
-    func askToRead(_ part: SmallPart, _ room: UnsafeMutableRawPointer, _ waiter: Waiter) {
+    func askToRead(
+        _ part: SmallPart, _ room: UnsafeMutablePointer<UnsafeMutableRawPointer?>, _ waiter: Waiter
+    ) {
         let none = UnsafeRawBufferPointer(start: nil, count: 0)
         remote.ask(.read, part, none, size: part.size, room: room, waiter)
     }
+
+    @usableFromInline
+    func giveBack(_ room: UnsafeMutableRawPointer) { remote.owner.link.rooms.giveBack(room) }
 
     @usableFromInline
     func askToWrite(_ part: SmallPart, _ bytes: UnsafeRawBufferPointer, _ waiter: Waiter) {
@@ -86,10 +93,13 @@ extension AsyncAllocation {
 
     /// Waits on if that is what the answer says, and throws its error.
     @usableFromInline
-    func awaitLate(_ answer: Answer, _ part: SmallPart) async throws(SmallocError) {
+    func awaitLate(
+        _ answer: Answer, _ part: SmallPart, _ room: UnsafeMutableRawPointer?
+    ) async throws(SmallocError) {
         do throws(SmallocError) {
             _ = try await remote.owner.link.awaitLate(answer)
         } catch {
+            if let room { giveBack(room) }
             throw view.explained(error, start: part.start, count: part.count)
         }
     }
@@ -100,7 +110,7 @@ extension Remote where Owner == AsyncOwner {
     @inline(never)
     fileprivate func ask(
         _ operation: Operation, _ part: SmallPart, _ body: UnsafeRawBufferPointer, size: Int,
-        room: UnsafeMutableRawPointer?, _ waiter: Waiter
+        room: UnsafeMutablePointer<UnsafeMutableRawPointer?>?, _ waiter: Waiter
     ) {
         owner.link.ask(
             .access(operation, handle, offset: part.offset, size: UInt64(part.size)), body,

@@ -28,6 +28,8 @@ final class Link: @unchecked Sendable {
     /// a way that the ThreadSanitizer sees.
     let handovers = Atomic<Int>(0)
 
+    let rooms = RoomPool(size: SmallPart.sizeMax)
+
     let lock = Lock()
     // All below is touched under the lock alone, which makes checks of exclusive access needless.
     @exclusivity(unchecked) var session: ClientSession
@@ -126,14 +128,14 @@ final class Link: @unchecked Sendable {
     ///
     /// - Parameters:
     ///   - size: Bytes of payload that a good reply has; nil for all of the reply.
-    ///   - room: Where they go; nil for into the answer, if they are at most 8. Must be there until
-    ///     the answer has been given.
+    ///   - room: Where they go, at most a room's, once asked: to be given back after the answer. nil
+    ///     for into the answer, if they are at most 8.
     /// - Returns: Whether it was asked.
     @inline(never) @discardableResult
     func ask(
         _ header: FrameHeader, _ body: UnsafeRawBufferPointer, size: Int? = nil,
-        room: UnsafeMutableRawPointer? = nil, extraTime: UInt64 = 0, _ remote: AsyncRemote?,
-        _ waiter: Waiter
+        room: UnsafeMutablePointer<UnsafeMutableRawPointer?>? = nil, extraTime: UInt64 = 0,
+        _ remote: AsyncRemote?, _ waiter: Waiter
     ) -> Bool {
         if fork.isForked {
             waiter.resume(returning: Answer(ForkGuard.error))
@@ -147,7 +149,11 @@ final class Link: @unchecked Sendable {
         }
         let entry = session.begin(header.operation)
         entry.pointee.size = size ?? -1
-        entry.pointee.room = room
+        if let room {
+            let block = rooms.take()
+            room.pointee = block
+            entry.pointee.room = block
+        }
         let cookie = session.pending.cookie(of: entry)
         let asker = expect(entry, waiter, extraTime)
         session.enqueue(cookie, header, body)

@@ -16,7 +16,7 @@ public import SmallocWire
 /// A failed subscript, read or write, changes nothing; reading gives NaN. The first failure stays
 /// with the allocation, and **the next throwing call on it throws it instead of doing its work**
 /// (`dispose()` and `close()` do their work first). `throwIfFailed()` asks for it, `lastError`
-/// looks at it. One that nobody asked for until the allocation is released goes to
+/// looks at it. One that no call has thrown until the allocation is released goes to
 /// `Smalloc.unreportedFailureHandler`, which writes it to standard error. `get(_:)` and
 /// `set(_:at:)` throw at once.
 public final class Allocation: Smalloc.Holder, Sendable {

@@ -46,13 +46,9 @@ extension Allocation {
     public func read<Element: Smalloc.Element>(
         into array: inout [Element], from start: Int = 0
     ) throws(SmallocError) {
-        var failure: SmallocError?
-        array.withUnsafeMutableBufferPointer { memory in
-            do throws(SmallocError) { try read(into: memory, from: start) } catch {
-                failure = error
-            }
+        try array.withUnsafeMutableBufferPointer { memory throws(SmallocError) in
+            try read(into: memory, from: start)
         }
-        if let failure { throw failure }
     }
 
     /// Reads as many elements as a typed buffer has into it.
@@ -86,13 +82,9 @@ extension Allocation {
     public func read<Element: Smalloc.Element>(
         into span: inout MutableSpan<Element>, from start: Int = 0
     ) throws(SmallocError) {
-        var failure: SmallocError?
-        span.withUnsafeMutableBufferPointer { memory in
-            do throws(SmallocError) { try read(into: memory, from: start) } catch {
-                failure = error
-            }
+        try span.withUnsafeMutableBufferPointer { memory throws(SmallocError) in
+            try read(into: memory, from: start)
         }
-        if let failure { throw failure }
     }
 
     /// Reads elements into a raw span, whatever their type.
@@ -103,13 +95,9 @@ extension Allocation {
     public func read(
         into span: inout MutableRawSpan, from start: Int = 0
     ) throws(SmallocError) {
-        var failure: SmallocError?
-        span.withUnsafeMutableBytes { memory in
-            do throws(SmallocError) { try read(into: memory, from: start) } catch {
-                failure = error
-            }
+        try span.withUnsafeMutableBytes { memory throws(SmallocError) in
+            try read(into: memory, from: start)
         }
-        if let failure { throw failure }
     }
 
     /// Reads elements of any type as numbers.

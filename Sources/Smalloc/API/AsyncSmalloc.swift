@@ -131,7 +131,7 @@ public final class AsyncSmalloc: Sendable {
             .alloc(size: type.bytes(length), type: type.rawValue, name: nil), nil)
     }
 
-    /// Allocates named memory, which stays until somebody disposes of it.
+    /// Allocates named memory, which stays until a client disposes of it.
     ///
     /// A cancelled call may have allocated all the same.
     ///

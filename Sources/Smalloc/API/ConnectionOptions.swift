@@ -49,7 +49,7 @@ extension Smalloc {
         /// no use of it.
         public var busyPoll: Duration = .zero
 
-        /// What the daemon is told about who connects: up to 64 bytes.
+        /// What the daemon is told about the program that connects: up to 64 bytes.
         public var software = "smalloc-swift"
 
         /// The defaults above.

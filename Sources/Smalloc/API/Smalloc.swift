@@ -103,11 +103,11 @@ public final class Smalloc: Sendable {
         }
     }
 
-    // MARK: Failures that nobody asked for
+    // MARK: Failures that no call has thrown
 
     private static let handler = Locked<@Sendable (SmallocError) -> Void>(writeToStandardError)
 
-    /// Called with a subscript's failure that nobody can learn of any more, because its allocation
+    /// Called with a subscript's failure that no call can throw any more, because its allocation
     /// was released or never was.
     ///
     /// Writes one line to standard error unless it is replaced.

@@ -36,7 +36,7 @@ struct AsyncOwner: HandleOwner {
 
 typealias AsyncRemote = Remote<AsyncOwner>
 
-/// Makes a link at need, and hands it to who asks.
+/// Makes a link at need, and hands it to the tasks that ask for it.
 final class AsyncConnection: Sendable {
     let address: Address
     let options: Smalloc.Options
@@ -91,7 +91,7 @@ final class AsyncConnection: Sendable {
         }
         let result = await withTaskCancellationHandler {
             await withUnsafeContinuation { continuation in
-                // One thread connects, for all who want it.
+                // One thread connects, for all tasks that want it.
                 let starts: Bool = state.withLock { state in
                     state.waiters[id] = continuation
                     guard !state.connecting else { return false }

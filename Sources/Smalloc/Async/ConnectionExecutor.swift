@@ -21,7 +21,7 @@ extension AsyncSmalloc {
     /// answer, and its next request back. Tasks that prefer this executor, and their child tasks,
     /// stay: all answers that have come are given out, all tasks that wait for them run on, and
     /// what they ask next leaves in one system call. With 1,000 tasks in flight that was measured
-    /// to be twice as fast: a read of 64 bytes takes 2,900 instructions, half of which are what
+    /// to be twice as fast: a read of 64 bytes takes 3,100 instructions, half of which are what
     /// Swift needs to suspend a task on such an executor and to resume it; elsewhere 4,100, and a
     /// wake-up now and then.
     ///
@@ -41,7 +41,7 @@ extension AsyncSmalloc {
         // These are touched under the lock alone.
         @exclusivity(unchecked) private var arrived = JobQueue()
         @exclusivity(unchecked) private var links: [Link] = []
-        /// Somebody is the thread, or has promised to be.
+        /// A thread serves this, or is about to.
         @exclusivity(unchecked) private var hasThread = false
         /// A thread has been asked for, to be the thread if there is none yet when it runs.
         @exclusivity(unchecked) private var isStarting = false
@@ -56,9 +56,9 @@ extension AsyncSmalloc {
         @exclusivity(unchecked) private var local = JobQueue()
 
         /// Jobs that are run before the connection is looked after again.
-        private static var turn: Int { 256 }
+        private static var jobsAtATime: Int { 256 }
         /// Milliseconds that a thread without a connection waits for more jobs.
-        private static var patience: Int32 { 100 }
+        private static var idleMilliseconds: Int32 { 100 }
 
         /// How threads are started; tests have it fail.
         private let start: @Sendable (@escaping @Sendable () -> Void) -> Bool
@@ -110,13 +110,13 @@ extension AsyncSmalloc {
                 return (starts, isAsleep)
             }
             if wakes { wake() }
-            if starts, !start({ self.workIfNobodyDoes() }) { giveAway() }
+            if starts, !start({ self.workIfNoneDoes() }) { runElsewhere() }
         }
 
         /// Without a thread jobs still have to run: elsewhere, then.
         ///
-        /// Connections need nothing here: who brings one is the thread if there is none.
-        private func giveAway() {
+        /// Connections need nothing here: the thread that brings one serves it if there is none.
+        private func runElsewhere() {
             lock.withLock {
                 isStarting = false
                 guard !hasThread else { return }
@@ -148,8 +148,8 @@ extension AsyncSmalloc {
 
         // MARK: On the thread
 
-        /// What a thread does that was started for jobs: somebody else may have become the thread.
-        private func workIfNobodyDoes() {
+        /// What a thread does that was started for jobs: another may serve this by now.
+        private func workIfNoneDoes() {
             let isFirst = lock.withLock {
                 isStarting = false
                 defer { hasThread = true }
@@ -160,7 +160,7 @@ extension AsyncSmalloc {
 
         /// Is the thread until there is nothing left to do.
         ///
-        /// To be called by who has been told to, and nobody else.
+        /// To be called by the thread that `take` has told to, and by no other.
         func work() {
             thread.pointee.store(UInt(pthread_self()), ordering: .relaxed)
             while true {
@@ -168,7 +168,7 @@ extension AsyncSmalloc {
                     serve(link)
                 }
                 if runJobs() { continue }
-                let slept = sleep(AsyncSmalloc.Executor.patience)
+                let slept = sleep(AsyncSmalloc.Executor.idleMilliseconds)
                 let isOver = lock.withLock {
                     isAsleep = false
                     guard slept, arrived.isEmpty, links.isEmpty else { return false }
@@ -218,7 +218,7 @@ extension AsyncSmalloc {
                 }
             }
             let executor = asUnownedTaskExecutor()
-            var left = min(local.count, AsyncSmalloc.Executor.turn)
+            var left = min(local.count, AsyncSmalloc.Executor.jobsAtATime)
             while left > 0, let job = local.popFirst() {
                 job.runSynchronously(on: executor)
                 left -= 1

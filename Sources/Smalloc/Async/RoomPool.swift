@@ -9,10 +9,13 @@ internal import Synchronization
 final class RoomPool: @unchecked Sendable {
     /// Bytes of a block.
     private let size: Int
-    /// Blocks to be taken; each begins with the address of the next one. Under the link's lock.
+    /// Blocks to be taken, under the link's lock.
+    ///
+    /// Each begins with the address of the next one.
     @exclusivity(unchecked) private var free: UnsafeMutableRawPointer?
-    /// Blocks that were given back, by their addresses; 0 for none. Tasks add to them without a
-    /// lock, and they are taken out all at once.
+    /// Blocks that were given back, by their addresses; 0 for none.
+    ///
+    /// Tasks add to them without a lock, and they are taken out all at once.
     private let returned = Atomic<UInt>(0)
 
     init(size: Int) { self.size = size }

@@ -118,11 +118,11 @@ extension View where Owner == BlockingOwner {
                     let end = offset + UInt64(size)
                     _ = try channel.exchange(.read(remote.handle, offset: end, size: 0))
                 }
-                let turn = min(size - start, chunking.turn)
+                let part = min(size - start, chunking.sizePerCall)
                 try channel.transfer(
-                    operation, remote.handle, offset: offset, memory, from: start, size: turn,
+                    operation, remote.handle, offset: offset, memory, from: start, size: part,
                     chunking)
-                return turn
+                return part
             }
         } while done < size
     }

@@ -126,7 +126,7 @@ struct Channel: ~Copyable {
                 } else {
                     let data = OutgoingData(source: memory, offset: place, size: size)
                     transfer.asked(session.start(header, none, data: data, size: 0))
-                    _ = try flush()
+                    try sendWaiting(deadline(0))
                 }
             case .wait(let cookie):
                 do throws(SmallocError) { _ = try answer(to: cookie) } catch {
@@ -205,6 +205,24 @@ struct Channel: ~Copyable {
             }
         }
         return session.output.isEmpty
+    }
+
+    /// Sends all there is, large data that is answered with little: the system's own waiting keeps
+    /// the socket fuller than `poll` does.
+    private mutating func sendWaiting(_ deadline: Deadline) throws(SmallocError) {
+        let descriptor = socket.descriptor
+        while var piece = session.output.takeFirst() {
+            while piece.left > 0 {
+                let sent = piece.send { Socket.send($0, $1, on: descriptor, waits: true) }
+                // A peer that takes a byte now and then must not hold us beyond the deadline.
+                let isLate = piece.left > 0 && deadline.pollMilliseconds == 0
+                let isFull = try isSocketFull(sent)
+                if isLate || isFull {
+                    throw .timedOut("the daemon did not take the request in time")
+                }
+            }
+            session.output.recycle(piece)
+        }
     }
 
     @inline(__always)

@@ -39,10 +39,10 @@ final class Connection: @unchecked Sendable {
     ///
     /// Has a lock of its own because an owner may be released by a thread that is in the middle of
     /// a call.
-    private let orphans = Locked<[Orphan]>([])
-    private let orphanCount = Atomic<Int>(0)
+    private let released = Locked<[ReleasedHandle]>([])
+    private let releasedCount = Atomic<Int>(0)
 
-    private struct Orphan {
+    private struct ReleasedHandle {
         let session: UInt64
         let handle: UInt32
     }
@@ -116,7 +116,7 @@ final class Connection: @unchecked Sendable {
     ) throws(SmallocError) -> Result {
         // A lock that another thread held at the fork is held for ever.
         try fork.check()
-        defer { if orphanCount.load(ordering: .acquiring) > 0 { closeOrphans() } }
+        defer { if releasedCount.load(ordering: .acquiring) > 0 { closeReleased() } }
         return try lock.withLock { () throws(SmallocError) in
             try ready(remote, evenIfGone)
             do throws(SmallocError) {
@@ -210,30 +210,30 @@ final class Connection: @unchecked Sendable {
     /// For deinitializers.
     func release(_ handle: UInt32, session: UInt64) {
         if fork.isForked { return }
-        orphans.withLock { $0.append(Orphan(session: session, handle: handle)) }
-        orphanCount.add(1, ordering: .releasing)
-        closeOrphans()
+        released.withLock { $0.append(ReleasedHandle(session: session, handle: handle)) }
+        releasedCount.add(1, ordering: .releasing)
+        closeReleased()
     }
 
-    /// Sends close for all orphans unless another thread is in a call: that one does it afterwards.
+    /// Sends close for all of them unless another thread is in a call: that one does it afterwards.
     @inline(never)
-    private func closeOrphans() {
-        while orphanCount.load(ordering: .acquiring) > 0 {
+    private func closeReleased() {
+        while releasedCount.load(ordering: .acquiring) > 0 {
             guard lock.tryLock() else { return }
-            let list = orphans.withLock { list in
+            let list = released.withLock { list in
                 defer { list = [] }
                 return list
             }
-            orphanCount.subtract(list.count, ordering: .relaxed)
+            releasedCount.subtract(list.count, ordering: .relaxed)
             sendCloses(list)
             lock.unlock()
         }
     }
 
-    private func sendCloses(_ list: [Orphan]) {
+    private func sendCloses(_ list: [ReleasedHandle]) {
         guard state.channel != nil else { return }  // Their session took them along.
-        for orphan in list where orphan.session == state.session {
-            state.channel!.forget(orphan.handle)
+        for entry in list where entry.session == state.session {
+            state.channel!.forget(entry.handle)
         }
         do throws(SmallocError) {
             // A flood of releases waits for the daemon, but for one that hangs only once.

@@ -33,20 +33,24 @@ struct Socket: ~Copyable {
             descriptor, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
     }
 
-    /// Sends two parts in one system call, without waiting.
+    /// Sends two parts in one system call.
     ///
+    /// - Parameter waits: Whether to wait, within the socket's timeout, until the socket takes them;
+    ///   at most a MiB is sent at a time then.
     /// - Returns: Bytes sent of both, or -1 and errno.
     static func send(
-        _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer, on descriptor: Int32
+        _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer, on descriptor: Int32,
+        waits: Bool = false
     ) -> Int {
-        if second.isEmpty { return send(first, on: descriptor) }
+        if second.isEmpty, !waits { return send(first, on: descriptor) }
+        let most = waits ? 1 << 20 : Int.max
         var parts = (
             iovec(
                 iov_base: UnsafeMutableRawPointer(mutating: first.baseAddress),
-                iov_len: first.count),
+                iov_len: min(first.count, most)),
             iovec(
                 iov_base: UnsafeMutableRawPointer(mutating: second.baseAddress),
-                iov_len: second.count)
+                iov_len: first.count > most ? 0 : min(second.count, most))
         )
         return withUnsafeMutablePointer(to: &parts) { pointer in
             pointer.withMemoryRebound(to: iovec.self, capacity: 2) { vector in
@@ -54,7 +58,8 @@ struct Socket: ~Copyable {
                 message.msg_iov = vector
                 message.msg_iovlen = 2
                 return sendmsg(
-                    descriptor, &message, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
+                    descriptor, &message,
+                    Int32(MSG_NOSIGNAL) | (waits ? 0 : Int32(MSG_DONTWAIT)))
             }
         }
     }

@@ -32,7 +32,7 @@ extension Smalloc {
         try alloc(length, try elementType(type))
     }
 
-    /// Allocates named memory, which stays until somebody disposes of it.
+    /// Allocates named memory, which stays until a client disposes of it.
     ///
     /// - Parameters:
     ///   - length: **Elements**, from 0.

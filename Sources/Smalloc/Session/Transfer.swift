@@ -8,7 +8,7 @@ struct Chunking {
     let chunk: Int
     let inFlight: Int
     /// What the blocking face moves before it lets other threads have the connection.
-    var turn: Int { chunk * inFlight * 4 }
+    var sizePerCall: Int { chunk * inFlight * 4 }
 
     init(_ options: Smalloc.Options, _ limits: Limits) {
         let most = Int(clamping: limits.frameSizeMax)

@@ -128,8 +128,8 @@ final class Link: @unchecked Sendable {
     ///
     /// - Parameters:
     ///   - size: Bytes of payload that a good reply has; nil for all of the reply.
-    ///   - room: Where they go, at most a room's, once asked: to be given back after the answer. nil
-    ///     for into the answer, if they are at most 8.
+    ///   - room: Where they go, at most a room's, once asked: to be given back after the answer.
+    ///     nil for into the answer, if they are at most 8.
     /// - Returns: Whether it was asked.
     @inline(never) @discardableResult
     func ask(

@@ -4,8 +4,8 @@ internal import Synchronization
 
 /// Blocks of one size, which belong to a request until its task has what was read.
 ///
-/// An array can't be received into across a suspension, and a block from malloc would make a read of
-/// 64 bytes 5 % dearer (160 instructions of 3,100).
+/// An array can't be received into across a suspension, and a block from malloc would make a read
+/// of 64 bytes 5 % dearer (160 instructions of 3,100).
 final class RoomPool: @unchecked Sendable {
     /// Bytes of a block.
     private let size: Int

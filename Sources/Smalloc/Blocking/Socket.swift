@@ -35,8 +35,8 @@ struct Socket: ~Copyable {
 
     /// Sends two parts in one system call.
     ///
-    /// - Parameter waits: Whether to wait, within the socket's timeout, until the socket takes them;
-    ///   at most a MiB is sent at a time then.
+    /// - Parameter waits: Whether to wait, within the socket's timeout, until the socket takes
+    ///   them; at most a MiB is sent at a time then.
     /// - Returns: Bytes sent of both, or -1 and errno.
     static func send(
         _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer, on descriptor: Int32,

@@ -10,8 +10,8 @@ internal import SmallocWire
 /// whatever the order, and ends it. The answer then goes to the task that waits; for a request that
 /// no task waits for it is kept until `take` or `wait` fetches it.
 ///
-/// A cookie that is not known is a breach of the protocol (spec § 4.4) and ends the connection. One
-/// of a request that was cancelled or is late is known until its reply has come.
+/// A cookie that is not known is a breach of the protocol (spec § 4.4) and ends the connection.
+/// One of a request that was cancelled or is late is known until its reply has come.
 struct ClientSession: ~Copyable {
     var pending = PendingTable()
     var output = OutgoingQueue()

@@ -151,8 +151,8 @@ struct ClientSessionTests {
                 let sent = scene.driver.sent()
                 waiting += scene.replies(to: sent, from: count)
                 count += sent.count
-                #expect(waiting.count == min(most, waiting.count))
                 #expect(waiting.count <= most && scene.driver.session.inFlight == waiting.count)
+                try #require(!waiting.isEmpty, "\(count) of 13 were sent")
                 let index = Int.random(in: waiting.indices, using: &random)
                 try scene.driver.receive(waiting.remove(at: index).bytes)
             }

@@ -14,7 +14,7 @@ ARGS ?=
 RELEASE := -c release --static-swift-stdlib
 
 BUILD_PACKAGES := libuv1-dev pkg-config
-TEST_PACKAGES := netcat-openbsd
+TEST_PACKAGES := netcat-openbsd zsh fish
 COUNT_PACKAGES := valgrind
 BENCH_PACKAGES := redis-server memcached nbdkit libnbd-bin
 

@@ -24,8 +24,6 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
-        .package(
-            url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: ["YAML"]),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     ],
     targets: [
@@ -52,14 +50,13 @@ let package = Package(
             dependencies: [
                 "CLibuv", "CSmalloc", "SmallocCore", "SmallocSystem", "SmallocWire",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
-                .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: borrowing),
         .executableTarget(
             name: "smalloc-cli",
             dependencies: [
-                "Smalloc",
+                "Smalloc", "SmallocSystem",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings),
@@ -74,12 +71,16 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["SmallocWire"], path: "Tests/TestSupport",
             swiftSettings: settings),
+        .target(name: "CFaults", path: "Tests/CFaults"),
         .testTarget(
             name: "WireTests", dependencies: ["SmallocWire", "TestSupport"],
             swiftSettings: borrowing),
         .testTarget(
             name: "CoreTests",
-            dependencies: ["SmallocCore", "SmallocSystem", "SmallocWire", "TestSupport"],
+            dependencies: [
+                "SmallocCore", "SmallocSystem", "SmallocWire", "CFaults", "CSmalloc",
+                "TestSupport",
+            ],
             swiftSettings: borrowing),
         .testTarget(
             name: "ClientTests", dependencies: ["Smalloc", "TestSupport"],

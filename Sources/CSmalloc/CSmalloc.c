@@ -1,15 +1,15 @@
 #define _GNU_SOURCE
 #include "CSmalloc.h"
 
-#include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/sockios.h>
 #include <malloc.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 void smalloc_futex_wait(uint32_t *word, uint32_t expected) {
@@ -36,25 +36,31 @@ bool smalloc_peer_user(int socket, uid_t *user) {
     return true;
 }
 
-int smalloc_pipe(int ends[2], int size) {
-    if (pipe2(ends, O_NONBLOCK | O_CLOEXEC) != 0) return -1;
-    // A user who has many pipes gets no more than the kernel gave already.
-    fcntl(ends[1], F_SETPIPE_SZ, size);
-    return fcntl(ends[1], F_GETPIPE_SZ);
-}
-
-ssize_t smalloc_lend_to_pipe(int pipe, const void *bytes, size_t size) {
-    struct iovec memory = {.iov_base = (void *)bytes, .iov_len = size};
-    return vmsplice(pipe, &memory, 1, SPLICE_F_NONBLOCK);
-}
-
-ssize_t smalloc_pipe_to_socket(int pipe, int socket, size_t size) {
-    return splice(pipe, NULL, socket, NULL, size, SPLICE_F_NONBLOCK);
-}
-
 int smalloc_unread_size(int socket) {
     int size = 0;
     return ioctl(socket, SIOCOUTQ, &size) == 0 ? size : -1;
+}
+
+void smalloc_watch_tcp(int socket) {
+    int on = 1, idle = 30, interval = 5, count = 5, retry = 10000;
+    setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+    setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+    // Older kernels refuse it. They double the time between probes up to two minutes.
+#ifndef TCP_RTO_MAX_MS
+#define TCP_RTO_MAX_MS 44
+#endif
+    setsockopt(socket, IPPROTO_TCP, TCP_RTO_MAX_MS, &retry, sizeof retry);
+}
+
+int64_t smalloc_unanswered_milliseconds(int socket) {
+    struct tcp_info info;
+    socklen_t size = sizeof info;
+    memset(&info, 0, sizeof info);
+    if (getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return -1;
+    bool owesData = info.tcpi_unacked > 0 && info.tcpi_last_ack_recv > info.tcpi_last_data_sent;
+    return info.tcpi_probes > 0 || owesData ? info.tcpi_last_ack_recv : 0;
 }
 
 char **smalloc_environment(void) {

@@ -1,4 +1,9 @@
 // The bytes that are about to leave: a growable raw buffer, shared by all connections of a loop.
+//
+// The system may refuse memory to grow by. The buffer then drops what it holds and says so: its
+// owner ends the connection that the bytes were for.
+
+internal import Glibc
 
 /// A growable buffer on raw memory.
 ///
@@ -12,33 +17,42 @@ public struct Output: ~Copyable {
     /// Bytes held.
     public var count: Int
     @usableFromInline var capacity: Int
+    @usableFromInline var lost = false
+
+    /// Whether there was no memory to grow by, so that bytes are missing; until `reset`.
+    public var isLost: Bool { lost }
     private static let capacityMin = 16
 
     /// An empty buffer with room for `capacity` bytes, and never for none: it grows by doubling.
     public init(capacity: Int = 64 * 1024) {
         let capacity = max(capacity, Output.capacityMin)
-        base = .allocate(byteCount: capacity, alignment: 16)
+        guard let memory = malloc(capacity) else { fatalError("no memory for a first buffer") }
+        base = memory
         count = 0
         self.capacity = capacity
     }
 
-    deinit { base.deallocate() }
+    deinit { free(base) }
 
     /// Room for `size` more bytes, counted as held; the caller fills them.
     ///
-    /// Amortised O(1).
+    /// Without memory for them what was held is dropped, and `isLost`. Amortised O(1).
+    ///
+    /// - Parameter size: Bytes, at most the capacity that the buffer was made with.
     @inlinable
     public mutating func reserve(_ size: Int) -> UnsafeMutableRawPointer {
-        if capacity - count < size { grow(size) }
+        if capacity - count < size, !grow(size) { lose(size) }
         let start = base + count
         count += size
         return start
     }
 
-    /// Copies `size` bytes to the end.
+    /// Copies `size` bytes to the end, or is `isLost`.
     @inlinable
     public mutating func append(_ source: UnsafeRawPointer, _ size: Int) {
-        reserve(size).copyMemory(from: source, byteCount: size)
+        if capacity - count < size, !grow(size) { return lose(0) }
+        (base + count).copyMemory(from: source, byteCount: size)
+        count += size
     }
 
     /// Appends one byte.
@@ -65,12 +79,16 @@ public struct Output: ~Copyable {
         }
     }
 
-    /// Gives away the memory with the bytes held, to be deallocated by the caller; goes on empty.
-    public mutating func detach() -> (base: UnsafeMutableRawPointer, count: Int) {
-        let held = (base, count)
+    /// Gives away the memory with the bytes held, to be freed by the caller; goes on empty.
+    ///
+    /// - Returns: Nil: there is no memory to go on with, and nothing has changed.
+    public mutating func detach() -> (base: UnsafeMutableRawPointer, count: Int)? {
         // Perhaps a large batch made it grow: the next one need not be as large.
-        capacity = min(capacity, 128 * 1024)
-        base = .allocate(byteCount: capacity, alignment: 16)
+        let wanted = min(capacity, 128 * 1024)
+        guard let memory = malloc(wanted) else { return nil }
+        let held = (base, count)
+        capacity = wanted
+        base = memory
         count = 0
         return held
     }
@@ -86,7 +104,14 @@ public struct Output: ~Copyable {
     @inlinable
     public mutating func reset(keeping limit: Int) {
         count = 0
+        lost = false
         if capacity > limit { shrink(to: limit) }
+    }
+
+    /// Drops all but the first `count` bytes.
+    public mutating func truncate(to count: Int) {
+        precondition(count >= 0 && count <= self.count, "more kept than held")
+        self.count = count
     }
 
     /// The bytes held.
@@ -95,22 +120,31 @@ public struct Output: ~Copyable {
     @inlinable
     public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
 
+    /// False: there is no memory for it.
     @usableFromInline
-    mutating func grow(_ size: Int) {
+    mutating func grow(_ size: Int) -> Bool {
         // Sizes come from our own limits, far from overflow; the trap would be a bug of ours.
         var wanted = capacity * 2
         while wanted - count < size { wanted *= 2 }
-        let grown = UnsafeMutableRawPointer.allocate(byteCount: wanted, alignment: 16)
-        grown.copyMemory(from: base, byteCount: count)
-        base.deallocate()
+        guard let grown = realloc(base, wanted) else { return false }
         base = grown
         capacity = wanted
+        return true
+    }
+
+    @usableFromInline
+    mutating func lose(_ size: Int) {
+        precondition(size <= capacity, "more at once than a buffer has from the start")
+        lost = true
+        count = 0
     }
 
     @usableFromInline
     mutating func shrink(to limit: Int) {
-        base.deallocate()
-        capacity = max(limit, Output.capacityMin)
-        base = .allocate(byteCount: capacity, alignment: 16)
+        let wanted = max(limit, Output.capacityMin)
+        // Without memory for a copy the buffer stays as large as it is.
+        guard let smaller = realloc(base, wanted) else { return }
+        base = smaller
+        capacity = wanted
     }
 }

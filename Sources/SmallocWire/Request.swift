@@ -37,11 +37,12 @@ public enum Payload: ~Escapable {
 ///
 /// Numbers are as the peer sent them, saturated to `UInt64`; nothing is checked but the shape.
 /// Source: protocol/spec.md § Operations.
+@frozen
 public enum Request: ~Escapable {
     case hello
     case ping
     /// `typeWord` is the type as written in text mode, empty in binary mode.
-    case alloc(name: RawSpan, type: UInt8, typeWord: RawSpan, length: UInt64, Unit, RequestFlags)
+    case alloc(name: RawSpan, type: UInt8, typeWord: RawSpan, length: UInt64, Unit, AllocFlags)
     case open(name: RawSpan)
     case close(handle: UInt32)
     case stat(Reference)
@@ -53,15 +54,44 @@ public enum Request: ~Escapable {
     case readRanges(Reference, ranges: RawSpan)
     case write(Reference, start: UInt64, Payload, Unit)
     case writeRanges(Reference, ranges: RawSpan, data: RawSpan)
+    /// A write whose `dataSize` bytes follow, to be received where they belong. `ranges` is empty
+    /// unless it is vectored.
+    case receive(Reference, start: UInt64, ranges: RawSpan, dataSize: Int)
     case fill(Reference, start: UInt64, count: UInt64, Payload, Unit)
     case copy(
         source: Reference, sourceStart: UInt64, dest: Reference, destStart: UInt64, count: UInt64,
         Unit)
     case dispose(Reference)
     case truncate(Reference, length: UInt64, Unit)
-    case rename(Reference, newName: RawSpan)
+    case rename(Reference, newName: RawSpan, RenameFlags)
     case stats
     /// Text mode only.
     case help(verb: RawSpan)
     case quit
+}
+
+extension Request {
+    /// The operation asked for; nil for `help`, which has no number.
+    @inlinable @inline(__always)
+    public var operation: Operation? {
+        switch self {
+        case .hello: .hello
+        case .ping: .ping
+        case .alloc: .alloc
+        case .open: .open
+        case .close: .close
+        case .stat: .stat
+        case .list: .list
+        case .read, .readRanges: .read
+        case .write, .writeRanges, .receive: .write
+        case .fill: .fill
+        case .copy: .copy
+        case .dispose: .dispose
+        case .truncate: .truncate
+        case .rename: .rename
+        case .stats: .stats
+        case .quit: .quit
+        case .help: nil
+        }
+    }
 }

@@ -16,6 +16,7 @@ struct Alloc: DaemonCommand {
     var type: ElementTypeArgument?
 
     var counts: [(name: String, count: ElementCount?)] { [("LENGTH", length)] }
+    var streams: [Stream] { common.json ? [.output] : [] }
 
     func run(_ daemon: Smalloc) throws {
         try about(name) { try daemon.create(name, length.value, try type?.type() ?? .uint8) }
@@ -30,6 +31,8 @@ struct Stat: DaemonCommand {
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "Names.", completion: .allocation) var names: [String]
+
+    var streams: [Stream] { [.output] }
 
     func run(_ daemon: Smalloc) throws {
         for name in names {
@@ -70,6 +73,8 @@ struct List: DaemonCommand {
     @Flag(help: "In the daemon's order, as it comes: any number of names in little memory.")
     var unsorted = false
 
+    var streams: [Stream] { [.output] }
+
     func validate() throws {
         if bytes && human { throw ValidationError("--bytes and --human exclude each other") }
         if bySize && unsorted {
@@ -87,6 +92,7 @@ struct List: DaemonCommand {
                     try tell(entry, isFirst: isFirst)
                     isFirst = false
                 }
+                TimeLimit.restart()
             }
         } else {
             var entries = try daemon.list(prefix)
@@ -175,14 +181,21 @@ struct Truncate: DaemonCommand {
 struct Rename: DaemonCommand {
     static let configuration = CommandConfiguration(
         commandName: "mv", abstract: "Give an allocation another name.",
-        discussion: "The new name must be free.", aliases: ["rename"])
+        discussion: """
+            The new name must be free, unless --force is given: then the allocation takes the \
+            place of the one that has it, which is disposed of. At no moment is there none of that \
+            name.
+            """, aliases: ["rename"])
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "The name now.", completion: .allocation) var name: String
     @Argument(help: "The new name.") var newName: String
+    @Flag(name: .shortAndLong, help: "Take the place of what has the new name.") var force = false
 
     func run(_ daemon: Smalloc) throws {
-        try about("\(name) to \(newName)") { try daemon.rename(name, to: newName) }
+        try about("\(name) to \(newName)") {
+            try daemon.rename(name, to: newName, replacing: force)
+        }
     }
 }
 

@@ -8,26 +8,29 @@ struct Put: DaemonCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make an allocation of a file or a pipe.",
         discussion: """
-            It gets its name once it is whole: nobody sees half of it. A pipe may be of any \
-            length; while it comes, the daemon needs up to three times its size.
+            It gets its name once it is whole: no client sees half of it, and with --force none \
+            ever finds that there is nothing of that name. A pipe may be of any length; while it \
+            comes, the daemon needs up to three times its size.
             """)
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "Name.") var name: String
     @Argument(help: "File; - is standard input.", completion: .file()) var file = "-"
     @Option(name: .shortAndLong, help: "The elements' type.") var type: ElementTypeArgument?
-    @Flag(name: .shortAndLong, help: "Replace what has the name.") var force = false
+    @Flag(name: .shortAndLong, help: "Take the place of what has the name.") var force = false
     @Flag(help: "No progress bar.") var noProgress = false
+
+    var streams: [Stream] { file == "-" ? [.input] : [] }
 
     func run(_ daemon: Smalloc) throws {
         let elements: ElementType = try about(name) { try type?.type() ?? .uint8 }
         let input = try about(file) { try ByteFile(reading: file) }
         var progress = Progress(name, total: input.remaining, isWanted: !noProgress)
         try about(name) {
-            // Told before gigabytes have been sent for nothing; publishing checks it again.
+            // Told before gigabytes have been sent for nothing; rename checks it again.
             if !force, (try? daemon.stat(name)) != nil { throw SmallocError.alreadyExists }
             let made = try upload(input, elements, to: daemon, progress: &progress)
-            try publish(made, as: name, replacing: force, on: daemon)
+            try made.rename(to: name, replacing: force)
         }
     }
 }
@@ -40,6 +43,8 @@ struct Get: DaemonCommand {
     @Argument(help: "Name.", completion: .allocation) var name: String
     @Argument(help: "File; - is standard output.", completion: .file()) var file = "-"
     @Flag(help: "No progress bar.") var noProgress = false
+
+    var streams: [Stream] { file == "-" ? [.output] : [] }
 
     func validate() throws {
         if file == "-", isatty(1) == 1 {
@@ -70,6 +75,8 @@ struct Concatenate: DaemonCommand {
     @OptionGroup var common: CommonOptions
     @Argument(help: "Names.", completion: .allocation) var names: [String]
 
+    var streams: [Stream] { [.output] }
+
     func run(_ daemon: Smalloc) throws {
         for name in names {
             try about(name) {
@@ -95,6 +102,7 @@ struct Hexdump: DaemonCommand {
     @Argument(help: "Elements. All from START on, if not given.") var count: ElementCount?
 
     var counts: [(name: String, count: ElementCount?)] { [("START", start), ("COUNT", count)] }
+    var streams: [Stream] { [.output] }
 
     func run(_ daemon: Smalloc) throws {
         let allocation = try about(name) { try daemon.open(name) }

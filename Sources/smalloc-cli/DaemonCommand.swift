@@ -17,7 +17,8 @@ struct CommonOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Seconds in which a request must be answered; 0: any time.", valueName: "seconds"))
+            "Seconds to wait for the daemon, connecting included; 0: any time.",
+            valueName: "seconds"))
     var timeout = 30.0
 
     func validate() throws {
@@ -36,11 +37,18 @@ struct CommonOptions: ParsableArguments {
         }
     }
 
-    /// Connects to the daemon.
+    /// Connects to the daemon, and begins the time in which the command must be done.
     func connect() throws(SmallocError) -> Smalloc {
         var options = Smalloc.Options()
         options.software = "smalloc-cli \(version)"
-        options.requestTimeout = timeout == 0 ? nil : .milliseconds(Int64(timeout * 1000))
+        // The library's times are each for one call; the limit is for all of them together.
+        options.connectTimeout = .seconds(Int64.max)
+        options.requestTimeout = nil
+        if timeout > 0 {
+            let text = "no answer from the daemon in \(elementText(timeout)) s"
+            let failure = Failure(nil, SmallocError(.timedOut, .error, text))
+            TimeLimit.start(seconds: timeout, message: failure.line(isJSON: json) + "\n")
+        }
         return try Smalloc(address, options: options)
     }
 }
@@ -53,6 +61,9 @@ protocol DaemonCommand: ParsableCommand {
     /// The numbers of elements on the command line, by their names in the help.
     var counts: [(name: String, count: ElementCount?)] { get }
 
+    /// What it reads from or prints to; without one of these it asks nothing of the daemon.
+    var streams: [Stream] { get }
+
     /// Does the work.
     ///
     /// - Parameter daemon: A connection of its own.
@@ -62,9 +73,11 @@ protocol DaemonCommand: ParsableCommand {
 
 extension DaemonCommand {
     var counts: [(name: String, count: ElementCount?)] { [] }
+    var streams: [Stream] { [] }
 
     func run() throws {
         do {
+            for stream in streams { try stream.require() }
             try run(try common.connect())
             try Output.standard.flush()
         } catch let exit as ExitCode {
@@ -118,7 +131,11 @@ struct Failure: Error {
 
     /// One line on standard error.
     func tell(isJSON: Bool) {
-        let line: String
+        try? Output(descriptor: 2).write(line(isJSON: isJSON) + "\n")
+    }
+
+    /// What `tell` prints, without its end.
+    func line(isJSON: Bool) -> String {
         if isJSON {
             var members: [(String, JSON)] = []
             if let error = cause as? SmallocError {
@@ -131,14 +148,12 @@ struct Failure: Error {
                 members = [("status", .string("file")), ("message", .string("\(cause)"))]
             }
             if let subject { members.append(("subject", .string(subject))) }
-            line = JSON.object([("error", .object(members))]).text
-        } else {
-            let place = subject.map { printable($0) + ": " } ?? ""
-            // The place says already which allocation it was.
-            let text = (cause as? SmallocError).map { "\($0.errorClass.name): \($0.message)" }
-            line = "smalloc-cli: \(place)\(printable(text ?? "\(cause)"))"
+            return JSON.object([("error", .object(members))]).text
         }
-        try? Output(descriptor: 2).write(line + "\n")
+        let place = subject.map { printable($0) + ": " } ?? ""
+        // The place says already which allocation it was.
+        let text = (cause as? SmallocError).map { "\($0.errorClass.name): \($0.message)" }
+        return "smalloc-cli: \(place)\(printable(text ?? "\(cause)"))"
     }
 }
 
@@ -170,6 +185,7 @@ extension CompletionKind {
     /// Names of allocations, asked of the daemon that the command line so far leads to.
     static var allocation: CompletionKind {
         .custom { words, _, prefix in
+            // The user waits for it with one key pressed.
             var options = Smalloc.Options()
             options.connectTimeout = .milliseconds(500)
             options.requestTimeout = .milliseconds(500)

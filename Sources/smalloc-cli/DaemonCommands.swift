@@ -1,7 +1,6 @@
 // Subcommands about the daemon itself.
 
 import ArgumentParser
-import Glibc
 import Smalloc
 
 struct Ping: DaemonCommand {
@@ -13,13 +12,15 @@ struct Ping: DaemonCommand {
     @Option(name: [.customShort("n"), .long], help: "How often.") var count = 1
     @Flag(name: .shortAndLong, help: "Print nothing.") var quiet = false
 
+    var streams: [Stream] { quiet ? [] : [.output] }
+
     func validate() throws {
         guard count >= 1 else { throw ValidationError("--count takes 1 or more") }
     }
 
     func run(_ daemon: Smalloc) throws {
         for turn in 0..<count {
-            if turn > 0 { sleep(1) }
+            if turn > 0 { TimeLimit.restart(afterSleeping: 1) }
             let start = monotonicSeconds()
             try daemon.ping()
             let microseconds = (monotonicSeconds() - start) * 1e6
@@ -52,6 +53,8 @@ struct Stats: DaemonCommand {
     var count: Int?
     @Argument(help: "Only keys that begin so.") var prefix = ""
 
+    var streams: [Stream] { [.output] }
+
     func validate() throws {
         guard interval >= 0.01, interval <= 86_400 else {
             throw ValidationError("--interval takes 0.01 to 86400 seconds")
@@ -81,7 +84,7 @@ struct Stats: DaemonCommand {
             shown += 1
             guard watch, shown < count ?? .max else { return }
             for line in lines { earlier[line.key] = UInt64(line.value) }
-            usleep(UInt32(interval * 1e6))
+            TimeLimit.restart(afterSleeping: interval)
         }
     }
 

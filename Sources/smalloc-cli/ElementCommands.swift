@@ -30,6 +30,7 @@ struct Read: DaemonCommand {
     @Flag(help: "No progress bar.") var noProgress = false
 
     var counts: [(name: String, count: ElementCount?)] { [("START", start), ("COUNT", count)] }
+    var streams: [Stream] { output == nil || output == "-" ? [.output] : [] }
 
     func run(_ daemon: Smalloc) throws {
         let allocation = try about(name) { try daemon.open(name) }
@@ -97,6 +98,7 @@ struct Write: DaemonCommand {
     @Argument(help: "Values.") var values: [String] = []
 
     var counts: [(name: String, count: ElementCount?)] { [("START", start)] }
+    var streams: [Stream] { input == "-" ? [.input] : [] }
 
     func validate() throws {
         guard values.isEmpty != (input == nil) else {
@@ -182,20 +184,21 @@ struct Duplicate: DaemonCommand {
         abstract: "Copy a whole allocation to another name, inside the daemon.",
         discussion: """
             The new allocation gets its name once it is whole. One that is there already stays \
-            unless --force is given; copy writes into it instead.
+            unless --force is given, which puts the new one in its place: at no moment is there \
+            none of that name. copy writes into it instead.
             """)
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "Read from.", completion: .allocation) var source: String
     @Argument(help: "The copy's name.") var dest: String
-    @Flag(name: .shortAndLong, help: "Replace what has the name.") var force = false
+    @Flag(name: .shortAndLong, help: "Take the place of what has the name.") var force = false
 
     func run(_ daemon: Smalloc) throws {
         try about("\(source) to \(dest)") {
             let from = try open(daemon, source, or: .noSourceData)
             let made = try daemon.alloc(from.length, from.type)
             try daemon.copyOnto(from, 0, made, 0, from.length)
-            try publish(made, as: dest, replacing: force, on: daemon)
+            try made.rename(to: dest, replacing: force)
         }
     }
 }
@@ -208,32 +211,6 @@ private func open(
         return try daemon.open(name)
     } catch {
         throw error.status == .noData ? missing : error
-    }
-}
-
-/// Gives a finished allocation its name.
-///
-/// - Parameters:
-///   - allocation: Anonymous until now.
-///   - name: The name.
-///   - isForced: Whether what has the name is disposed of first. Between the two there is a moment
-///     without either.
-///   - daemon: Where it is.
-/// - Throws: `.alreadyExists` if it is not forced; `.invalidName`.
-func publish(
-    _ allocation: Allocation, as name: String, replacing isForced: Bool, on daemon: Smalloc
-) throws(SmallocError) {
-    while true {
-        do throws(SmallocError) {
-            return try allocation.rename(to: name)
-        } catch {
-            guard isForced, error.status == .alreadyExists else { throw error }
-        }
-        do throws(SmallocError) {
-            try daemon.dispose(named: name)
-        } catch {
-            guard error.status == .noData else { throw error }
-        }
     }
 }
 

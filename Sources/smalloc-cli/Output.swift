@@ -59,6 +59,10 @@ final class Output {
     }
 
     private func writeAll(_ bytes: UnsafeRawBufferPointer) throws(FileError) {
+        if Stream.missing.contains(descriptor) { throw FileError(call: "write", number: EBADF) }
+        // How long a reader of ours takes is not the daemon's fault.
+        let left = TimeLimit.pause()
+        defer { TimeLimit.resume(left) }
         var rest = bytes
         while !rest.isEmpty {
             let count = Glibc.write(descriptor, rest.baseAddress, rest.count)
@@ -83,6 +87,10 @@ final class ByteFile {
     /// Opens a file for reading.
     init(reading path: String) throws(FileError) {
         isOwned = path != "-"
+        if !isOwned, Stream.missing.contains(0) { throw FileError(call: "read", number: EBADF) }
+        // Opening a FIFO waits for a program that writes to it.
+        let left = TimeLimit.pause()
+        defer { TimeLimit.resume(left) }
         descriptor = isOwned ? open(path, O_RDONLY | O_CLOEXEC) : 0
         guard descriptor >= 0 else { throw FileError(call: "open", number: errno) }
     }
@@ -90,6 +98,9 @@ final class ByteFile {
     /// Opens a file for writing; what was in it is gone.
     init(writing path: String) throws(FileError) {
         isOwned = path != "-"
+        if !isOwned, Stream.missing.contains(1) { throw FileError(call: "write", number: EBADF) }
+        let left = TimeLimit.pause()
+        defer { TimeLimit.resume(left) }
         descriptor = isOwned ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666) : 1
         guard descriptor >= 0 else { throw FileError(call: "open", number: errno) }
     }
@@ -112,6 +123,8 @@ final class ByteFile {
     ///
     /// - Returns: Bytes read, less than asked for only at the end.
     func read(into buffer: UnsafeMutableRawBufferPointer) throws(FileError) -> Int {
+        let left = TimeLimit.pause()
+        defer { TimeLimit.resume(left) }
         var filled = 0
         while filled < buffer.count {
             let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[filled...])

@@ -20,6 +20,11 @@ struct SmallocCLI: ParsableCommand {
             unix:$XDG_RUNTIME_DIR/smallocd.sock, or unix:/run/smallocd/smallocd.sock where there \
             is no XDG_RUNTIME_DIR.
 
+            --timeout is one limit for all that the daemon keeps a command waiting for: \
+            connecting, its greeting, its answers. It begins anew with each 16 MiB of a transfer, \
+            each page of ls --unsorted and each round of ping and stats. Waiting for files and \
+            pipes does not count.
+
             Exit codes:
               0   done
               1   Error: nothing of that name, a limit, no memory, ...
@@ -53,6 +58,40 @@ struct SmallocCLI: ParsableCommand {
 
     /// Parses and runs; exits with one of the codes above where that fails.
     static func main() {
-        main(CommandWords(Array(CommandLine.arguments.dropFirst())).arranged)
+        do {
+            try Stream.openMissing()
+            let words = Array(CommandLine.arguments.dropFirst())
+            if let script = CompletionScript.text(askedBy: words) {
+                return try finish(script + "\n")
+            }
+            var command = try parseAsRoot(CommandWords(words).arranged)
+            try command.run()
+        } catch {
+            finish(error)
+        }
+    }
+
+    /// Prints what is for standard output, or fails as a command does.
+    private static func finish(_ text: String) throws {
+        do {
+            try Stream.output.require()
+            try Output.standard.write(text)
+            try Output.standard.flush()
+        } catch {
+            let failure = (error as? Failure) ?? Failure("standard output", error)
+            failure.tell(isJSON: false)
+            throw ExitCode(failure.exitCode)
+        }
+    }
+
+    private static func finish(_ error: any Error) {
+        guard exitCode(for: error) == .success else { exit(withError: error) }
+        // Help, the version or a completion: all of it is text for standard output.
+        do {
+            let text = fullMessage(for: error)
+            if !text.isEmpty { try finish(text + "\n") }
+        } catch {
+            exit(withError: error)
+        }
     }
 }

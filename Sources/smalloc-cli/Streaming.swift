@@ -40,6 +40,7 @@ func readBlocks(
             try allocation.read(into: bytes, from: start + done)
             try body(UnsafeRawBufferPointer(bytes))
             done += part
+            TimeLimit.restart()
             progress.update(done * elementSize)
         }
     }
@@ -78,6 +79,7 @@ func writeFile(
             }
             try allocation.write(UnsafeRawBufferPointer(rebasing: block[..<size]), at: start + done)
             done += size / type.size
+            TimeLimit.restart()
             progress.update(done * type.size)
             if size < block.count { return done }
         }
@@ -124,6 +126,7 @@ func upload(
                 try allocation.write(UnsafeRawBufferPointer(rebasing: block[..<size]), at: done)
             }
             done += count
+            TimeLimit.restart()
             progress.update(done * type.size)
             guard size < block.count else { continue }
             progress.end()

@@ -64,6 +64,22 @@ struct CommandTests {
                     """)
     }
 
+    @Test("what JSON has no word for is a string, so that all of it is JSON")
+    func jsonNumbers() throws {
+        let shell = try Shell()
+        for type in ["double", "float"] {
+            let output = try shell.output(
+                """
+                cli alloc a 5 \(type); cli write a 0 NaN Infinity -Infinity -0 0.5
+                cli read a --json; cli rm a
+                """)
+            let parsed = try JSONSerialization.jsonObject(with: Data(output.utf8))
+            let values = try #require((parsed as? [String: Any])?["values"] as? [Any])
+            #expect(values.prefix(3).map { $0 as? String } == ["NaN", "Infinity", "-Infinity"])
+            #expect(values.suffix(2).map { $0 as? Double } == [0, 0.5])
+        }
+    }
+
     @Test("hexdump prints what hexdump -C prints")
     func hexdump() throws {
         let shell = try Shell()

@@ -1,59 +1,196 @@
+// Completions in real shells, which must take a name for text, whatever stands in it: another
+// client chose it.
+
 import Foundation
 import TestSupport
 import Testing
 
-@Suite("Completions")
+@Suite("Completions", .serialized)
 struct CompletionTests {
-    private func isInstalled(_ shell: String) -> String? {
+    private static func path(_ shell: String) -> String? {
         ["/bin/", "/usr/bin/", "/usr/local/bin/"].map { $0 + shell }
             .first { FileManager.default.isExecutableFile(atPath: $0) }
     }
 
-    @Test(
-        "the scripts for bash, zsh and fish are made, and parse where there is such a shell",
-        arguments: ["bash", "zsh", "fish"])
+    private static let shells = ["bash", "zsh", "fish"]
+
+    @Test("the scripts for bash, zsh and fish are made", arguments: shells)
     func scripts(name: String) throws {
-        let shell = try Shell()
-        let script = try shell.output("cli --generate-completion-script \(name) | tee script")
+        let script = try Shell().output("cli --generate-completion-script \(name)")
         for word in ["hexdump", "address", "truncate"] { #expect(script.contains(word)) }
-        guard isInstalled(name) != nil else { return }
-        #expect(try shell.run("\(name) -n script") == Shell.Result(code: 0, output: "", errors: ""))
+        #expect(!script.contains("-W \"$("), "candidates would be expanded")
     }
 
-    @Test("bash completes subcommands and allocations' names")
-    func bash() throws {
-        guard let program = isInstalled("bash") else { return }
+    @Test("bash parses its script", .enabled(if: path("bash") != nil, "there is no bash"))
+    func bashParses() throws { try parses("bash") }
+
+    @Test("zsh parses its script", .enabled(if: path("zsh") != nil, "there is no zsh"))
+    func zshParses() throws { try parses("zsh") }
+
+    @Test("fish parses its script", .enabled(if: path("fish") != nil, "there is no fish"))
+    func fishParses() throws { try parses("fish") }
+
+    private func parses(_ name: String) throws {
         let shell = try Shell()
         let result = try shell.run(
-            """
-            cli alloc images/1 1; cli alloc images/2 1; cli alloc other 1
-            # The script calls the tool by the first word of the line.
-            tool=$(declare -f cli | grep -o "'[^']*'" | tr -d "'")
-            source <(cli --generate-completion-script bash)
-            complete_line() {
-                COMP_WORDS=("$tool" "$@"); COMP_CWORD=$#; COMP_LINE="$tool $*"
-                COMP_POINT=${#COMP_LINE}; COMPREPLY=()
-                _smalloc-cli "$tool" "${@: -1}" "${@: -2:1}"
-                echo "${COMPREPLY[@]}"
-            }
-            complete_line read images/
-            complete_line trunc
-            complete_line alloc q 4 uint8
-            complete_line put x f --type f
-            complete_line --json --timeout 3 read images/
-            complete_line --address tcp:localhost:1 trunc
-            complete_line --addr
-            """, in: program)
-        #expect(
-            result.output == """
-                images/1 images/2
-                truncate
-                uint8 uint8clamped
-                float
-                images/1 images/2
-                truncate
-                --address
+            "cli --generate-completion-script \(name) > script && \(name) -n script")
+        #expect(result == Shell.Result(code: 0, output: "", errors: ""))
+    }
 
-                """, "\(result.errors)")
+    @Test(
+        "at a bash, subcommands, options, types and names are completed as text",
+        .enabled(if: path("bash") != nil, "there is no bash"))
+    func bash() throws {
+        let session = try Session("bash")
+        try session.completesWords()
+        try session.completesTypes()
+        try session.completesNames()
+        // Within quotes, and where the line was begun in some other way.
+        session.expectStat("'a$", session.names[0])
+        session.expectStat("\"a$", session.names[0])
+        session.expectStat("\"b", session.names[1])
+        session.expectStat("'e", "e'f\"g")
+        session.expectStat("\"e", "e'f\"g")
+        session.expectStat("\"j", "j!k")
+        session.expectStat("\"h", "h\\i")
+        session.expectStat("a\\$", session.names[0])
+        session.expectStat("c:", "c:d=e")
+        session.expectStat("c:d=", "c:d=e")
+        session.expectStat("c\\:d", "c:d=e")
+        session.expectStat("n\\*", "n*?[o]")
+        session.expectStat("--address unix:\(session.socket) c:", "c:d=e")
+    }
+
+    @Test(
+        "at a zsh, subcommands, options, types and names are completed as text",
+        .enabled(if: path("zsh") != nil, "there is no zsh"))
+    func zsh() throws {
+        let session = try Session("zsh")
+        try session.completesWords()
+        try session.completesTypes()
+        try session.completesNames()
+        session.expectStat("'a$", session.names[0])
+        session.expectStat("\"b", session.names[1])
+        session.expectStat("'e", "e'f\"g")
+        session.expectStat("a\\$", session.names[0])
+        session.expectStat("c:", "c:d=e")
+        session.expectStat("c:d=", "c:d=e")
+        session.expectStat("n\\*", "n*?[o]")
+    }
+
+    @Test(
+        "at a fish, subcommands, options and names are completed as text",
+        .enabled(if: path("fish") != nil, "there is no fish"))
+    func fish() throws {
+        let session = try Session("fish")
+        try session.completesWords()
+        try session.completesNames()
+        session.expectStat("'a$", session.names[0])
+        session.expectStat("\"b", session.names[1])
+        session.expectStat("a\\$", session.names[0])
+        session.expectStat("c:", "c:d=e")
+        session.expectStat("c:d=", "c:d=e")
+    }
+
+    /// An interactive shell with the tool's completions, and a daemon that holds hostile names.
+    private final class Session {
+        let shell: Shell
+        let terminal: Terminal
+        let names: [String]
+        private var count = 0
+
+        var socket: String { shell.daemon.path }
+        private var mark: String { shell.folder + "/ran" }
+
+        init(_ name: String) throws {
+            shell = try Shell()
+            let folder = shell.folder
+            let ran = folder + "/ran"
+            // Each is the only one of its first letter.
+            names = [
+                "a$(touch${IFS}\(ran))", "b`touch${IFS}\(ran)`", "c:d=e", "d;touch${IFS}\(ran);",
+                "e'f\"g", "h\\i", "j!k", "l~m", "n*?[o]", "p{q,r}", "s#t", "u&v|w<x>y", "z%^@+,.",
+                "(touch\(ran))", "A(touch\(ran))", "B$HOME", "C$'x'",
+            ]
+            let client = try shell.daemon.text()
+            for name in names { #expect(try client.ask("alloc \(name) 1") == "OK") }
+            let tool = ProjectFolder.executable("smalloc-cli")
+            let script = folder + "/\(name == "zsh" ? "_smalloc-cli" : "script")"
+            _ = try shell.output("cli --generate-completion-script \(name) > '\(script)'")
+            let start =
+                switch name {
+                case "bash": "PS1='ready> '; . '\(script)'"
+                case "zsh":
+                    "PS1='ready> '; fpath=('\(folder)' $fpath); autoload -Uz compinit; "
+                        + "compinit -u -D"
+                default: "function fish_prompt; echo 'ready> '; end; source '\(script)'"
+                }
+            let path = try #require(CompletionTests.path(name))
+            let options =
+                switch name {
+                case "bash": ["--norc", "--noprofile", "-i"]
+                case "zsh": ["-f", "-i"]
+                default: ["--no-config", "-i"]
+                }
+            let tools = URL(fileURLWithPath: tool).deletingLastPathComponent().path
+            terminal = try Terminal(
+                [path] + options,
+                environment: [
+                    "PATH": "\(tools):/usr/bin:/bin", "HOME": folder, "TERM": "dumb",
+                    "SMALLOC_ADDRESS": "unix:\(shell.daemon.path)", "SWIFT_BACKTRACE": "enable=no",
+                    "LD_LIBRARY_PATH":
+                        ProcessInfo.processInfo.environment["LD_LIBRARY_PATH"] ?? "",
+                ])
+            terminal.settle()
+            terminal.type(start + "\r")
+            terminal.settle()
+        }
+
+        /// Types a line with one TAB at its end, then what follows, and gives what a file holds
+        /// after it.
+        private func complete(_ line: String, then rest: String) -> String {
+            count += 1
+            let file = shell.folder + "/out\(count)"
+            terminal.type(line + "\t")
+            terminal.settle()
+            terminal.type(" \(rest) > \(file); echo > \(file).done\r")
+            let isDone = terminal.wait {
+                FileManager.default.fileExists(atPath: file + ".done")
+            }
+            #expect(isDone, "\(line): \(terminal.output.suffix(500))")
+            if !isDone { terminal.type("\u{3}") }
+            terminal.settle()
+            #expect(!FileManager.default.fileExists(atPath: mark), "\(line) ran what a name says")
+            return (try? String(contentsOfFile: file, encoding: .utf8)) ?? ""
+        }
+
+        /// Expects that a TAB behind some letters of a name makes the whole name of them.
+        func expectStat(_ typed: String, _ name: String) {
+            let output = complete("smalloc-cli stat \(typed)", then: "")
+            #expect(
+                output.hasPrefix("name     \(name)\n"),
+                "\(typed): \(output) \(terminal.output.suffix(300))")
+        }
+
+        func completesNames() throws {
+            // All of them at once are listed, and none is run.
+            _ = complete("smalloc-cli stat ", then: "z")
+            for name in names {
+                expectStat(String(name.prefix(1) == "(" ? "\\(" : name.prefix(1)), name)
+            }
+        }
+
+        func completesWords() throws {
+            #expect(complete("smalloc-cli hexd", then: "c:d=e").hasPrefix("00000000  00"))
+            let json = complete("smalloc-cli --js", then: "stat c:d=e")
+            #expect(json.hasPrefix("{\"name\":\"c:d=e\""))
+        }
+
+        func completesTypes() throws {
+            #expect(complete("smalloc-cli alloc typed 1 doub", then: "") == "")
+            let client = try shell.daemon.text()
+            #expect(try client.ask("stat typed").contains(" type=Double "))
+            #expect(try client.ask("dispose typed") == "OK")
+        }
     }
 }

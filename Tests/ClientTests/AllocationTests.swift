@@ -228,6 +228,26 @@ struct AllocationTests {
         try smalloc.dispose(named: name + "y")
     }
 
+    @Test("renamed in the place of another it has the name, and the other is gone")
+    func replacing() throws {
+        let name = SharedDaemon.name("replaced")
+        let old = try smalloc.alloc(2, named: name)
+        let new = try smalloc.alloc(3)
+        #expect(
+            failure { () throws(SmallocError) in try new.rename(to: name) }?.status
+                == .alreadyExists)
+        try new.rename(to: name, replacing: true)
+        #expect(try smalloc.open(name).length == 3)
+        #expect(
+            failure { () throws(SmallocError) in _ = try old.numbers() }?.status == .noData)
+        try smalloc.create(name + "x", 4)
+        try smalloc.rename(name + "x", to: name, replacing: true)
+        #expect(try smalloc.open(name).length == 4)
+        #expect(
+            failure { () throws(SmallocError) in _ = try new.numbers() }?.status == .noData)
+        try smalloc.dispose(named: name)
+    }
+
     @Test("a listing in pages tells every name once")
     func pages() throws {
         let prefix = SharedDaemon.name("pages") + "/"

@@ -49,6 +49,14 @@ struct AsyncTests {
         #expect(seen == [name + "x"])
         #expect(try await smalloc.stats().number("allocations") != nil)
         try await smalloc.ping()
+        // In the place of another one.
+        _ = try await smalloc.alloc(5, named: name + "y")
+        let c = try await smalloc.alloc(6)
+        try await c.rename(to: name + "y", replacing: true)
+        #expect(try await smalloc.open(name + "y").length == 6)
+        try await smalloc.rename(name + "x", to: name + "y", replacing: true)
+        #expect(try await smalloc.open(name + "y").length == 2)
+        try await smalloc.rename(name + "y", to: name + "x", replacing: true)
         try await smalloc.dispose(named: name + "x")
         // By handle, the daemon says that somebody else was quicker.
         let error = await failure { () async throws(SmallocError) in try await a.dispose() }

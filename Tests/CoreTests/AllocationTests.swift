@@ -19,7 +19,7 @@ struct AllocationTests {
         // The pool takes the charge of a mapping back, so it is charged here as the registry does.
         if size >= MappingPool.sizeMin {
             #expect(
-                budget.charge(UInt64(mappings.capacity(for: Allocation.mappingSize(for: size)))))
+                budget.charge(UInt64(mappings.capacity(for: size)) + MappingPool.recordCharge))
         }
         return Array(name.utf8).withUnsafeBytes {
             Allocation.make(name: $0, type: type, size: size, created: 9, mappings: mappings)!
@@ -45,17 +45,20 @@ struct AllocationTests {
             #expect(allocation.type == .double)
             #expect(allocation.created == 9)
             #expect(text(allocation.name) == name)
-            #expect(allocation.flags.contains(.anonymous) == name.isEmpty)
+            #expect(allocation.isAnonymous == name.isEmpty)
             #expect(allocation.storage == (size < 65_536 ? .heap : .mapping))
             #expect(allocation.referenceCount == 1)
-            let data = UnsafeMutableRawBufferPointer(start: allocation.data, count: size)
+            guard case .here(let start) = allocation.access(Extent(offset: 0, size: size), .read)
+            else { return #expect(Bool(false), "no memory") }
+            let data = UnsafeMutableRawBufferPointer(start: start, count: size)
             #expect(firstNonZero(data) == nil)
             if size > 0 {
-                allocation.willWrite(upTo: size)
+                _ = allocation.access(Extent(offset: 0, size: size), .modify)
                 data[0] = 1
                 data[size - 1] = 1
             }
             #expect(text(allocation.name) == name)
+            allocation.checkInvariants()
             _ = allocation.destroy(mappings: mappings)
         }
         mappings.drain()
@@ -81,7 +84,7 @@ struct AllocationTests {
     func renames(_ size: Int) {
         let lengths = [1, 8, 9, 255, 3, 254, 16, 8, 255, 255, 1]
         let allocation = make("ab", size: size)
-        allocation.willWrite(upTo: size)
+        _ = allocation.access(Extent(offset: 0, size: size), .modify)
         for index in 0..<size {
             allocation.data.storeBytes(of: 0x5A, toByteOffset: index, as: UInt8.self)
         }
@@ -92,6 +95,7 @@ struct AllocationTests {
             }
             #expect(renamed)
             #expect(text(allocation.name) == name)
+            allocation.checkInvariants()
             let data = UnsafeRawBufferPointer(start: allocation.data, count: size)
             #expect(data.allSatisfy { $0 == 0x5A })
             #expect(allocation.storage == (size < 65_536 ? .heap : .mapping))
@@ -106,7 +110,7 @@ struct AllocationTests {
             let allocation = make("", size: 5)
             let name = String(repeating: "x", count: length)
             #expect(Array(name.utf8).withUnsafeBytes { allocation.rename($0, mappings.blocks) })
-            #expect(!allocation.flags.contains(.anonymous))
+            #expect(!allocation.isAnonymous)
             #expect(text(allocation.name) == name)
             _ = allocation.destroy(mappings: mappings)
         }

@@ -68,6 +68,7 @@ struct BlockPoolTests {
                 held.swapAt(index, held.count - 1)
                 held.removeLast().give(pool)
             }
+            if step % 5000 == 0 { pool.checkInvariants() }
             if step % 1000 == 999 { pool.sweep() }
         }
         for one in held { one.give(pool) }

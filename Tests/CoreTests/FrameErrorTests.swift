@@ -94,7 +94,11 @@ struct FrameErrorTests {
         let peer = TestDaemon().greeted()
         for operation in Operation.allCases {
             let own: UInt8 =
-                operation == .read || operation == .write ? 1 : operation == .alloc ? 2 : 0
+                switch operation {
+                case .read, .write, .rename: 1
+                case .alloc: 2
+                default: 0
+                }
             for flags in UInt8(1)...0xFF where flags & ~own != 0 {
                 let reply = peer.call(bytes(operation.rawValue) { $0.flags = flags })
                 #expect(reply.status == .unsupportedFlags, "\(operation) \(flags)")

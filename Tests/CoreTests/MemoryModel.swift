@@ -212,12 +212,15 @@ struct MemoryModel {
         entries[id]?.bytes.removeLast(entry.bytes.count - Int(size))
     }
 
-    mutating func rename(_ target: Target, _ name: String, connection: Int) throws(Refusal) {
+    mutating func rename(
+        _ target: Target, _ name: String, replaces: Bool, connection: Int
+    ) throws(Refusal) {
         guard MemoryModel.isName(name) else { throw MemoryModel.badName }
         let id = try find(target, connection: connection)
         if let other = names[name] {
-            if other != id { throw MemoryModel.exists }
-            return
+            if other == id { return }
+            if !replaces { throw MemoryModel.exists }
+            remove(other)
         }
         if let old = entries[id]?.name { names[old] = nil }
         entries[id]?.name = name

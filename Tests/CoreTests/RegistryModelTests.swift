@@ -211,9 +211,11 @@ private struct ModelRun {
 
     mutating func rename(_ target: MemoryModel.Target, _ connection: Int) {
         let name = name()
-        let reply = call(.rename, target, connection, payload: Array(name.utf8))
+        let replaces = below(3) == 0
+        let reply = call(
+            .rename, target, connection, flags: replaces ? 1 : 0, payload: Array(name.utf8))
         expect(reply) { model throws(MemoryModel.Refusal) in
-            try model.rename(target, name, connection: connection)
+            try model.rename(target, name, replaces: replaces, connection: connection)
         }
     }
 
@@ -314,8 +316,10 @@ private struct ModelRun {
             }
         case 2:
             let other = self.name()
-            expectLine("rename \(name) \(other)") { model throws(MemoryModel.Refusal) in
-                try model.rename(.name(name), other, connection: 2)
+            let replaces = below(3) == 0
+            expectLine("rename \(name) \(other)" + (replaces ? " replace" : "")) {
+                model throws(MemoryModel.Refusal) in
+                try model.rename(.name(name), other, replaces: replaces, connection: 2)
             }
         case 3:
             expectLine("truncate \(name) \(start)") { model throws(MemoryModel.Refusal) in
@@ -375,6 +379,9 @@ private struct ModelRun {
 
     mutating func compareAll() {
         guard !failed else { return }
+        // Many handles of a connection that has ended are closed by another thread.
+        if !eventually({ daemon.registry.mappings.isIdle }) { fail("memory is on its way back") }
+        daemon.registry.checkInvariants()
         var listed: [String: (type: UInt8, size: UInt64)] = [:]
         var cursor: UInt64 = 0
         repeat {
@@ -427,8 +434,8 @@ private struct ModelRun {
             model.endConnection(connection)
         }
         for name in model.names.keys { #expect(peers[2].line("dispose \(name)") == "OK") }
-        #expect(daemon.registry.budget.allocationCount == 0)
         #expect(daemon.settledSize == 0)
+        #expect(daemon.registry.budget.allocationCount == 0)
         #expect(daemon.registry.budget.pooledSize == 0)
     }
 }

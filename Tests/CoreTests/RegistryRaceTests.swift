@@ -18,7 +18,7 @@ struct RegistryRaceTests {
     func churn() {
         let seed = SplitMix(for: "registry races").seed
         let registry = Registry(
-            limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 1 << 20)
+            limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 1 << 20)!
         let shared = Shared(registry: registry, seed: seed)
         DispatchQueue.concurrentPerform(iterations: 4) { thread in
             RegistryRaceTests.churn(shared, thread)
@@ -58,8 +58,12 @@ struct RegistryRaceTests {
             case 2: peer.call(.alloc, type: 2, size: sizes[Int(random.next() % 5)])
             case 3: peer.call(.dispose, name: name)
             case 4: peer.call(.dispose, handle: handle)
-            case 5: peer.call(.rename, name: name, payload: Array(other.utf8))
-            case 6: peer.call(.rename, handle: handle, payload: Array(other.utf8))
+            case 5:
+                peer.call(
+                    .rename, flags: UInt8(step % 2), name: name, payload: Array(other.utf8))
+            case 6:
+                peer.call(
+                    .rename, flags: UInt8(step % 2), handle: handle, payload: Array(other.utf8))
             case 7: peer.call(.open, name: name)
             case 8: peer.call(.close, handle: handle)
             case 9: peer.call(.fill, name: name, size: moved, payload: [byte])
@@ -86,7 +90,7 @@ struct RegistryRaceTests {
 
     @Test("writes up to the atomic size are seen whole or not at all", arguments: [4096, 65_536])
     func atomic(_ size: Int) {
-        let registry = Registry(limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 0)
+        let registry = Registry(limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 0)!
         let shared = Shared(registry: registry, seed: 0)
         let first = TestPeer(LoopContext(registry: registry, index: 0))
         first.feed(frame(.hello))
@@ -123,7 +127,7 @@ struct RegistryRaceTests {
 
     @Test("reads of the atomic size never see half of a fill, of one range or of many")
     func unbrokenReads() {
-        let registry = Registry(limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 0)
+        let registry = Registry(limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 0)!
         let shared = Shared(registry: registry, seed: 0)
         let first = TestPeer(LoopContext(registry: registry, index: 0))
         first.feed(frame(.hello))
@@ -157,7 +161,7 @@ struct RegistryRaceTests {
 
     @Test("of many threads that alloc one name, exactly one succeeds each time")
     func oneWinner() {
-        let registry = Registry(limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 0)
+        let registry = Registry(limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 0)!
         let shared = Shared(registry: registry, seed: 0)
         let wins = UnsafeMutablePointer<Int>.allocate(capacity: 4)
         wins.initialize(repeating: 0, count: 4)
@@ -177,7 +181,7 @@ struct RegistryRaceTests {
 
     @Test("of many threads that dispose of one name, exactly one succeeds each time")
     func oneDisposer() {
-        let registry = Registry(limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 0)
+        let registry = Registry(limits: SharedLimits(Limits()), loops: 4, warmSizeMax: 0)!
         let shared = Shared(registry: registry, seed: 0)
         let first = TestPeer(LoopContext(registry: registry, index: 0))
         first.feed(frame(.hello))

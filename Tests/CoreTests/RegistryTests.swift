@@ -301,6 +301,8 @@ struct RegistryTests {
         let warm = UInt64((1 << 20) - 8192)
         for request in [frame(.open, name: "a"), frame(.alloc, type: 2, name: "b")] {
             #expect(peer.call(.alloc, flags: 2, type: 2, name: "w", size: warm).status == .ok)
+            // Memory comes with the first touch.
+            #expect(peer.call(.write, name: "w", size: 1, payload: [1]).status == .ok)
             #expect(peer.call(.dispose, name: "w").status == .ok)
             #expect(daemon.registry.mappings.warmSize > 0)
             let other = daemon.greeted()

@@ -80,7 +80,7 @@ enum Scripts {
         return bytes
     }
 
-    /// All verbs and the main errors, with both line ends and a last line without one.
+    /// All verbs and the main errors, with both line ends and a last line without one, which is refused.
     static let smallText = """
         alloc a 8\r
         alloc d 4 Double

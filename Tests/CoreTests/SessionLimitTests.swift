@@ -88,7 +88,7 @@ struct SessionLimitTests {
             (0..<50).flatMap { frame(.read, cookie: $0, handle: handle, size: 1_000_000) })
         #expect(peer.pause == .send)
         #expect(peer.output.count == 40)
-        #expect(peer.session.sendPiece.count == 1_000_000)
+        #expect(peer.session.outgoing?.left == 1_000_000)
         #expect(peer.tail.count == 49 * 40)
         peer.run()
         #expect(peer.output.count == 40, "nothing is served before the piece has left")
@@ -108,7 +108,7 @@ struct SessionLimitTests {
         #expect(peer.tail.isEmpty)
         #expect(peer.isBusy)
         #expect(peer.largestOutput < 4096)
-        let piece = peer.session.receivePiece(sizeMax: 1 << 30)
+        let piece = peer.session.receiveRoom(sizeMax: 1 << 30)
         #expect(piece.count == (1 << 29) - 1)
     }
 

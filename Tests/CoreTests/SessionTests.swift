@@ -61,16 +61,19 @@ struct SessionTests {
         }
     }
 
-    @Test("a last line without its end is served at the end of input, part of a frame is not")
+    @Test("a last line without its end is refused at the end of input, and so is part of a frame")
     func endOfInput() {
+        let refusal =
+            "ERR incompleteLine Error: the last line has no end, and was not carried out\n"
         for (text, answer) in [
-            ("ping", "OK pong\n"), ("ping\r", "OK pong\n"), ("ping\nping", "OK pong\nOK pong\n"),
-            ("ping\n", "OK pong\n"), ("  ", ""), ("\n\n", ""), ("\r", ""),
+            ("ping", refusal), ("ping\r", refusal), ("ping\nping", "OK pong\n" + refusal),
+            ("GET / HTTP/1.0", refusal), ("  x  ", refusal), ("ping\n", "OK pong\n"), ("  ", ""),
+            ("\n\n", ""), ("\r", ""), ("ping\n \t\r", "OK pong\n"),
         ] {
             let peer = TestDaemon().connect()
             peer.feed(text)
             peer.feedEnd()
-            #expect(String(decoding: peer.output, as: UTF8.self) == answer)
+            #expect(String(decoding: peer.output, as: UTF8.self) == answer, "\(text)")
         }
         for size in 1..<45 {
             let peer = TestDaemon().greeted()
@@ -128,26 +131,36 @@ struct SessionTests {
         }
     }
 
-    @Test("large work on the last line, which has no end, is answered once")
-    func lastLineOfWork() {
-        let peer = TestDaemon().connect()
-        #expect(peer.line("alloc a 2000000") == "OK")
-        peer.feed("fill a 0 2000000 7")
-        peer.feedEnd()
-        #expect(String(decoding: peer.output, as: UTF8.self) == "OK\n")
+    @Test("of a line that was cut off nothing is carried out, whatever it says so far")
+    func cutLines() {
+        for line in [
+            "dispose img2", "write img 0 1 2 30", "truncate img 10", "rename img other",
+            "fill img 0 2 9", "copy img2 0 img 0 2", "alloc new 10", "quit",
+        ] {
+            for size in 1...line.utf8.count {
+                let daemon = TestDaemon()
+                let peer = daemon.connect()
+                #expect(peer.line("alloc img 12\nwrite img 0 5 6\nalloc img2 2") == "OK\nOK\nOK")
+                peer.output = []
+                peer.feed(Array(line.utf8.prefix(size)))
+                peer.feedEnd()
+                let output = String(decoding: peer.output, as: UTF8.self)
+                #expect(output.hasPrefix("ERR incompleteLine Error: "), "\(line) \(size)")
+                #expect(output.filter { $0 == "\n" }.count == 1)
+                #expect(
+                    daemon.connect().line("read img 0 2\nlist")
+                        == "OK 5 6\nITEM img Uint8 12\nITEM img2 Uint8 2\nOK 2", "\(line) \(size)")
+            }
+        }
     }
 
-    @Test("a last line that waits for memory is answered when the memory is there")
-    func lastLineOfReclaim() {
-        let daemon = TestDaemon { $0.memorySizeMax = 80 << 20 }
-        for _ in 0..<10 {
-            let peer = daemon.connect()
-            #expect(peer.line("alloc a 62914560\nfill a 0 62914560 1") == "OK\nOK")
-            peer.feed("dispose a\nalloc b 62914560")
-            peer.feedEnd()
-            #expect(String(decoding: peer.output, as: UTF8.self) == "OK\nOK\n")
-            #expect(daemon.connect().line("dispose b") == "OK")
-        }
+    @Test("the rest of a line that was too long is refused once, also where the input ends")
+    func cutLongLine() {
+        let peer = TestDaemon { $0.lineSizeMax = 256 }.connect()
+        peer.feed(String(repeating: "x", count: 300))
+        peer.feedEnd()
+        let output = String(decoding: peer.output, as: UTF8.self)
+        #expect(output == "ERR lineTooLong RangeError: a line has at most 256 bytes\n")
     }
 
     @Test("memory that is on its way back is waited for rather than refused")

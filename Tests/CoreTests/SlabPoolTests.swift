@@ -1,9 +1,21 @@
+import CFaults
+import CSmalloc
 import Foundation
 import Glibc
+import SmallocWire
 import Testing
 import TestSupport
 
 @testable import SmallocCore
+
+extension SlabPool {
+    fileprivate func give(_ slabs: [Slab], pause: () -> Void = {}) {
+        for slab in slabs {
+            give(slab)
+            pause()
+        }
+    }
+}
 
 @Suite("Slab pool")
 struct SlabPoolTests {
@@ -125,10 +137,42 @@ struct SlabPoolTests {
             #expect(pool.usedCount == slabs.count + runs.reduce(0) { $0 + $1.count })
             #expect(pool.cutSize >= slabs.reduce(0) { $0 + $1.size })
             #expect(pool.cutSize <= pool.mappedSize)
+            pool.checkInvariants()
         }
         for run in runs { pool.giveRun(run.start, run.count) }
         pool.give(slabs + [try #require(pool.take())])
         #expect(pool.usedCount == 0 && pool.cutSize == 0)
+    }
+
+    @Test("a slab that the kernel does not take back counts as long as it is in memory")
+    func refused() throws {
+        let budget = MemoryBudget(limits: SharedLimits(Limits()))
+        let pool = SlabPool()
+        pool.budget = budget
+        var slabs = try (0..<3 * Region.slabCount).map { _ in try #require(pool.take()) }
+        for slab in slabs { memset(slab.start, 0xFF, slab.size) }
+        let all = pool.cutSize
+        let gone = Array(slabs[40..<45])
+        slabs.removeSubrange(40..<45)
+        pool.give(Array(gone.prefix(2)))
+        // The first call is the advice on huge pages, for a region that is plain already.
+        faults_arm(Int32(SMALLOC_FAULT_ADVISE), 0, 1, false)
+        pool.give(gone[2])
+        #expect(faults_disarm() == 1)
+        pool.give(Array(gone.suffix(2)))
+        #expect(pool.cutSize == all)
+        pool.checkInvariants()
+        for _ in gone {
+            let slab = try #require(pool.take())
+            #expect(SlabPoolTests.isZeros(slab))
+            slabs.append(slab)
+        }
+        #expect(pool.cutSize == all)
+        pool.give(slabs)
+        #expect(pool.cutSize == 0 && pool.mappedSize == 0 && budget.mappingCount == 0)
+        faults_arm(Int32(SMALLOC_FAULT_MAP), 0, 1, false)
+        #expect(pool.take() == nil)
+        #expect(faults_disarm() == 1 && budget.mappingCount == 0)
     }
 
     @Test("a run takes slabs in a row, of any region that has them, but not a smaller first one")

@@ -10,14 +10,14 @@ struct TestDaemon {
 
     init(
         warmSizeMax: Int = 0, nameHash: NameHash = NameHash(),
-        restTime: UInt64 = MappingPool.restTime,
+        mappingsMax: UInt64 = SystemMemory.mappingsMax,
         _ change: (inout Limits) -> Void = { _ in }
     ) {
         var limits = Limits()
         change(&limits)
         registry = Registry(
             limits: SharedLimits(limits), loops: 1, warmSizeMax: warmSizeMax, nameHash: nameHash,
-            restTime: restTime)
+            mappingsMax: mappingsMax)!
         loop = LoopContext(registry: registry, index: 0)
     }
 
@@ -59,15 +59,12 @@ final class TestPeer {
     /// Whether output, pieces to send and work move on; else the session stays paused.
     var moves = true
 
-    /// Whether what is answered first is done then; else it stays locked.
-    var finishesMoves = true
-
     init(_ loop: LoopContext) { self.loop = loop }
 
     var pause: Session.Pause { session.pause }
     var isBusy: Bool { session.isBusy }
     var wanted: Int { session.wanted }
-    var openHandles: Int { session.holdings.handles.count }
+    var openHandles: Int { session.caller.handles.count }
 
     deinit {
         if session.work == nil { session.end(loop) }
@@ -94,19 +91,15 @@ final class TestPeer {
     /// The input ends here.
     func feedEnd() {
         guard !isClosed else { return }
-        var isServed = false
-        while !isServed, !isClosed {
-            isServed = withExactCopy(of: tail) { session.serveEnd($0, loop) }
-            take()
-            if session.pause != .none { run() }
-        }
+        withExactCopy(of: tail) { session.serveEnd($0, loop) }
+        take()
         isClosed = true
     }
 
     func run() {
         while !isClosed {
             if !tail.isEmpty, receivesDirectly, session.pause == .none {
-                let piece = session.receivePiece(sizeMax: tail.count)
+                let piece = session.receiveRoom(sizeMax: tail.count)
                 if piece.count > 0 {
                     let size = min(piece.count, tail.count)
                     piece.copyBytes(from: tail[..<size])
@@ -117,6 +110,7 @@ final class TestPeer {
                 }
             }
             let consumed = withExactCopy(of: tail) { session.serve($0, loop) }
+            session.checkInvariants()
             precondition(consumed >= 0 && consumed <= tail.count, "consumed \(consumed)")
             tail.removeFirst(consumed)
             // What is left while it is paused is the reader's to hold back.
@@ -138,32 +132,36 @@ final class TestPeer {
                 if !moves { return }
                 while session.work?.run() == false {}
                 session.finish(loop)
+                session.checkInvariants()
                 take()
-            case .move:
-                if !finishesMoves { return }
-                session.finishMove(loop)
             case .close:
                 isClosed = true
             }
         }
     }
 
-    /// Lets all pieces leave, in uneven steps.
+    /// Lets all pieces leave, in uneven steps, some of them by way of the output.
     func sendAll() {
-        while true {
-            let piece = session.sendPiece
-            guard piece.count > 0 else { return }
-            let size = min(piece.count, 40_001)
-            output += piece[..<size]
-            session.sent(size, loop)
+        var step = 0
+        while session.pause == .send {
+            step += 1
+            if step % 5 == 0 { session.copyNext(sizeMax: 1000 * step, loop) }
+            let count = session.fillViews(sizeMax: 40_001, loop)
+            take()
+            var sent = 0
+            for view in UnsafeBufferPointer(start: loop.views, count: count) where sent < 70_001 {
+                output += view
+                sent += view.count
+            }
+            session.sent(sent, loop)
+            session.checkInvariants()
         }
     }
 
     /// Moves the loop's output here.
     func take() {
         largestOutput = max(largestOutput, loop.output.pointee.count)
-        loop.gathered.forEachView(loop.output.pointee.bytes) { output += $0 }
-        loop.gathered.release()
+        output += loop.output.pointee.bytes
         loop.output.pointee.reset(keeping: 128 * 1024)
     }
 

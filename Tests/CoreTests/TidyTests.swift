@@ -80,10 +80,10 @@ struct TidyTests {
         }
     }
 
-    @Test("no file is over 400 lines, no line over 100 columns")
+    @Test("no file is over 500 lines, no line over 100 columns")
     func sizes() {
         for file in TidyTests.sources {
-            #expect(file.lines.count <= 401, "\(file.path) has \(file.lines.count - 1) lines")
+            #expect(file.lines.count <= 501, "\(file.path) has \(file.lines.count - 1) lines")
             for (index, line) in file.lines.enumerated() where line.count > 100 {
                 Issue.record("\(file.path):\(index + 1) has \(line.count) columns")
             }

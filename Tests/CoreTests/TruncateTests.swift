@@ -13,7 +13,7 @@ struct TruncateTests {
 
     /// What a mapping of that size is charged, and what is kept of one that was cut to it.
     private static func capacity(_ size: UInt64) -> UInt64 {
-        max((2048 + size + page - 1) / page * page, page)
+        max((size + page - 1) / page * page, page)
     }
 
     @Test(

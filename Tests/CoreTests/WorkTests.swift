@@ -138,7 +138,9 @@ struct WorkTests {
                     defer { memory.deallocate() }
                     let (first, last) = (memory[0], memory[size + 1])
                     let work = Work(
-                        kind: .fill(dest: memory.baseAddress! + 1, pattern: pattern), size: size,
+                        kind: .fill(
+                            dest: memory.baseAddress! + 1,
+                            pattern: Pattern(UnsafeRawBufferPointer(pattern))), size: size,
                         allocations: (nil, nil), sliceSize: sliceSize)
                     let slices = WorkTests.slices(work)
                     let whole = (sliceSize + length - 1) / length * length
@@ -149,6 +151,24 @@ struct WorkTests {
                     #expect(isRight && memory[0] == first && memory[size + 1] == last)
                 }
             }
+        }
+    }
+
+    @Test(
+        "fills that are done at once repeat their pattern to the last byte",
+        arguments: [1, 3, 5, 7, 24, 63, 64])
+    func largeFills(length: Int) {
+        let pattern = (0..<length).map { UInt8($0 + 1) }
+        for about in [200 << 10, 500_000, 1 << 20] {
+            let size = about / length * length
+            let peer = TestDaemon().greeted()
+            let handle = peer.call(.alloc, type: 2, size: UInt64(size)).header.handle
+            #expect(
+                peer.call(.fill, handle: handle, size: UInt64(size), payload: pattern).status == .ok
+            )
+            let read = peer.call(.read, handle: handle, size: UInt64(size)).payload
+            #expect(read.count == size)
+            #expect(read.indices.allSatisfy { read[$0] == pattern[$0 % length] })
         }
     }
 

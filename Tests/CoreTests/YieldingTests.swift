@@ -2,6 +2,7 @@ import Glibc
 import Testing
 
 import SmallocSystem
+import SmallocWire
 @testable import SmallocCore
 
 @Suite("Turns of threads")
@@ -90,7 +91,7 @@ struct YieldingTests {
         pattern.copyBytes(from: 0..<64)
         let work = Work(
             kind: isFill
-                ? .fill(dest: memory, pattern: pattern)
+                ? .fill(dest: memory, pattern: Pattern(UnsafeRawBufferPointer(pattern)))
                 : .copy(dest: memory, source: memory + size),
             size: size, allocations: (nil, nil), turns: other.turns)
         #expect(work.run())
@@ -100,17 +101,20 @@ struct YieldingTests {
     @Test("memory is wiped and unmapped in steps")
     func reclaiming() throws {
         let size = 20 << 20
-        var mapping = try #require(Mapping.make(size))
-        mapping.dirtySize = 3 * Yielding.stepSize + 1
-        memset(mapping.base, 0xFF, mapping.dirtySize)
+        let budget = MemoryBudget(limits: SharedLimits(Limits()))
+        let pool = MappingPool(budget: budget, cleanSizeMax: 0)
+        let record = try #require(pool.take(size))
+        let base = try #require(record.base)
+        record.soil(3 * Yielding.stepSize + 1)
         var steps = 0
-        mapping.wipe { steps += 1 }
+        record.wipe { steps += 1 }
         #expect(steps == 4)
-        #expect(mapping.dirtySize == 0)
-        let wiped = UnsafeRawBufferPointer(start: mapping.base, count: 4 * Yielding.stepSize)
+        #expect(record.writtenSize == 0)
+        let wiped = UnsafeRawBufferPointer(start: base, count: 4 * Yielding.stepSize)
         #expect(wiped.allSatisfy { $0 == 0 })
         steps = 0
-        mapping.unmap { steps += 1 }
-        #expect(steps == 3)
+        let isGone = pool.release(record) { steps += 1 }
+        #expect(isGone && steps == 3 && budget.usedSize == 0)
+        #expect(budget.mappingCount == pool.sharedMappings)
     }
 }

@@ -50,7 +50,7 @@ import TestSupport
         let daemon = try DaemonProcess()
         let command = """
             printf 'alloc a 4\\nalloc b 4\\nwrite a 0 0 1 2 3\\nwrite b 0 0 2 4 6\\n\
-            copy b 2 a 0 2\\nread a' | nc -N -U \(daemon.path)
+            copy b 2 a 0 2\\nread a\\n' | nc -N -U \(daemon.path)
             """
         let result = try #require(try Spawn.run(["/bin/sh", "-c", command]))
         #expect(result.output == "OK\nOK\nOK\nOK\nOK\nOK 4 6 2 3\n")

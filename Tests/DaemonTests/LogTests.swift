@@ -57,6 +57,37 @@ import TestSupport
         }
     }
 
+    @Test("at debug it tells what a client calls itself, at its hello and at its end")
+    func clients() throws {
+        let daemon = try DaemonProcess(["--log-level", "debug"])
+        let plain = try daemon.frames()
+        #expect(eventually { daemon.log.contains("client said hello client=\"tests/1\" fd=") })
+        plain.socket.close()
+        #expect(eventually { daemon.log.contains("connection closed client=\"tests/1\" fd=") })
+        let most = Array("\n\u{1B}[2J fd=9 \"\\".utf8) + [0, 0x80, 0xFF]
+        let hostile = most + [UInt8](repeating: 0x41, count: 64 - most.count)
+        let socket = try daemon.connect()
+        // In two pieces, and the beginning of another request behind them.
+        let frame = TestFrame(1, payload: hostile).bytes
+        try socket.drip(Array(frame.prefix(60)))
+        try socket.send(Array(frame.dropFirst(60)) + [0xE5])
+        #expect(try socket.receiveFrame().status == 0)
+        let shown =
+            #""\n\x1b[2J fd=9 \"\\\x00\x80\xff"# + String(repeating: "A", count: 64 - most.count)
+            + "\""
+        #expect(eventually { daemon.log.contains("client said hello client=\(shown) fd=") })
+        // Too long a name is a malformed hello, and nobody's.
+        let longer = try daemon.connect()
+        try longer.send(TestFrame(1, payload: [UInt8](repeating: 0x42, count: 65)).bytes)
+        #expect(FrameClient.statusName(try longer.receiveFrame()) == "malformedRequest")
+        longer.close()
+        socket.close()
+        #expect(eventually { daemon.log.contains("connection closed client=\(shown) fd=") })
+        #expect(!daemon.log.contains("BBBB"))
+        #expect(daemon.stop() == 0)
+        try expectHarmless(daemon.logBytes, "log")
+    }
+
     @Test("ten thousand errors a second do not fill the log")
     func flood() throws {
         let daemon = try DaemonProcess()
@@ -100,6 +131,38 @@ import TestSupport
         }
         daemon.signal(SIGHUP)
         #expect(try text.ask("ping") == "OK pong")
+        #expect(daemon.stop() == 0)
+    }
+
+    @Test(
+        "a reader of the log that reads nothing does not stop the daemon", .timeLimit(.minutes(2)))
+    func readerStuck() throws {
+        let folder = try DaemonProcess.newFolder()
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        #expect(mkfifo(folder + "/log", 0o600) == 0)
+        let reader = open(folder + "/log", O_RDWR | O_NONBLOCK | O_CLOEXEC)
+        defer { close(reader) }
+        #expect(fcntl(reader, Kernel.setPipeSize, 4096) == 4096)
+        let daemon = try DaemonProcess(["--log-level", "trace", "--loops", "2"], folder: folder)
+        // Ten a second of each cause are logged: the pipe is full long before the end.
+        let end = Date().addingTimeInterval(3)
+        while Date() < end {
+            let socket = try daemon.connect(seconds: 5)
+            try socket.send([0xFF])
+            _ = try socket.receiveToEnd()
+            daemon.signal(SIGHUP)
+            #expect(try TextClient(daemon.connect(seconds: 5)).ask("ping") == "OK pong")
+        }
+        var log: [UInt8] = []
+        #expect(
+            eventually {
+                var chunk = [UInt8](repeating: 0, count: 4096)
+                let count = read(reader, &chunk, chunk.count)
+                if count > 0 { log += chunk[..<count] }
+                return String(decoding: log, as: UTF8.self).contains(
+                    /dropped [1-9][0-9]* lines of the log/)
+            }, "\(String(decoding: log, as: UTF8.self))")
+        // It is full again, and the daemon stops all the same.
         #expect(daemon.stop() == 0)
     }
 

@@ -61,25 +61,64 @@ import TestSupport
         #expect(daemon.waitForExit(seconds: 10) == 0)
     }
 
-    @Test("no new connection is served while the daemon drains; a second signal ends it at once")
-    func secondSignal() throws {
-        let daemon = try DaemonProcess()
-        let client = try daemon.frames()
-        #expect(try client.alloc("a", size: 64 << 20).status == 0)
+    @Test(
+        "a second signal ends the daemon at once, whichever loop has still something to do",
+        arguments: [(1, 0), (2, 0), (2, 1), (3, 0), (3, 2)], [SIGTERM, SIGINT])
+    func secondSignal(_ place: (loops: Int, stuck: Int), signal: Int32) throws {
+        let daemon = try DaemonProcess(["--loops", "\(place.loops)"])
+        // Each goes to the loop with the fewest, so that every loop has one.
+        let clients = try (0..<place.loops).map { _ in try daemon.frames() }
+        let stuck = clients[place.stuck]
+        #expect(try stuck.alloc("a", size: 64 << 20).status == 0)
         // A reply that this client never takes.
-        try client.socket.send(TestFrame(8, cookie: 5, name: "a", size: 64 << 20).bytes)
-        _ = try client.socket.receive(exactly: 40)
+        try stuck.socket.send(TestFrame(8, cookie: 5, name: "a", size: 64 << 20).bytes)
+        _ = try stuck.socket.receive(exactly: 40)
         daemon.signal(SIGTERM)
-        usleep(200_000)
-        if daemon.isRunning {
-            #expect((try? daemon.text().ask("ping")) != "OK pong")
-            let start = Date()
-            daemon.signal(SIGTERM)
-            #expect(daemon.waitForExit(seconds: 10) != nil)
-            #expect(Date().timeIntervalSince(start) < 2)
-        }
-        #expect(daemon.waitForExit(seconds: 10) != nil)
+        usleep(300_000)
+        #expect(daemon.isRunning)
+        // No new connection is served while the daemon drains.
+        #expect((try? daemon.text().ask("ping")) != "OK pong")
+        let start = Date()
+        daemon.signal(signal)
+        #expect(daemon.waitForExit(seconds: 10) == 0)
+        #expect(Date().timeIntervalSince(start) < 0.5)
+        #expect(daemon.log.contains("stopping at once"), "\(daemon.log)")
         #expect(!FileManager.default.fileExists(atPath: daemon.path))
+    }
+
+    @Test("connections that were answered do not hold up a stop, though their clients keep them")
+    func answered() throws {
+        let daemon = try DaemonProcess(["--loops", "2"], tcp: true)
+        var sockets: [RawSocket] = []
+        for isTCP in [false, true] {
+            func connect() throws -> RawSocket {
+                isTCP ? try daemon.connectTCP() : try daemon.connect()
+            }
+            let silent = try connect()
+            let text = TextClient(try connect())
+            #expect(try text.ask("ping") == "OK pong")
+            let binary = try FrameClient(connect())
+            let quitting = TextClient(try connect())
+            #expect(try quitting.ask("quit").hasPrefix("OK"))
+            let refused = try connect()
+            try refused.send([1])
+            #expect(try refused.receiveLine().hasPrefix("ERR notSmalloc "))
+            sockets += [silent, text.socket, binary.socket, quitting.socket, refused]
+        }
+        let start = Date()
+        daemon.signal(SIGTERM)
+        #expect(daemon.waitForExit(seconds: 10) == 0)
+        // Where one of them is waited for it takes 1.5 s.
+        let seconds = Date().timeIntervalSince(start)
+        #expect(seconds < 0.5, "stopped after \(seconds) s")
+        for (index, socket) in sockets.enumerated() {
+            switch index % 5 {
+            case 0, 1: #expect(try socket.receiveLine().hasPrefix("ERR shuttingDown Error: "))
+            case 2: #expect(try FrameClient.statusName(socket.receiveFrame()) == "shuttingDown")
+            default: break
+            }
+            #expect(try socket.isEnded())
+        }
     }
 
     @Test("signals that were blocked when it was started stop it all the same")

@@ -14,19 +14,13 @@ import TestSupport
     private static let tries = 3
 
     /// How large data moves, and between which counts of calls fine slices differ from coarse
-    /// ones: seen were 555 and 83, 499 and 168, 262 and 197, 375 and 256.
+    /// ones: seen were 555 and 83, 499 and 168.
     enum Kind: String, CaseIterable {
         case received
         case sent
-        /// Pages, without a copy.
-        case lent
-        /// Small reads that may leave together.
-        case gathered
 
-        var fineMin: Int { self == .gathered ? 330 : self == .lent ? 230 : 400 }
-        var coarseMax: Int { self == .gathered ? 300 : self == .lent ? 230 : 256 }
-
-        static var there: [Kind] { allCases.filter { $0 != .lent || Kernel.lendsPages } }
+        var fineMin: Int { 400 }
+        var coarseMax: Int { 350 }
     }
 
     /// One that asks for small things as fast as it gets them, on a thread of its own.
@@ -55,22 +49,11 @@ import TestSupport
 
     /// System calls of the daemon that move `size` bytes, those for the asker aside.
     private func calls(_ kind: Kind, isAsked: Bool) throws -> Int {
-        let daemon = try DaemonProcess([
-            "--loops", "1", "--zero-copy", kind == .lent ? "on" : "off",
-        ])
+        let daemon = try DaemonProcess(["--loops", "1"])
         let client = try daemon.frames()
         let size = UInt64(SlicingTests.size)
         let asker = Asker(try daemon.frames())
-        let piece: UInt64 = 60 << 10
-        // An allocation leaves once in a batch: it is locked meanwhile.
-        for index in 0..<8 {
-            let wanted = kind == .gathered ? piece : size
-            #expect(try client.alloc("a\(index)", size: wanted).status == 0)
-        }
-        // Else it is not lent yet.
-        for _ in 0..<(kind == .lent ? 4 : 0) {
-            #expect(try client.call("read", handle: 1, size: size).status == 0)
-        }
+        #expect(try client.alloc("a", size: size).status == 0)
         // The last small request is over by then.
         usleep(20_000)
         if isAsked { asker.start() }
@@ -78,15 +61,8 @@ import TestSupport
         let (before, asked) = (try made(daemon, kind), asker.count.load(ordering: .relaxed))
         switch kind {
         case .received: try send(client)
-        case .sent, .lent:
+        case .sent:
             try client.socket.send(TestFrame(8, handle: 1, size: size).bytes)
-            try receive(client, Int(size))
-        case .gathered:
-            let count = Int(size / piece)
-            let reads = (0..<UInt32(count)).flatMap {
-                TestFrame(8, handle: $0 % 8 + 1, size: piece).bytes
-            }
-            try client.socket.send(reads)
             try receive(client, Int(size))
         }
         let made = try made(daemon, kind) - before
@@ -128,7 +104,7 @@ import TestSupport
 
     @Test(
         "large data moves in fine slices while another one asks for small things",
-        arguments: Kind.there)
+        arguments: Kind.allCases)
     func fine(_ kind: Kind) throws {
         var made: [Int] = []
         // On a busy machine the asker may not have its turn for a while.
@@ -139,7 +115,7 @@ import TestSupport
     }
 
     @Test(
-        "large data moves in coarse slices while nobody else asks", arguments: Kind.there)
+        "large data moves in coarse slices while nobody else asks", arguments: Kind.allCases)
     func coarse(_ kind: Kind) throws {
         var made: [Int] = []
         for _ in 0..<SlicingTests.tries where (made.last ?? .max) > kind.coarseMax {

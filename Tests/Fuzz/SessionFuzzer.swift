@@ -17,7 +17,7 @@ nonisolated(unsafe) private let daemon: LoopContext = {
     limits.handlesMax = 8
     limits.outputSizeMax = 4096
     limits.lineSizeMax = 512
-    let registry = Registry(limits: SharedLimits(limits), loops: 1, warmSizeMax: 1 << 20)
+    let registry = Registry(limits: SharedLimits(limits), loops: 1, warmSizeMax: 1 << 20)!
     return LoopContext(registry: registry, index: 0)
 }()
 
@@ -88,11 +88,9 @@ private struct Connection: ~Copyable {
     private func check() { precondition(tail.count < 1 << 17, "input kept without bounds") }
 
     mutating func end() {
-        var isServed = false
-        while !isServed, !isClosed {
-            isServed = tail.withUnsafeBytes { session.serveEnd($0, daemon) }
+        if !isClosed {
+            tail.withUnsafeBytes { session.serveEnd($0, daemon) }
             take()
-            if session.pause != .none { feed(UnsafeRawBufferPointer(start: nil, count: 0)) }
         }
         session.end(daemon)
     }

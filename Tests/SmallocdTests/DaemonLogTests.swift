@@ -31,11 +31,14 @@ private final class LogProbe {
         clock.now.withLock { $0 += milliseconds }
     }
 
-    /// Everything written so far, by lines.
-    ///
-    /// Ends the probe.
-    func lines() -> [String] {
+    deinit {
+        close(readEnd)
         close(writeEnd)
+    }
+
+    /// Everything written since the last call, by lines.
+    func lines() -> [String] {
+        _ = fcntl(readEnd, F_SETFL, O_NONBLOCK)
         var bytes: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 65536)
         while true {
@@ -43,7 +46,6 @@ private final class LogProbe {
             guard count > 0 else { break }
             bytes += chunk[..<count]
         }
-        close(readEnd)
         let text = String(validating: bytes, as: UTF8.self) ?? "not UTF-8"
         return text.split(separator: "\n").map(String.init)
     }

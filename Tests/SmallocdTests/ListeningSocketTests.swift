@@ -151,6 +151,77 @@ struct ListeningSocketTests {
         #expect(inode(folder.path + "/victim") == nil)
     }
 
+    @Test("a lock that is no regular file is refused and left as it is")
+    func lockKinds() throws {
+        for kind in ["pipe", "folder", "socket"] {
+            let folder = TemporaryFolder()
+            let path = folder.path + "/s.sock"
+            switch kind {
+            case "pipe": mkfifo(path + ".lock", 0o600)
+            case "folder": mkdir(path + ".lock", 0o700)
+            default: try leaveStaleSocket(path + ".lock")
+            }
+            let before = inode(path + ".lock")
+            let found = try #require(failure(path))
+            #expect(found.exitCode == 71, "\(kind)")
+            if kind == "pipe" {
+                #expect(
+                    found.message == "unix:\(path): \(path).lock is not a lock file of this user")
+            }
+            #expect(inode(path + ".lock") == before, "\(kind)")
+            #expect(inode(path) == nil, "\(kind)")
+        }
+    }
+
+    @Test("another user's lock is refused and left as it is", .enabled(if: geteuid() == 0))
+    func othersLock() throws {
+        let folder = TemporaryFolder()
+        let path = folder.path + "/s.sock"
+        folder.write("", to: "s.sock.lock")
+        #expect(chown(path + ".lock", 65534, 65534) == 0)
+        #expect(
+            failure(path)
+                == .system("unix:\(path): \(path).lock is not a lock file of this user"))
+        #expect(inode(path + ".lock") != nil)
+        #expect(inode(path) == nil)
+    }
+
+    @Test("without a descriptor for the socket the lock is given back")
+    func noDescriptor() throws {
+        let folder = TemporaryFolder()
+        let path = folder.path + "/s.sock"
+        // The lowest free descriptor is for the lock, and then there is none.
+        let free = dup(0)
+        close(free)
+        var limit = rlimit()
+        let kind = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+        try #require(free > 2 && getrlimit(kind, &limit) == 0)
+        var low = limit
+        low.rlim_cur = rlim_t(free + 1)
+        setrlimit(kind, &low)
+        let found = #expect(throws: StartFailure.self) { try listenAt(path) }
+        setrlimit(kind, &limit)
+        #expect(found?.message == "unix:\(path): no socket: Too many open files")
+        #expect(inode(path + ".lock") == nil)
+        try listenAt(path).close()
+    }
+
+    @Test("a look at a socket whose path is no address leaves no descriptor open")
+    func probeOfLongPath() throws {
+        let folder = TemporaryFolder()
+        let deep = folder.path + "/" + String(repeating: "x", count: 120)
+        try #require(mkdir(deep, 0o700) == 0)
+        try leaveStaleSocket(folder.path + "/s")
+        try #require(rename(folder.path + "/s", deep + "/s") == 0)
+        func descriptors() -> Int { (0..<1024).count { fcntl($0, F_GETFD) >= 0 } }
+        let before = descriptors()
+        for _ in 0..<20 {
+            let found = #expect(throws: StartFailure.self) { try UnixSocketFile(path: deep + "/s") }
+            #expect(found?.message == "unix:\(deep)/s: not a path")
+        }
+        #expect(descriptors() == before)
+    }
+
     @Test("a path of 107 bytes works, one of 108 is refused")
     func longPaths() throws {
         let folder = TemporaryFolder()

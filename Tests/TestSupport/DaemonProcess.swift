@@ -42,11 +42,12 @@ public final class DaemonProcess: @unchecked Sendable {
     ///   - virtualSize: Limit of virtual memory in bytes, if any.
     ///   - folder: Where the socket `s` is to be; a new one if nil.
     ///   - blocked: Signals that it finds blocked.
+    ///   - through: A program, and its arguments, that runs the daemon in its own place.
     ///   - waits: Whether to wait; if not, only the process has been started.
     public init(
         _ options: [String] = [], tcp: Bool = false, descriptors: Int? = nil,
         virtualSize: Int? = nil, folder: String? = nil, waits: Bool = true,
-        environment: [String: String] = [:], blocked: [Int32] = []
+        environment: [String: String] = [:], blocked: [Int32] = [], through: [String] = []
     ) throws {
         ownsFolder = folder == nil
         self.folder = try folder ?? DaemonProcess.newFolder()
@@ -62,6 +63,7 @@ public final class DaemonProcess: @unchecked Sendable {
             words =
                 ["/bin/sh", "-c", limits.joined(separator: "; ") + "; exec \"$0\" \"$@\""] + words
         }
+        words = through + words
         // A crash must be a crash at once, not a backtrace that takes minutes.
         let settings = environment.merging(["SWIFT_BACKTRACE": "enable=no"]) { given, _ in given }
         pid = try Spawn.start(

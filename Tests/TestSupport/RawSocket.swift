@@ -39,9 +39,14 @@ public final class RawSocket: @unchecked Sendable {
         }
     }
 
-    /// Connects to a TCP port of this machine.
-    public convenience init(port: UInt16, seconds: Double = 20) throws {
+    /// Connects to a TCP port of this machine, or of another IPv4 address.
+    public convenience init(
+        port: UInt16, address host: String = "127.0.0.1", seconds: Double = 20
+    ) throws {
         var address = RawSocket.loopback(port)
+        guard inet_pton(AF_INET, host, &address.sin_addr) == 1 else {
+            throw RawSocketError.system(call: "inet_pton", number: EINVAL)
+        }
         try self.init(family: AF_INET, seconds: seconds) { descriptor in
             withUnsafePointer(to: &address) {
                 $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {

@@ -10,6 +10,9 @@ public enum Scale {
         return max(value ?? 1, 0.01)
     }()
 
+    /// Whether tests run that take minutes: `make nightly` sets `SMALLOC_NIGHTLY`.
+    public static let isNightly = ProcessInfo.processInfo.environment["SMALLOC_NIGHTLY"] != nil
+
     /// `count`, scaled, at least 1.
     public static func count(_ count: Int) -> Int {
         max(1, Int(Double(count) * factor))

@@ -10,6 +10,7 @@ struct AddressTests {
         ("tcp:localhost:1", .tcp(host: "localhost", port: 1)),
         ("tcp:127.0.0.1:65535", .tcp(host: "127.0.0.1", port: 65_535)),
         ("tcp:[::1]:80", .tcp(host: "::1", port: 80)), ("tcp:h:0", .tcp(host: "h", port: 0)),
+        ("tcp:*:7", .tcp(host: "*", port: 7)), ("tcp:a-b_c.d:7", .tcp(host: "a-b_c.d", port: 7)),
         ("tcp:[fe80::1%eth0]:9", .tcp(host: "fe80::1%eth0", port: 9)),
     ]
 
@@ -26,7 +27,8 @@ struct AddressTests {
             "", "unix:", "unix", "tcp:", "tcp:host", "tcp:host:", "tcp::80", "tcp:host:65536",
             "tcp:host:-1", "tcp:host:+1", "tcp:host:x", "tcp:::1:80", "tcp:[]:80", "udp:h:1",
             "/run/a.sock", "TCP:h:1", "tcp:h:1 ", "tcp:h:0x10", "unix:/a\0b", "tcp:a\0b:1",
-            "tcp:h:99999999999999999999", "tcp:h:１",
+            "tcp:h:99999999999999999999", "tcp:h:１", "tcp://127.0.0.1:80", "tcp:h/:80", "tcp: h:80",
+            "tcp:h,tcp:i:80", "tcp:hé:80", "tcp:h\n:80", "tcp:**:80", "tcp:[*:]:80", "tcp:u@h:80",
         ])
     func refuses(_ text: String) { #expect(Address(text) == nil) }
 

@@ -24,6 +24,8 @@ func describe(_ request: borrowing Request) -> String {
         return "write \(describe(target)) from \(start) \(describe(payload)) \(unit)"
     case .writeRanges(let target, let ranges, let data):
         return "write \(describe(target)) ranges \(describe(ranges: ranges)) data '\(data.text)'"
+    case .receive(let target, let start, let ranges, let dataSize):
+        return "receive \(describe(target)) \(start) \(ranges.byteCount) \(dataSize)"
     case .fill(let target, let start, let count, let payload, let unit):
         return "fill \(describe(target)) from \(start) count \(count) \(describe(payload)) \(unit)"
     case .copy(let source, let sourceStart, let dest, let destStart, let count, let unit):
@@ -32,8 +34,9 @@ func describe(_ request: borrowing Request) -> String {
     case .dispose(let target): return "dispose \(describe(target))"
     case .truncate(let target, let length, let unit):
         return "truncate \(describe(target)) to \(length) \(unit)"
-    case .rename(let target, let newName):
+    case .rename(let target, let newName, let flags):
         return "rename \(describe(target)) to '\(newName.text)'"
+            + (flags.contains(.replace) ? " replacing" : "")
     case .stats: return "stats"
     case .help(let verb): return "help '\(verb.text)'"
     case .quit: return "quit"

@@ -11,9 +11,12 @@ struct OperationTests {
         #expect(Operation.allCases.map(\.rawValue) == Array(1...16))
     }
 
-    @Test("flags are bits that do not overlap")
+    @Test("an operation knows the bits of its own flags, and no other's")
     func flags() {
-        #expect(RequestFlags.vectored.rawValue == 1)
-        #expect(RequestFlags.noHandle.rawValue == 2)
+        #expect(Operation.read.flags == TransferFlags.vectored.rawValue)
+        #expect(Operation.write.flags == TransferFlags.vectored.rawValue)
+        #expect(Operation.alloc.flags == AllocFlags.noHandle.rawValue)
+        #expect(Operation.rename.flags == RenameFlags.replace.rawValue)
+        #expect(Operation.allCases.filter { $0.flags != 0 } == [.alloc, .read, .write, .rename])
     }
 }

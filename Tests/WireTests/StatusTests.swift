@@ -7,7 +7,7 @@ struct StatusTests {
     func bits() {
         let closing: Set<String> = [
             "malformedFrame", "helloRequired", "connectionLimit", "idleTimeout", "requestTimeout",
-            "shuttingDown", "notSmalloc",
+            "shuttingDown", "notSmalloc", "incompleteLine",
         ]
         for (status, name, _) in Status.table where status != .ok {
             #expect(status.rawValue & 0x8000 != 0)

@@ -68,7 +68,8 @@ struct TextCodecTests {
             "copy", "copy a", "copy a 0", "copy a 0 b", "copy a 0 b 0", "copy a 0 b 0 1 x",
             "copy a x b 0 1", "copy a 0 b x 1", "copy a 0 b 0 x", "dispose", "dispose a b",
             "truncate", "truncate a", "truncate a 1 2", "truncate a -", "rename", "rename a",
-            "rename a b c", "stat", "stat a b", "list a b", "ping x", "stats x", "quit now",
+            "rename a b c", "rename a b replaced", "rename a b replace x", "rename replace", "stat",
+            "stat a b", "list a b", "ping x", "stats x", "quit now",
             "help a b",
         ])
     func refuses(_ line: String) { #expect(parse(line) == "invalidArgument") }

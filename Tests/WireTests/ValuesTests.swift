@@ -49,10 +49,19 @@ import TestSupport
     func classesAndFlags() {
         #expect(ErrorClass.allCases.map { Int($0.rawValue) } == values.errorClasses.map(\.number))
         #expect(ErrorClass.allCases.map(\.name) == values.errorClasses.map(\.name))
-        let flags: [String: RequestFlags] = ["vectored": .vectored, "noHandle": .noHandle]
+        let flags = [
+            "vectored": TransferFlags.vectored.rawValue, "noHandle": AllocFlags.noHandle.rawValue,
+            "replace": RenameFlags.replace.rawValue,
+        ]
         #expect(flags.count == values.requestFlags.count)
         for flag in values.requestFlags {
-            #expect(flags[flag.name]?.rawValue == UInt8(flag.value), "\(flag.name)")
+            #expect(flags[flag.name] == UInt8(flag.value), "\(flag.name)")
+        }
+        // A bit belongs to its operation: another one's is unknown to it.
+        for operation in Operation.allCases {
+            let bits = values.requestFlags.filter { $0.operations.contains(operation.name) }
+            #expect(
+                operation.flags == bits.reduce(0) { $0 | UInt8($1.value) }, "\(operation.name)")
         }
     }
 
@@ -117,6 +126,10 @@ import TestSupport
                 "| \(number) | \(status.name) | \(status.class ?? "") | \(closes) | \(status.sentence ?? "") |"
                 .replacingOccurrences(of: "|  |", with: "|  |")
             #expect(lines.contains(row), "\(row)")
+        }
+        for flag in values.requestFlags {
+            let operations = flag.operations.joined(separator: ", ")
+            #expect(lines.contains("| \(flag.value) | \(flag.name) | \(operations) |"))
         }
         for field in values.helloFields.dropFirst(3) {
             #expect(lines.contains { $0.hasPrefix("| `\(field)` |") }, "\(field)")

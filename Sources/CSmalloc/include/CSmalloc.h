@@ -6,13 +6,50 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#pragma clang assume_nonnull begin
+
 /// Sleeps while `*word` is `expected`; wakes on `smalloc_futex_wake`, on a signal, or for no reason.
 void smalloc_futex_wait(uint32_t *word, uint32_t expected);
 /// Wakes one thread that sleeps on `word`.
 void smalloc_futex_wake(uint32_t *word);
 
 /// `malloc_usable_size`: bytes that a block of malloc really has.
-size_t smalloc_usable_size(void *block);
+size_t smalloc_usable_size(void *_Nullable block);
+
+/// What a test can make fail, by defining `int smalloc_fault(int kind)`: it is asked before each
+/// call, and anything but 0 fails it as if the system had no memory.
+enum {
+    SMALLOC_FAULT_ALLOCATE = 0,
+    SMALLOC_FAULT_MAP = 1,
+    SMALLOC_FAULT_UNMAP = 2,
+    SMALLOC_FAULT_ADVISE = 3,
+    SMALLOC_FAULT_THREAD = 4,
+};
+
+/// `malloc`, for sizes and numbers that a client chooses: NULL if there is no memory.
+void *_Nullable smalloc_allocate(size_t size);
+/// `realloc` for the same; the old block stays when it fails.
+void *_Nullable smalloc_reallocate(void *_Nullable block, size_t size);
+/// The same, as zeros.
+void *_Nullable smalloc_allocate_zeroed(size_t size);
+
+/// Private anonymous memory, as zeros and not reserved; NULL if the kernel refuses it.
+void *_Nullable smalloc_map(size_t size);
+/// The same, at a multiple of `alignment`, which is a power of two and of the page size.
+void *_Nullable smalloc_map_aligned(size_t size, size_t alignment);
+/// `munmap`. False: the addresses are as they were, or in part unmapped.
+bool smalloc_unmap(void *start, size_t size);
+/// `MADV_DONTNEED`: the pages go back, and read as zeros. False: they may be as they were.
+bool smalloc_return_pages(void *start, size_t size);
+/// Tells the kernel whether huge pages are welcome. False: it did not take the advice.
+bool smalloc_welcome_huge(void *start, size_t size, bool is_welcome);
+
+/// Starts a thread that is never joined. False: there is none to be had, and `body` is not called.
+bool smalloc_start_thread(void *_Nullable (*_Nonnull body)(void *_Nullable), void *_Nullable context);
+
+/// Sets the C library's heap up so that the process's own large blocks are no kernel mappings of
+/// their own. False: the C library does not take one of the settings.
+bool smalloc_prepare_heap(void);
 
 /// Gives free pages of the heap back to the kernel. Holds up threads that allocate meanwhile.
 void smalloc_heap_trim(void);
@@ -36,20 +73,19 @@ int smalloc_accept(int listener);
 /// `SO_PEERCRED`: who connected a Unix socket. False and errno, if the kernel does not say.
 bool smalloc_peer_user(int socket, uid_t *user);
 
-/// A pipe for `size` bytes or less, non-blocking and close-on-exec: for how many, or -1 and errno.
-int smalloc_pipe(int ends[2], int size);
-
-/// `vmsplice`: puts the pages themselves into a pipe. Bytes, or -1 and errno.
-ssize_t smalloc_lend_to_pipe(int pipe, const void *bytes, size_t size);
-
-/// `splice`: moves what a pipe holds on to a socket. Bytes, or -1 and errno.
-ssize_t smalloc_pipe_to_socket(int pipe, int socket, size_t size);
-
 /// `SIOCOUTQ`: bytes of memory that hold what the other side has not read, or -1 and errno.
 int smalloc_unread_size(int socket);
 
+/// Has the kernel ask an idle TCP peer whether it is there, so that one that has vanished is gone
+/// within a minute, and one with its window shut no less often than each 10 s (Linux 6.15).
+void smalloc_watch_tcp(int socket);
+
+/// `TCP_INFO`: milliseconds since a TCP peer acknowledged anything, if it owes an acknowledgement,
+/// and else 0; or -1 and errno.
+int64_t smalloc_unanswered_milliseconds(int socket);
+
 /// The variables of the environment, `NAME=value` each, ended by NULL.
-char **smalloc_environment(void);
+char *_Nullable *_Nullable smalloc_environment(void);
 
 /// Tells the core that this thread spins.
 static inline void smalloc_spin_hint(void) {
@@ -59,5 +95,7 @@ static inline void smalloc_spin_hint(void) {
     __asm__ volatile("yield");
 #endif
 }
+
+#pragma clang assume_nonnull end
 
 #endif

@@ -75,15 +75,18 @@ extension Allocation {
     ///
     /// An anonymous allocation thereby stops belonging to its connection.
     ///
-    /// - Parameter name: 1 to 255 bytes of printable ASCII without spaces.
-    /// - Throws: An earlier failure of a subscript; `.invalidName`; `.noData`; `.alreadyExists`;
-    ///   transport errors. To its own name: succeeds.
+    /// - Parameters:
+    ///   - name: 1 to 255 bytes of printable ASCII without spaces.
+    ///   - replacing: Whether an allocation that has the name is disposed of. At no moment does
+    ///     nothing have the name then, and what fails has changed nothing.
+    /// - Throws: An earlier failure of a subscript; `.invalidName`; `.noData`; `.alreadyExists`,
+    ///   but not if replacing; transport errors. To its own name: succeeds.
     ///
     /// Wire: `rename`.
-    public func rename(to name: String) throws(SmallocError) {
+    public func rename(to name: String, replacing: Bool = false) throws(SmallocError) {
         let view = try checkedView()
         let name = try AllocationName(name)
-        try view.perform(view.renameRequest(name))
+        try view.perform(view.renameRequest(name, replacing))
         view.remote.name = name.text
     }
 

@@ -146,14 +146,17 @@ public final class AsyncAllocation: Sendable {
 
     /// Gives it a name, or another one.
     ///
-    /// See `Allocation.rename(to:)`.
+    /// See `Allocation.rename(to:replacing:)`.
     ///
-    /// - Throws: `.invalidName`; `.noData`; `.alreadyExists`; `.cancelled`; transport errors.
+    /// - Throws: `.invalidName`; `.noData`; `.alreadyExists`, but not if replacing; `.cancelled`;
+    ///   transport errors.
     ///
     /// Wire: `rename`.
-    public func rename(to name: String) async throws(SmallocError) {
+    public func rename(
+        to name: String, replacing: Bool = false
+    ) async throws(SmallocError) {
         let name = try AllocationName(name)
-        try await call(view.renameRequest(name))
+        try await call(view.renameRequest(name, replacing))
         remote.name = name.text
     }
 

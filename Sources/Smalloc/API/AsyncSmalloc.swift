@@ -219,11 +219,18 @@ public final class AsyncSmalloc: Sendable {
 
     /// Renames an allocation.
     ///
-    /// - Throws: `.invalidName`; `.noData`; `.alreadyExists`; `.cancelled`; transport errors.
+    /// See `Allocation.rename(to:replacing:)`.
+    ///
+    /// - Throws: `.invalidName`; `.noData`; `.alreadyExists`, but not if replacing; `.cancelled`;
+    ///   transport errors.
     ///
     /// Wire: `rename`.
-    public func rename(_ name: String, to newName: String) async throws(SmallocError) {
-        try await call(.rename(.name(AllocationName(name)), to: AllocationName(newName)))
+    public func rename(
+        _ name: String, to newName: String, replacing: Bool = false
+    ) async throws(SmallocError) {
+        try await call(
+            .rename(
+                .name(AllocationName(name)), to: AllocationName(newName), replacing: replacing))
     }
 
     /// What the daemon knows of a named allocation.

@@ -63,13 +63,19 @@ extension Smalloc {
 
     /// Renames an allocation.
     ///
-    /// - Throws: `.invalidName`; `.noData`; `.alreadyExists`; transport errors. To its own name:
-    ///   succeeds.
+    /// See `Allocation.rename(to:replacing:)`.
+    ///
+    /// - Throws: `.invalidName`; `.noData`; `.alreadyExists`, but not if replacing; transport
+    ///   errors. To its own name: succeeds.
     ///
     /// Wire: `rename`.
-    public func rename(_ name: String, to newName: String) throws(SmallocError) {
+    public func rename(
+        _ name: String, to newName: String, replacing: Bool = false
+    ) throws(SmallocError) {
         try connection.perform(
-            .rename(.name(try AllocationName(name)), to: try AllocationName(newName)), on: nil)
+            .rename(
+                .name(try AllocationName(name)), to: try AllocationName(newName),
+                replacing: replacing), on: nil)
     }
 
     /// What the daemon knows of a named allocation.

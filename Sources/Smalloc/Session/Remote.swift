@@ -180,8 +180,8 @@ struct View<Owner: HandleOwner>: Sendable {
             offset: part.destOffset, size: part.size)
     }
 
-    func renameRequest(_ name: AllocationName) -> Request {
-        .rename(.handle(remote.handle), to: name)
+    func renameRequest(_ name: AllocationName, _ replacing: Bool) -> Request {
+        .rename(.handle(remote.handle), to: name, replacing: replacing)
     }
     var statRequest: Request { .stat(.handle(remote.handle)) }
     var disposeRequest: Request { .dispose(.handle(remote.handle), size: UInt64(remote.size)) }

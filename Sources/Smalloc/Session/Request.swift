@@ -53,7 +53,7 @@ struct Request: Sendable {
         if let name { request.setName(name) }
         request.header.type = type
         request.header.size = size
-        if !opening { request.header.flags = RequestFlags.noHandle.rawValue }
+        if !opening { request.header.flags = AllocFlags.noHandle.rawValue }
         request.extraTime = extraTime(size)
         return request
     }
@@ -95,7 +95,7 @@ struct Request: Sendable {
         _ operation: Operation, _ handle: UInt32, _ ranges: [(offset: UInt64, size: UInt64)]
     ) -> Request {
         var request = Request(operation, .handle(handle))
-        request.header.flags = RequestFlags.vectored.rawValue
+        request.header.flags = TransferFlags.vectored.rawValue
         request.header.size = UInt64(ranges.count)
         request.body.reserveCapacity(ranges.count * 16)
         for range in ranges {
@@ -142,8 +142,11 @@ struct Request: Sendable {
         return request
     }
 
-    static func rename(_ target: Target, to name: AllocationName) -> Request {
+    static func rename(
+        _ target: Target, to name: AllocationName, replacing: Bool
+    ) -> Request {
         var request = Request(.rename, target)
+        if replacing { request.header.flags = RenameFlags.replace.rawValue }
         request.body += name.bytes
         return request
     }

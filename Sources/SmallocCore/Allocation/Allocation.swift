@@ -9,8 +9,8 @@
 //  19  flags       1
 //  20  created     4   seconds after the registry's birth
 //  24  name        nameRoom * 8
-//      heap:    the data
-//      mapping: data 8, capacity 8, dirtySize 8, pins 8, settledSize 8, sentSize 8
+//      inline:  the data
+//      else:    8 bytes that point to a StorageRecord
 //
 // A 64-byte allocation with a 10-byte name is a block of 104 bytes.
 
@@ -30,16 +30,11 @@ struct Allocation: Equatable {
 
     struct Flags: OptionSet {
         let rawValue: UInt8
-        static let mapped = Flags(rawValue: 1)
+        /// The data is not in the block: a record tells where it is.
+        static let recorded = Flags(rawValue: 1)
         static let disposed = Flags(rawValue: 2)
-        static let anonymous = Flags(rawValue: 4)
-        static let nameElsewhere = Flags(rawValue: 8)
         /// The block is cut from a slab, and not malloc's.
-        static let pooled = Flags(rawValue: 16)
-        /// A mapping that still holds bytes of an earlier owner: see `settle`.
-        static let unsettled = Flags(rawValue: 32)
-        /// A mapping whose pages were sent without a copy, and may be held by who knows whom.
-        static let lent = Flags(rawValue: 64)
+        static let pooled = Flags(rawValue: 4)
     }
 
     private var references: UnsafeMutablePointer<Atomic<UInt32>> {
@@ -62,12 +57,24 @@ struct Allocation: Equatable {
         ElementType(wire: block.load(fromByteOffset: 16, as: UInt8.self)) ?? .uint8
     }
 
+    /// Changes under the lock and that of the shard; 0: anonymous.
+    ///
+    /// A name of more than `nameRoom` bytes is elsewhere. So what a shard's lock guards is not in
+    /// the flags, which the allocation's lock guards alone.
     private(set) var nameSize: Int {
         get { Int(block.load(fromByteOffset: 17, as: UInt8.self)) }
         nonmutating set {
             block.storeBytes(of: UInt8(newValue), toByteOffset: 17, as: UInt8.self)
         }
     }
+
+    @inline(__always)
+    private var isNameElsewhere: Bool { nameSize > nameRoom }
+
+    /// Whether it has no name, and goes with its handle.
+    ///
+    /// Read under the lock.
+    var isAnonymous: Bool { nameSize == 0 }
 
     var nameRoom: Int { Int(block.load(fromByteOffset: 18, as: UInt8.self)) * 8 }
 
@@ -87,48 +94,93 @@ struct Allocation: Equatable {
     /// Valid under the lock, and under the lock of its shard.
     var name: UnsafeRawBufferPointer {
         var start = UnsafeRawPointer(block + Allocation.headerSize)
-        if flags.contains(.nameElsewhere) { start = start.load(as: UnsafeRawPointer.self) }
+        if isNameElsewhere { start = start.load(as: UnsafeRawPointer.self) }
         return UnsafeRawBufferPointer(start: start, count: nameSize)
     }
 
-    /// First byte of data.
+    /// Where inline data is, or the pointer to a record.
+    @inline(__always)
+    private var place: UnsafeMutableRawPointer { block + Allocation.headerSize + nameRoom }
+
+    /// What is known of data that is not inline; nil: it is.
     ///
-    /// Never changes while a reference is held. What is `unsettled` is not for anybody to see.
-    var data: UnsafeMutableRawPointer {
-        let place = block + Allocation.headerSize + nameRoom
-        return flags.contains(.mapped) ? place.load(as: UnsafeMutableRawPointer.self) : place
+    /// Which record it is never changes; what is in it is guarded by the lock.
+    var record: StorageRecord? {
+        guard flags.contains(.recorded) else { return nil }
+        return StorageRecord(address: place.load(as: UnsafeMutableRawPointer.self))
     }
 
-    var storage: StorageKind { flags.contains(.mapped) ? .mapping : .heap }
+    /// First byte of data, after an `access` to it.
+    var data: UnsafeMutableRawPointer {
+        guard let record else { return place }
+        return record.base ?? record.address
+    }
+
+    var storage: StorageKind { flags.contains(.recorded) ? .mapping : .heap }
+
+    /// The user that the allocation belongs to, by the system's number; nil: inline data has no
+    /// room for it.
+    var owner: UInt32? { record?.owner }
+
+    /// Whether memory is still to be made for it, by the first `access` to its bytes.
+    var hasNoMemory: Bool { record?.kind == StorageRecord.Kind.none }
+
+    // MARK: Data
+
+    /// The bytes of a range that was checked against `size`.
+    ///
+    /// Under the lock. The only way to an allocation's bytes, for every operation and for each
+    /// piece of a transfer.
+    @inline(__always)
+    func access(_ extent: Extent, _ intent: Intent) -> Access {
+        let place = place
+        guard flags.contains(.recorded) else { return .here(place + extent.offset) }
+        return StorageRecord(address: place.load(as: UnsafeMutableRawPointer.self))
+            .access(extent, intent, length: size)
+    }
+
+    /// Bytes up to `end` have arrived of a request that overwrites the whole allocation.
+    ///
+    /// Under the lock, after each piece that `access` gave for it, also when none arrived.
+    func overwritten(upTo end: Int) { record?.overwritten(upTo: end) }
+
+    /// Wipes up to `count` bytes that are another allocation's, none of a piece under way.
+    ///
+    /// Under the lock. Cost: as much memory is moved; 128 KiB take some ten microseconds.
+    ///
+    /// - Returns: Whether none is left.
+    func wipeStale(_ count: Int) -> Bool { record?.wipeStale(count) ?? true }
+
+    /// Checks what must hold under the lock.
+    func checkInvariants() {
+        precondition(flags.isSubset(of: [.recorded, .disposed, .pooled]), "flags are known")
+        precondition(nameRoom >= 8 && nameRoom <= 256, "there is room for a pointer")
+        record?.checkInvariants(length: size)
+    }
 
     // MARK: Life
 
     /// Makes a zero-filled allocation with one reference, or nil if the machine has no memory.
     ///
-    /// Cost: up to 64 KiB is zeroed here; a mapping's pages come zeroed from the kernel or the
-    /// pool, or are zeroed when they are asked for.
+    /// Cost: up to 64 KiB is zeroed here; what is larger gets its memory with the first access.
     ///
-    /// - Parameter used: Memory for it that is not wiped; the caller keeps it if nil is returned.
     static func make(
         name: UnsafeRawBufferPointer, type: ElementType, size: Int, created: UInt32,
-        mappings: MappingPool, used: Mapping? = nil
+        owner: UInt32 = 0, mappings: MappingPool
     ) -> Allocation? {
-        let mapped = size >= MappingPool.sizeMin
         let blockSize = blockSize(nameSize: name.count, size: size)
         guard let block = mappings.blocks.take(blockSize) else { return nil }
         let units = nameUnits(name.count)
         var flags: Flags = mappings.blocks.isPooled(blockSize) ? .pooled : []
-        if mapped {
-            guard let mapping = used ?? mappings.take(mappingSize(for: size)) else {
+        if size >= MappingPool.sizeMin {
+            guard let record = mappings.makeRecord(size, owner: owner) else {
                 mappings.blocks.give(block, blockSize)
                 return nil
             }
-            flags.insert(.mapped)
-            if note(mapping, at: block + headerSize + units * 8, size: size) {
-                flags.insert(.unsettled)
-            }
+            flags.insert(.recorded)
+            (block + headerSize + units * 8).storeBytes(
+                of: record.address, as: UnsafeMutableRawPointer.self)
         }
-        if name.isEmpty { flags.insert(.anonymous) }
         let allocation = Allocation(block: block)
         allocation.references.initialize(to: Atomic(1))
         block.storeBytes(of: UInt64(size), toByteOffset: 8, as: UInt64.self)
@@ -143,10 +195,10 @@ struct Allocation: Equatable {
         return allocation
     }
 
-    /// Bytes of the block: header, name, and data or what stands for a mapping.
+    /// Bytes of the block: header, name, and data or the pointer to a record.
     @inline(__always)
     private static func blockSize(nameSize: Int, size: Int) -> Int {
-        headerSize + nameUnits(nameSize) * 8 + (size >= MappingPool.sizeMin ? 48 : size)
+        headerSize + nameUnits(nameSize) * 8 + (size >= MappingPool.sizeMin ? 8 : size)
     }
 
     /// Most names have 8 to 16 bytes: their first and last 8 are all of them, and no call.
@@ -185,21 +237,17 @@ struct Allocation: Equatable {
     @inline(__always)
     var isUnshared: Bool { references.pointee.load(ordering: .acquiring) == 1 }
 
-    /// Gives the memory back.
+    /// Gives the memory back, to which there must be no reference any more.
     ///
-    /// Nobody may hold a reference any more.
-    ///
-    /// - Returns: Bytes of heap that are free again; those of a mapping are counted by the pool.
+    /// - Returns: Bytes of heap that are free again; those of a record are counted by the pool.
     func destroy(mappings: MappingPool) -> UInt64 {
         let flags = flags
         var charge = Allocation.slotCharge
-        if flags.contains(.nameElsewhere), let start = name.baseAddress {
+        if isNameElsewhere, let start = name.baseAddress {
             charge += nameCharge(mappings.blocks)
             mappings.blocks.give(UnsafeMutableRawPointer(mutating: start), nameSize)
         }
-        if flags.contains(.mapped) {
-            flags.contains(.lent) ? mappings.give(forGood: mapping) : mappings.give(mapping)
-        }
+        if let record { mappings.give(record) }
         if flags.contains(.pooled) {
             let capacity = BlockPool.capacity(of: block)
             charge += UInt64(capacity)
@@ -223,6 +271,8 @@ struct Allocation: Equatable {
     }
 
     /// Bytes of heap that this takes: its block and its slot in the table of names.
+    ///
+    /// A record is charged by itself.
     func heapCharge(_ blocks: BlockPool) -> UInt64 {
         let capacity =
             flags.contains(.pooled)
@@ -231,7 +281,7 @@ struct Allocation: Equatable {
     }
 
     private func nameCharge(_ blocks: BlockPool) -> UInt64 {
-        guard flags.contains(.nameElsewhere), let start = name.baseAddress else { return 0 }
+        guard isNameElsewhere, let start = name.baseAddress else { return 0 }
         if blocks.isPooled(nameSize) { return UInt64(BlockPool.capacity(for: nameSize)) }
         return UInt64(smalloc_usable_size(UnsafeMutableRawPointer(mutating: start))) + 8
     }
@@ -244,19 +294,16 @@ struct Allocation: Equatable {
     func rename(_ newName: UnsafeRawBufferPointer, _ blocks: BlockPool) -> Bool {
         guard let source = newName.baseAddress else { return false }
         let place = block + Allocation.headerSize
-        let old = flags.contains(.nameElsewhere) ? name : nil
+        let old = isNameElsewhere ? name : nil
         if newName.count <= nameRoom {
             // `source` is the peer's input, never this place.
             place.copyMemory(from: source, byteCount: newName.count)
-            flags.remove(.nameElsewhere)
         } else {
             guard let copy = blocks.take(newName.count) else { return false }
             copy.copyMemory(from: source, byteCount: newName.count)
             place.storeBytes(of: copy, as: UnsafeMutableRawPointer.self)
-            flags.insert(.nameElsewhere)
         }
         nameSize = newName.count
-        flags.remove(.anonymous)
         if let old, let start = old.baseAddress {
             blocks.give(UnsafeMutableRawPointer(mutating: start), old.count)
         }

@@ -1,8 +1,9 @@
-// What all allocations take together, against the limits that a reload may change.
+// What all allocations take together, against the limits that a reload may change and against what
+// the kernel allows a process.
 
 internal import Synchronization
 
-/// Counts bytes and allocations against their limits.
+/// Counts bytes, allocations and kernel mappings against their limits.
 ///
 /// All methods from any thread, none waits.
 final class MemoryBudget: Sendable {
@@ -11,9 +12,15 @@ final class MemoryBudget: Sendable {
     private let allocations = Atomic<UInt64>(0)
     private let heapFreed = Atomic<UInt64>(0)
     private let scattered = Atomic<UInt64>(0)
+    private let mappings = Atomic<UInt64>(0)
     private let limits: SharedLimits
+    /// Kernel mappings at most.
+    let mappingsMax: UInt64
 
-    init(limits: SharedLimits) { self.limits = limits }
+    init(limits: SharedLimits, mappingsMax: UInt64 = SystemMemory.mappingsMax) {
+        self.limits = limits
+        self.mappingsMax = mappingsMax
+    }
 
     /// Bytes charged, warm memory aside.
     var usedSize: UInt64 { used.load(ordering: .relaxed) }
@@ -36,10 +43,27 @@ final class MemoryBudget: Sendable {
         return false
     }
 
+    /// Charges memory for input or output of a connection.
+    ///
+    /// It may go over the limit by an eighth, at most `bufferReserve`: what is held can be read,
+    /// and made less, when the limit is reached.
+    func charge(buffer size: UInt64) -> Bool {
+        let total = used.wrappingAdd(size, ordering: .relaxed).newValue
+        let limit = limits.memorySizeMax
+        if total <= limit &+ min(limit / 8, MemoryBudget.bufferReserve) { return true }
+        used.wrappingSubtract(size, ordering: .relaxed)
+        return false
+    }
+
+    private static let bufferReserve: UInt64 = 16 << 20
+
     /// Takes note of what is free, and nobody's, for its being between what is not.
     ///
     /// It is in memory all the same, so it counts against the limit.
     func noteScattered(_ size: UInt64) { scattered.store(size, ordering: .relaxed) }
+
+    /// Charges what is needed to make memory free, whatever the limit.
+    func chargeAnyway(_ size: UInt64) { used.wrappingAdd(size, ordering: .relaxed) }
 
     /// Replaces an estimate by what was really taken.
     func correct(from estimate: UInt64, to size: UInt64) {
@@ -75,6 +99,24 @@ final class MemoryBudget: Sendable {
 
     /// Warm bytes are warm no more: handed out (and charged by who took them) or unmapped.
     func unpool(_ size: UInt64) { pooled.wrappingSubtract(size, ordering: .relaxed) }
+
+    // MARK: Kernel mappings
+
+    /// Kernel mappings counted.
+    var mappingCount: UInt64 { mappings.load(ordering: .relaxed) }
+
+    /// Counts `count` kernel mappings more unless that is over the limit.
+    func chargeMappings(_ count: UInt64) -> Bool {
+        if mappings.wrappingAdd(count, ordering: .relaxed).newValue <= mappingsMax { return true }
+        unchargeMappings(count)
+        return false
+    }
+
+    func unchargeMappings(_ count: UInt64) {
+        mappings.wrappingSubtract(count, ordering: .relaxed)
+    }
+
+    // MARK: Allocations
 
     /// Counts one more allocation unless that is over the limit.
     func addAllocation() -> Bool {

@@ -12,13 +12,14 @@ public struct Counters: @unchecked Sendable {
         case errors = 32
         case bytesRead
         case bytesWritten
-        case bytesLent
         case connectionsAccepted
         case connectionsClosed
         case connectionsRefused
         case pauses
         case idleTimeouts
         case requestTimeouts
+        /// Not a sum but the largest that was seen.
+        case longestTurnMicroseconds
     }
 
     private static let size = 64
@@ -37,11 +38,26 @@ public struct Counters: @unchecked Sendable {
     /// From its loop's thread only.
     public func add(_ key: Key, _ amount: UInt64 = 1) { add(at: key.rawValue, amount) }
 
+    /// Notes the largest value of a counter that is no sum.
+    ///
+    /// From its loop's thread only.
+    public func raise(_ key: Key, to value: UInt64) {
+        let counter = values + key.rawValue
+        if value > counter.pointee.load(ordering: .relaxed) {
+            counter.pointee.store(value, ordering: .relaxed)
+        }
+    }
+
     /// Counts an operation.
     ///
     /// From its loop's thread only.
     @inline(__always)
     func count(_ operation: Operation) { add(at: Int(operation.rawValue), 1) }
+
+    /// Takes back what `count` counted.
+    ///
+    /// From its loop's thread only.
+    func uncount(_ operation: Operation) { add(at: Int(operation.rawValue), .max) }
 
     @inline(__always)
     private func add(at index: Int, _ amount: UInt64) {

@@ -7,8 +7,8 @@ internal import SmallocWire
 extension Registry {
     func alloc<Reply: ReplyWriter & ~Copyable>(
         _ name: RawSpan, _ typeNumber: UInt8, _ typeWord: RawSpan, _ length: UInt64, _ unit: Unit,
-        _ flags: RequestFlags, _ holdings: inout Holdings, _ reply: inout Reply
-    ) throws(SmallocError) {
+        _ flags: AllocFlags, _ caller: inout Caller, _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
         guard name.byteCount == 0 || isAllowed(name) else { throw .invalidName }
         guard let type = ElementType(wire: typeNumber) else {
             throw .unknownType(typeWord.byteCount > 0 ? typeWord.printable : "\(typeNumber)")
@@ -19,38 +19,39 @@ extension Registry {
             throw .invalidArgument("the size is not a whole number of elements")
         }
         let wantsHandle = !flags.contains(.noHandle)
-        if wantsHandle, UInt64(holdings.handles.count) >= limits.handlesMax {
-            throw taken(name, holdings.known) ? .alreadyExists : .handleLimit
+        if wantsHandle, UInt64(caller.handles.count) >= limits.handlesMax {
+            throw taken(name) ? .alreadyExists : .handleLimit
         }
         // Told before the table of handles grows: a refused request changes nothing.
-        if wantsHandle, holdings.handles.isFull, taken(name, holdings.known) {
+        if wantsHandle, caller.handles.isFull, taken(name) {
             throw .alreadyExists
         }
         // Large memory is not taken for a name that is.
-        if size.bytes >= UInt64(MappingPool.sizeMin), taken(name, holdings.known) {
+        if size.bytes >= UInt64(MappingPool.sizeMin), taken(name) {
             throw .alreadyExists
         }
         guard budget.addAllocation() else {
-            throw taken(name, holdings.known) ? .alreadyExists : .allocationLimit
+            throw taken(name) ? .alreadyExists : .allocationLimit
         }
         let allocation: Allocation
         do throws(SmallocError) {
-            allocation = try make(name, type, Int(size.bytes), age(&holdings))
-            if wantsHandle, let error = holdings.handles.reserve(budget) {
+            allocation = try make(name, type, Int(size.bytes), age(&caller))
+            if wantsHandle, let error = caller.handles.reserve(budget) {
                 release(allocation)
                 throw error
             }
         } catch {
-            try refuseAlloc(name, size, error, &holdings)
-            return
+            return try refuseAlloc(name, size, error, &caller)
         }
-        holdings.reclaims = 0
-        if size.bytes < UInt64(MappingPool.sizeMin) { holdings.cost += Int(size.bytes) }
+        caller.waits = 0
+        caller.cost +=
+            size.bytes < UInt64(MappingPool.sizeMin)
+            ? Int(size.bytes) : Caller.Cost.largeMemory
         // Under its name anybody may dispose of it at once: the handle's reference comes before.
         if wantsHandle { allocation.retain() }
         if name.byteCount > 0 {
             do throws(SmallocError) {
-                try insert(allocation, name.bytes, holdings.known)
+                try insert(allocation, name.bytes)
             } catch {
                 budget.removeAllocation()
                 if wantsHandle { _ = allocation.release() }
@@ -59,42 +60,40 @@ extension Registry {
             }
         }
         var handle: UInt32 = 0
-        if wantsHandle { handle = holdings.handles.open(allocation) }
+        if wantsHandle { handle = caller.handles.open(allocation) }
         reply.opened(handle: handle, type: type, size: size.bytes)
+        return .answered
     }
 
     /// Ends an alloc for which there was no memory: with its error, or by waiting for memory that
     /// is on its way back.
     @inline(never)
     private func refuseAlloc(
-        _ name: RawSpan, _ size: WireSize, _ error: SmallocError, _ holdings: inout Holdings
-    ) throws(SmallocError) {
+        _ name: RawSpan, _ size: WireSize, _ error: SmallocError, _ caller: inout Caller
+    ) throws(SmallocError) -> Outcome {
         budget.removeAllocation()
-        if taken(name, holdings.known) { throw .alreadyExists }
+        if taken(name) { throw .alreadyExists }
         guard error.status == .memoryLimit else { throw error }
-        let mapped = mappings.capacity(for: Allocation.mappingSize(for: Int(size.bytes)))
-        if waitForMemory(UInt64(mapped), &holdings) { return }
+        let mapped = mappings.capacity(for: Int(size.bytes))
+        if let work = workForMemory(UInt64(mapped), &caller) { return .later(Pending(.work(work))) }
         throw error
     }
 
-    /// Whether memory is on its way back that makes `size` bytes fit: then the request is served
-    /// again when it is free.
+    /// The wait for memory that is on its way back and makes `size` bytes fit: the request is
+    /// served again after it.
     ///
     /// So it is when nothing is on its way any more, but the bytes would fit: they came back a
-    /// moment ago.
-    func waitForMemory(_ size: UInt64, _ holdings: inout Holdings) -> Bool {
+    /// moment ago. Nil: it does not help to wait.
+    func workForMemory(_ size: UInt64, _ caller: inout Caller) -> Work? {
         guard size > 0 || mappings.pendingSize > 0 || mappings.warmSize > 0,
-            holdings.reclaims < 3,
+            caller.waits < 3,
             budget.canFit(size, returning: UInt64(mappings.pendingSize))
         else {
-            holdings.reclaims = 0
-            return false
+            caller.waits = 0
+            return nil
         }
-        holdings.reclaims += 1
-        mappings.gather()
-        holdings.deferred = .work(
-            Work(kind: .reclaim(mappings), size: 0, allocations: (nil, nil)))
-        return true
+        caller.waits += 1
+        return Work(kind: .reclaim(mappings), size: 0, allocations: (nil, nil))
     }
 
     /// Makes an allocation within the memory limit.
@@ -107,8 +106,8 @@ extension Registry {
         // Of malloc's blocks it is known only after what they take; corrected below.
         let estimate = Allocation.heapCharge(nameSize: name.byteCount, size: size)
         if size >= MappingPool.sizeMin {
-            let capacity = UInt64(mappings.capacity(for: Allocation.mappingSize(for: size)))
-            return try makeMapped(name, type, size, age, estimate, capacity)
+            let capacity = UInt64(mappings.capacity(for: size))
+            return try makeRecorded(name, type, size, age, estimate, capacity)
         }
         guard budget.charge(estimate) else { throw .memoryLimit }
         let made = Allocation.make(
@@ -123,21 +122,18 @@ extension Registry {
         return made
     }
 
-    /// The same, of one with a mapping of its own: what was given back a moment ago serves again,
-    /// and is charged already.
+    /// The same, of one that is not inline.
     @inline(never)
-    private func makeMapped(
+    private func makeRecorded(
         _ name: RawSpan, _ type: ElementType, _ size: Int, _ age: UInt32, _ estimate: UInt64,
         _ capacity: UInt64
     ) throws(SmallocError) -> Allocation {
         mappings.noteScattered()
-        let used = mappings.takeUsed(Int(capacity))
-        let charge = estimate + (used == nil ? capacity : 0)
+        let charge = estimate + capacity + MappingPool.recordCharge
         var error = SmallocError.memoryLimit
         if budget.charge(charge) {
             let made = Allocation.make(
-                name: name.bytes, type: type, size: size, created: age, mappings: mappings,
-                used: used)
+                name: name.bytes, type: type, size: size, created: age, mappings: mappings)
             if let made {
                 if !made.flags.contains(.pooled) {
                     budget.correct(from: estimate, to: made.heapCharge(mappings.blocks))
@@ -147,7 +143,6 @@ extension Registry {
             budget.uncharge(charge)
             error = .outOfMemory
         }
-        if let used { mappings.give(used) }
         throw error
     }
 }

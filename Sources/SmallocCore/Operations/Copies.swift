@@ -8,20 +8,26 @@ internal import SmallocWire
 extension Registry {
     func fill<Reply: ReplyWriter & ~Copyable>(
         _ target: borrowing Reference, _ start: UInt64, _ count: UInt64,
-        _ payload: borrowing Payload, _ unit: Unit, _ holdings: inout Holdings,
+        _ payload: borrowing Payload, _ unit: Unit, _ caller: inout Caller,
         _ reply: inout Reply
-    ) throws(SmallocError) {
-        let allocation = try resolve(target, holdings, missing: .noData)
+    ) throws(SmallocError) -> Outcome {
+        let allocation = try resolve(target, caller, missing: .noData)
         defer { letGo(allocation, target) }
         var pattern = Output(capacity: Limits.fillPatternSizeMax)
         switch payload {
         case .bytes(let bytes): pattern.append(bytes)
         case .words(let words):
-            try TextValues.encode(words, as: allocation.type, to: &pattern)
+            // A longer pattern is refused below, however long the rest of the line is.
+            var done = 0
+            while try !TextValues.encode(
+                words, as: allocation.type, from: &done, sizeMax: 1024, to: &pattern)
+            {
+                if pattern.count > Limits.fillPatternSizeMax { break }
+            }
         }
+        if pattern.isLost { throw .outOfMemory }
         allocation.lock.lock()
-        var isMoving = false
-        defer { if !isMoving { allocation.lock.unlock() } }
+        defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noData)
         guard pattern.count >= 1, pattern.count <= Limits.fillPatternSizeMax else {
             throw .invalidArgument("a fill pattern has 1 to \(Limits.fillPatternSizeMax) bytes")
@@ -32,46 +38,36 @@ extension Registry {
         guard extent.size % pattern.count == 0 else {
             throw .invalidArgument("the size is not a multiple of the pattern's")
         }
-        guard let dest = allocation.writable(extent) else {
-            return settle(allocation, upTo: extent.end, &holdings)
+        guard let dest = try allocation.access(extent, .modify).atHand() else {
+            return later(allocation)
         }
-        let isSmall = extent.size < Registry.workSizeMin
-        let waits = extent.size >= Move.sizeMin && allocation.canWait
-        if isSmall, !waits {
-            Work.fill(dest, extent.size, pattern.bytes)
-            holdings.cost += extent.size
+        if extent.size < Registry.workSizeMin {
+            Pattern(pattern.bytes).fill(dest, extent.size)
+            caller.cost += extent.size
             reply.done(size: UInt64(extent.size))
-            return
-        }
-        let kept = UnsafeMutableRawBufferPointer.allocate(byteCount: pattern.count, alignment: 8)
-        kept.copyMemory(from: pattern.bytes)
-        if isSmall {
-            isMoving = true
-            reply.done(size: UInt64(extent.size))
-            let end = Move.End(allocation, isRetained: target.handle == 0)
-            holdings.deferred = .move(
-                Move(kind: .fill(dest: dest, pattern: kept), size: extent.size, ends: (end, nil)))
-            return
+            return .answered
         }
         allocation.retain()
-        holdings.deferred = .work(
-            Work(
-                kind: .fill(dest: dest, pattern: kept), size: extent.size,
-                allocations: (allocation, nil)))
+        return .later(
+            Pending(
+                .work(
+                    Work(
+                        kind: .fill(dest: dest, pattern: Pattern(pattern.bytes)),
+                        size: extent.size, allocations: (allocation, nil)))))
     }
 
     func copy<Reply: ReplyWriter & ~Copyable>(
         _ source: borrowing Reference, _ sourceStart: UInt64, _ dest: borrowing Reference,
-        _ destStart: UInt64, _ count: UInt64, _ unit: Unit, _ holdings: inout Holdings,
+        _ destStart: UInt64, _ count: UInt64, _ unit: Unit, _ caller: inout Caller,
         _ reply: inout Reply
-    ) throws(SmallocError) {
+    ) throws(SmallocError) -> Outcome {
         // A name that is none is told of before anything that is missing.
         if dest.handle == 0, !Name.isValid(dest.name) { throw .invalidName }
-        let from = try resolve(source, holdings, missing: .noSourceData)
+        let from = try resolve(source, caller, missing: .noSourceData)
         defer { letGo(from, source) }
         let onto: Allocation
         do throws(SmallocError) {
-            onto = try resolve(dest, holdings, missing: .noDestData)
+            onto = try resolve(dest, caller, missing: .noDestData)
         } catch {
             // A source that is gone, its handle still open, is told of before the dest.
             from.lock.lock()
@@ -81,8 +77,7 @@ extension Registry {
         }
         defer { letGo(onto, dest) }
         Registry.lockPair(from, onto)
-        var isMoving = false
-        defer { if !isMoving { Registry.unlockPair(from, onto) } }
+        defer { Registry.unlockPair(from, onto) }
         try checkAlive(from, .noSourceData)
         try checkAlive(onto, .noDestData)
         // Node's checks, in Node's order, in bytes.
@@ -102,45 +97,33 @@ extension Registry {
             throw .outOfRange("dest_start + copy_length > dest_length")
         }
         let bytes = Int(size.bytes)
-        if bytes > 0 {
-            let (sourceEnd, destEnd) = (
-                Int(sourceOffset.bytes) + bytes, Int(destOffset.bytes) + bytes
-            )
-            guard from.settle(upTo: sourceEnd) else {
-                return settle(from, upTo: sourceEnd, &holdings)
-            }
-            guard onto.settle(upTo: destEnd) else {
-                return settle(onto, upTo: destEnd, &holdings)
-            }
+        let sourceExtent = Extent(offset: Int(sourceOffset.bytes), size: bytes)
+        let destExtent = Extent(offset: Int(destOffset.bytes), size: bytes)
+        guard let start = try from.access(sourceExtent, .read).atHand() else {
+            return later(from)
         }
-        let start = from.data + Int(sourceOffset.bytes)
-        let target = onto.data + Int(destOffset.bytes)
-        onto.willWrite(upTo: Int(destOffset.bytes) + bytes)
+        guard let target = try onto.access(destExtent, .modify).atHand() else {
+            return later(onto)
+        }
         if bytes < Registry.workSizeMin {
             reply.done(size: UInt64(bytes))
-            guard bytes >= Move.sizeMin, from.canWait, onto.canWait else {
-                memmove(target, start, bytes)
-                holdings.cost += bytes
-                return
-            }
-            isMoving = true
-            let ends = (
-                Move.End(from, isRetained: source.handle == 0),
-                Move.End(onto, isRetained: dest.handle == 0)
-            )
-            holdings.deferred = .move(
-                Move(kind: .copy(dest: target, source: start), size: bytes, ends: ends))
-            return
+            memmove(target, start, bytes)
+            caller.cost += bytes
+            return .answered
         }
         from.retain()
         onto.retain()
-        holdings.deferred = .work(
-            Work(kind: .copy(dest: target, source: start), size: bytes, allocations: (from, onto)))
+        return .later(
+            Pending(
+                .work(
+                    Work(
+                        kind: .copy(dest: target, source: start), size: bytes,
+                        allocations: (from, onto)))))
     }
 
     /// Both locks, the lower address first, so that two copies in opposite directions never wait
     /// for each other.
-    private static func lockPair(_ left: Allocation, _ right: Allocation) {
+    static func lockPair(_ left: Allocation, _ right: Allocation) {
         if left == right {
             left.lock.lock()
         } else if left.block < right.block {

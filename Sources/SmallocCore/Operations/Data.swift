@@ -1,6 +1,7 @@
 // Operations that move data in and out: read, write, and the vectored forms.
 // protocol/spec.md § Operations is the source of every check and its order.
 
+internal import CSmalloc
 internal import Glibc
 internal import SmallocSystem
 internal import SmallocWire
@@ -9,26 +10,10 @@ extension Registry {
     @inline(__always)
     func read<Reply: ReplyWriter & ~Copyable>(
         _ target: borrowing Reference, _ start: UInt64, _ count: UInt64?, _ unit: Unit,
-        _ holdings: inout Holdings, _ reply: inout Reply
-    ) throws(SmallocError) {
-        let allocation = try resolve(target, holdings, missing: .noData)
+        _ caller: inout Caller, _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
+        let allocation = try resolve(target, caller, missing: .noData)
         defer { letGo(allocation, target) }
-        if try !read(allocation, start, count, unit, &holdings, &reply) {
-            let size = count.map { Int(WireSize($0, unit, allocation.type).bytes) }
-            settle(
-                allocation, upTo: size.map { end(start, $0, unit, allocation) } ?? .max,
-                &holdings)
-        }
-    }
-
-    /// Reads from an allocation that was found.
-    ///
-    /// - Returns: False: nothing is answered, the allocation has to be settled first.
-    @inline(__always)
-    func read<Reply: ReplyWriter & ~Copyable>(
-        _ allocation: Allocation, _ start: UInt64, _ count: UInt64?, _ unit: Unit,
-        _ holdings: inout Holdings, _ reply: inout Reply
-    ) throws(SmallocError) -> Bool {
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noData)
@@ -37,106 +22,107 @@ extension Registry {
             offset: WireSize(start, unit, type), size: count.map { WireSize($0, unit, type) },
             length: allocation.size)
         try checkFits(WireSize(bytes: UInt64(extent.size)), unit)
-        guard let data = allocation.readable(extent) else { return false }
+        guard let data = try allocation.access(extent, .read).atHand() else {
+            return later(allocation)
+        }
         if extent.size <= Limits.atomicSizeMax {
             reply.data(data, extent.size, type: type)
-            return true
+            return .answered
         }
-        try withUnsafeBytes(of: extent) { (bytes) throws(SmallocError) in
-            try send(allocation, bytes.bindMemory(to: Extent.self), &holdings, &reply)
-        }
-        return true
-    }
-
-    /// The bytes of a range, after the checks of `read`; nil: the allocation has to be settled.
-    ///
-    /// Under the lock.
-    @inline(__always)
-    func readable(
-        _ allocation: Allocation, _ offset: UInt64, _ size: UInt64
-    ) throws(SmallocError) -> UnsafeRawBufferPointer? {
-        try checkAlive(allocation, .noData)
-        let extent = try Extent(
-            offset: WireSize(bytes: offset), size: WireSize(bytes: size), length: allocation.size)
-        try checkFits(WireSize(bytes: UInt64(extent.size)), .bytes)
-        guard let data = allocation.readable(extent) else { return nil }
-        return UnsafeRawBufferPointer(start: data, count: extent.size)
+        return try send(allocation, try Ranges(extent), &reply)
     }
 
     func readRanges<Reply: ReplyWriter & ~Copyable>(
-        _ target: borrowing Reference, _ ranges: RawSpan, _ holdings: inout Holdings,
+        _ target: borrowing Reference, _ ranges: RawSpan, _ caller: inout Caller,
         _ reply: inout Reply
-    ) throws(SmallocError) {
-        let allocation = try resolve(target, holdings, missing: .noData)
+    ) throws(SmallocError) -> Outcome {
+        let allocation = try resolve(target, caller, missing: .noData)
         defer { letGo(allocation, target) }
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noData)
-        let extents = try Registry.extents(ranges, length: allocation.size)
-        // At most 1024 ranges of at most 2^63 bytes: the sum may not fit, hence the checked type.
-        let total = extents.reduce(WireSize(bytes: 0)) { $0 + WireSize(bytes: UInt64($1.size)) }
-        try checkFits(total, .bytes)
-        guard allocation.settle(upTo: extents.end) else {
-            return settle(allocation, upTo: extents.end, &holdings)
+        let ranges = try Ranges(ranges, length: allocation.size)
+        caller.cost += ranges.count * Caller.Cost.range
+        try checkFits(ranges.total, .bytes)
+        guard let data = try allocation.access(ranges.whole, .read).atHand() else {
+            return later(allocation)
         }
-        if total.bytes > UInt64(Limits.atomicSizeMax) {
-            try extents.withUnsafeBufferPointer { (extents) throws(SmallocError) in
-                try send(allocation, extents, &holdings, &reply)
-            }
-            return
+        if ranges.total.bytes > UInt64(Limits.atomicSizeMax) {
+            return try send(allocation, ranges, &reply)
         }
-        reply.beginData(size: Int(total.bytes), type: allocation.type)
-        for extent in extents { reply.appendData(allocation.data + extent.offset, extent.size) }
+        reply.beginData(size: Int(ranges.total.bytes), type: allocation.type)
+        for extent in ranges.extents { reply.appendData(data + extent.offset, extent.size) }
         reply.endData()
+        return .answered
     }
 
     /// Leaves the data to the connection, which sends it straight from the allocation.
+    ///
+    /// Under the lock.
+    @inline(never)
     private func send<Reply: ReplyWriter & ~Copyable>(
-        _ allocation: Allocation, _ extents: UnsafeBufferPointer<Extent>,
-        _ holdings: inout Holdings, _ reply: inout Reply
-    ) throws(SmallocError) {
-        let header = FrameHeader(
-            magic: FrameHeader.replyMagic, operation: Operation.read.rawValue)
+        _ allocation: Allocation, _ ranges: consuming Ranges, _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
         allocation.retain()
-        guard let transfer = Transfer(allocation, extents, header) else {
-            _ = allocation.release()
-            throw .outOfMemory
-        }
-        allocation.noteLargeRead(transfer.size)
-        reply.beginData(size: transfer.size, type: allocation.type)
-        holdings.deferred = .send(transfer)
+        let pieces = Pieces(allocation, ranges, .read)
+        reply.beginData(size: pieces.size, type: allocation.type)
+        return .send(pieces)
     }
 
     @inline(__always)
     func write<Reply: ReplyWriter & ~Copyable>(
         _ target: borrowing Reference, _ start: UInt64, _ payload: borrowing Payload, _ unit: Unit,
-        _ holdings: inout Holdings, _ reply: inout Reply
-    ) throws(SmallocError) {
-        let allocation = try resolve(target, holdings, missing: .noData)
+        _ caller: inout Caller, _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
+        let allocation = try resolve(target, caller, missing: .noData)
         defer { letGo(allocation, target) }
         switch payload {
         case .bytes(let bytes):
             guard try store(bytes.bytes, in: allocation, start, unit) else {
-                return settle(
-                    allocation, upTo: end(start, bytes.byteCount, unit, allocation), &holdings)
+                return later(allocation)
             }
             reply.done(size: UInt64(bytes.byteCount))
         case .words(let words):
-            var encoded = Output(capacity: 256)
-            try TextValues.encode(words, as: allocation.type, to: &encoded)
-            guard try store(encoded.bytes, in: allocation, start, unit) else {
-                return settle(
-                    allocation, upTo: end(start, encoded.count, unit, allocation), &holdings)
+            guard let encoding = try encode(words, as: allocation.type, &caller) else {
+                return .later(Pending(.turn))
             }
-            reply.done(size: UInt64(encoded.count))
+            guard try store(encoding.values, in: allocation, start, unit) else {
+                caller.encoding = encoding
+                return later(allocation)
+            }
+            reply.done(size: UInt64(encoding.values.count))
         }
+        return .answered
+    }
+
+    /// The values of a line as bytes.
+    ///
+    /// A line of a MiB of numbers takes longer than the others should wait: it is read in parts,
+    /// and `caller.encoding` keeps them until the line is served again.
+    ///
+    /// - Returns: Nil: there is more to read, after the others' turn.
+    private func encode(
+        _ words: RawSpan, as type: ElementType, _ caller: inout Caller
+    ) throws(SmallocError) -> Encoding? {
+        let encoding = caller.encoding ?? Encoding(type)
+        // Kept only where the line is served again, and not if it can't be any more.
+        caller.encoding = nil
+        try encoding.restart(as: type)
+        while try !encoding.read(words) {
+            caller.cost += Encoding.stepSize * Caller.Cost.number
+            if caller.cost >= BatchLimit.costMax {
+                caller.encoding = encoding
+                return nil
+            }
+        }
+        return encoding
     }
 
     /// Writes to an allocation that was found; the caller answers.
     ///
-    /// - Returns: False: nothing is written, the allocation has to be settled first.
+    /// - Returns: False: nothing is written, the bytes are not at hand.
     @inline(__always)
-    func store(
+    private func store(
         _ bytes: UnsafeRawBufferPointer, in allocation: Allocation, _ start: UInt64, _ unit: Unit
     ) throws(SmallocError) -> Bool {
         allocation.lock.lock()
@@ -146,55 +132,35 @@ extension Registry {
             offset: WireSize(start, unit, allocation.type),
             size: WireSize(bytes: UInt64(bytes.count)), length: allocation.size)
         guard let source = bytes.baseAddress else { return true }
-        guard let data = allocation.writable(extent) else { return false }
+        guard let data = try allocation.access(extent, .modify).atHand() else { return false }
         data.copyMemory(from: source, byteCount: extent.size)
         return true
     }
 
     func writeRanges<Reply: ReplyWriter & ~Copyable>(
-        _ target: borrowing Reference, _ ranges: RawSpan, _ data: RawSpan,
-        _ holdings: inout Holdings, _ reply: inout Reply
-    ) throws(SmallocError) {
-        try Registry.checkSum(ranges, dataSize: data.byteCount)
-        let allocation = try resolve(target, holdings, missing: .noData)
+        _ target: borrowing Reference, _ ranges: RawSpan, _ data: RawSpan, _ caller: inout Caller,
+        _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
+        try Ranges.checkSum(ranges, dataSize: data.byteCount)
+        let allocation = try resolve(target, caller, missing: .noData)
         defer { letGo(allocation, target) }
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noData)
-        guard let extents = try writable(allocation, ranges) else {
-            return settle(allocation, upTo: .max, &holdings)
+        let ranges = try Ranges(ranges, length: allocation.size)
+        caller.cost += ranges.count * Caller.Cost.range
+        guard let base = try allocation.access(ranges.whole, .modify).atHand() else {
+            return later(allocation)
         }
         data.withUnsafeBytes { data in
             guard var source = data.baseAddress else { return }
-            for extent in extents {
-                (allocation.data + extent.offset).copyMemory(from: source, byteCount: extent.size)
+            for extent in ranges.extents {
+                (base + extent.offset).copyMemory(from: source, byteCount: extent.size)
                 source += extent.size
             }
         }
         reply.done(size: UInt64(data.byteCount))
-    }
-
-    /// Part of the shape of a vectored write, and so checked before its target is looked for.
-    private static func checkSum(_ ranges: RawSpan, dataSize: Int) throws(SmallocError) {
-        let sum = (0..<ranges.byteCount / 16).reduce(WireSize(bytes: 0)) {
-            $0 + WireSize(bytes: ranges.littleEndian64(at: $1 * 16 + 8))
-        }
-        guard sum.bytes == UInt64(dataSize) else {
-            throw .malformed("the ranges do not add up to the data")
-        }
-    }
-
-    /// Checks the ranges of a vectored write and notes them as written; nil: the allocation has to
-    /// be settled first.
-    ///
-    /// Under the lock.
-    private func writable(
-        _ allocation: Allocation, _ ranges: RawSpan
-    ) throws(SmallocError) -> [Extent]? {
-        let extents = try Registry.extents(ranges, length: allocation.size)
-        guard allocation.settle(upTo: extents.end) else { return nil }
-        allocation.willWrite(upTo: extents.end)
-        return extents
+        return .answered
     }
 
     /// Prepares to receive a write that is too large to wait for as a whole.
@@ -202,62 +168,48 @@ extension Registry {
     /// - Parameters:
     ///   - ranges: Those of a vectored write, else empty.
     ///   - dataSize: Bytes that will follow.
-    /// - Returns: Nil: the allocation has to be settled first, and `holdings` say so.
     /// - Throws: What the operation would throw: nothing has moved by then.
     func receive(
-        _ target: borrowing Reference, _ header: FrameHeader, ranges: RawSpan, dataSize: Int,
-        _ holdings: inout Holdings
-    ) throws(SmallocError) -> Transfer? {
-        if ranges.byteCount > 0 { try Registry.checkSum(ranges, dataSize: dataSize) }
-        let allocation = try resolve(target, holdings, missing: .noData)
+        _ target: borrowing Reference, _ start: UInt64, _ ranges: RawSpan, _ dataSize: Int,
+        _ caller: inout Caller
+    ) throws(SmallocError) -> Outcome {
+        if ranges.byteCount > 0 { try Ranges.checkSum(ranges, dataSize: dataSize) }
+        let allocation = try resolve(target, caller, missing: .noData)
         defer { letGo(allocation, target) }
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noData)
-        var extents: [Extent]
-        if ranges.byteCount > 0 {
-            guard let all = try writable(allocation, ranges) else {
-                settle(allocation, upTo: .max, &holdings)
-                return nil
-            }
-            extents = all
-        } else {
-            let extent = try Extent(
-                offset: WireSize(bytes: header.offset),
-                size: WireSize(bytes: UInt64(dataSize)), length: allocation.size)
-            // The rest step by step, as it arrives.
-            guard allocation.settle(upTo: extent.offset) else {
-                settle(allocation, upTo: extent.offset, &holdings)
-                return nil
-            }
-            allocation.willWrite(upTo: extent.end)
-            extents = [extent]
+        let ranges =
+            ranges.byteCount > 0
+            ? try Ranges(ranges, length: allocation.size)
+            : try Ranges(
+                try Extent(
+                    offset: WireSize(bytes: start), size: WireSize(bytes: UInt64(dataSize)),
+                    length: allocation.size))
+        caller.cost += ranges.count * Caller.Cost.range
+        // Only the request that memory is made for may have bytes that are not wiped; one that
+        // comes meanwhile waits for them.
+        let isWhole = ranges.count == 1 && start == 0 && dataSize == Int(allocation.size)
+        let intent = isWhole && allocation.hasNoMemory ? Intent.overwrite : .modify
+        let first = intent == .overwrite ? Extent(offset: 0, size: 1) : ranges.whole
+        guard try allocation.access(first, intent).atHand() != nil else {
+            return later(allocation)
         }
+        if intent == .overwrite { allocation.overwritten(upTo: 0) }
         allocation.retain()
-        guard let transfer = extents.withUnsafeBufferPointer({ Transfer(allocation, $0, header) })
-        else {
-            _ = allocation.release()
-            throw .outOfMemory
-        }
-        return transfer
+        return .receive(Pieces(allocation, ranges, intent))
     }
 
     // MARK: Shared checks
 
-    /// Has an allocation settled up to `end` by another thread; then the request is served once
-    /// more.
+    /// What `Access.later` asks for: work after which the request is served once more.
+    ///
+    /// Under the lock.
     @inline(never)
-    func settle(_ allocation: Allocation, upTo end: Int, _ holdings: inout Holdings) {
+    func later(_ allocation: Allocation) -> Outcome {
         allocation.retain()
-        holdings.deferred = .work(
-            Work(kind: .settle(upTo: end), size: 0, allocations: (allocation, nil)))
-    }
-
-    /// Where a range ends that was checked.
-    private func end(
-        _ start: UInt64, _ size: Int, _ unit: Unit, _ allocation: Allocation
-    ) -> Int {
-        Int(WireSize(start, unit, allocation.type).bytes) + size
+        return .later(
+            Pending(.work(Work(kind: .wipe, size: 0, allocations: (allocation, nil)))))
     }
 
     /// A handle may outlive its allocation: the memory is there, the allocation is not.
@@ -275,25 +227,76 @@ extension Registry {
     private func checkFits(_ size: WireSize, _ unit: Unit) throws(SmallocError) {
         guard unit == .elements || size.bytes <= limits.frameSizeMax else { throw .frameTooLarge }
     }
-
-    private static func extents(
-        _ ranges: RawSpan, length: UInt64
-    ) throws(SmallocError) -> [Extent] {
-        var extents: [Extent] = []
-        extents.reserveCapacity(ranges.byteCount / 16)
-        for index in 0..<ranges.byteCount / 16 {
-            extents.append(
-                try Extent(
-                    offset: WireSize(bytes: ranges.littleEndian64(at: index * 16)),
-                    size: WireSize(bytes: ranges.littleEndian64(at: index * 16 + 8)),
-                    length: length))
-        }
-        return extents
-    }
 }
 
-extension [Extent] {
-    /// Bytes from the start of the allocation to the end of the range that reaches furthest, and
-    /// is not empty.
-    fileprivate var end: Int { reduce(0) { $1.size == 0 ? $0 : Swift.max($0, $1.end) } }
+/// The ranges of a request, checked against an allocation's size.
+struct Ranges: ~Copyable {
+    private let memory: UnsafeMutablePointer<Extent>
+    let count: Int
+    /// Bytes of all of them; may be more than fits.
+    let total: WireSize
+
+    var extents: UnsafeBufferPointer<Extent> { UnsafeBufferPointer(start: memory, count: count) }
+
+    /// One range.
+    ///
+    /// - Throws: `.outOfMemory`.
+    init(_ extent: Extent) throws(SmallocError) {
+        memory = try Ranges.allocate(1)
+        memory.initialize(to: extent)
+        count = 1
+        total = WireSize(bytes: UInt64(extent.size))
+    }
+
+    /// Those of a vectored request: pairs of offset and size.
+    ///
+    /// - Throws: `.outOfMemory`, `.outOfRange` for the first that is.
+    init(_ ranges: RawSpan, length: UInt64) throws(SmallocError) {
+        let count = ranges.byteCount / 16
+        let memory = try Ranges.allocate(count)
+        var total = WireSize(bytes: 0)
+        do throws(SmallocError) {
+            for index in 0..<count {
+                let extent = try Extent(
+                    offset: WireSize(bytes: ranges.littleEndian64(at: index * 16)),
+                    size: WireSize(bytes: ranges.littleEndian64(at: index * 16 + 8)),
+                    length: length)
+                (memory + index).initialize(to: extent)
+                total = total + WireSize(bytes: UInt64(extent.size))
+            }
+        } catch {
+            free(memory)
+            throw error
+        }
+        self.memory = memory
+        self.count = count
+        self.total = total
+    }
+
+    deinit { free(memory) }
+
+    private static func allocate(
+        _ count: Int
+    ) throws(SmallocError) -> UnsafeMutablePointer<Extent> {
+        guard let memory = smalloc_allocate(max(count, 1) * MemoryLayout<Extent>.stride) else {
+            throw .outOfMemory
+        }
+        return memory.bindMemory(to: Extent.self, capacity: max(count, 1))
+    }
+
+    /// From the start of the allocation to the end of the range that reaches furthest, and is not
+    /// empty.
+    var whole: Extent {
+        Extent(offset: 0, size: extents.reduce(0) { $1.size == 0 ? $0 : max($0, $1.end) })
+    }
+
+    /// Part of the shape of a vectored write, and so checked before its target is looked for.
+    static func checkSum(_ ranges: RawSpan, dataSize: Int) throws(SmallocError) {
+        let sum = (0..<ranges.byteCount / 16).reduce(WireSize(bytes: 0)) {
+            $0 + WireSize(bytes: ranges.littleEndian64(at: $1 * 16 + 8))
+        }
+        guard sum.bytes == UInt64(dataSize) else {
+            throw .malformed("the ranges do not add up to the data")
+        }
+    }
 }

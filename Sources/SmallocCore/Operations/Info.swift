@@ -10,15 +10,13 @@ extension Registry {
     private static let pageEntries: UInt64 = 1024
     /// Slots that one page looks at, at most about this many: half a millisecond.
     static let pageSlots = 16_384
-    /// What it costs to look at one, and at the allocation behind it, as bytes of a copy.
-    private static let slotCost = 512
     /// Up to so many allocations a listing for people is sorted.
     private static let sortedMax: UInt64 = 4096
 
     func stat<Reply: ReplyWriter & ~Copyable>(
-        _ target: borrowing Reference, _ holdings: inout Holdings, _ reply: inout Reply
-    ) throws(SmallocError) {
-        let allocation = try resolve(target, holdings, missing: .noData)
+        _ target: borrowing Reference, _ caller: inout Caller, _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
+        let allocation = try resolve(target, caller, missing: .noData)
         defer { letGo(allocation, target) }
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
@@ -31,19 +29,18 @@ extension Registry {
                 type: allocation.type, size: allocation.size, created: created(allocation),
                 handles: references > mine ? references - mine : 0, storage: allocation.storage),
             name: allocation.name)
+        return .answered
     }
 
+    /// - Parameter cursor: A shard, where the page begins. The next one is in `caller.nextCursor`.
     func list<Reply: ReplyWriter & ~Copyable>(
         _ prefix: RawSpan, _ cursor: UInt64, _ count: UInt64, _ sorted: Bool,
-        _ holdings: inout Holdings, _ reply: inout Reply
-    ) throws(SmallocError) {
-        guard cursor < UInt64(Registry.shardCount) else {
-            throw .invalidArgument("no page starts at this cursor")
-        }
+        _ caller: inout Caller, _ reply: inout Reply
+    ) -> Outcome {
         prefix.withUnsafeBytes { prefix in
             if sorted, cursor == 0, budget.allocationCount <= Registry.sortedMax {
-                holdings.cost += Registry.shardCount * 256
-                listSorted(prefix, &reply)
+                caller.cost += Registry.shardCount * Caller.Cost.slot
+                listSorted(prefix, &caller, &reply)
                 return
             }
             let wanted = count == 0 ? Registry.pageEntries : min(count, Registry.pageEntries)
@@ -59,11 +56,11 @@ extension Registry {
                 }
                 shard += 1
             }
-            holdings.cost += slots * Registry.slotCost
-            let next = shard < Registry.shardCount ? UInt64(shard) : 0
-            reply.endList(nextCursor: next)
-            if next != 0 { holdings.deferred = .page(next) }
+            caller.cost += slots * Caller.Cost.slot
+            caller.nextCursor = shard < Registry.shardCount ? UInt64(shard) : 0
+            reply.endList(nextCursor: caller.nextCursor)
         }
+        return .answered
     }
 
     /// Calls back for each named allocation of a shard that starts with `prefix`, under its locks.
@@ -86,24 +83,55 @@ extension Registry {
         return slots
     }
 
+    /// One entry of a sorted listing: where its name stands among all of them.
+    private struct Entry {
+        var start: Int
+        var nameSize: Int
+        var type: ElementType
+        var size: UInt64
+    }
+
     private func listSorted<Reply: ReplyWriter & ~Copyable>(
-        _ prefix: UnsafeRawBufferPointer, _ reply: inout Reply
+        _ prefix: UnsafeRawBufferPointer, _ caller: inout Caller, _ reply: inout Reply
     ) {
-        var found: [(name: [UInt8], type: ElementType, size: UInt64)] = []
+        // At most 4,096 names; more that come meanwhile are told as well, and are few.
+        var names = Output(capacity: 4096)
+        var entries: [Entry] = []
         for shard in 0..<Registry.shardCount {
-            _ = visit(shard, prefix) { found.append((Array($0.name), $0.type, $0.size)) }
-        }
-        found.sort { $0.name.lexicographicallyPrecedes($1.name) }
-        reply.beginList()
-        for entry in found {
-            entry.name.withUnsafeBytes {
-                reply.listEntry(name: $0, type: entry.type, size: entry.size)
+            _ = visit(shard, prefix) { allocation in
+                let name = allocation.name
+                entries.append(
+                    Entry(
+                        start: names.count, nameSize: name.count, type: allocation.type,
+                        size: allocation.size))
+                if let start = name.baseAddress { names.append(start, name.count) }
             }
         }
+        reply.beginList()
+        // Without memory for the names none is told.
+        if names.isLost { entries = [] }
+        let bytes = names.bytes
+        entries.sort { left, right in
+            let (first, second) = (
+                UnsafeRawBufferPointer(rebasing: bytes[left.start...].prefix(left.nameSize)),
+                UnsafeRawBufferPointer(rebasing: bytes[right.start...].prefix(right.nameSize))
+            )
+            return first.lexicographicallyPrecedes(second)
+        }
+        for entry in entries {
+            reply.listEntry(
+                name: UnsafeRawBufferPointer(
+                    rebasing: bytes[entry.start...].prefix(entry.nameSize)),
+                type: entry.type, size: entry.size)
+        }
+        caller.cost += entries.count * Caller.Cost.sorting
         reply.endList(nextCursor: 0)
     }
 
-    func stats<Reply: ReplyWriter & ~Copyable>(_ reply: inout Reply) {
+    func stats<Reply: ReplyWriter & ~Copyable>(
+        _ caller: inout Caller, _ reply: inout Reply
+    ) -> Outcome {
+        caller.cost += Caller.Cost.statistics
         func total(_ key: Counters.Key) -> UInt64 { counters.reduce(0) { $0 &+ $1.value(key) } }
         reply.beginStats()
         reply.statistic("pid", UInt64(getpid()))
@@ -120,11 +148,13 @@ extension Registry {
         reply.statistic("connections_refused", total(.connectionsRefused))
         reply.statistic("bytes_read", total(.bytesRead))
         reply.statistic("bytes_written", total(.bytesWritten))
-        reply.statistic("bytes_zero_copy", total(.bytesLent))
+        reply.statistic("bytes_zero_copy", 0)
         reply.statistic("errors", total(.errors))
         reply.statistic("pauses", total(.pauses))
         reply.statistic("idle_timeouts", total(.idleTimeouts))
         reply.statistic("request_timeouts", total(.requestTimeouts))
+        let longest = counters.map { $0.value(.longestTurnMicroseconds) }.max() ?? 0
+        reply.statistic("loop_longest_turn_us", longest)
         for (operation, key) in Registry.operationKeys {
             reply.statistic(key, counters.reduce(0) { $0 &+ $1.value(operation) })
         }
@@ -141,6 +171,7 @@ extension Registry {
         reply.statistic("limit_idle_milliseconds", limits.idleTimeoutMilliseconds)
         reply.statistic("limit_request_milliseconds", limits.requestTimeoutMilliseconds)
         reply.endStats()
+        return .answered
     }
 
     private static let operationKeys: [(Operation, StaticString)] = [

@@ -12,8 +12,8 @@ extension Registry {
         UInt64(name.byteCount) <= limits.nameSizeMax && Name.isValid(name)
     }
 
-    func taken(_ name: RawSpan, _ known: KnownName) -> Bool {
-        guard name.byteCount > 0, let other = find(name.bytes, known) else {
+    func taken(_ name: RawSpan) -> Bool {
+        guard name.byteCount > 0, let other = find(name.bytes) else {
             return false
         }
         release(other)
@@ -25,9 +25,9 @@ extension Registry {
     /// Its reference is the registry's from then on.
     @inline(__always)
     func insert(
-        _ allocation: Allocation, _ name: UnsafeRawBufferPointer, _ known: KnownName
+        _ allocation: Allocation, _ name: UnsafeRawBufferPointer
     ) throws(SmallocError) {
-        let place = place(of: name, known)
+        let place = place(of: name)
         let lock = lock(of: place.shard)
         lock.lock()
         defer {
@@ -42,20 +42,22 @@ extension Registry {
     }
 
     func open<Reply: ReplyWriter & ~Copyable>(
-        _ name: RawSpan, _ holdings: inout Holdings, _ reply: inout Reply
-    ) throws(SmallocError) {
+        _ name: RawSpan, _ caller: inout Caller, _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
         let allocation = try resolve(
-            Reference(handle: 0, name: name), holdings, missing: .noData)
-        guard UInt64(holdings.handles.count) < limits.handlesMax else {
+            Reference(handle: 0, name: name), caller, missing: .noData)
+        guard UInt64(caller.handles.count) < limits.handlesMax else {
             release(allocation)
             throw .handleLimit
         }
-        if let error = holdings.handles.reserve(budget) {
+        if let error = caller.handles.reserve(budget) {
             release(allocation)
-            if error == .memoryLimit, waitForMemory(0, &holdings) { return }
+            if error == .memoryLimit, let work = workForMemory(0, &caller) {
+                return .later(Pending(.work(work)))
+            }
             throw error
         }
-        holdings.reclaims = 0
+        caller.waits = 0
         allocation.lock.lock()
         let size = allocation.size
         let isDisposed = allocation.flags.contains(.disposed)
@@ -64,36 +66,39 @@ extension Registry {
             release(allocation)
             throw .noData
         }
-        let handle = holdings.handles.open(allocation)
+        let handle = caller.handles.open(allocation)
         reply.opened(handle: handle, type: allocation.type, size: size)
+        return .answered
     }
 
     func close<Reply: ReplyWriter & ~Copyable>(
-        _ handle: UInt32, _ holdings: inout Holdings, _ reply: inout Reply
-    ) throws(SmallocError) {
-        guard let allocation = holdings.handles.close(handle, budget) else { throw .noData }
+        _ handle: UInt32, _ caller: inout Caller, _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
+        guard let allocation = caller.handles.close(handle, budget) else { throw .noData }
         disposeIfAnonymous(allocation)
         release(allocation)
         reply.ok()
+        return .answered
     }
 
     func dispose<Reply: ReplyWriter & ~Copyable>(
-        _ target: borrowing Reference, _ holdings: inout Holdings, _ reply: inout Reply
-    ) throws(SmallocError) {
+        _ target: borrowing Reference, _ caller: inout Caller, _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
         if target.handle == 0 {
-            guard dispose(named: target.name.bytes, holdings.known) else {
+            guard dispose(named: target.name.bytes) else {
                 throw Name.isValid(target.name) ? .noDataToDispose : .invalidName
             }
         } else {
             // A refused request changes nothing: the handle of what is gone stays open.
-            guard let allocation = holdings.handles[target.handle], disposeNow(allocation) else {
+            guard let allocation = caller.handles[target.handle], disposeNow(allocation) else {
                 throw .noDataToDispose
             }
-            _ = holdings.handles.close(target.handle, budget)
+            _ = caller.handles.close(target.handle, budget)
             // The handle's reference is ours now.
             release(allocation)
         }
         reply.ok()
+        return .answered
     }
 
     /// As `disposeNow`, by name: one hash and one lock of the shard.
@@ -101,9 +106,9 @@ extension Registry {
     /// False: there is none.
     @inline(__always)
     private func dispose(
-        named name: UnsafeRawBufferPointer, _ known: KnownName
+        named name: UnsafeRawBufferPointer
     ) -> Bool {
-        let place = place(of: name, known)
+        let place = place(of: name)
         let lock = lock(of: place.shard)
         lock.lock()
         let found = shards[place.shard].table.take(name, tag: place.tag)
@@ -143,7 +148,7 @@ extension Registry {
             // The name may change until both locks are held, the shard's first.
             allocation.lock.lock()
             let isDisposed = allocation.flags.contains(.disposed)
-            let isAnonymous = allocation.flags.contains(.anonymous)
+            let isAnonymous = allocation.isAnonymous
             let place = place(of: allocation.name)
             if isAnonymous, !isDisposed { cut = allocation.endForAll(mappings, ownReferences: 2) }
             allocation.lock.unlock()
@@ -161,25 +166,23 @@ extension Registry {
             lock.unlock()
             if removed { break }
         }
-        if let cut { mappings.give(forGood: cut) }
-        budget.removeAllocation()
-        release(allocation)
+        finishDispose(allocation, cut)
         return true
     }
 
     /// For handles that close: an anonymous allocation has but one, and goes with it.
     func disposeIfAnonymous(_ allocation: Allocation) {
         allocation.lock.lock()
-        let isAnonymous = allocation.flags.contains(.anonymous)
+        let isAnonymous = allocation.isAnonymous
         allocation.lock.unlock()
         if isAnonymous { disposeNow(allocation) }
     }
 
     func truncate<Reply: ReplyWriter & ~Copyable>(
         _ target: borrowing Reference, _ length: UInt64, _ unit: Unit,
-        _ holdings: inout Holdings, _ reply: inout Reply
-    ) throws(SmallocError) {
-        let allocation = try resolve(target, holdings, missing: .noDataToTruncate)
+        _ caller: inout Caller, _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
+        let allocation = try resolve(target, caller, missing: .noDataToTruncate)
         defer { letGo(allocation, target) }
         var cut: Mapping?
         defer { if let cut { mappings.give(forGood: cut) } }
@@ -193,27 +196,36 @@ extension Registry {
             throw .invalidArgument("the size is not a whole number of elements")
         }
         allocation.size = size.bytes
-        cut = allocation.takeCut(mappings)
+        cut = allocation.takeTail(mappings)
         reply.done(size: size.bytes)
+        return .answered
     }
 
     func rename<Reply: ReplyWriter & ~Copyable>(
-        _ target: borrowing Reference, _ newName: RawSpan, _ holdings: inout Holdings,
-        _ reply: inout Reply
-    ) throws(SmallocError) {
+        _ target: borrowing Reference, _ newName: RawSpan, _ flags: RenameFlags,
+        _ caller: inout Caller, _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
         guard isAllowed(newName) else { throw .invalidName }
-        let allocation = try resolve(target, holdings, missing: .noData)
+        let allocation = try resolve(target, caller, missing: .noData)
         defer { letGo(allocation, target) }
+        let replaces = flags.contains(.replace)
         try newName.withUnsafeBytes { (newName) throws(SmallocError) in
-            while try !move(allocation, to: newName) {}
+            while try !move(allocation, to: newName, replaces: replaces) {}
         }
         reply.ok()
+        return .answered
     }
 
     /// One try to rename: false if the name changed between looking at it and locking its shard.
+    ///
+    /// The locks of the shards come first, then those of the allocations, each pair in its order.
     private func move(
-        _ allocation: Allocation, to newName: UnsafeRawBufferPointer
+        _ allocation: Allocation, to newName: UnsafeRawBufferPointer, replaces: Bool
     ) throws(SmallocError) -> Bool {
+        var replaced: Allocation?
+        var cut: Mapping?
+        // After the locks were given back: memory may go to the system.
+        defer { if let replaced { finishDispose(replaced, cut) } }
         allocation.lock.lock()
         let old = place(of: allocation.name)
         allocation.lock.unlock()
@@ -222,32 +234,50 @@ extension Registry {
         let second = lock(of: max(old.shard, new.shard))
         first.lock()
         if old.shard != new.shard { second.lock() }
-        allocation.lock.lock()
+        let found = shards[new.shard].table.find(newName, tag: new.tag)
+        // Only what is replaced is locked with it.
+        let other = replaces ? found ?? allocation : allocation
+        Registry.lockPair(allocation, other)
         defer {
-            allocation.lock.unlock()
+            Registry.unlockPair(allocation, other)
             publish(old.shard)
             publish(new.shard)
             if old.shard != new.shard { second.unlock() }
             first.unlock()
         }
         try checkAlive(allocation, .noData)
-        let isAnonymous = allocation.flags.contains(.anonymous)
+        let isAnonymous = allocation.isAnonymous
         let current = place(of: allocation.name)
         guard current.shard == old.shard, current.tag == old.tag else { return false }
-        if let other = shards[new.shard].table.find(newName, tag: new.tag) {
-            guard other == allocation else { throw .alreadyExists }
-            return true
+        if found == allocation { return true }
+        guard found == nil || replaces else { throw .alreadyExists }
+        if found == nil {
+            guard shards[new.shard].table.insert(allocation, tag: new.tag) else {
+                throw .outOfMemory
+            }
         }
-        guard shards[new.shard].table.insert(allocation, tag: new.tag) else { throw .outOfMemory }
         let before = allocation.heapCharge(mappings.blocks)
         guard allocation.rename(newName, mappings.blocks) else {
-            _ = shards[new.shard].table.remove(allocation, tag: new.tag)
+            if found == nil { _ = shards[new.shard].table.remove(allocation, tag: new.tag) }
             throw .outOfMemory
         }
         budget.correct(from: before, to: allocation.heapCharge(mappings.blocks))
+        // From here on nothing fails.
+        if let found {
+            shards[new.shard].table.replace(found, with: allocation, tag: new.tag)
+            cut = found.endForAll(mappings)
+            replaced = found
+        }
         // Found by identity: the table never looks at the name here. With the same shard and tag
         // both slots are equal, and it does not matter which of them goes.
         if !isAnonymous { _ = shards[old.shard].table.remove(allocation, tag: old.tag) }
         return true
+    }
+
+    /// Gives back what an allocation held that no table has any more, and its table's reference.
+    private func finishDispose(_ allocation: Allocation, _ cut: Mapping?) {
+        if let cut { mappings.give(forGood: cut) }
+        budget.removeAllocation()
+        release(allocation)
     }
 }

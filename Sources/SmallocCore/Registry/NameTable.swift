@@ -73,15 +73,28 @@ struct NameTable: ~Copyable {
     ///
     /// False: it is not there.
     mutating func remove(_ allocation: Allocation, tag: UInt64) -> Bool {
-        guard let slots, capacity > 0 else { return false }
+        guard let index = index(of: allocation, tag: tag) else { return false }
+        close(gap: index)
+        return true
+    }
+
+    /// Puts an allocation in the slot of another one, found by identity, whose name it has now.
+    ///
+    /// Needs no memory, and so never fails for one that is there.
+    mutating func replace(_ old: Allocation, with new: Allocation, tag: UInt64) {
+        guard let slots, let index = index(of: old, tag: tag) else { return }
+        slots[index] = NameTable.slot(new, tag)
+    }
+
+    private func index(of allocation: Allocation, tag: UInt64) -> Int? {
+        guard let slots, capacity > 0 else { return nil }
         let wanted = NameTable.slot(allocation, tag)
         var index = home(wanted)
         while slots[index] != wanted {
-            if slots[index] == 0 { return false }
+            if slots[index] == 0 { return nil }
             index = next(index)
         }
-        close(gap: index)
-        return true
+        return index
     }
 
     /// Slots to look at in a walk over the table.

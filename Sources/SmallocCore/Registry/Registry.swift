@@ -1,5 +1,4 @@
-// All allocations, by name in shards, and the one switch that every request of either mode goes
-// through. The only thing that the loops share.
+// All allocations, by name in shards. The only thing that the loops share.
 
 internal import Glibc
 internal import SmallocSystem
@@ -16,15 +15,21 @@ public final class Registry: @unchecked Sendable {
     /// What takes about 100 microseconds is done at once: to hand it over takes as long.
     static let workSizeMin = (1 << 20) + 1
 
+    /// A shard's table, guarded by the shard's lock.
     struct Shard: ~Copyable {
-        var lockWord: UInt32 = 0
         var table: NameTable
-        /// The table's, for those who look without the lock.
-        let view = Atomic<UInt64>(0)
         // A cache line each, so that loops on neighbouring shards leave each other alone.
-        private var padding: (UInt64, UInt64) = (0, 0)
+        private var padding: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
 
         init(_ blocks: BlockPool) { table = NameTable(blocks) }
+    }
+
+    /// What all threads may touch of a shard while one of them has it, in a cache line of its own.
+    private struct ShardLine: ~Copyable {
+        let lockWord = Atomic<UInt32>(0)
+        /// The table's, for those who look without the lock.
+        let view = Atomic<UInt64>(0)
+        private let padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0)
     }
 
     /// The limits in force.
@@ -32,6 +37,7 @@ public final class Registry: @unchecked Sendable {
     /// One for each loop.
     public let counters: [Counters]
     let shards: UnsafeMutablePointer<Shard>
+    private let lines: UnsafeMutablePointer<ShardLine>
     let budget: MemoryBudget
     let mappings: MappingPool
     let nameHash: NameHash
@@ -42,98 +48,43 @@ public final class Registry: @unchecked Sendable {
     /// - Parameters:
     ///   - loops: Number of loops that will serve; each has counters of its own.
     ///   - warmSizeMax: Bytes of freed large memory kept for reuse.
-    public convenience init(limits: SharedLimits, loops: Int, warmSizeMax: Int) {
+    ///
+    /// Nil: there is no thread to be had that gives memory back.
+    public convenience init?(limits: SharedLimits, loops: Int, warmSizeMax: Int) {
         self.init(limits: limits, loops: loops, warmSizeMax: warmSizeMax, nameHash: NameHash())
     }
 
     /// With a key that is known, so that two registries list names in the same order.
-    init(
+    init?(
         limits: SharedLimits, loops: Int, warmSizeMax: Int, nameHash: NameHash,
-        restTime: UInt64 = MappingPool.restTime
+        mappingsMax: UInt64 = SystemMemory.mappingsMax
     ) {
         self.limits = limits
         self.nameHash = nameHash
         counters = (0..<loops).map { _ in Counters() }
-        budget = MemoryBudget(limits: limits)
-        mappings = MappingPool(
-            budget: budget, cleanSizeMax: warmSizeMax, restTime: restTime)
+        budget = MemoryBudget(limits: limits, mappingsMax: mappingsMax)
+        mappings = MappingPool(budget: budget, cleanSizeMax: warmSizeMax)
         shards = .allocate(capacity: Registry.shardCount)
+        lines = .allocate(capacity: Registry.shardCount)
         for index in 0..<Registry.shardCount {
             (shards + index).initialize(to: Shard(mappings.blocks))
+            (lines + index).initialize(to: ShardLine())
         }
         birth = UInt64(time(nil))
         birthMonotonic = Clock.coarseSeconds
+        guard mappings.start() else { return nil }
     }
 
-    /// Does what a request asks and answers it; what is left to do is in `holdings.deferred`.
-    ///
-    /// Never traps, whatever the request says. Cost: one lock of the allocation by handle, one of a
-    /// shard more by name.
-    ///
-    /// - Returns: False if the answer is an error.
-    func execute<Reply: ReplyWriter & ~Copyable>(
-        _ request: borrowing Request, _ holdings: inout Holdings, reply: inout Reply
-    ) -> Bool {
-        do throws(SmallocError) {
-            switch request {
-            case .read(let target, let start, let count, let unit):
-                try read(target, start, count, unit, &holdings, &reply)
-            case .write(let target, let start, let payload, let unit):
-                try write(target, start, payload, unit, &holdings, &reply)
-            case .readRanges(let target, let ranges):
-                try readRanges(target, ranges, &holdings, &reply)
-            case .writeRanges(let target, let ranges, let data):
-                try writeRanges(target, ranges, data, &holdings, &reply)
-            case .fill(let target, let start, let count, let payload, let unit):
-                try fill(target, start, count, payload, unit, &holdings, &reply)
-            case .copy(let source, let sourceStart, let dest, let destStart, let count, let unit):
-                try copy(
-                    source, sourceStart, dest, destStart, count, unit, &holdings, &reply)
-            case .alloc(let name, let type, let typeWord, let length, let unit, let flags):
-                try alloc(name, type, typeWord, length, unit, flags, &holdings, &reply)
-            case .open(let name): try open(name, &holdings, &reply)
-            case .close(let handle): try close(handle, &holdings, &reply)
-            case .dispose(let target): try dispose(target, &holdings, &reply)
-            case .truncate(let target, let length, let unit):
-                try truncate(target, length, unit, &holdings, &reply)
-            case .rename(let target, let newName):
-                try rename(target, newName, &holdings, &reply)
-            case .stat(let target): try stat(target, &holdings, &reply)
-            case .list(let prefix, let cursor, let count, let sorted):
-                try list(prefix, cursor, count, sorted, &holdings, &reply)
-            case .stats: stats(&reply)
-            case .hello: reply.hello(limits.snapshot)
-            case .ping: reply.pong()
-            case .quit:
-                reply.bye()
-                holdings.deferred = .quit
-            case .help:
-                // Text mode answers it itself: there is nothing in the registry to ask.
-                throw .malformed("help is a verb of text mode")
-            }
-            return true
-        } catch {
-            reply.error(error)
-            return false
-        }
-    }
+    deinit { mappings.stop() }
 
     // MARK: Finding
 
     /// Where a name belongs: its shard, and its 16 bits in the shard's table.
     ///
     /// Nobody can choose names that collide, see `NameHash`.
-    @inline(never)
+    @inline(__always)
     func place(of name: UnsafeRawBufferPointer) -> (shard: Int, tag: UInt64) {
         place(of: nameHash.hash(of: name))
-    }
-
-    /// The same, of the name of a request, whose hash may be known.
-    @inline(__always)
-    func place(
-        of name: UnsafeRawBufferPointer, _ known: KnownName
-    ) -> (shard: Int, tag: UInt64) {
-        place(of: known.start == name.baseAddress ? known.hash : nameHash.hash(of: name))
     }
 
     @inline(__always)
@@ -142,7 +93,11 @@ public final class Registry: @unchecked Sendable {
     }
 
     @inline(__always)
-    func lock(of shard: Int) -> ByteLock { ByteLock(UnsafeMutableRawPointer(shards + shard)) }
+    func lock(of shard: Int) -> ByteLock { ByteLock(UnsafeMutableRawPointer(lines + shard)) }
+
+    /// The table's view as of a moment ago, without the lock.
+    @inline(__always)
+    func view(of shard: Int) -> UInt64 { lines[shard].view.load(ordering: .relaxed) }
 
     /// Tells those who look without the lock of a table that grew or shrank.
     ///
@@ -150,14 +105,12 @@ public final class Registry: @unchecked Sendable {
     @inline(__always)
     func publish(_ shard: Int) {
         let view = shards[shard].table.view
-        if shards[shard].view.load(ordering: .relaxed) != view {
-            shards[shard].view.store(view, ordering: .relaxed)
-        }
+        if self.view(of: shard) != view { lines[shard].view.store(view, ordering: .relaxed) }
     }
 
     /// The allocation of a name, with a reference for the caller; nil if there is none.
-    func find(_ name: UnsafeRawBufferPointer, _ known: KnownName) -> Allocation? {
-        let place = place(of: name, known)
+    func find(_ name: UnsafeRawBufferPointer) -> Allocation? {
+        let place = place(of: name)
         let lock = lock(of: place.shard)
         lock.lock()
         defer { lock.unlock() }
@@ -173,13 +126,13 @@ public final class Registry: @unchecked Sendable {
     /// - Throws: `.invalidName`, then `missing`.
     @inline(__always)
     func resolve(
-        _ target: borrowing Reference, _ holdings: borrowing Holdings,
+        _ target: borrowing Reference, _ caller: borrowing Caller,
         missing: @autoclosure () -> SmallocError
     ) throws(SmallocError) -> Allocation {
         if target.handle != 0 {
-            return try resolve(target.handle, holdings, missing: missing())
+            return try resolve(target.handle, caller, missing: missing())
         }
-        let found = find(target.name.bytes, holdings.known)
+        let found = find(target.name.bytes)
         guard let found else {
             // A name outside the grammar is never found; only then is it worth a look.
             throw Name.isValid(target.name) ? missing() : .invalidName
@@ -190,10 +143,10 @@ public final class Registry: @unchecked Sendable {
     /// The allocation of a handle, which keeps it for as long as the caller keeps the handle open.
     @inline(__always)
     func resolve(
-        _ handle: UInt32, _ holdings: borrowing Holdings,
+        _ handle: UInt32, _ caller: borrowing Caller,
         missing: @autoclosure () -> SmallocError
     ) throws(SmallocError) -> Allocation {
-        guard let allocation = holdings.handles[handle] else { throw missing() }
+        guard let allocation = caller.handles[handle] else { throw missing() }
         return allocation
     }
 
@@ -211,16 +164,12 @@ public final class Registry: @unchecked Sendable {
     // MARK: Ends
 
     /// Ends a transfer, done or not.
-    func end(_ transfer: Transfer) {
-        transfer.freeRanges()
-        letGoPinned(transfer.allocation)
-    }
+    func end(_ pieces: Pieces) { letGoPinned(pieces.allocation) }
 
     /// Ends work, done or not.
     ///
     /// Not while it runs.
     func end(_ work: Work) {
-        if case .fill(_, let pattern) = work.kind { pattern.deallocate() }
         for allocation in [work.allocations.0, work.allocations.1] {
             guard let allocation else { continue }
             if work.isPinning { letGoPinned(allocation) } else { release(allocation) }
@@ -233,15 +182,35 @@ public final class Registry: @unchecked Sendable {
     }
 
     /// Ends a connection: its handles close, its anonymous allocations go.
-    func end(_ holdings: inout Holdings) {
-        if holdings.handles.count > Registry.endedAtOnceMax {
-            // Moved out, so that the connection is rid of them at once.
-            let handles = HandleBox(holdings.handles.takeAll())
-            if BackgroundThread.start({ [self] in end(&handles.table) }) { return }
-            end(&handles.table)
-        } else {
-            end(&holdings.handles)
+    ///
+    /// A few handles are closed at once; more are left to the reclaiming thread, in steps.
+    func end(_ caller: inout Caller) {
+        caller.encoding = nil
+        guard caller.handles.count > Registry.endedAtOnceMax else {
+            _ = close(&caller.handles, atMost: .max)
+            return
         }
+        // Moved out, so that the connection is rid of them at once.
+        let handles = HandleBox(caller.handles.takeAll())
+        mappings.enqueue(
+            ReclaimJob { [self] in close(&handles.table, atMost: Registry.endedAtOnceMax) })
+    }
+
+    /// Handles that are closed in a row.
+    private static let endedAtOnceMax = 64
+
+    /// Closes handles of a connection that has ended.
+    ///
+    /// - Returns: Whether none is left.
+    private func close(_ handles: inout HandleTable, atMost count: Int) -> Bool {
+        var left = count
+        while left > 0 {
+            guard let allocation = handles.closeLast(budget) else { return true }
+            disposeIfAnonymous(allocation)
+            release(allocation)
+            left -= 1
+        }
+        return false
     }
 
     /// Gives memory that is free, and was in use, back to the kernel.
@@ -249,15 +218,28 @@ public final class Registry: @unchecked Sendable {
     /// To be called every second or so, from any thread; the work is done on another.
     public func returnMemory() { mappings.returnMemory() }
 
-    private func end(_ handles: inout HandleTable) {
-        while let allocation = handles.closeLast(budget) {
-            disposeIfAnonymous(allocation)
-            release(allocation)
+    /// Checks that memory and names are as they must be.
+    ///
+    /// For tests, while no other thread uses the registry but the reclaiming one.
+    func checkInvariants() {
+        mappings.checkInvariants()
+        mappings.blocks.checkInvariants()
+        for shard in 0..<Registry.shardCount {
+            let lock = lock(of: shard)
+            lock.lock()
+            for index in 0..<shards[shard].table.slotCount {
+                guard let allocation = shards[shard].table.allocation(at: index) else { continue }
+                precondition(!allocation.isAnonymous, "what is in a table has a name")
+                let place = place(of: allocation.name)
+                precondition(place.shard == shard, "a name is in its shard")
+                allocation.lock.lock()
+                precondition(!allocation.flags.contains(.disposed), "what has a name lives")
+                allocation.checkInvariants()
+                allocation.lock.unlock()
+            }
+            lock.unlock()
         }
     }
-
-    /// Handles that a connection's end closes on its loop; more are left to a thread.
-    private static let endedAtOnceMax = 512
 
     /// A table on its way to another thread.
     private final class HandleBox: @unchecked Sendable {
@@ -266,6 +248,18 @@ public final class Registry: @unchecked Sendable {
         init(_ table: consuming HandleTable) { self.table = table }
     }
 
+    // MARK: Buffers of connections
+
+    /// Charges bytes of a connection's input or output that wait.
+    ///
+    /// From any thread.
+    ///
+    /// - Returns: False: it would be over the memory limit.
+    public func chargeBuffer(_ size: Int) -> Bool { budget.charge(buffer: UInt64(size)) }
+
+    /// Takes back what `chargeBuffer` charged.
+    public func unchargeBuffer(_ size: Int) { budget.uncharge(UInt64(size)) }
+
     // MARK: Time
 
     /// Seconds since the registry's birth, by the monotonic clock.
@@ -273,9 +267,9 @@ public final class Registry: @unchecked Sendable {
 
     /// The same, asked of the clock once for all that one call of `serve` does.
     @inline(__always)
-    func age(_ holdings: inout Holdings) -> UInt32 {
-        if holdings.age == 0 { holdings.age = UInt64(age) + 1 }
-        return UInt32(truncatingIfNeeded: holdings.age - 1)
+    func age(_ caller: inout Caller) -> UInt32 {
+        if caller.age == 0 { caller.age = UInt64(age) + 1 }
+        return UInt32(truncatingIfNeeded: caller.age - 1)
     }
 
     /// When an allocation was made, in milliseconds since 1970.

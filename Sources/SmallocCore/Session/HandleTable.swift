@@ -15,10 +15,10 @@ struct HandleTable: ~Copyable {
     static let freeCount = 4
 
     /// Free entries hold the next free index, shifted, with the low bit set; pointers are even.
-    private var entries: UnsafeMutablePointer<UInt>?
-    private var capacity = 0
+    fileprivate var entries: UnsafeMutablePointer<UInt>?
+    fileprivate var capacity = 0
     /// Entries ever used since the table was last empty.
-    private var used = 0
+    fileprivate var used = 0
     private var firstFree: UInt = 0
     /// Bytes charged for the entries.
     private var charge: UInt64 = 0
@@ -131,5 +131,19 @@ struct HandleTable: ~Copyable {
         }
         giveBack(budget)
         return nil
+    }
+}
+
+extension HandleTable {
+    /// Traps where the table contradicts itself.
+    ///
+    /// Cost: one look at each entry.
+    func checkInvariants() {
+        precondition(count >= 0 && count <= used && used <= capacity)
+        precondition(entries != nil || capacity == 0)
+        guard let entries else { return }
+        var open = 0
+        for index in 0..<used where entries[index] & 1 == 0 { open += 1 }
+        precondition(open == count, "\(open) entries are open, \(count) are counted")
     }
 }

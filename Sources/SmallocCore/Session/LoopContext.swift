@@ -16,13 +16,14 @@ public final class LoopContext {
     ///
     /// Empty between sessions.
     public let output: UnsafeMutablePointer<Output>
-    /// What is known of the requests that follow, of the session that is being served.
-    let ahead: UnsafeMutablePointer<NamesAhead>
-    /// Data that leaves with the output.
-    ///
-    /// Must leave, or be copied, and be released after each `serve`.
-    public let gathered = Gathered()
-
+    /// What the requests that follow will need, of the session that is being served.
+    let prefetch: UnsafeMutablePointer<NamePrefetch>
+    /// Room for what one system call sends of an allocation: see `Session.fillViews`.
+    public let views: UnsafeMutablePointer<UnsafeRawBufferPointer>
+    /// Views that `views` has room for.
+    public static let viewsMax = Pieces.viewsMax
+    /// Bytes of data that are copied to the output at a time.
+    static let copiedMax = 64 << 10
     /// - Parameter index: The loop's number, from 0.
     public init(registry: Registry, index: Int) {
         self.registry = registry
@@ -30,14 +31,16 @@ public final class LoopContext {
         counters = registry.counters[index]
         output = .allocate(capacity: 1)
         output.initialize(to: Output(capacity: 128 * 1024))
-        ahead = .allocate(capacity: 1)
-        ahead.initialize(to: NamesAhead())
+        prefetch = .allocate(capacity: 1)
+        prefetch.initialize(to: NamePrefetch())
+        views = .allocate(capacity: LoopContext.viewsMax)
     }
 
     deinit {
         output.deinitialize(count: 1)
         output.deallocate()
-        ahead.deinitialize(count: 1)
-        ahead.deallocate()
+        prefetch.deinitialize(count: 1)
+        prefetch.deallocate()
+        views.deallocate()
     }
 }

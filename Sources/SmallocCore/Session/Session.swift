@@ -7,6 +7,7 @@
 // `serve` consumes whole requests and says why it stopped. What it did not consume comes again,
 // with more behind it. It knows nothing of sockets, loops or time.
 
+internal import CSmalloc
 internal import Glibc
 public import SmallocWire
 
@@ -28,85 +29,181 @@ public struct Session: ~Copyable {
         case output
         /// Enough work: others must have their turn. Then `serve` again.
         case turn
-        /// After the output, the pieces of `sendPiece` must leave; then `serve` again.
+        /// After the output, the pieces of `fillViews` must leave; then `serve` again.
         case send
-        /// After the output, or if it can't leave now, `finishMove`; then `serve` again.
-        case move
-        /// `takeWork` must run; then `finish`, then `serve` again.
+        /// `work` must run; then `finish`, then `serve` again.
         case work
         /// After the output the connection ends.
         case close
     }
 
     var mode = Mode.detecting
-    var isGreeted = false
+    /// A hello was answered with `ok`.
+    public internal(set) var isGreeted = false
+    /// What the first such hello said of the client.
+    public internal(set) var client = ClientName()
     /// Text mode: the rest of a line that was too long is on its way.
     var skipsLine = false
     /// Why it stopped taking input, if it did.
     public internal(set) var pause = Pause.none
     /// What ended it, if something was wrong.
     public internal(set) var failure: Status?
-    /// Bytes of the unfinished request, as far as they are known; 0: not known.
-    public internal(set) var wanted = 0
-    /// Bytes of unconsumed text in which no line end was found.
-    var scanned = 0
     /// The last request was a large write.
     ///
     /// The next one probably is: a reader then does well to take little more than a header, and the
     /// data straight into its allocation.
     public internal(set) var expectsBulk = false
-    var holdings = Holdings()
-    var errand: Errand?
+    /// Bytes of the unfinished request, as far as they are known; 0: not known.
+    public internal(set) var wanted = 0
+    /// Bytes of unconsumed text in which no line end was found.
+    var scanned = 0
+    var caller: Caller
+
+    /// Data on its way out of an allocation.
+    var outgoing: Pieces?
+    /// Data on its way into one.
+    var incoming: Pieces?
+    /// Bytes of a refused payload that are still to come, and the reply that leaves then.
+    var refusedSize: UInt64 = 0
+    var heldReply = HeldReply()
+    /// The request at work; those behind it wait.
+    var ordered: Pending?
+    /// Requests that wait for events; those behind them go on.
+    var unordered: [Pending] = []
+    /// How text mode goes on with an answer that did not fit at once.
+    var continuation: TextContinuation?
+
+    /// Requests of a connection that may wait for events.
+    static let waitsMax = 4096
 
     /// Makes a session that waits for its first byte.
-    public init() {}
+    ///
+    /// - Parameter owner: The user who connected, as of then; `noOwner` over TCP.
+    public init(owner: UInt32 = Session.noOwner) { caller = Caller(owner: owner) }
+
+    /// A number that no user has.
+    public static let noOwner = UInt32.max
+
+    // MARK: The line
 
     /// Answers the whole requests at the start of `input` into the loop's output.
     ///
     /// - Returns: Bytes consumed. The rest must come again, in front of what arrives next.
     public mutating func serve(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Int {
         if pause == .output || pause == .turn { pause = .none }
-        holdings.cost = 0
-        holdings.age = 0
+        caller.cost = 0
+        caller.age = 0
         guard pause == .none else { return 0 }
         wanted = 0
-        if mode == .detecting, let first = input.first {
-            mode = first >= 0x80 ? .frames : .text
-            if first < 0x20, first != 0x0A, first != 0x0D, first != 0x09 {
-                fail(SmallocError(.notSmalloc, .error, "neither a frame nor a line of text"), loop)
-                return 0
+        if mode == .detecting, let first = input.first, !detect(first, loop) { return 0 }
+        deliver(loop)
+        guard continuation == nil || goOn(loop), let base = input.baseAddress else { return 0 }
+        var at = 0
+        var limit = BatchLimit(loop)
+        if mode == .frames { loop.prefetch.pointee.begin(loop.registry, end: base + input.count) }
+        while pause == .none {
+            guard limit.hasRoom(loop) else {
+                waitForOutput(loop, isLimit: limit.isAtLimit)
+                break
             }
+            if caller.cost >= BatchLimit.costMax {
+                pause = .turn
+                break
+            }
+            let taken =
+                mode == .frames
+                ? serveFrame(base + at, arrived: input.count - at, loop)
+                : serveLine(base + at, arrived: input.count - at, loop)
+            if taken == 0 { break }
+            at += taken
         }
-        return mode == .text ? serveText(input, loop) : serveFrames(input, loop)
+        if loop.output.pointee.isLost { lose(loop) }
+        return at
     }
 
-    /// The input has ended: answers a last line without its end.
+    private mutating func detect(_ first: UInt8, _ loop: LoopContext) -> Bool {
+        mode = first >= 0x80 ? .frames : .text
+        guard first < 0x20, first != 0x0A, first != 0x0D, first != 0x09 else { return true }
+        fail(SmallocError(.notSmalloc, .error, "neither a frame nor a line of text"), loop)
+        return false
+    }
+
+    /// Sees to what a request has come to: the only place that does.
     ///
-    /// Call after `serve`, when it paused for nothing, with what it left.
-    ///
-    /// - Returns: False if the line waits for memory: to be called again when the work is done.
-    public mutating func serveEnd(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Bool {
-        guard mode == .text, pause == .none, !skipsLine, !input.isEmpty else { return true }
-        return serveLine(input, isLast: true, loop)
+    /// - Parameters:
+    ///   - header: Operation and cookie for a reply that comes later; nil in text mode.
+    ///   - size: Bytes of the request.
+    /// - Returns: Bytes consumed: `size`; 0 if the request has to be served once more.
+    @inline(__always)
+    mutating func accept(
+        _ outcome: consuming Outcome, _ operation: UInt8, _ cookie: UInt64, size: Int,
+        _ loop: LoopContext
+    ) -> Int {
+        switch consume outcome {
+        case .answered:
+            if caller.isEnding { pause = .close }
+            return size
+        case .send(let pieces):
+            return accept(outgoing: pieces, operation, cookie, size: size, loop)
+        case .receive(let pieces):
+            pieces.operation = operation
+            pieces.cookie = cookie
+            incoming = pieces
+            return size
+        case .later(let pending):
+            return accept(pending, operation, cookie, size: size, loop)
+        }
     }
 
-    /// Whether a request has begun to arrive or to be answered, input that waits aside.
-    public var isBusy: Bool {
-        guard let errand else { return false }
-        return errand.incoming != nil || errand.outgoing != nil || errand.work != nil
-            || errand.refusal != nil || errand.listCursor != 0
+    @inline(never)
+    private mutating func accept(
+        outgoing pieces: Pieces, _ operation: UInt8, _ cookie: UInt64, size: Int,
+        _ loop: LoopContext
+    ) -> Int {
+        pieces.operation = operation
+        pieces.cookie = cookie
+        outgoing = pieces
+        if mode == .frames { pause = .send } else { _ = goOn(loop) }
+        return size
     }
 
-    /// Whether a part of an answer has left, and the rest is to come.
-    public var isAnswering: Bool {
-        guard let errand else { return false }
-        return errand.outgoing != nil || errand.listCursor != 0
+    @inline(never)
+    private mutating func accept(
+        _ pending: Pending, _ operation: UInt8, _ cookie: UInt64, size: Int, _ loop: LoopContext
+    ) -> Int {
+        pending.operation = operation
+        pending.cookie = cookie
+        switch pending.cause {
+        case .work:
+            ordered = pending
+            pause = .work
+        case .turn:
+            pause = .turn
+        case .event where mode == .text:
+            // Lines are answered in their order.
+            ordered = pending
+            pause = .work
+        case .event:
+            unordered.append(pending)
+        }
+        return pending.servesAgain ? 0 : size
     }
+
+    /// Whether one more request may wait for an event.
+    var canWait: Bool { unordered.count < Session.waitsMax }
+
+    /// The replies must leave before anything else is answered.
+    mutating func waitForOutput(_ loop: LoopContext, isLimit: Bool = true) {
+        pause = .output
+        if isLimit { loop.counters.add(.pauses) }
+    }
+
+    // MARK: Ends
 
     /// Adds an error that belongs to no request, and ends the session after it.
     public mutating func fail(_ error: SmallocError, _ loop: LoopContext) {
         switch mode {
-        // Before its first byte nobody knows the mode; a line can be read by whoever is there.
+        // Before its first byte the mode is not known; a person can read a line.
         case .detecting, .text:
             var reply = TextReplies(output: loop.output)
             reply.error(error)
@@ -115,163 +212,258 @@ public struct Session: ~Copyable {
             reply.error(error)
         }
         loop.counters.add(.errors)
-        failure = error.status
+        close(error.status)
+    }
+
+    mutating func close(_ status: Status) {
+        failure = status
         pause = .close
+    }
+
+    /// There was no memory for replies, and some are missing: what the client has got by then is
+    /// right, and nothing may follow it.
+    @inline(never)
+    private mutating func lose(_ loop: LoopContext) {
+        loop.output.pointee.truncate(to: 0)
+        loop.counters.add(.errors)
+        close(.outOfMemory)
     }
 
     /// Ends the session: handles close, anonymous allocations go.
     ///
     /// Not while its work runs.
     public mutating func end(_ loop: LoopContext) {
-        errand?.end(loop.registry)
-        errand = nil
-        loop.registry.end(&holdings)
+        if let outgoing { loop.registry.end(outgoing) }
+        if let incoming { loop.registry.end(incoming) }
+        if let work = ordered?.work { loop.registry.end(work) }
+        outgoing = nil
+        incoming = nil
+        ordered = nil
+        unordered = []
+        continuation = nil
+        heldReply.drop()
+        loop.registry.end(&caller)
         pause = .close
     }
 
+    /// Whether a request has begun to arrive or to be answered, input that waits aside.
+    public var isBusy: Bool {
+        incoming != nil || outgoing != nil || ordered != nil || refusedSize > 0
+            || continuation != nil
+    }
+
+    /// Whether a part of an answer has left, and the rest is to come.
+    public var isAnswering: Bool { outgoing != nil || continuation != nil }
+
+    /// Whether requests wait for events: such a connection is not idle.
+    public var hasWaits: Bool { !unordered.isEmpty }
+
     // MARK: Straight into an allocation
+
+    /// Whether the next bytes of input are data of a large write.
+    public var expectsData: Bool { incoming != nil }
 
     /// Where the next bytes of input belong, if they are data of a large write; else empty.
     ///
     /// Bytes put there are told by `received`, not served.
     ///
-    /// The allocation may be locked until then, so nothing else is done between the two.
-    ///
     /// - Parameter sizeMax: Bytes that will come at most.
-    public func receivePiece(sizeMax: Int) -> UnsafeMutableRawBufferPointer {
-        errand?.incoming?.receivePiece(sizeMax: sizeMax)
-            ?? UnsafeMutableRawBufferPointer(start: nil, count: 0)
+    public func receiveRoom(sizeMax: Int) -> UnsafeMutableRawBufferPointer {
+        incoming?.room(sizeMax: sizeMax) ?? UnsafeMutableRawBufferPointer(start: nil, count: 0)
     }
 
-    /// `count` bytes, or none, arrived in `receivePiece`.
+    /// `count` bytes, or none, have arrived in `receiveRoom`.
     ///
     /// The last ones are answered.
     public mutating func received(_ count: Int, _ loop: LoopContext) {
-        guard let errand, errand.incoming != nil else { return }
-        errand.incoming?.received(count)
-        guard let transfer = errand.incoming, transfer.left == 0 else { return }
-        errand.incoming = nil
+        guard let incoming else { return }
+        incoming.received(count)
+        if incoming.left == 0 { endReceiving(incoming, loop) }
+    }
+
+    /// Whether the next bytes are a request's payload, and no frame.
+    @inline(__always)
+    var isMidPayload: Bool { incoming != nil || refusedSize > 0 }
+
+    /// Takes input that belongs to a write begun, or to a payload refused.
+    ///
+    /// 0: there is neither.
+    mutating func absorb(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Int {
+        if let incoming {
+            let taken = incoming.take(input)
+            if incoming.left == 0 { endReceiving(incoming, loop) }
+            return taken
+        }
+        guard refusedSize > 0 else { return 0 }
+        let size = Int(min(refusedSize, UInt64(input.count)))
+        refusedSize -= UInt64(size)
+        if refusedSize == 0 { heldReply.release(to: loop.output) }
+        return size
+    }
+
+    private mutating func endReceiving(_ pieces: Pieces, _ loop: LoopContext) {
+        incoming = nil
         expectsBulk = true
         var reply = FrameReplies(
-            output: loop.output, operation: transfer.operation, cookie: transfer.cookie)
-        reply.done(size: UInt64(transfer.size))
-        loop.registry.end(transfer)
+            output: loop.output, operation: pieces.operation, cookie: pieces.cookie)
+        reply.done(size: UInt64(pieces.size))
+        loop.registry.end(pieces)
     }
 
     // MARK: Straight out of an allocation
 
-    /// What must leave next, after the output; empty when all of it has.
-    public var sendPiece: UnsafeRawBufferPointer {
-        errand?.outgoing.map { UnsafeRawBufferPointer($0.piece) }
-            ?? UnsafeRawBufferPointer(start: nil, count: 0)
+    /// What must leave next, after the output: copied to it where the ranges are small, else as
+    /// views.
+    ///
+    /// - Parameter sizeMax: Bytes that one system call sends at most.
+    /// - Returns: Views of the loop's `views`; 0 if there is nothing but output.
+    public mutating func fillViews(sizeMax: Int, _ loop: LoopContext) -> Int {
+        guard pause == .send, let outgoing else { return 0 }
+        if loop.output.pointee.count < LoopContext.copiedMax {
+            _ = outgoing.copy(to: loop.output, sizeMax: LoopContext.copiedMax)
+        }
+        let count = outgoing.fill(loop.views, sizeMax: sizeMax)
+        if outgoing.left == 0 { endSending(outgoing, loop) }
+        return count
     }
 
-    /// Bytes that must leave, of `sendPiece` and all pieces behind it.
-    public var sendLeft: Int { errand?.outgoing?.left ?? 0 }
+    /// Copies what must leave next to the output: the socket is full, and no pointer is kept until
+    /// it is not.
+    public mutating func copyNext(sizeMax: Int, _ loop: LoopContext) {
+        guard pause == .send, let outgoing else { return }
+        _ = outgoing.copy(
+            to: loop.output, sizeMax: min(sizeMax, LoopContext.copiedMax), isForced: true)
+        if outgoing.left == 0 { endSending(outgoing, loop) }
+    }
 
-    /// Pages of `sendPiece` are about to be sent without a copy.
-    ///
-    /// - Returns: False: they must not be. Asked once, it holds for all of this answer.
-    public mutating func willLend() -> Bool { errand?.outgoing?.willLend() ?? false }
-
-    /// `count` bytes of `sendPiece` have left.
+    /// `count` bytes of the views have left.
     public mutating func sent(_ count: Int, _ loop: LoopContext) {
-        guard let errand, errand.outgoing != nil else { return }
-        errand.outgoing?.advance(count)
-        guard let transfer = errand.outgoing, transfer.left == 0 else { return }
-        errand.outgoing = nil
-        loop.registry.end(transfer)
+        guard let outgoing else { return }
+        outgoing.advance(count)
+        if outgoing.left == 0 { endSending(outgoing, loop) }
+    }
+
+    private mutating func endSending(_ pieces: Pieces, _ loop: LoopContext) {
+        outgoing = nil
+        loop.registry.end(pieces)
         if pause == .send { pause = .none }
     }
 
-    // MARK: Work
+    // MARK: Later
 
     /// The work that `serve` paused for.
     ///
     /// The session keeps it until `finish`.
-    public var work: Work? { errand?.work }
+    public var work: Work? { ordered?.work }
 
     /// The work is done: answers its request.
     public mutating func finish(_ loop: LoopContext) {
-        guard let errand, let work = errand.work else { return }
-        errand.work = nil
+        guard let pending = ordered, let work = pending.work else { return }
+        ordered = nil
         if pause == .work { pause = .none }
         // Nothing is said behind a goodbye.
-        if work.servesAgain || pause == .close { return loop.registry.end(work) }
-        if mode == .text {
-            var reply = TextReplies(output: loop.output)
-            reply.done(size: UInt64(work.size))
-        } else {
-            var reply = FrameReplies(
-                output: loop.output, operation: errand.workOperation, cookie: errand.workCookie)
-            reply.done(size: UInt64(work.size))
+        if !pending.servesAgain, pause != .close {
+            answer(pending, .done(size: UInt64(work.size)), loop)
         }
         loop.registry.end(work)
     }
 
-    // MARK: Room
+    /// An event has come that a request waited for: it is answered at the next boundary of a reply.
+    mutating func complete(_ pending: Pending, _ result: Pending.Result, _ loop: LoopContext) {
+        pending.result = result
+        if ordered === pending {
+            ordered = nil
+            if pause == .work { pause = .none }
+            if pause != .close { answer(pending, result, loop) }
+        } else {
+            deliver(loop)
+        }
+    }
 
-    /// What may still be answered before the replies must leave.
+    /// Answers what has ended of the requests that waited for events, unless a reply is half sent.
+    private mutating func deliver(_ loop: LoopContext) {
+        guard !unordered.isEmpty, outgoing == nil, pause != .close else { return }
+        for pending in unordered {
+            if let result = pending.result { answer(pending, result, loop) }
+        }
+        unordered.removeAll { $0.result != nil }
+    }
+
+    private func answer(_ pending: Pending, _ result: Pending.Result, _ loop: LoopContext) {
+        if case .failed = result { loop.counters.add(.errors) }
+        if mode == .text {
+            var reply = TextReplies(output: loop.output)
+            Session.answer(result, &reply)
+        } else {
+            var reply = FrameReplies(
+                output: loop.output, operation: pending.operation, cookie: pending.cookie)
+            Session.answer(result, &reply)
+        }
+    }
+
+    private static func answer<Reply: ReplyWriter & ~Copyable>(
+        _ result: Pending.Result, _ reply: inout Reply
+    ) {
+        switch result {
+        case .done(let size): reply.done(size: size)
+        case .failed(let error): reply.error(error)
+        }
+    }
+
+    // MARK: Invariants
+
+    /// Traps where the state contradicts itself.
     ///
-    /// Every kind of reply counts, that of a refusal too: else what is refused could be asked
-    /// without end.
-    struct Room {
-        private let sizeMax: Int
-        private let batchMax: Int
-        private let repliesMax: UInt64
-        private var replies: UInt64 = 0
-        private var size = 0
-
-        init(_ loop: LoopContext) {
-            sizeMax = Int(truncatingIfNeeded: loop.limits.outputSizeMax)
-            batchMax = Session.batchSize(loop)
-            repliesMax = loop.limits.requestsInFlightMax
-        }
-
-        /// Asked after each step, which gives one reply at most.
-        @inline(__always)
-        mutating func isLeft(_ loop: LoopContext) -> Bool {
-            let now = loop.output.pointee.count
-            if now == size { return true }
-            size = now
-            replies += 1
-            return now < batchMax && replies < repliesMax
-        }
-
-        /// Whether it is a limit that is reached, and not just enough for one system call.
-        var isLimit: Bool { size >= sizeMax || replies >= repliesMax }
+    /// Called after each step in tests.
+    func checkInvariants() {
+        precondition(incoming == nil || outgoing == nil, "data goes one way at a time")
+        precondition(incoming == nil || refusedSize == 0, "a payload is taken or refused")
+        precondition(heldReply.isEmpty == (refusedSize == 0), "a held reply without a payload")
+        precondition(pause != .send || outgoing != nil, "nothing to send")
+        precondition(pause != .work || ordered != nil, "nothing to wait for")
+        precondition(ordered == nil || pause == .work || pause == .close, "work goes by itself")
+        precondition(mode == .text || continuation == nil, "frames have no continuation")
+        precondition(mode == .frames || (incoming == nil && refusedSize == 0))
+        precondition(unordered.count <= Session.waitsMax)
+        precondition(!isGreeted || mode == .frames, "text is never greeted")
+        incoming?.checkInvariants()
+        outgoing?.checkInvariants()
+        if caller.handles.count < 4096 { caller.handles.checkInvariants() }
     }
+}
 
-    /// Bytes of replies that leave together: as many as stay in a processor's cache until they do.
-    private static let batchSizeMax = 256 << 10
+/// The reply to a request whose payload is still on its way, to leave when it has gone by.
+struct HeldReply: ~Copyable {
+    private var bytes: UnsafeMutableRawPointer?
+    private var count = 0
 
-    /// The same, or less where less may wait.
-    @inline(__always)
-    static func batchSize(_ loop: LoopContext) -> Int {
-        min(Int(truncatingIfNeeded: loop.limits.outputSizeMax), batchSizeMax)
-    }
+    var isEmpty: Bool { bytes == nil }
 
-    /// Work that one call of `serve` may do, in bytes moved or their like: about a millisecond.
-    static let costMax = 8 << 20
-
-    /// Whether others should have their turn first.
-    mutating func mustYield() -> Bool {
-        guard holdings.cost >= Session.costMax else { return false }
-        pause = .turn
+    /// Takes what the output holds beyond its first `start` bytes.
+    ///
+    /// - Returns: False: no memory for it.
+    mutating func take(_ output: UnsafeMutablePointer<Output>, from start: Int) -> Bool {
+        let size = output.pointee.count - start
+        guard let memory = smalloc_allocate(size) else { return false }
+        memory.copyMemory(from: output.pointee.base + start, byteCount: size)
+        output.pointee.truncate(to: start)
+        drop()
+        bytes = memory
+        count = size
         return true
     }
 
-    /// The replies must leave before anything else is answered.
-    mutating func waitForOutput(_ loop: LoopContext, isLimit: Bool = true) {
-        pause = .output
-        if isLimit { loop.counters.add(.pauses) }
+    /// Puts the reply behind what the output holds.
+    mutating func release(to output: UnsafeMutablePointer<Output>) {
+        if let bytes { output.pointee.append(bytes, count) }
+        drop()
     }
 
-    /// The errand, made on first use.
-    mutating func needErrand() -> Errand {
-        if let errand { return errand }
-        let made = Errand()
-        errand = made
-        return made
+    mutating func drop() {
+        free(bytes)
+        bytes = nil
+        count = 0
     }
+
+    deinit { free(bytes) }
 }

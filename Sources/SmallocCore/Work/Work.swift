@@ -7,8 +7,7 @@ internal import SmallocSystem
 internal import SmallocWire
 internal import Synchronization
 
-/// A copy or fill of more than 1 MiB, or what a request waits for: memory that is being given back,
-/// or wiped.
+/// A copy or fill of more than 1 MiB, or what a request waits for: memory that is being given back.
 ///
 /// Keeps its progress, so that others get their turn between slices, and so that a stop need not
 /// wait for gigabytes. Holds references to its allocations; ended by `Registry.end`, once.
@@ -17,11 +16,11 @@ internal import Synchronization
 public final class Work: @unchecked Sendable {
     enum Kind {
         case copy(dest: UnsafeMutableRawPointer, source: UnsafeRawPointer)
-        case fill(dest: UnsafeMutableRawPointer, pattern: UnsafeMutableRawBufferPointer)
+        case fill(dest: UnsafeMutableRawPointer, pattern: Pattern)
         /// Nothing is answered after it: the request that asked for memory is served once more.
         case reclaim(MappingPool)
-        /// The same, for a request to memory that is not wiped yet, up to `end`.
-        case settle(upTo: Int)
+        /// Wipes what is left of another allocation's bytes; then the request is served once more.
+        case wipe
     }
 
     /// Bytes that one slice moves: a few milliseconds, a hundred times what it costs to queue the
@@ -40,8 +39,8 @@ public final class Work: @unchecked Sendable {
     private let sliceSize: Int
     /// Bytes that are done.
     private var done = 0
-    /// What must have come back before a wait is over; nil until the first slice.
-    private var target: MappingPool.Tally?
+    /// A wait for memory; nil until the first slice.
+    private var wait: DrainWait?
     private var turns: Yielding
 
     /// Takes over the caller's references; under the locks of the allocations, if it moves bytes.
@@ -68,14 +67,14 @@ public final class Work: @unchecked Sendable {
     var isPinning: Bool {
         switch kind {
         case .copy, .fill: true
-        case .reclaim, .settle: false
+        case .reclaim, .wipe: false
         }
     }
 
     /// Whether the request that it was for is to be served once more, and not answered after it.
     var servesAgain: Bool {
         switch kind {
-        case .reclaim, .settle: true
+        case .reclaim, .wipe: true
         case .copy, .fill: false
         }
     }
@@ -95,8 +94,11 @@ public final class Work: @unchecked Sendable {
         switch kind {
         case .copy(let dest, let source): inSteps { copyStep(dest, source, $0) }
         case .fill(let dest, let pattern): inSteps { fillStep(dest, pattern, $0) }
-        case .reclaim(let pool): return waitSlice(pool)
-        case .settle(let end): return settleSlice(upTo: end)
+        case .reclaim(let pool):
+            let wait = wait ?? DrainWait(pool)
+            self.wait = wait
+            return wait.isOver(within: Work.waitMilliseconds)
+        case .wipe: return wipeSlice()
         }
         return done == size
     }
@@ -131,52 +133,26 @@ public final class Work: @unchecked Sendable {
 
     /// - Returns: Bytes done: whole patterns.
     private func fillStep(
-        _ dest: UnsafeMutableRawPointer, _ pattern: UnsafeMutableRawBufferPointer, _ count: Int
+        _ dest: UnsafeMutableRawPointer, _ pattern: Pattern, _ count: Int
     ) -> Int {
-        let whole = max(1, count / pattern.count) * pattern.count
-        Work.fill(dest + done, whole, UnsafeRawBufferPointer(pattern))
+        let whole = max(1, count / pattern.size) * pattern.size
+        pattern.fillStep(dest + done, whole)
         return whole
     }
 
-    /// Wipes as much as a slice, in steps: whoever wants the allocation meanwhile waits for one.
-    private func settleSlice(upTo end: Int) -> Bool {
+    /// Milliseconds of a slice that waits.
+    private static let waitMilliseconds = 20
+
+    /// Wipes in steps, each under the lock, until none is left but what a piece under way covers.
+    private func wipeSlice() -> Bool {
         guard let allocation = allocations.0 else { return true }
-        for _ in 0..<max(1, sliceSize / Allocation.settledAtOnceMax) {
-            if allocation.settleStep(upTo: end) { return true }
+        for _ in 0..<sliceSize / Yielding.stepSize {
+            allocation.lock.lock()
+            let isDone = allocation.wipeStale(Yielding.stepSize)
+            allocation.lock.unlock()
+            if isDone { return true }
             turns.yieldIfWorthIt()
         }
         return false
-    }
-
-    /// Waits a moment for what is on its way back.
-    private func waitSlice(_ pool: MappingPool) -> Bool {
-        let target = target ?? pool.hurry()
-        self.target = target
-        if !pool.hasDone(target) {
-            usleep(1000)
-            return false
-        }
-        pool.dropWarm()
-        return true
-    }
-
-    /// Repeats `pattern` over `size` bytes, a multiple of the pattern's size.
-    static func fill(
-        _ dest: UnsafeMutableRawPointer, _ size: Int, _ pattern: UnsafeRawBufferPointer
-    ) {
-        guard size > 0, let source = pattern.baseAddress else { return }
-        if pattern.count == 1 {
-            memset(dest, Int32(pattern[0]), size)
-            return
-        }
-        // The part that is done is the source of the next, twice as large, up to what a cache
-        // holds.
-        dest.copyMemory(from: source, byteCount: pattern.count)
-        var done = pattern.count
-        while done < size {
-            let step = min(done, size - done, 65_536 / pattern.count * pattern.count)
-            (dest + done).copyMemory(from: dest, byteCount: step)
-            done += step
-        }
     }
 }

@@ -1,5 +1,6 @@
 // Threads that do what would hold up a loop, and give way to loops while they do it.
 
+internal import CSmalloc
 internal import Glibc
 
 /// A thread of its own for something rare and long.
@@ -15,12 +16,10 @@ public enum BackgroundThread {
     /// - Returns: False if there is no thread to be had; `body` is not called then.
     public static func start(_ body: @escaping @Sendable () -> Void) -> Bool {
         let job = Unmanaged.passRetained(Job(body))
-        var thread = pthread_t()
-        guard pthread_create(&thread, nil, runBackgroundJob, job.toOpaque()) == 0 else {
+        guard smalloc_start_thread(runBackgroundJob, job.toOpaque()) else {
             job.release()
             return false
         }
-        pthread_detach(thread)
         return true
     }
 

@@ -7,12 +7,28 @@ public enum FrameCodec {
     @inlinable
     public static var smallPayloadMax: Int { Limits.nameSizeMax + Limits.rangesMax * 16 + 512 }
 
-    /// Reads a whole frame whose magic, version, status, operation and flags were checked.
+    /// Bytes of payload that have to be there before a frame can be read: all of it, or the name
+    /// and the ranges of a write of more than the atomic size.
+    ///
+    /// Magic, version, status, operation and flags were checked. What is wrong otherwise is for
+    /// `decode` to find.
+    @inlinable
+    public static func neededSize(_ header: FrameHeader, _ operation: Operation) -> Int {
+        let payloadSize = Int(header.payloadSize)
+        guard operation == .write, payloadSize > Limits.atomicSizeMax else { return payloadSize }
+        let isVectored = header.flags & TransferFlags.vectored.rawValue != 0
+        let ranges = isVectored ? Int(min(header.size, UInt64(Limits.rangesMax))) * 16 : 0
+        // At most 255 and 16 KiB, so both are within the payload.
+        let prefix = Int(header.nameSize) + ranges
+        return payloadSize - prefix > Limits.atomicSizeMax ? prefix : payloadSize
+    }
+
+    /// Reads a frame whose magic, version, status, operation and flags were checked.
     ///
     /// - Parameters:
     ///   - header: The frame's first 40 bytes.
     ///   - operation: That of the header.
-    ///   - payload: The `payloadSize` bytes after the header.
+    ///   - payload: The first `neededSize` bytes after the header.
     /// - Throws: `.malformedRequest`, `.invalidArgument` for a number of ranges.
     @inlinable
     @_lifetime(copy payload)
@@ -41,14 +57,18 @@ public enum FrameCodec {
         guard (header.handle != 0) != (header.nameSize != 0), header.type == 0 else {
             throw FrameCodec.shape
         }
-        if header.flags & RequestFlags.vectored.rawValue != 0 {
+        if header.flags & TransferFlags.vectored.rawValue != 0 {
             return try vectored(header, operation, target, rest)
         }
         if operation == .read {
             guard rest.byteCount == 0 else { throw FrameCodec.shape }
             return .read(target, start: header.offset, count: header.size, .bytes)
         }
-        guard header.size == UInt64(rest.byteCount) else { throw FrameCodec.shape }
+        let dataSize = Int(header.payloadSize) - name.byteCount
+        guard header.size == UInt64(dataSize) else { throw FrameCodec.shape }
+        if rest.byteCount < dataSize {
+            return .receive(target, start: header.offset, ranges: RawSpan(), dataSize: dataSize)
+        }
         return .write(target, start: header.offset, .bytes(rest), .bytes)
     }
 
@@ -70,6 +90,10 @@ public enum FrameCodec {
         if operation == .read {
             guard data.byteCount == 0 else { throw shape }
             return .readRanges(again, ranges: ranges)
+        }
+        let dataSize = Int(header.payloadSize) - Int(header.nameSize) - rangesSize
+        if data.byteCount < dataSize {
+            return .receive(again, start: 0, ranges: ranges, dataSize: dataSize)
         }
         return .writeRanges(again, ranges: ranges, data: data)
     }
@@ -96,7 +120,7 @@ public enum FrameCodec {
             guard !named, !handled, noNumbers, empty else { throw shape }
             return operation == .ping ? .ping : operation == .stats ? .stats : .quit
         case .alloc:
-            let flags = RequestFlags(rawValue: header.flags)
+            let flags = AllocFlags(rawValue: header.flags)
             guard !handled, header.offset == 0, empty else { throw shape }
             guard named || !flags.contains(.noHandle) else { throw shape }
             return .alloc(
@@ -125,7 +149,7 @@ public enum FrameCodec {
             return .truncate(target, length: header.size, .bytes)
         case .rename:
             guard oneTarget, noNumbers else { throw shape }
-            return .rename(target, newName: rest)
+            return .rename(target, newName: rest, RenameFlags(rawValue: header.flags))
         case .read, .write:
             return try data(header, operation, name: name, rest: rest)
         }

@@ -11,7 +11,7 @@ public struct FrameHeader: Equatable, Sendable {
     public var version: UInt8
     /// An `Operation`'s number; open, since it comes from the wire.
     public var operation: UInt8
-    /// See `RequestFlags`; 0 in replies.
+    /// See `Operation.flags`; 0 in replies.
     public var flags: UInt8
     /// See `Status`; 0 in requests.
     public var status: UInt16
@@ -86,6 +86,19 @@ public struct FrameHeader: Equatable, Sendable {
     @inlinable @inline(__always)
     public static func isNamed(_ source: UnsafeRawPointer) -> Bool {
         source.load(fromByteOffset: 6, as: UInt8.self) != 0
+    }
+
+    /// Bytes of the name behind the header at `source`.
+    @inlinable @inline(__always)
+    public static func nameSize(_ source: UnsafeRawPointer) -> Int {
+        Int(source.load(fromByteOffset: 6, as: UInt8.self))
+    }
+
+    /// Bytes of the frame whose header is at `source`.
+    @inlinable @inline(__always)
+    public static func wholeSize(_ source: UnsafeRawPointer) -> Int {
+        let size = source.loadUnaligned(fromByteOffset: 20, as: UInt32.self)
+        return byteCount + Int(UInt32(littleEndian: size))
     }
 
     /// Writes the 40 bytes at `target`, which needs no alignment.

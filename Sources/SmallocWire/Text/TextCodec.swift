@@ -62,10 +62,7 @@ public enum TextCodec {
             try end(words, "truncate NAME LENGTH")
             return .truncate(Reference(handle: 0, name: name), length: length, .elements)
         case "rename":
-            let name = try word(&words, "rename NAME NAME")
-            let newName = try word(&words, "rename NAME NAME")
-            try end(words, "rename NAME NAME")
-            return .rename(Reference(handle: 0, name: name), newName: newName)
+            return try rename(&words)
         case "dispose", "stat":
             let name = try word(&words, "\(operation) NAME")
             try end(words, "\(operation) NAME")
@@ -103,6 +100,23 @@ public enum TextCodec {
         }
         try end(words, form)
         return .read(Reference(handle: 0, name: name), start: start, count: count, .elements)
+    }
+
+    @_lifetime(copy words)
+    private static func rename(_ words: inout Words) throws(SmallocError) -> Request {
+        let form = "rename NAME NAME [replace]"
+        let name = try word(&words, form)
+        let newName = try word(&words, form)
+        var flags: RenameFlags = []
+        if !words.isAtEnd {
+            let word = words.next()
+            guard word.byteCount == 7, word.text.lowercased() == "replace" else {
+                throw usage(form)
+            }
+            flags = .replace
+        }
+        try end(words, form)
+        return .rename(Reference(handle: 0, name: name), newName: newName, flags)
     }
 
     @_lifetime(copy words)

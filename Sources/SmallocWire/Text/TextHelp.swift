@@ -47,8 +47,13 @@ struct TextHelp: Sendable {
             verb: "truncate", form: "truncate NAME LENGTH", meaning: "make an allocation shorter",
             more: []),
         TextHelp(
-            verb: "rename", form: "rename NAME NAME", meaning: "give an allocation another name",
-            more: []),
+            verb: "rename", form: "rename NAME NAME [replace]",
+            meaning: "give an allocation another name",
+            more: [
+                "With replace the allocation that has the new name is disposed of, and at no",
+                "moment is there none of that name.",
+                "example: rename samples.new samples replace",
+            ]),
         TextHelp(
             verb: "stat", form: "stat NAME", meaning: "tell about an allocation", more: []),
         TextHelp(

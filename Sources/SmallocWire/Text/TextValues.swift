@@ -5,14 +5,32 @@ public enum TextValues {
     /// Appends the bytes that `words` say, which must be whole elements.
     ///
     /// Numbers are stored as `ElementType.store` does. `text:` takes the rest of the line as it is.
-    /// - Throws: `.invalidArgument`; what was appended by then is of no use.
+    /// - Throws: `.invalidArgument`; what was appended by then is of no use. `.outOfMemory`.
     public static func encode(
         _ values: RawSpan, as type: ElementType, to out: inout Output
     ) throws(SmallocError) {
-        let before = out.count
-        var words = Words(values)
+        var done = 0
+        while try !encode(values, as: type, from: &done, sizeMax: .max, to: &out) {}
+    }
+
+    /// The same, as far as some bytes of words at a time.
+    ///
+    /// - Parameters:
+    ///   - out: Holds what earlier calls appended, and nothing else.
+    ///   - done: Bytes of `values` that are read already; moved on.
+    ///   - sizeMax: Bytes of `values` after which it stops, at the end of a word.
+    /// - Returns: Whether that was all.
+    public static func encode(
+        _ values: RawSpan, as type: ElementType, from done: inout Int, sizeMax: Int,
+        to out: inout Output
+    ) throws(SmallocError) -> Bool {
+        let all = values.byteCount
+        let end = all - done > sizeMax ? done + sizeMax : all
+        var words = Words(values.extracting(droppingFirst: done))
         while true {
             words.dropBlanks()
+            done = all - words.rest.byteCount
+            if done >= end, done < all { return false }
             if let text = words.rest.dropping(prefix: "text:") {
                 out.append(text)
                 break
@@ -34,10 +52,14 @@ public enum TextValues {
             } else {
                 throw .invalidArgument("a value is a number, hex:, base64: or text:")
             }
+            if out.isLost { throw .outOfMemory }
         }
-        guard (out.count - before) % type.size == 0 else {
+        done = all
+        if out.isLost { throw .outOfMemory }
+        guard out.count % type.size == 0 else {
             throw .invalidArgument("the values are not whole elements of \(type.name)")
         }
+        return true
     }
 
     private static func beginsAsNumber(_ word: RawSpan) -> Bool {

@@ -7,7 +7,8 @@ public enum Address: Hashable, Sendable, CustomStringConvertible {
 
     /// Reads a connection string; nil if it is none.
     ///
-    /// A path must not be empty; IPv6 is in brackets.
+    /// A path must not be empty; IPv6 is in brackets. A host is made of letters, digits, `-`, `.`,
+    /// `_`, and in brackets `:` and `%`, or is a star.
     public init?(_ text: String) {
         if text.hasPrefix("unix:") {
             let path = text.dropFirst(5)
@@ -26,10 +27,23 @@ public enum Address: Hashable, Sendable, CustomStringConvertible {
             } else if host.contains(":") {
                 return nil
             }
-            guard !host.isEmpty, !host.utf8.contains(0) else { return nil }
+            guard host == "*" || !host.isEmpty && host.utf8.allSatisfy(Address.isOfHost) else {
+                return nil
+            }
             self = .tcp(host: String(host), port: port)
         } else {
             return nil
+        }
+    }
+
+    /// Names and numbers of hosts have no other bytes; `//` is what URLs have before them.
+    private static func isOfHost(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "z"),
+            UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "-"), UInt8(ascii: "."),
+            UInt8(ascii: "_"), UInt8(ascii: ":"), UInt8(ascii: "%"):
+            true
+        default: false
         }
     }
 

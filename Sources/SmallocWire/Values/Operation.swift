@@ -38,9 +38,12 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     public var name: String { "\(self)" }
 }
 
-/// Flags of a request's header.
+/// Flags of `read` and `write`.
+///
+/// A bit means something for its operation alone: each operation that has flags has a type for
+/// them, and `Operation.flags` says which bits of a header it knows.
 @frozen
-public struct RequestFlags: OptionSet, Sendable {
+public struct TransferFlags: OptionSet, Sendable {
     /// The bits on the wire.
     public let rawValue: UInt8
 
@@ -48,10 +51,50 @@ public struct RequestFlags: OptionSet, Sendable {
     @inlinable
     public init(rawValue: UInt8) { self.rawValue = rawValue }
 
-    /// read, write: many ranges in one frame.
+    /// Moves many ranges in one frame.
     @inlinable
-    public static var vectored: RequestFlags { RequestFlags(rawValue: 1) }
-    /// alloc: make the allocation, open no handle to it.
+    public static var vectored: TransferFlags { TransferFlags(rawValue: 1) }
+}
+
+/// Flags of `alloc`.
+@frozen
+public struct AllocFlags: OptionSet, Sendable {
+    /// The bits on the wire.
+    public let rawValue: UInt8
+
+    /// Takes any bits, also unknown ones.
     @inlinable
-    public static var noHandle: RequestFlags { RequestFlags(rawValue: 2) }
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    /// Makes the allocation, and opens no handle to it.
+    @inlinable
+    public static var noHandle: AllocFlags { AllocFlags(rawValue: 2) }
+}
+
+/// Flags of `rename`.
+@frozen
+public struct RenameFlags: OptionSet, Sendable {
+    /// The bits on the wire.
+    public let rawValue: UInt8
+
+    /// Takes any bits, also unknown ones.
+    @inlinable
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    /// Takes the place of the allocation that has the new name, which is disposed of.
+    @inlinable
+    public static var replace: RenameFlags { RenameFlags(rawValue: 1) }
+}
+
+extension Operation {
+    /// The flag bits that this operation knows; any other is `unsupportedFlags`.
+    @inlinable @inline(__always)
+    public var flags: UInt8 {
+        switch self {
+        case .read, .write: TransferFlags.vectored.rawValue
+        case .alloc: AllocFlags.noHandle.rawValue
+        case .rename: RenameFlags.replace.rawValue
+        default: 0
+        }
+    }
 }

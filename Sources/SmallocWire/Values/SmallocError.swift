@@ -118,6 +118,11 @@ extension SmallocError {
     public static func malformed(_ message: String) -> SmallocError {
         SmallocError(.malformedRequest, .error, message)
     }
+    /// A last line without its end.
+    public static var incompleteLine: SmallocError {
+        SmallocError(
+            .incompleteLine, .error, "the last line has no end, and was not carried out")
+    }
     /// A payload, of the request or of its reply, over the frame size limit.
     public static var frameTooLarge: SmallocError {
         SmallocError(.frameTooLarge, .rangeError, "more data than the frame size limit allows")

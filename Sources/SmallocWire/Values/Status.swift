@@ -80,6 +80,8 @@ public struct Status: RawRepresentable, Hashable, Sendable {
     public static var shuttingDown: Status { Status(rawValue: 0xC006) }
     /// The first line belongs to another protocol.
     public static var notSmalloc: Status { Status(rawValue: 0xC007) }
+    /// The input ended within a line; nothing of it was carried out.
+    public static var incompleteLine: Status { Status(rawValue: 0xC008) }
 
     /// The daemon closes the connection after the reply that carries this.
     public var closes: Bool { rawValue & 0xC000 == 0xC000 }
@@ -111,6 +113,7 @@ public struct Status: RawRepresentable, Hashable, Sendable {
         (.requestTimeout, "requestTimeout", .error),
         (.shuttingDown, "shuttingDown", .error),
         (.notSmalloc, "notSmalloc", .error),
+        (.incompleteLine, "incompleteLine", .error),
     ]
 
     /// The symbol in text mode and in protocol/values.json; `status0x8123` for one unknown here.

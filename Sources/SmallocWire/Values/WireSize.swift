@@ -46,6 +46,13 @@ public struct Extent: Sendable {
     /// Bytes from the start of the allocation to the end of the range.
     @inlinable public var end: Int { offset + size }
 
+    /// A range that the caller has checked.
+    @inlinable @inline(__always)
+    public init(offset: Int, size: Int) {
+        self.offset = offset
+        self.size = size
+    }
+
     /// Checks a range against an allocation of `length` bytes.
     ///
     /// - Throws: `.outOfRange`: `start > length`, then `start + count > length`.

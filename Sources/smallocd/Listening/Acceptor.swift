@@ -50,7 +50,8 @@ final class Acceptor {
 
     fileprivate func start() {
         guard !isClosed else { return }
-        check(uv_poll_start(poll, Int32(UV_READABLE.rawValue), acceptorReadable), "uv_poll_start")
+        let result = uv_poll_start(poll, Int32(UV_READABLE.rawValue), acceptorReadable)
+        if result != 0 { rest(-result) }
     }
 
     fileprivate func accept() {
@@ -60,24 +61,42 @@ final class Acceptor {
                 switch errno {
                 case EAGAIN: return
                 case EINTR, ECONNABORTED: continue
+                // What the network had against that one connection: accept(2), Error handling.
+                case ENETDOWN, EPROTO, ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH, EOPNOTSUPP,
+                    ENETUNREACH:
+                    continue
                 default: return rest(errno)
                 }
             }
-            assign(descriptor)
+            guard let owner = owner(of: descriptor) else { continue }
+            assign(descriptor, owner: owner)
         }
     }
 
-    private func assign(_ descriptor: Int32) {
+    /// Who connected; nil: the kernel does not say, and the connection is closed.
+    private func owner(of descriptor: Int32) -> UInt32? {
+        guard socket.kind == .unix else { return Session.noOwner }
+        var user: uid_t = 0
+        if smalloc_peer_user(descriptor, &user) { return user }
+        log.error(
+            "refused a connection: its user is not known",
+            metadata: ["errno": "\(errno)", "cause": "owner"])
+        Glibc.close(descriptor)
+        return nil
+    }
+
+    private func assign(_ descriptor: Int32, owner: UInt32) {
         let counts = loops.map { $0.connectionCount.load(ordering: .relaxed) }
         let total = counts.reduce(0, +)
         guard UInt64(total) < limits.connectionsMax else { return refuse(descriptor) }
         let index = counts.indices.min { counts[$0] < counts[$1] } ?? 0
         let loop = loops[index]
         loop.connectionCount.wrappingAdd(1, ordering: .relaxed)
+        if socket.kind == .tcp { smalloc_watch_tcp(descriptor) }
         if index == 0 {
-            loop.adopt(descriptor, socket.kind)
+            loop.adopt(descriptor, socket.kind, owner: owner)
         } else {
-            loop.post(.adopt(descriptor, socket.kind))
+            loop.post(.adopt(descriptor, socket.kind, owner: owner))
         }
     }
 

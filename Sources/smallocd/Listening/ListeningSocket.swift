@@ -48,36 +48,55 @@ final class ListeningSocket: Sendable {
     ///     also where port 0 asks for any.
     ///   - mode: Permission bits of a Unix socket.
     ///   - createsParent: Whether the folder of a Unix path is made (0700) if it is missing.
-    /// - Returns: At least one socket.
+    ///   - served: Sockets that listen already. What they serve gets no socket.
+    /// - Returns: The sockets that were made, none if all of the address is served.
     /// - Throws: A `StartFailure` that names the address; nothing stays open or on disk.
     static func open(
-        _ address: Address, mode: UInt32, createsParent: Bool = false
+        _ address: Address, mode: UInt32, createsParent: Bool = false,
+        beside served: [ListeningSocket] = []
     ) throws(StartFailure) -> [ListeningSocket] {
         switch address {
         case .unix(let path):
-            [try openUnix(path: path, mode: mode, createsParent: createsParent)]
+            if served.contains(where: { $0.serves(path: path) }) { return [] }
+            return [try openUnix(path: path, mode: mode, createsParent: createsParent)]
         case .tcp(host: let host, port: let port):
-            try openTCP(host: host, port: port)
+            return try openTCP(host: host, port: port, beside: served)
         }
     }
 
     /// Listens at all addresses, or at none.
     ///
-    /// - Parameter settings: Addresses and socket mode.
-    /// - Returns: The sockets in the order of the addresses.
+    /// - Parameters:
+    ///   - settings: Addresses and socket mode.
+    ///   - handedOver: Sockets that listen already. An address that one of them serves is served by
+    ///     it alone.
+    /// - Returns: The sockets that were made, in the order of the addresses, but those for all
+    ///   addresses of the machine first: they serve the others with their port.
     /// - Throws: The first `StartFailure`, after the sockets opened before it are closed again.
-    static func openAll(_ settings: Settings) throws(StartFailure) -> [ListeningSocket] {
+    static func openAll(
+        _ settings: Settings, beside handedOver: [ListeningSocket] = []
+    ) throws(StartFailure) -> [ListeningSocket] {
         var sockets: [ListeningSocket] = []
-        for address in settings.addresses {
+        let addresses =
+            settings.addresses.filter(isOfAll) + settings.addresses.filter { !isOfAll($0) }
+        for address in addresses {
             do {
                 sockets += try open(
-                    address, mode: settings.socketMode, createsParent: settings.addressesAreDefault)
+                    address, mode: settings.socketMode, createsParent: settings.addressesAreDefault,
+                    beside: handedOver + sockets)
             } catch {
                 for socket in sockets { socket.close() }
                 throw error
             }
         }
         return sockets
+    }
+
+    private static func isOfAll(_ address: Address) -> Bool {
+        if case .tcp(host: let host, port: _) = address {
+            return ["*", "0.0.0.0", "::"].contains(host)
+        }
+        return false
     }
 
     /// Stops listening; removes the socket file if it is still the one that was made here.
@@ -101,11 +120,17 @@ extension ListeningSocket {
         }
         if createsParent { try createParent(of: path) }
         let file = try UnixSocketFile(path: path)
-        let descriptor = try newSocket(AF_UNIX, "unix:\(path)")
+        let descriptor: Int32
+        do {
+            descriptor = try newSocket(AF_UNIX, "unix:\(path)")
+        } catch {
+            file.unlock()
+            throw error
+        }
         do throws(StartFailure) {
             // Bound with all other bits masked the file is born with its final mode: no moment in
-            // which somebody else could connect. The mask belongs to the process; there is one
-            // thread yet.
+            // which somebody else could connect. The mask belongs to the process, whose other
+            // threads have nothing to do yet.
             let mask = umask(mode_t(~mode & 0o777))
             let result = address.withSocketAddress { Glibc.bind(descriptor, $0, $1) }
             let number = errno
@@ -149,41 +174,62 @@ extension ListeningSocket {
 // MARK: - TCP
 
 extension ListeningSocket {
-    private static func openTCP(host: String, port: UInt16) throws(StartFailure)
-        -> [ListeningSocket]
-    {
-        let name = "\(Address.tcp(host: host, port: port))"
+    /// Asks what addresses a host has, without listening at any.
+    ///
+    /// - Parameters:
+    ///   - host: A name, an address, or a star for every address of the machine.
+    ///   - port: Put into the addresses.
+    /// - Returns: IPv4 and IPv6 addresses.
+    /// - Throws: A `StartFailure` if the host is unknown.
+    static func resolve(host: String, port: UInt16) throws(StartFailure) -> [sockaddr_storage] {
         var hints = addrinfo()
         hints.ai_family = AF_UNSPEC
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV
         var list: UnsafeMutablePointer<addrinfo>?
-        // A star stands for every address of the machine.
         let result = getaddrinfo(host == "*" ? nil : host, String(port), &hints, &list)
         guard result == 0 else {
             let why = result == EAI_SYSTEM ? reason(errno) : String(cString: gai_strerror(result))
-            throw .unavailable("\(name): can't resolve the host: \(why)")
+            throw .unavailable(
+                "\(Address.tcp(host: host, port: port)): can't resolve the host: \(why)")
         }
         defer { freeaddrinfo(list) }
-        var sockets: [ListeningSocket] = []
-        do throws(StartFailure) {
-            var chosenPort = port
-            var next = list
-            while let entry = next?.pointee {
-                next = entry.ai_next
-                guard entry.ai_family == AF_INET || entry.ai_family == AF_INET6 else { continue }
-                // A machine without IPv6 may still have an IPv6 address for localhost.
-                guard let socket = try bound(entry, port: chosenPort, name: name) else { continue }
-                if !sockets.contains(where: { $0.description == socket.description }) {
-                    sockets.append(socket)
-                }
-                chosenPort = boundPort(socket.descriptor) ?? chosenPort
-            }
-        } catch {
-            for socket in sockets { socket.close() }
-            throw error
+        var addresses: [sockaddr_storage] = []
+        var next = list
+        while let entry = next?.pointee {
+            next = entry.ai_next
+            guard entry.ai_family == AF_INET || entry.ai_family == AF_INET6 else { continue }
+            var storage = sockaddr_storage()
+            memcpy(&storage, entry.ai_addr, Int(entry.ai_addrlen))
+            addresses.append(storage)
         }
-        guard !sockets.isEmpty else {
+        return addresses
+    }
+
+    private static func openTCP(
+        host: String, port: UInt16, beside served: [ListeningSocket]
+    ) throws(StartFailure) -> [ListeningSocket] {
+        let name = "\(Address.tcp(host: host, port: port))"
+        var isServed = false
+        var sockets: [ListeningSocket] = []
+        var chosenPort = port
+        for var address in try resolve(host: host, port: port) {
+            setPort(chosenPort, in: &address)
+            guard !(served + sockets).contains(where: { $0.serves(address) }) else {
+                isServed = true
+                continue
+            }
+            do {
+                // A machine without IPv6 may still have an IPv6 address for localhost.
+                guard let socket = try bound(address, name: name) else { continue }
+                sockets.append(socket)
+                chosenPort = boundPort(socket.descriptor) ?? chosenPort
+            } catch {
+                for socket in sockets { socket.close() }
+                throw error
+            }
+        }
+        guard isServed || !sockets.isEmpty else {
             throw .unavailable("\(name): no address of this host can be listened at here")
         }
         return sockets
@@ -191,15 +237,13 @@ extension ListeningSocket {
 
     /// One socket of a host's several; nil if the machine lacks the address family or the address.
     private static func bound(
-        _ entry: addrinfo, port: UInt16, name: String
+        _ address: sockaddr_storage, name: String
     ) throws(StartFailure) -> ListeningSocket? {
-        var storage = sockaddr_storage()
-        memcpy(&storage, entry.ai_addr, Int(entry.ai_addrlen))
-        setPort(port, in: &storage)
+        let isIPv6 = Int32(address.ss_family) == AF_INET6
         let flags =
             Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
             | Int32(SOCK_NONBLOCK.rawValue)
-        let descriptor = socket(entry.ai_family, flags, 0)
+        let descriptor = socket(Int32(address.ss_family), flags, 0)
         guard descriptor >= 0 else {
             if errno == EAFNOSUPPORT { return nil }
             throw .system("\(name): no socket: \(reason(errno))")
@@ -208,20 +252,21 @@ extension ListeningSocket {
         let size = socklen_t(MemoryLayout<Int32>.size)
         // A restart must not wait for the old connections' last packets.
         setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, size)
-        if entry.ai_family == AF_INET6 {
+        if isIPv6 {
             // Else :: would take IPv4's port too, and 0.0.0.0 be refused.
             setsockopt(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &on, size)
         }
-        let result = withUnsafePointer(to: &storage) { pointer in
+        let length = isIPv6 ? MemoryLayout<sockaddr_in6>.size : MemoryLayout<sockaddr_in>.size
+        let result = withUnsafePointer(to: address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                Glibc.bind(descriptor, $0, entry.ai_addrlen)
+                Glibc.bind(descriptor, $0, socklen_t(length))
             }
         }
         guard result == 0, listen(descriptor, backlog) == 0 else {
             let number = errno
             _ = Glibc.close(descriptor)
             switch number {
-            case EADDRNOTAVAIL where entry.ai_family == AF_INET6: return nil
+            case EADDRNOTAVAIL where isIPv6: return nil
             case EADDRINUSE:
                 throw .unavailable("\(name): the port is in use (is smallocd already running?)")
             case EADDRNOTAVAIL:

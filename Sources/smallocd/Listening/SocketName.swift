@@ -5,8 +5,8 @@ import CLibuv
 import Glibc
 import SmallocWire
 
-/// The address a socket is bound to, as a connection string; nil for other families.
-func socketName(_ descriptor: Int32) -> String? {
+/// The address a socket is bound to, with its size; nil if it is no socket.
+func boundAddress(_ descriptor: Int32) -> (storage: sockaddr_storage, size: socklen_t)? {
     var storage = sockaddr_storage()
     var size = socklen_t(MemoryLayout<sockaddr_storage>.size)
     let result = withUnsafeMutablePointer(to: &storage) { pointer in
@@ -14,19 +14,23 @@ func socketName(_ descriptor: Int32) -> String? {
             getsockname(descriptor, $0, &size)
         }
     }
-    guard result == 0 else { return nil }
+    return result == 0 ? (storage, size) : nil
+}
+
+/// The address a socket is bound to, as a connection string; nil for other families.
+func socketName(_ descriptor: Int32) -> String? {
+    guard let (storage, size) = boundAddress(descriptor) else { return nil }
     switch Int32(storage.ss_family) {
     case AF_UNIX:
-        let head = MemoryLayout<sockaddr_un>.offset(of: \.sun_path) ?? 2
-        return withUnsafeBytes(of: &storage) { bytes in
-            let path = bytes[head..<min(bytes.count, Int(size))]
+        return withUnsafeBytes(of: storage) { bytes in
+            let path = bytes[unixHead..<max(unixHead, min(bytes.count, Int(size)))]
             if path.isEmpty { return "unix:(unnamed)" }
             if path.first == 0 { return "unix:@" + escaped(path.dropFirst()) }
             return "unix:" + String(decoding: path.prefix { $0 != 0 }, as: UTF8.self)
         }
     case AF_INET, AF_INET6:
         var host = [CChar](repeating: 0, count: Int(NI_MAXHOST))
-        let found = withUnsafePointer(to: &storage) { pointer in
+        let found = withUnsafePointer(to: storage) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
                 getnameinfo($0, size, &host, socklen_t(host.count), nil, 0, NI_NUMERICHOST)
             }
@@ -40,19 +44,31 @@ func socketName(_ descriptor: Int32) -> String? {
     }
 }
 
+/// The path of a Unix socket in the file system; nil for other sockets.
+func boundPath(_ descriptor: Int32) -> String? {
+    guard let (storage, size) = boundAddress(descriptor), Int32(storage.ss_family) == AF_UNIX,
+        Int(size) > unixHead
+    else { return nil }
+    return withUnsafeBytes(of: storage) { bytes in
+        let path = bytes[unixHead..<min(bytes.count, Int(size))].prefix { $0 != 0 }
+        return path.isEmpty ? nil : String(validating: path, as: UTF8.self)
+    }
+}
+
+/// Bytes before the path in the address of a Unix socket.
+private let unixHead = MemoryLayout<sockaddr_un>.offset(of: \.sun_path) ?? 2
+
 /// The TCP port a socket is bound to, 1 to 65535; nil for other kinds.
 func boundPort(_ descriptor: Int32) -> UInt16? {
-    var storage = sockaddr_storage()
-    var size = socklen_t(MemoryLayout<sockaddr_storage>.size)
-    let result = withUnsafeMutablePointer(to: &storage) { pointer in
-        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-            getsockname(descriptor, $0, &size)
-        }
-    }
+    boundAddress(descriptor).flatMap { port(of: $0.storage) }
+}
+
+/// The port in an IPv4 or IPv6 address; nil for other families.
+func port(of storage: sockaddr_storage) -> UInt16? {
     let family = Int32(storage.ss_family)
-    guard result == 0, family == AF_INET || family == AF_INET6 else { return nil }
+    guard family == AF_INET || family == AF_INET6 else { return nil }
     // sin_port and sin6_port lie at the same place: after the family.
-    return withUnsafeBytes(of: &storage) { bytes in
+    return withUnsafeBytes(of: storage) { bytes in
         UInt16(bigEndian: bytes.loadUnaligned(fromByteOffset: 2, as: UInt16.self))
     }
 }
@@ -99,8 +115,11 @@ extension ListeningSocket {
     }
 }
 
-private func socketOption(_ descriptor: Int32, _ option: Int32) -> Int32? {
+/// An option of a socket that is a number; nil if it has none such.
+func socketOption(
+    _ descriptor: Int32, _ option: Int32, level: Int32 = SOL_SOCKET
+) -> Int32? {
     var value: Int32 = 0
     var size = socklen_t(MemoryLayout<Int32>.size)
-    return getsockopt(descriptor, SOL_SOCKET, option, &value, &size) == 0 ? value : nil
+    return getsockopt(descriptor, level, option, &value, &size) == 0 ? value : nil
 }

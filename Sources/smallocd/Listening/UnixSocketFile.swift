@@ -123,11 +123,14 @@ final class UnixSocketFile: Sendable {
 
     /// Returns if nobody listens at the path, throws if somebody does or may.
     private static func probe(_ path: String) throws(StartFailure) {
+        guard var address = UnixAddress(path) else {
+            throw .configuration("unix:\(path): not a path")
+        }
         let flags =
             Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
             | Int32(SOCK_NONBLOCK.rawValue)
         let descriptor = socket(AF_UNIX, flags, 0)
-        guard descriptor >= 0, var address = UnixAddress(path) else {
+        guard descriptor >= 0 else {
             throw .system("unix:\(path): no socket: \(reason(errno))")
         }
         defer { close(descriptor) }

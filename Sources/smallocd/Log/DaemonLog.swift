@@ -1,5 +1,5 @@
-// The daemon's log: a line an event, on standard error, for journald or for a person. A line is one
-// write, valid UTF-8 and one line whatever is in it, and no cause can flood it.
+// The daemon's log: a line an event, on standard error, for journald or for a person. A line is
+// valid UTF-8 and one line whatever is in it, no cause can flood it, and no thread waits for it.
 
 import CLibuv
 import Glibc
@@ -13,7 +13,7 @@ import SmallocSystem
 /// out. The cause is the metadata `cause` if an event has it, else its place in the source; events
 /// that a peer can provoke need nothing more to be harmless.
 final class DaemonLog: Sendable {
-    private let descriptor: Int32
+    private let output: LogOutput
     private let isJournal: Bool
     private let limiter = LogLimiter()
     private let threshold: Locked<Logger.Level>
@@ -30,7 +30,11 @@ final class DaemonLog: Sendable {
         descriptor: Int32 = 2, isJournal: Bool, level: Logger.Level,
         clock: @escaping @Sendable () -> UInt64 = monotonicClock
     ) {
-        self.descriptor = descriptor
+        output = LogOutput(descriptor) { count in
+            DaemonLog.line(
+                .warning, "dropped \(count) lines of the log: they were not read in time", isJournal
+            )
+        }
         self.isJournal = isJournal
         threshold = Locked(level)
         monotonicMilliseconds = clock
@@ -47,13 +51,14 @@ final class DaemonLog: Sendable {
         Logger(label: "smallocd") { _ in DaemonLogHandler(log: self) }
     }
 
-    /// Writes what was left out of causes that have gone quiet.
+    /// Writes what was left out of causes that have gone quiet, and how many lines were dropped.
     ///
     /// To be called now and then, and at the end; costs nothing when nothing was left out.
     func flush() {
         for note in limiter.quiet(at: monotonicMilliseconds()) {
             write(level: .notice, text: note)
         }
+        output.flush()
     }
 
     fileprivate func record(_ event: LogEvent, metadata: Logger.Metadata) {
@@ -84,8 +89,12 @@ final class DaemonLog: Sendable {
     }
 
     private func write(level: Logger.Level, text: String) {
+        output.write(DaemonLog.line(level, text, isJournal))
+    }
+
+    private static func line(_ level: Logger.Level, _ text: String, _ isJournal: Bool) -> String {
         let start = isJournal ? "<\(level.priority)>" : "\(wallClock()) \(level.padded) "
-        writeAll(start + singleLine(text) + "\n", to: descriptor)
+        return start + singleLine(text)
     }
 
     /// Whether standard error is connected to the journal: `JOURNAL_STREAM` holds its device and

@@ -15,8 +15,8 @@ import Synchronization
 final class Loop: @unchecked Sendable {
     /// What other threads may ask of a loop.
     enum Message {
-        /// Serve this connected descriptor.
-        case adopt(Int32, ListeningSocket.Kind)
+        /// Serve this connected descriptor of that user.
+        case adopt(Int32, ListeningSocket.Kind, owner: UInt32)
         /// Answer what has arrived, say goodbye, and end when nobody is left.
         case drain
         /// The limits have changed.
@@ -34,8 +34,8 @@ final class Loop: @unchecked Sendable {
     let uv: UnsafeMutablePointer<uv_loop_t>
     let context: LoopContext
     let readBuffer: UnsafeMutableRawPointer
-    /// Room for what one system call sends.
-    let views: UnsafeMutablePointer<uv_buf_t>
+    /// Room for what one system call sends: the output, and pieces of an allocation.
+    let buffers: UnsafeMutablePointer<uv_buf_t>
     /// Connections, those on their way here included.
     ///
     /// For the acceptor's choice and the limit.
@@ -52,31 +52,29 @@ final class Loop: @unchecked Sendable {
     private let polled: UnsafeMutablePointer<uv_check_t>
     private let polling: UnsafeMutablePointer<uv_idle_t>
     private var busyPoll: BusyPoll
+    // The loop's thread alone touches it, and nothing of it calls back.
+    @exclusivity(unchecked) var turnClock = TurnClock()
+    /// Microseconds of a turn from which on the log is told.
+    private static let longTurn: UInt64 = 20_000
     /// Something was read since the last poll.
     var isActive = false
-    var quickAnswers = QuickAnswers()
-    /// To whom pages are lent, and how.
-    let zeroCopy: ZeroCopy
-    let lender: PageLender?
+    var recentActivity = RecentActivity()
     private let mailbox = Locked<[Message]>([])
     private var firstPeer: Peer?
     private var turnAgain: [Peer] = []
     private var drainEnds: UInt64 = 0
     private var isClosed = false
-    /// Called on this thread when the loop has drained.
-    var onDrained: (() -> Void)?
+    /// Called on this loop's thread when it has drained and turns no more.
+    var onEnded: (() -> Void)?
 
     init(
-        index: Int, registry: Registry, busyPollMicroseconds: UInt64, zeroCopy: ZeroCopy,
-        log: Logger
+        index: Int, registry: Registry, busyPollMicroseconds: UInt64, log: Logger
     ) {
         self.index = index
-        self.zeroCopy = zeroCopy
-        lender = zeroCopy == .off ? nil : PageLender()
         self.log = log
         context = LoopContext(registry: registry, index: index)
         readBuffer = .allocate(byteCount: Loop.readSize, alignment: 4096)
-        views = .allocate(capacity: Gathered.viewsMax)
+        buffers = .allocate(capacity: 1 + LoopContext.viewsMax)
         uv = allocateUV(uv_loop_t.self)
         async = allocateUV(uv_async_t.self)
         timer = allocateUV(uv_timer_t.self)
@@ -96,13 +94,13 @@ final class Loop: @unchecked Sendable {
         polled.pointee.data = me
         check(uv_idle_init(uv, polling), "uv_idle_init")
         polling.pointee.data = me
-        if busyPollMicroseconds > 0 { uv_check_start(polled, loopPolled) }
+        uv_check_start(polled, loopPolled)
         retime()
     }
 
     deinit {
         readBuffer.deallocate()
-        views.deallocate()
+        buffers.deallocate()
     }
 
     /// Milliseconds, monotonic, as of the last turn.
@@ -126,7 +124,7 @@ final class Loop: @unchecked Sendable {
         }
         for message in messages {
             switch message {
-            case .adopt(let descriptor, let kind): adopt(descriptor, kind)
+            case .adopt(let descriptor, let kind, let owner): adopt(descriptor, kind, owner: owner)
             case .drain: drain()
             case .retime: retime()
             }
@@ -136,8 +134,8 @@ final class Loop: @unchecked Sendable {
     /// Serves a connected descriptor from now on.
     ///
     /// On the loop's thread.
-    func adopt(_ descriptor: Int32, _ kind: ListeningSocket.Kind) {
-        guard !isDraining, let peer = Peer(self, descriptor, kind) else {
+    func adopt(_ descriptor: Int32, _ kind: ListeningSocket.Kind, owner: UInt32) {
+        guard !isDraining, let peer = Peer(self, descriptor, kind, owner: owner) else {
             Glibc.close(descriptor)
             connectionCount.wrappingSubtract(1, ordering: .relaxed)
             return
@@ -180,15 +178,33 @@ final class Loop: @unchecked Sendable {
         uv_idle_stop(idle)
         let peers = turnAgain
         turnAgain = []
-        for peer in peers { peer.takeTurn() }
+        for (index, peer) in peers.enumerated() {
+            // The first one always goes on.
+            if index > 0, turnClock.isSpent {
+                turnAgain = Array(peers[index...]) + turnAgain
+                uv_idle_start(idle, loopIdle)
+                return
+            }
+            peer.takeTurn()
+        }
     }
 
     fileprivate func afterPoll() {
+        let taken = turnClock.end()
+        if taken > 0 { note(turn: taken) }
         let was = busyPoll.isPolling
         let isPolling = busyPoll.polled(isActive: isActive, now: uv_hrtime())
         isActive = false
         guard isPolling != was else { return }
         if isPolling { uv_idle_start(polling, loopPolls) } else { uv_idle_stop(polling) }
+    }
+
+    private func note(turn taken: UInt64) {
+        context.counters.raise(.longestTurnMicroseconds, to: taken)
+        guard taken >= Loop.longTurn else { return }
+        log.warning(
+            "a turn of a loop took long",
+            metadata: ["cause": "turn", "loop": "\(index)", "microseconds": "\(taken)"])
     }
 
     /// Between two polls without sleep.
@@ -236,7 +252,6 @@ final class Loop: @unchecked Sendable {
         uv_close(UnsafeMutableRawPointer(idle).handle, nil)
         uv_close(UnsafeMutableRawPointer(polled).handle, nil)
         uv_close(UnsafeMutableRawPointer(polling).handle, nil)
-        onDrained?()
     }
 }
 
@@ -247,15 +262,21 @@ private func loop(of data: UnsafeMutableRawPointer?) -> Loop? {
 }
 
 private func loopMailed(_ handle: UnsafeMutablePointer<uv_async_t>?) {
-    loop(of: handle?.pointee.data)?.openMail()
+    guard let loop = loop(of: handle?.pointee.data) else { return }
+    loop.turnClock.begin()
+    loop.openMail()
 }
 
 private func loopTicked(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
-    loop(of: handle?.pointee.data)?.tick()
+    guard let loop = loop(of: handle?.pointee.data) else { return }
+    loop.turnClock.begin()
+    loop.tick()
 }
 
 private func loopIdle(_ handle: UnsafeMutablePointer<uv_idle_t>?) {
-    loop(of: handle?.pointee.data)?.takeTurns()
+    guard let loop = loop(of: handle?.pointee.data) else { return }
+    loop.turnClock.begin()
+    loop.takeTurns()
 }
 
 private func loopPolled(_ handle: UnsafeMutablePointer<uv_check_t>?) {

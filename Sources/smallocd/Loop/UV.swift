@@ -28,6 +28,7 @@ func uvErrorName(_ error: Int32) -> String { uv_err_name(error).map { String(cSt
 enum UVError {
     static let again = UV_EAGAIN.rawValue
     static let endOfFile = UV_EOF.rawValue
+    static let noBuffer = UV_ENOBUFS.rawValue
 }
 
 /// Memory for a handle or request of libuv.

@@ -21,11 +21,11 @@ final class Peer {
 
     // Strong, though the loop outlives its peers: what is known to live is not counted at each use.
     let loop: Loop
-    let handle: UnsafeMutableRawPointer
+    let transport: Transport
     // Its loop's thread alone touches a peer, and no method of these two reaches the peer again:
     // checks of exclusive access, at every use, would cost a fifth of a small request.
-    @exclusivity(unchecked) var session = Session()
-    @exclusivity(unchecked) var tail = Tail()
+    @exclusivity(unchecked) var session: Session
+    @exclusivity(unchecked) var input = UnconsumedInput()
     var next: Peer?
     unowned(unsafe) var previous: Peer?
 
@@ -42,7 +42,6 @@ final class Peer {
     var isClosing = false
     /// The others have had their turn since the session asked for it.
     private var hasTurn = false
-    var lending: Lending?
     /// When the last input came, or the last reply left.
     var activeAt: UInt64
     /// When the unfinished request last made progress, and the bytes of it since.
@@ -50,49 +49,35 @@ final class Peer {
     private var progressed = 0
     /// Bytes read in full buffers, one right after the other.
     private var burst = 0
+    /// The log was told what the client calls itself.
+    var isIntroduced = false
+    var liveness: Liveness
 
     /// Takes over a connected descriptor.
     ///
     /// Nil: libuv refuses it; the descriptor is still the caller's.
-    init?(_ loop: Loop, _ descriptor: Int32, _ kind: ListeningSocket.Kind) {
+    init?(_ loop: Loop, _ descriptor: Int32, _ kind: ListeningSocket.Kind, owner: UInt32) {
+        guard let transport = Transport(loop.uv, descriptor, kind) else { return nil }
         self.loop = loop
+        self.transport = transport
+        session = Session(owner: owner)
+        liveness = Liveness(now: loop.now)
         activeAt = loop.now
         progressAt = loop.now
-        let size = kind == .unix ? MemoryLayout<uv_pipe_t>.size : MemoryLayout<uv_tcp_t>.size
-        handle = .allocate(byteCount: size, alignment: 16)
-        let opened: Int32
-        if kind == .unix {
-            // ipc 0: descriptors that a peer sends along are dropped by the kernel.
-            uv_pipe_init(loop.uv, handle.pipe, 0)
-            opened = uv_pipe_open(handle.pipe, descriptor)
-        } else {
-            uv_tcp_init(loop.uv, handle.tcp)
-            opened = uv_tcp_open(handle.tcp, descriptor)
-            if opened == 0 {
-                uv_tcp_nodelay(handle.tcp, 1)
-                uv_tcp_keepalive(handle.tcp, 1, 30)
-            }
-        }
-        handle.handle.pointee.data = nil
-        guard opened == 0 else {
-            // Initialised handles must be closed; nobody else looks at this one any more.
-            uv_close(handle.handle, peerHandleFree)
-            return nil
-        }
     }
 
     /// How much of a large transfer moves at a time.
-    var slicing: Slicing {
-        let isUnix = handle.handle.pointee.type == UV_NAMED_PIPE
-        return loop.quickAnswers.slicing(
-            of: ObjectIdentifier(self), at: loop.now, orElse: isUnix ? .coarse : .coarseTCP)
+    var chunkSizes: ChunkSizes {
+        loop.recentActivity.chunkSizes(
+            of: ObjectIdentifier(self), at: loop.now,
+            orElse: transport.kind == .unix ? .coarse : .coarseTCP)
     }
 
     /// Begins to read.
     ///
     /// The close callback takes the reference back.
     func start() {
-        handle.handle.pointee.data = Unmanaged.passRetained(self).toOpaque()
+        transport.handle.handle.pointee.data = Unmanaged.passRetained(self).toOpaque()
         resume()
     }
 
@@ -103,11 +88,9 @@ final class Peer {
     ///
     /// libuv's contract: the buffer is ours, and comes back in the read callback.
     func buffer() -> uv_buf_t {
-        if tail.count == 0, !isLeaving {
-            let piece = session.receivePiece(sizeMax: slicing.receivedSize)
-            if let base = piece.baseAddress, !piece.isEmpty {
-                return uv_buf_t(base: base.assumingMemoryBound(to: CChar.self), len: piece.count)
-            }
+        if session.expectsData, input.count == 0, !isLeaving, transport.receivesInPlace {
+            let room = session.receiveRoom(sizeMax: chunkSizes.receivedSize)
+            if !room.isEmpty { return uv_buf_t(UnsafeRawBufferPointer(room)) }
         }
         return uv_buf_t(
             base: loop.readBuffer.assumingMemoryBound(to: CChar.self),
@@ -118,12 +101,13 @@ final class Peer {
     ///
     /// 0 is "not now".
     func didRead(_ count: Int, _ buffer: uv_buf_t) {
-        // What was lent for it is not needed.
+        // The turn is spent: what has arrived waits for the next one.
+        if count == Int(UVError.noBuffer) { return isClosing ? () : waitForTurn() }
         if count <= 0 { session.received(0, loop.context) }
         guard !isClosing, count != 0 else { return }
         guard count > 0, let base = buffer.base else {
             isReading = false
-            uv_read_stop(handle.stream)
+            transport.stopReading()
             if count == Int(UVError.endOfFile), !isLeaving {
                 inputEnded = true
                 run()
@@ -136,59 +120,63 @@ final class Peer {
         loop.context.counters.add(.bytesRead, UInt64(count))
         loop.isActive = true
         activeAt = loop.now
-        if tail.count == 0, !session.isBusy {
+        if input.count == 0, !session.isBusy {
             // What begins now has all its time, however long the connection was silent.
             progressAt = loop.now
             progressed = 0
         }
         if UnsafeMutableRawPointer(base) == loop.readBuffer {
-            serve(UnsafeRawBufferPointer(start: base, count: count))
+            serve(new: UnsafeRawBufferPointer(start: base, count: count))
         } else {
             session.received(count, loop.context)
         }
+        if !isIntroduced, session.isGreeted { introduce() }
         noteProgress(count)
         // libuv reads again, up to 32 times, as long as the buffer came back full.
         burst = count == buffer.len ? burst + count : 0
-        if burst > slicing.turn { waitForTurn() }
+        if burst > chunkSizes.turn { waitForTurn() }
         run()
     }
 
     /// Serves new input, in place wherever no earlier piece of a request waits for it.
-    private func serve(_ input: UnsafeRawBufferPointer) {
-        var rest = input
+    private func serve(new bytes: UnsafeRawBufferPointer) {
+        var rest = bytes
         while let base = rest.baseAddress, !rest.isEmpty {
-            guard tail.count > 0 || session.pause != .none else {
+            guard input.count > 0 || session.pause != .none else {
                 let consumed = session.serve(rest, loop.context)
                 if consumed > 0 {
                     progressAt = loop.now
-                    if session.pause == .none || session.pause == .move, !session.isBusy {
-                        loop.quickAnswers.note(ObjectIdentifier(self), at: loop.now)
+                    if session.pause == .none, !session.isBusy {
+                        loop.recentActivity.note(ObjectIdentifier(self), at: loop.now)
                     }
                 }
                 keep(base + consumed, rest.count - consumed)
                 return
             }
             // No more than the unfinished request lacks, so that what follows is served in place.
-            let lacking = session.wanted - tail.count
+            let lacking = session.wanted - input.count
             let size = lacking > 0 && session.pause == .none ? min(lacking, rest.count) : rest.count
             keep(base, size)
             rest = UnsafeRawBufferPointer(rebasing: rest[size...])
-            if session.pause == .none { serveTail() }
+            if session.pause == .none { serveInput() }
         }
     }
 
-    private func serveTail() {
-        let consumed = session.serve(tail.bytes, loop.context)
+    private func serveInput() {
+        let consumed = session.serve(input.bytes, loop.context)
         if consumed > 0 {
             progressAt = loop.now
-            tail.removeFirst(consumed)
+            input.removeFirst(consumed, loop.context.registry)
         }
     }
 
     private func keep(_ bytes: UnsafeRawPointer, _ size: Int) {
-        guard size > 0, !tail.append(bytes, size) else { return }
-        session.fail(
-            SmallocError(.outOfMemory, .error, "no memory for a request"), loop.context)
+        guard size > 0 else { return }
+        do throws(SmallocError) {
+            try input.append(bytes, size, loop.context.registry)
+        } catch {
+            session.fail(error, loop.context)
+        }
     }
 
     private func noteProgress(_ count: Int) {
@@ -204,14 +192,13 @@ final class Peer {
         isReading = true
         // While nothing was read nothing could make progress.
         progressAt = loop.now
-        let result = uv_read_start(handle.stream, peerAllocate, peerRead)
-        if result != 0 { close("it can't be read") }
+        if !transport.startReading() { close("it can't be read") }
     }
 
     func pauseReading() {
         guard isReading else { return }
         isReading = false
-        uv_read_stop(handle.stream)
+        transport.stopReading()
     }
 
     // MARK: The line
@@ -223,35 +210,35 @@ final class Peer {
         while !isClosing {
             // Sending ends the pause, and what waits behind it must be served then.
             if session.pause == .send { mustServe = true }
-            let hasLeft = flush(&sent)
-            if session.hasMove {
-                mustServe = true
-                session.finishMove(loop.context)
-            }
-            guard hasLeft else { return }
-            if sent > slicing.turn, session.pause != .none {
+            guard flush(&sent) else { return }
+            if sent > chunkSizes.turn, session.pause != .none {
                 return waitForTurn()
             }
             switch session.pause {
             case .none:
                 if mustServe {
                     mustServe = false
-                    // Also with an empty tail: a long answer in text may have more to say.
-                    serveTail()
+                    // Also without input: a long answer in text may have more to say.
+                    serveInput()
                 } else if inputEnded {
                     if endServed { return close("its input ended") }
-                    endServed = session.serveEnd(tail.bytes, loop.context)
+                    session.serveEnd(input.bytes, loop.context)
+                    endServed = true
                 } else {
                     return resume()
                 }
             case .output:
-                serveTail()
+                serveInput()
             case .turn:
                 guard hasTurn else { return waitForTurn() }
                 hasTurn = false
-                serveTail()
-            case .send, .move:
+                serveInput()
+            case .send:
                 break
+            case .work where session.work == nil:
+                // An event ends it.
+                mustServe = true
+                return pauseReading()
             case .work:
                 mustServe = true
                 return beginWork()

@@ -12,7 +12,10 @@ func peerAllocate(
     _ buffer: UnsafeMutablePointer<uv_buf_t>?
 ) {
     guard let peer = peer(of: handle?.pointee.data) else { return }
-    buffer?.pointee = peer.buffer()
+    peer.loop.turnClock.begin()
+    // Without room libuv reads nothing, and `peerRead` is told so.
+    buffer?.pointee =
+        peer.loop.turnClock.isSpent ? uv_buf_t(base: nil, len: 0) : peer.buffer()
 }
 
 func peerRead(
@@ -25,14 +28,11 @@ func peerRead(
 
 func peerWrote(_ request: UnsafeMutablePointer<uv_write_t>?, _ status: Int32) {
     guard let request, let peer = peer(of: request.pointee.handle?.pointee.data) else { return }
+    peer.loop.turnClock.begin()
     peer.didWrite(status, WriteRequest(uv: request))
 }
 
 func peerClosed(_ handle: UnsafeMutablePointer<uv_handle_t>?) {
     guard let data = handle?.pointee.data else { return }
     Unmanaged<Peer>.fromOpaque(data).takeRetainedValue().didClose()
-}
-
-func peerHandleFree(_ handle: UnsafeMutablePointer<uv_handle_t>?) {
-    UnsafeMutableRawPointer(handle)?.deallocate()
 }

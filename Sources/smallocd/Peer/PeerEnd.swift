@@ -1,6 +1,7 @@
 // How a connection ends: by a goodbye, which the other side hears, or at once.
 
 import CLibuv
+import CSmalloc
 import Glibc
 import Logging
 import SmallocCore
@@ -14,14 +15,20 @@ extension Peer {
         guard !isLeaving else { return }
         isLeaving = true
         activeAt = loop.now
-        tail.removeFirst(tail.count)
-        // A Unix socket keeps what was sent for its reader, whatever is unread here.
-        let isUnix = handle.handle.pointee.type == UV_NAMED_PIPE
-        if inputEnded || (loop.isDraining && isUnix) { return close("goodbye was said") }
-        var descriptor: Int32 = -1
-        uv_fileno(handle.handle, &descriptor)
-        if shutdown(descriptor, Int32(SHUT_WR)) != 0 { return close("it is gone") }
+        input.removeFirst(input.count, loop.context.registry)
+        if inputEnded { return close("goodbye was said") }
+        if !transport.shutdownOutput() { return close("it is gone") }
+        if loop.isDraining, isHeard { return close("goodbye was said") }
         resume()
+    }
+
+    /// Whether a close takes nothing of what was said away from the other side, whatever is unread
+    /// here.
+    ///
+    /// A Unix socket keeps what was sent for its reader; over TCP the other side's system has to
+    /// have acknowledged all of it.
+    var isHeard: Bool {
+        !transport.losesSentAtClose || smalloc_unread_size(transport.descriptor) == 0
     }
 
     /// Closes, once.
@@ -32,11 +39,10 @@ extension Peer {
     func close(_ reason: StaticString) {
         guard !isClosing else { return }
         isClosing = true
-        // Nothing stays locked while the log is written.
-        session.finishMove(loop.context)
         loop.log.debug("connection closed", metadata: metadata(reason))
         if isWorking { session.work?.abandon() } else { endSession() }
-        uv_close(handle.handle, peerClosed)
+        input.removeFirst(input.count, loop.context.registry)
+        transport.close()
     }
 
     /// Work that runs touches the session's allocations: it is waited for.
@@ -44,16 +50,25 @@ extension Peer {
 
     /// The handle is closed; nothing of libuv's refers to the peer any more, but work may.
     func didClose() {
-        handle.deallocate()
+        transport.free()
         loop.remove(self)
     }
 
+    /// Tells the log of a client that has said hello.
+    func introduce() {
+        isIntroduced = true
+        loop.log.debug(
+            "client said hello", metadata: ["fd": "\(transport.descriptor)", "client": "\(client)"])
+    }
+
+    /// What the client calls itself, made harmless, and in quotes as it may hold blanks.
+    private var client: String { "\"\(escaped(session.client.bytes))\"" }
+
     /// What the log says of an end.
     private func metadata(_ reason: StaticString) -> Logger.Metadata {
-        var descriptor: Int32 = -1
-        uv_fileno(handle.handle, &descriptor)
-        var metadata: Logger.Metadata = ["fd": "\(descriptor)", "reason": "\(reason)"]
+        var metadata: Logger.Metadata = ["fd": "\(transport.descriptor)", "reason": "\(reason)"]
         if let error = session.failure { metadata["status"] = "\(error.name)" }
+        if session.isGreeted { metadata["client"] = "\(client)" }
         return metadata
     }
 }

@@ -1,164 +1,115 @@
 // How replies, and the data behind them, leave a peer: by one system call if the socket takes all,
-// else by libuv, one write at a time.
+// else by libuv, one write at a time. What waits for the socket is a copy of its own: nothing of an
+// allocation is kept for a reader that does not read.
 
 import CLibuv
+import Glibc
 import SmallocCore
 import SmallocWire
 
 extension Peer {
+    /// Bytes of data that are copied to wait until the socket is writable again.
+    ///
+    /// Then it has room for much more, which leaves from the allocation.
+    private static let waitingSize = 16 << 10
+
     /// Sends replies and the data behind them.
     ///
-    /// False: something is queued, and `didWrite` follows.
+    /// False: something is queued, and `didWrite` follows, or it is closed.
     func flush(_ sent: inout Int) -> Bool {
         guard !isWriting else {
-            // Nothing is served meanwhile, so nothing was gathered.
             pauseReading()
             return false
         }
         let output = loop.context.output
-        if !loop.context.gathered.isEmpty, !flushGathered(&sent) { return false }
         while true {
-            let head = output.pointee.bytes
-            let whole = session.pause == .send ? session.sendPiece : Peer.nothing
-            if head.isEmpty, whole.isEmpty { return true }
-            var copied = whole.count
-            // Nearly all are smaller, and cost no call.
-            if copied >= Peer.lentPieceMin {
-                switch lend(whole, hasOutput: !head.isEmpty) {
-                case .copy(let size): copied = size
-                case .wait(let size):
-                    queue(WriteRequest(slice(whole, size), owned: nil))
-                    return false
-                case .lent(let size):
-                    sent += size
-                    loop.context.counters.add(.bytesWritten, UInt64(size))
-                    loop.context.counters.add(.bytesLent, UInt64(size))
-                    didSend(size)
-                    if sent > slicing.turn { return true }
-                    continue
-                }
-            }
-            let piece = copied > 0 ? slice(whole, copied) : whole
-            let written = tryWrite(head, piece)
-            guard written >= 0 else {
+            let sizes = session.pause == .send ? chunkSizes : .coarse
+            let pieces =
+                session.pause == .send
+                ? session.fillViews(sizeMax: sizes.sentSize, loop.context) : 0
+            let head = output.pointee.count
+            if head == 0, pieces == 0 { return true }
+            guard case .taken(let written) = send(pieces) else {
                 output.pointee.reset(keeping: Peer.outputKept)
                 close("writing failed")
                 return false
             }
             sent += written
             loop.context.counters.add(.bytesWritten, UInt64(written))
-            if written < head.count {
-                queueOutput(from: written)
-                return false
-            }
+            if written < head { return queueOutput(from: written) }
             output.pointee.reset(keeping: Peer.outputKept)
-            let ofPiece = written - head.count
-            if ofPiece > 0 { didSend(ofPiece) }
-            if ofPiece < piece.count {
-                let rest = slice(session.sendPiece, copied - ofPiece)
-                queue(WriteRequest(rest, owned: nil))
-                return false
+            if pieces > 0 {
+                let size = (0..<pieces).reduce(0) { $0 + loop.context.views[$1].count }
+                session.sent(written - head, loop.context)
+                if written - head < size {
+                    session.copyNext(sizeMax: Peer.waitingSize, loop.context)
+                    return queueOutput(from: 0)
+                }
             }
-            if sent > slicing.turn { return true }
+            if sent > sizes.turn { return true }
         }
     }
 
-    /// Sends replies with data between them that leaves from where it is.
-    private func flushGathered(_ sent: inout Int) -> Bool {
-        let output = loop.context.output
-        let gathered = loop.context.gathered
-        defer { output.pointee.reset(keeping: Peer.outputKept) }
-        let size = output.pointee.count + gathered.size
-        var count: UInt32 = 0
-        gathered.forEachView(output.pointee.bytes) {
-            loop.views[Int(count)] = Peer.view($0)
+    /// Sends the output and the first views of the loop's in one system call.
+    private func send(_ pieces: Int) -> Transport.Sent {
+        let head = loop.context.output.pointee.bytes
+        guard pieces > 0 else {
+            var view = uv_buf_t(head)
+            return transport.send(&view, 1)
+        }
+        var count = 0
+        if !head.isEmpty {
+            loop.buffers[0] = uv_buf_t(head)
+            count = 1
+        }
+        for index in 0..<pieces {
+            loop.buffers[count] = uv_buf_t(loop.context.views[index])
             count += 1
         }
-        let result = uv_try_write(handle.stream, loop.views, count)
-        let written = result == UVError.again ? 0 : Int(result)
-        let rest =
-            (0..<size).contains(written)
-            ? gathered.copy(output.pointee.bytes, droppingFirst: written) : nil
-        let me = ObjectIdentifier(self)
-        if gathered.size > Slicing.fine.turn { loop.quickAnswers.noteLarge(me) }
-        // For the next batch: whoever sends them sends many, and others pay nothing for it.
-        gathered.sizeMax = loop.quickAnswers.slicingTogether(of: me, at: loop.now).turn
-        gathered.release()
-        guard written >= 0 else {
-            close("writing failed")
-            return false
-        }
-        sent += written
-        loop.context.counters.add(.bytesWritten, UInt64(written))
-        guard let rest else { return true }
-        queue(WriteRequest(UnsafeRawBufferPointer(rest), owned: rest.baseAddress))
-        return false
-    }
-
-    private static func view(_ bytes: UnsafeRawBufferPointer) -> uv_buf_t {
-        uv_buf_t(
-            base: UnsafeMutableRawPointer(mutating: bytes.baseAddress)?
-                .assumingMemoryBound(to: CChar.self), len: bytes.count)
-    }
-
-    /// As much of a piece as is moved at once: a reader that keeps up could hold the loop in one
-    /// system call for a gigabyte.
-    private func slice(_ piece: UnsafeRawBufferPointer, _ size: Int) -> UnsafeRawBufferPointer {
-        UnsafeRawBufferPointer(rebasing: piece.prefix(min(size, slicing.sentSize)))
-    }
-
-    private static var nothing: UnsafeRawBufferPointer {
-        UnsafeRawBufferPointer(start: nil, count: 0)
-    }
-
-    /// Bytes that the socket took, or a negative number if it is broken.
-    private func tryWrite(_ head: UnsafeRawBufferPointer, _ piece: UnsafeRawBufferPointer) -> Int {
-        var buffers = (Peer.view(head), Peer.view(piece))
-        let written = withUnsafeMutablePointer(to: &buffers) { pointer in
-            pointer.withMemoryRebound(to: uv_buf_t.self, capacity: 2) { first in
-                head.isEmpty
-                    ? uv_try_write(handle.stream, first + 1, 1)
-                    : uv_try_write(handle.stream, first, piece.isEmpty ? 1 : 2)
-            }
-        }
-        return written == UVError.again ? 0 : Int(written)
+        return transport.send(loop.buffers, count)
     }
 
     /// Leaves the rest of the output to libuv: little of it as a copy, much of it with its buffer,
     /// which is everybody's otherwise.
-    private func queueOutput(from written: Int) {
+    ///
+    /// - Returns: False, always: `didWrite` follows, or it is closed.
+    private func queueOutput(from written: Int) -> Bool {
         let output = loop.context.output
         let left = output.pointee.count - written
-        if left < Peer.outputKept / 2 {
-            let copy = Peer.copy(UnsafeRawBufferPointer(rebasing: output.pointee.bytes[written...]))
+        // Without memory for the rest the client can't get what it is owed.
+        guard let request = waiting(from: written) else {
             output.pointee.reset(keeping: Peer.outputKept)
-            queue(WriteRequest(UnsafeRawBufferPointer(copy), owned: copy.baseAddress))
-        } else {
-            let (base, _) = output.pointee.detach()
-            queue(
-                WriteRequest(
-                    UnsafeRawBufferPointer(start: base + written, count: left), owned: base))
+            close("no memory for what it does not read")
+            return false
         }
-    }
-
-    private static func copy(_ bytes: UnsafeRawBufferPointer) -> UnsafeMutableRawBufferPointer {
-        let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
-        copy.copyMemory(from: bytes)
-        return copy
-    }
-
-    private func queue(_ request: WriteRequest) {
-        var buffer = uv_buf_t(
-            base: UnsafeMutableRawPointer(mutating: request.bytes.baseAddress)?
-                .assumingMemoryBound(to: CChar.self), len: request.bytes.count)
+        precondition(request.bytes.count == left, "the rest of the output is \(left) bytes")
         isWriting = true
         pauseReading()
-        let result = uv_write(request.uv, handle.stream, &buffer, 1, peerWrote)
-        if result != 0 {
+        if !transport.queue(request) {
             isWriting = false
-            request.free()
+            request.free(loop.context.registry)
             close("writing failed")
         }
+        return false
+    }
+
+    /// The output beyond `written` bytes, with memory of its own; the output is empty after it.
+    private func waiting(from written: Int) -> WriteRequest? {
+        let output = loop.context.output
+        let left = output.pointee.count - written
+        guard loop.context.registry.chargeBuffer(left) else { return nil }
+        let request: WriteRequest?
+        if left < Peer.outputKept / 2 {
+            request = WriteRequest(
+                copying: UnsafeRawBufferPointer(rebasing: output.pointee.bytes[written...]))
+        } else {
+            request = output.pointee.detach().flatMap { held in
+                WriteRequest(owning: held.base, from: written, size: left)
+            }
+        }
+        if request == nil { loop.context.registry.unchargeBuffer(left) }
+        output.pointee.reset(keeping: Peer.outputKept)
+        return request
     }
 
     /// A queued write is over.
@@ -166,14 +117,13 @@ extension Peer {
     /// Called before the close callback, also for cancelled ones.
     func didWrite(_ status: Int32, _ request: WriteRequest) {
         isWriting = false
-        let (size, isOutput) = (request.bytes.count, request.ownsBytes)
-        request.free()
+        let size = request.bytes.count
+        request.free(loop.context.registry)
         guard !isClosing else { return }
         guard status == 0 else { return close("writing failed") }
         activeAt = loop.now
         loop.context.counters.add(.bytesWritten, UInt64(size))
         loop.isActive = true
-        if !isOutput { didSend(size) }
         run()
     }
 }

@@ -14,7 +14,7 @@ import Synchronization
 final class WorkRequest: @unchecked Sendable {
     private let uv = allocateUV(uv_work_t.self)
     fileprivate let work: Work
-    private let peer: Peer
+    fileprivate let peer: Peer
     /// Work of all loops under way.
     private static let count = Atomic<Int>(0)
     /// Threads of libuv's pool, unless somebody sets `UV_THREADPOOL_SIZE`.
@@ -75,5 +75,7 @@ private func workRuns(_ request: UnsafeMutablePointer<uv_work_t>?) {
 
 private func workEnded(_ request: UnsafeMutablePointer<uv_work_t>?, _ status: Int32) {
     guard let data = request?.pointee.data else { return }
-    Unmanaged<WorkRequest>.fromOpaque(data).takeUnretainedValue().sliceEnded()
+    let request = Unmanaged<WorkRequest>.fromOpaque(data).takeUnretainedValue()
+    request.peer.loop.turnClock.begin()
+    request.sliceEnded()
 }

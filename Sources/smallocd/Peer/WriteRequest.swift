@@ -1,18 +1,22 @@
 // A write that libuv finishes later, and the bytes that it owns.
 
 import CLibuv
+import CSmalloc
+import Glibc
+import SmallocCore
 
-/// A `uv_write_t` with the bytes that it writes.
+/// A `uv_write_t` with the bytes that it writes, which are its own.
 struct WriteRequest {
     let uv: UnsafeMutablePointer<uv_write_t>
 
     private struct Trailer {
         var bytes: UnsafeRawBufferPointer
-        /// Memory to give back at the end, if the bytes are not an allocation's.
+        /// Memory to give back at the end, if it is not behind the trailer.
         var owned: UnsafeMutableRawPointer?
     }
 
     private static let trailerAt = (MemoryLayout<uv_write_t>.size + 15) / 16 * 16
+    private static let bytesAt = trailerAt + (MemoryLayout<Trailer>.size + 15) / 16 * 16
 
     private var trailer: UnsafeMutablePointer<Trailer> {
         (UnsafeMutableRawPointer(uv) + WriteRequest.trailerAt).assumingMemoryBound(to: Trailer.self)
@@ -21,27 +25,39 @@ struct WriteRequest {
     /// What is written.
     var bytes: UnsafeRawBufferPointer { trailer.pointee.bytes }
 
-    /// Whether the bytes are the request's own, and not an allocation's.
-    var ownsBytes: Bool { trailer.pointee.owned != nil }
-
-    /// Makes a request.
+    /// Copies what is to be written.
     ///
-    /// - Parameters:
-    ///   - bytes: What is written; they stay where they are until the write is over.
-    ///   - owned: Memory that the request gives back at its end; nil if they are an allocation's.
-    init(_ bytes: UnsafeRawBufferPointer, owned: UnsafeMutableRawPointer?) {
-        let memory = UnsafeMutableRawPointer.allocate(
-            byteCount: WriteRequest.trailerAt + MemoryLayout<Trailer>.size, alignment: 16)
+    /// Nil: no memory for it.
+    init?(copying bytes: UnsafeRawBufferPointer) {
+        guard let memory = smalloc_allocate(WriteRequest.bytesAt + bytes.count) else { return nil }
         uv = memory.assumingMemoryBound(to: uv_write_t.self)
-        trailer.initialize(to: Trailer(bytes: bytes, owned: owned))
+        let copy = UnsafeMutableRawBufferPointer(
+            start: memory + WriteRequest.bytesAt, count: bytes.count)
+        copy.copyMemory(from: bytes)
+        trailer.initialize(to: Trailer(bytes: UnsafeRawBufferPointer(copy)))
+    }
+
+    /// Takes over memory, of which `size` bytes from `start` on are to be written.
+    ///
+    /// Nil: no memory for the request, and what was to be taken over is freed.
+    init?(owning memory: UnsafeMutableRawPointer, from start: Int, size: Int) {
+        guard let own = smalloc_allocate(WriteRequest.bytesAt) else {
+            Glibc.free(memory)
+            return nil
+        }
+        uv = own.assumingMemoryBound(to: uv_write_t.self)
+        trailer.initialize(
+            to: Trailer(
+                bytes: UnsafeRawBufferPointer(start: memory + start, count: size), owned: memory))
     }
 
     /// The request of a callback.
     init(uv: UnsafeMutablePointer<uv_write_t>) { self.uv = uv }
 
-    /// Gives all its memory back.
-    func free() {
-        trailer.pointee.owned?.deallocate()
-        UnsafeMutableRawPointer(uv).deallocate()
+    /// Gives all its memory back, and what it was charged.
+    func free(_ registry: Registry) {
+        registry.unchargeBuffer(bytes.count)
+        Glibc.free(trailer.pointee.owned)
+        Glibc.free(uv)
     }
 }

@@ -20,6 +20,10 @@ final class Server {
     private var threads: [pthread_t] = []
     private var signals: [UnsafeMutablePointer<uv_signal_t>] = []
     private let housekeeping = allocateUV(uv_timer_t.self)
+    /// Told by each other loop's thread when its loop has ended, and what keeps the first loop
+    /// turning until then: the main thread listens to signals as long as any loop has work left.
+    private let othersEnded = allocateUV(uv_async_t.self)
+    private let othersLeft = Atomic<Int>(0)
     private var isStopping = false
 
     /// How often the log is flushed and the watchdog told, at most.
@@ -42,20 +46,25 @@ final class Server {
         // An eighth of what may be used is kept warm at most, so that freed memory is soon useful
         // to others.
         let warm = Int(min(loaded.settings.limits.memorySizeMax / 8, 1 << 30))
-        let registry = Registry(limits: limits, loops: count, warmSizeMax: warm)
+        guard let registry = Registry(limits: limits, loops: count, warmSizeMax: warm) else {
+            StartFailure.system("there is no thread to be had").leave()
+        }
         let settings = loaded.settings
         let log = log
         loops = (0..<count).map {
             Loop(
                 index: $0, registry: registry, busyPollMicroseconds: settings.busyPollMicroseconds,
-                zeroCopy: settings.zeroCopy, log: log)
+                log: log)
         }
         acceptors = sockets.map { Acceptor($0, loops: loops, limits: limits, log: log) }
         for socket in sockets { log.info("listening at \(socket.description)") }
     }
 
     /// Serves until a signal says stop and all loops have drained.
-    func run() {
+    ///
+    /// - Throws: A `StartFailure` if the system refuses a thread; it serves nothing then, and the
+    ///   socket files are removed.
+    func run() throws(StartFailure) {
         let me = Unmanaged.passUnretained(self).toOpaque()
         for number in [SIGTERM, SIGINT, SIGHUP] {
             let handle = allocateUV(uv_signal_t.self)
@@ -69,7 +78,9 @@ final class Server {
         let period = min(
             Server.housekeepingMilliseconds, (manager.watchdogMilliseconds ?? 2000) / 2)
         uv_timer_start(housekeeping, serverKeepsHouse, period, period)
-        for loop in loops.dropFirst() { threads.append(Server.start(loop)) }
+        check(uv_async_init(loops[0].uv, othersEnded, serverLoopEnded), "uv_async_init")
+        othersEnded.pointee.data = me
+        for loop in loops.dropFirst() { try start(loop) }
         log.info(
             "smallocd \(version) serves with \(loops.count) loop(s)",
             metadata: [
@@ -92,12 +103,21 @@ final class Server {
     /// Milliseconds from the first signal to the end, whatever runs.
     fileprivate static let stopMilliseconds: UInt32 = 1900
 
-    private static func start(_ loop: Loop) -> pthread_t {
+    private func start(_ loop: Loop) throws(StartFailure) {
+        loop.onEnded = { [unowned self] in
+            othersLeft.subtract(1, ordering: .acquiringAndReleasing)
+            uv_async_send(othersEnded)
+        }
         var thread = pthread_t()
-        let context = Unmanaged.passRetained(loop).toOpaque()
-        let failed = pthread_create(&thread, nil, runLoop, context)
-        precondition(failed == 0, "pthread_create: \(failed)")
-        return thread
+        let context = Unmanaged.passRetained(loop)
+        let failed = pthread_create(&thread, nil, runLoop, context.toOpaque())
+        guard failed == 0 else {
+            context.release()
+            for acceptor in acceptors { acceptor.close() }
+            throw .system("can't start a thread for loop \(loop.index): \(reason(failed))")
+        }
+        othersLeft.add(1, ordering: .relaxed)
+        threads.append(thread)
     }
 
     // MARK: Signals
@@ -116,18 +136,18 @@ final class Server {
         log.info("stopping", metadata: ["signal": number == SIGINT ? "SIGINT" : "SIGTERM"])
         manager.stopping()
         for acceptor in acceptors { acceptor.close() }
-        loops[0].onDrained = { [unowned self] in closeHandles() }
+        // They are heard as long as the first loop turns, but are no reasons to turn.
+        for handle in signals { uv_unref(UnsafeMutableRawPointer(handle).handle) }
+        uv_unref(UnsafeMutableRawPointer(housekeeping).handle)
         for loop in loops { loop.post(.drain) }
+        closeWhenOthersEnded()
         Server.endAtLast()
     }
 
-    /// The first loop has drained.
-    ///
-    /// A second signal must still be heard while others drain, so the handles are not counted as
-    /// reasons to turn rather than closed.
-    private func closeHandles() {
-        for handle in signals { uv_unref(UnsafeMutableRawPointer(handle).handle) }
-        uv_unref(UnsafeMutableRawPointer(housekeeping).handle)
+    fileprivate func closeWhenOthersEnded() {
+        guard isStopping, othersLeft.load(ordering: .acquiring) == 0 else { return }
+        let handle = UnsafeMutableRawPointer(othersEnded).handle
+        if uv_is_closing(handle) == 0 { uv_close(handle, nil) }
     }
 
     private func reload() {
@@ -177,13 +197,19 @@ private func serverSignalled(_ handle: UnsafeMutablePointer<uv_signal_t>?, _ num
     server(of: handle?.pointee.data)?.signalled(number)
 }
 
+private func serverLoopEnded(_ handle: UnsafeMutablePointer<uv_async_t>?) {
+    server(of: handle?.pointee.data)?.closeWhenOthersEnded()
+}
+
 private func serverKeepsHouse(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
     server(of: handle?.pointee.data)?.keepHouse()
 }
 
 private func runLoop(_ context: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
     guard let context else { return nil }
-    Unmanaged<Loop>.fromOpaque(context).takeRetainedValue().run()
+    let loop = Unmanaged<Loop>.fromOpaque(context).takeRetainedValue()
+    loop.run()
+    loop.onEnded?()
     return nil
 }
 

@@ -3,6 +3,8 @@
 import CSmalloc
 import Glibc
 import Logging
+import SmallocCore
+import SmallocSystem
 
 /// smallocd, the daemon.
 @main
@@ -11,37 +13,47 @@ struct Smallocd {
     ///
     /// Exit codes are in `--help`.
     static func main() {
+        openStandardDescriptors()
         // libuv writes with plain `write`: a peer that is gone must be an error, not our end.
         signal(SIGPIPE, SIG_IGN)
         // Whoever started us may have blocked what stops us.
         var none = sigset_t()
         sigemptyset(&none)
         pthread_sigmask(SIG_SETMASK, &none, nil)
+        SystemMemory.prepare()
         let descriptorsMax = Machine.raiseDescriptorLimit()
         let environment = currentEnvironment()
         do throws(StartFailure) {
             let arguments = Array(CommandLine.arguments.dropFirst())
             let loaded = try Settings.load(arguments: arguments, environment: environment)
-            let needed = Machine.descriptorsNeeded(
-                loops: loaded.settings.loops, addresses: loaded.settings.addresses.count)
-            guard descriptorsMax >= needed else {
-                throw .system(
-                    "the limit of open files is \(descriptorsMax), at least \(needed) are needed")
-            }
+            try loaded.settings.checkDescriptors(max: descriptorsMax)
             let daemonLog = DaemonLog(
                 isJournal: DaemonLog.isJournal(environment: environment),
                 level: loaded.settings.logLevel)
             for warning in loaded.warnings { daemonLog.logger().warning("\(warning)") }
+            // Beside the pool: the other loops, the one that reclaims memory, and the one that
+            // ends a stop at last.
+            try ThreadPool.start(others: loaded.settings.loops + 1)
             var sockets = try ServiceManager.activatedSockets(environment: environment)
             if sockets.isEmpty || !loaded.settings.addressesAreDefault {
-                sockets += try ListeningSocket.openAll(loaded.settings)
+                sockets += try ListeningSocket.openAll(loaded.settings, beside: sockets)
             }
             let server = Server(
                 loaded, sockets: sockets, daemonLog: daemonLog,
                 manager: ServiceManager(environment: environment))
-            server.run()
+            try server.run()
         } catch {
             error.leave()
+        }
+    }
+
+    /// Before anything else is opened, which would get the number of one that is missing, and be
+    /// written to or read as if it were that one.
+    private static func openStandardDescriptors() {
+        do {
+            try StandardDescriptors.ensureOpen()
+        } catch {
+            StartFailure.system("can't open /dev/null: \(reason(error.number))").leave()
         }
     }
 

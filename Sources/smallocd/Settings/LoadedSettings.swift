@@ -3,8 +3,6 @@
 // wait there for the day when the option goes.
 
 import ArgumentParser
-import Configuration
-import SmallocSystem
 import SmallocWire
 
 /// The settings of a start, and what it takes to read them again.
@@ -58,7 +56,7 @@ extension Settings {
         let loaded = try LoadedSettings(
             commandLine: options.values, environment: environment, file: file, machine: machine)
         if options.checkConfig {
-            for case .unix(let path) in loaded.settings.addresses { try UnixAddress.check(path) }
+            try loaded.settings.checkStart(descriptorsMax: machine.descriptorsMax)
             let notes = loaded.warnings.map { "# warning: \(singleLine($0))\n" }.joined()
             throw .answer(notes + loaded.settings.text)
         }
@@ -109,35 +107,24 @@ extension LoadedSettings {
 
     private mutating func read(machine: Machine) throws(StartFailure) {
         let keys = Setting.all.map(\.key)
-        let contents: OptionsFile?
+        let contents: ConfigurationFile?
         if let file {
-            contents = try OptionsFile(path: file, keys: keys)
+            contents = try ConfigurationFile(path: file, keys: keys)
         } else {
             contents = nil
         }
-        let variables = EnvironmentVariablesProvider(environmentVariables: environment)
-            .prefixKeys(with: "smallocd")
 
-        var asksForConnections = false
         for setting in Setting.all {
             var sources: [(name: String, values: [String])] = []
             if let values = commandLine[setting.key] {
                 sources.append(("--\(setting.key)", values))
             }
-            if let values = variables.values(of: setting.key) {
+            if let values = environmentValues(setting.variable) {
                 sources.append((setting.variable, values))
             }
-            if let contents {
-                let name = "\(contents.path): \(setting.key)"
-                do {
-                    if let values = try contents.values(of: setting.key) {
-                        sources.append((name, values))
-                    }
-                } catch {
-                    throw .configuration("\(name): \(error.reason)")
-                }
+            if let contents, let entry = contents.entry(of: setting.key) {
+                sources.append(("\(contents.path):\(entry.line): \(entry.key)", entry.values))
             }
-            if setting.key == "connections-max" { asksForConnections = !sources.isEmpty }
             // The default anew in its turn, as length-max is a part of what memory-max has become.
             if let standard = setting.standard {
                 sources.append(("default of \(setting.key)", [standard]))
@@ -152,8 +139,21 @@ extension LoadedSettings {
             }
         }
         noteUnknownVariables()
-        lowerConnections(machine: machine, isAskedFor: asksForConnections)
+        lowerConnections(machine: machine)
         noteOpenAddresses()
+        if settings.zeroCopy == .on { warnings.append("zero-copy has no effect any more") }
+    }
+
+    /// What a variable sets: texts between commas, without the blanks around them.
+    private func environmentValues(_ variable: String) -> [String]? {
+        guard let text = environment[variable] else { return nil }
+        let values = text.split(separator: ",", omittingEmptySubsequences: false).map { part in
+            var value = part.drop { $0.isWhitespace }
+            while value.last?.isWhitespace ?? false { value.removeLast() }
+            return String(value)
+        }
+        // Set but empty is as good as not set, as for XDG_RUNTIME_DIR.
+        return values.allSatisfy(\.isEmpty) ? nil : values
     }
 
     /// Unknown variables are no error: a container platform puts its own (SMALLOCD_PORT, ...) into
@@ -169,18 +169,14 @@ extension LoadedSettings {
     /// Connections stay 64 below the limit of descriptors, or at a quarter of a tiny one: what is
     /// left is for listeners, loops, and the file that a reread opens.
     ///
-    /// - Parameters:
-    ///   - machine: Its limit of descriptors.
-    ///   - isAskedFor: Whether somebody set the number that is not to be had.
-    private mutating func lowerConnections(machine: Machine, isAskedFor: Bool) {
+    /// - Parameter machine: Its limit of descriptors.
+    private mutating func lowerConnections(machine: Machine) {
         let limit = machine.descriptorsMax
         let most = max(1, limit > 64 ? max(limit - 64, limit / 4) : limit / 4)
         guard settings.limits.connectionsMax > most else { return }
-        if isAskedFor {
-            warnings.append(
-                "connections-max lowered from \(settings.limits.connectionsMax) to \(most):"
-                    + " the limit of file descriptors is \(limit)")
-        }
+        warnings.append(
+            "connections-max lowered from \(settings.limits.connectionsMax) to \(most):"
+                + " the limit of file descriptors is \(limit)")
         settings.limits.connectionsMax = most
     }
 
@@ -191,17 +187,5 @@ extension LoadedSettings {
                 "listening at \(host) port \(port) without encryption or passwords:"
                     + " whoever reaches it may do everything")
         }
-    }
-}
-
-extension ConfigProvider {
-    /// The values of a key from the environment, separated by commas there.
-    fileprivate func values(of key: String) -> [String]? {
-        let absolute = AbsoluteConfigKey([key])
-        guard let found = try? value(forKey: absolute, type: .stringArray),
-            case .stringArray(let values)? = found.value?.content
-        else { return nil }
-        // Set but empty is as good as not set, as for XDG_RUNTIME_DIR.
-        return values.allSatisfy(\.isEmpty) ? nil : values
     }
 }

@@ -53,8 +53,7 @@ struct Options: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Send large data through Unix sockets without a copy to processes of the daemon's own"
-                + " user (same-user), to all (on), or to none (off). (default: same-user)",
+            "Has no effect any more; off, same-user and on are accepted. (default: same-user)",
             valueName: "whom"))
     var zeroCopy: String?
 
@@ -77,7 +76,9 @@ struct Options: ParsableCommand {
     var lengthMax: String?
 
     @Option(
-        help: ArgumentHelp("Allocations, named or not. (default: 16777216)", valueName: "count"))
+        help: ArgumentHelp(
+            "Allocations, named or not, at most 67108864. (default: 16777216)",
+            valueName: "count"))
     var allocationsMax: String?
 
     @Option(

@@ -3,6 +3,7 @@
 // same wherever it stands.
 
 import Logging
+import SmallocSystem
 import SmallocWire
 
 /// One thing that can be set, by the same word everywhere: `memory-max` in the configuration file,
@@ -66,7 +67,9 @@ extension Setting {
                 settings.limits.lengthSizeMax = try size(values, of: settings.limits.memorySizeMax)
             },
             show: { ByteSize.text($0.limits.lengthSizeMax) }),
-        count("allocations-max", 16_777_216, \.allocationsMax, 1...0xFFFF_FFFF),
+        // 2^26: the tables of names have 1024 shards with 2^16 places to begin a search each. With
+        // more names than that, names begin to share places, and each look-up to compare several.
+        count("allocations-max", 16_777_216, \.allocationsMax, 1...67_108_864),
         count("connections-max", 65_536, \.connectionsMax, 1...16_777_216),
         bytes("frame-size-max", "1G", \.frameSizeMax, 4096...0xFFFF_FFFF),
         count("requests-in-flight-max", 4096, \.requestsInFlightMax, 1...1_048_576),
@@ -240,12 +243,30 @@ extension Setting {
     }
 
     private static func address(_ text: String) throws(InvalidValue) -> Address {
+        guard !isSeveral(text) else {
+            throw InvalidValue(
+                reason: "\(quoted(text)) is more than one address: they are items of a list, or"
+                    + " options of their own")
+        }
         guard let address = Address(text) else {
             throw InvalidValue(
                 reason: "\(quoted(text)) is not an address"
                     + " (unix:PATH, tcp:HOST:PORT or tcp:[IPV6]:PORT)")
         }
+        if case .unix(let path) = address, path.utf8.count > UnixAddress.pathSizeMax {
+            throw InvalidValue(
+                reason: "\(quoted(text)): the path has \(path.utf8.count) bytes, a socket's path"
+                    + " may have \(UnixAddress.pathSizeMax)")
+        }
         return address
+    }
+
+    /// Whether a comma is followed by another address, which would be a part of the path.
+    private static func isSeveral(_ text: String) -> Bool {
+        text.split(separator: ",").dropFirst().contains { part in
+            let word = part.drop { $0 == " " }
+            return word.hasPrefix("unix:") || word.hasPrefix("tcp:")
+        }
     }
 }
 

@@ -25,7 +25,7 @@ struct Settings: Sendable, Equatable {
     ///
     /// See `BusyPoll`.
     var busyPollMicroseconds: UInt64 = 0
-    /// To whom large data leaves without a copy.
+    /// Accepted, and without effect: files of earlier times may set it.
     var zeroCopy = ZeroCopy.sameUser
     /// Events below this level are not logged.
     var logLevel = Logger.Level.info

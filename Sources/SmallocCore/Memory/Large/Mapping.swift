@@ -1,70 +1,62 @@
 // Large memory, as the kernel hands it out and takes it back.
 
+internal import CSmalloc
 internal import Glibc
 internal import SmallocSystem
 
-/// Page-aligned memory from the kernel.
+/// Page-aligned memory of the kernel's.
 ///
-/// Zero beyond `dirtySize`.
+/// Zero beyond `writtenSize`.
 struct Mapping: @unchecked Sendable {
     let base: UnsafeMutableRawPointer
     /// Bytes, a multiple of the page size.
     let capacity: Int
     /// Bytes from the start that may be other than zero.
-    var dirtySize = 0
-    /// To be unmapped, not kept: it was warm for the longest time.
-    var isStale = false
-    /// Its place among all that was ever queued to be given back.
-    var number = 0
-    /// When it was given back, in nanoseconds of a monotonic clock.
-    var givenAt: UInt64 = 0
+    var writtenSize = 0
 
-    private static let hugePage = 2 << 20
+    /// Bytes that are given back by one call: the kernel locks the whole address space meanwhile,
+    /// and a loop may want memory.
+    private static let sliceSize = 4 * SystemMemory.hugePageSize
 
-    /// Fresh memory, or nil if the machine has none.
-    static func make(_ capacity: Int) -> Mapping? {
-        let huge = capacity >= hugePage
-        let slack = huge ? hugePage : 0
-        guard
-            let start = mmap(
-                nil, capacity + slack, PROT_READ | PROT_WRITE,
-                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), start != MAP_FAILED
-        else { return nil }
-        guard huge else { return Mapping(base: start, capacity: capacity) }
+    /// Fresh memory of its own, or nil if the kernel refuses it.
+    static func map(_ capacity: Int) -> UnsafeMutableRawPointer? {
         // Aligned for huge pages: the first touch of 4 KiB pages is what makes large memory slow.
-        let address = Int(bitPattern: start)
-        let lead = (hugePage - address % hugePage) % hugePage
-        if lead > 0 { munmap(start, lead) }
-        if slack - lead > 0 { munmap(start + lead + capacity, slack - lead) }
-        madvise(start + lead, capacity, MADV_HUGEPAGE)
-        return Mapping(base: start + lead, capacity: capacity)
+        let start = smalloc_map_aligned(capacity, SystemMemory.hugePageSize)
+        // Without them it is slow, and right.
+        if let start { _ = smalloc_welcome_huge(start, capacity, true) }
+        return start
     }
 
-    /// Makes all of it zero in steps, the last one first.
+    /// Gives pages back and keeps the addresses, in slices.
     ///
     /// - Parameter pause: Called after each.
-    mutating func wipe(pause: () -> Void = {}) {
-        while dirtySize > 0 {
-            let step = min(Yielding.stepSize, dirtySize)
-            dirtySize -= step
-            memset(base + dirtySize, 0, step)
+    /// - Returns: False: the kernel refuses some of it.
+    static func returnPages(
+        _ start: UnsafeMutableRawPointer, _ size: Int, pause: () -> Void = {}
+    ) -> Bool {
+        var areGone = true
+        for offset in stride(from: 0, to: size, by: sliceSize) {
+            let isDone = smalloc_return_pages(start + offset, min(sliceSize, size - offset))
+            areGone = areGone && isDone
             pause()
         }
+        return areGone
     }
 
-    /// In slices: the kernel locks the whole address space meanwhile, and a loop may want memory.
+    /// Gives addresses back with their pages, in slices, the last one first.
     ///
     /// - Parameter pause: Called after each.
-    func unmap(pause: () -> Void = {}) {
-        var offset = 0
-        while offset < capacity {
-            let size = min(4 * Mapping.hugePage, capacity - offset)
-            if munmap(base + offset, size) != 0 {
-                // Too many mappings to split one more: the pages go, the addresses stay.
-                madvise(base + offset, size, MADV_DONTNEED)
-            }
-            offset += size
+    /// - Returns: Bytes from the start that the kernel refuses to take back; 0 if all are gone.
+    static func unmap(
+        _ start: UnsafeMutableRawPointer, _ size: Int, pause: () -> Void = {}
+    ) -> Int {
+        var left = size
+        while left > 0 {
+            let slice = (left - 1) % sliceSize + 1
+            guard smalloc_unmap(start + (left - slice), slice) else { return left }
+            left -= slice
             pause()
         }
+        return 0
     }
 }

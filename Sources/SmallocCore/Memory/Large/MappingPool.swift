@@ -1,280 +1,349 @@
-// Large memory: mappings, kept warm for reuse, wiped and unmapped by a thread of their own, so that
-// no loop waits for gigabytes to be zeroed or given back.
+// Large memory: slots of arenas and mappings, kept warm for reuse, wiped and given to the kernel by
+// a thread of their own, so that no loop waits for gigabytes to be zeroed or given back.
 //
-//   given back -> queue -> wiped -> clean -> taken      by whoever wants zeros
-//                   |         '---> unmapped            where there is enough that is warm, or
-//                   |                                   nobody wanted it for long
-//                   '-> taken as it is                  by whoever settles it as he goes
+//   given back -> queue -> wiped -> warm -> taken       by a request that wants zeros
+//                   |         '---> given to the kernel    where there is enough that is warm, or
+//                   |                                      no request wanted it for long
+//                   '-> taken as it is                  by one that overwrites all of it
+//
+// Warm memory is for users that allocate, fill and dispose of the same sizes over and over: the
+// first touch of fresh pages costs five times as much as writing them. It costs an eighth of the
+// memory limit at most, which is given up before anything is refused.
 
 internal import Glibc
 internal import SmallocSystem
 
-/// Hands out zeroed mappings and takes them back.
+/// Hands out memory for records and takes it back.
+///
+/// All methods from any thread. The lock is held for a few steps.
 final class MappingPool: @unchecked Sendable {
-    /// Bytes from which on an allocation is a mapping of its own.
+    /// Bytes from which on an allocation is not inline.
     static let sizeMin = 65_536
-    /// Up to here a mapping is wiped on the spot; it takes about 10 microseconds.
+    /// Bytes that are wiped on the spot when they come back; it takes some microseconds.
+    static let wipedAtOnceMax = 65_536
+    /// Records kept warm at most, and looked at for one that fits.
+    static let warmCountMax = 64
+    /// Bytes up to which memory is handed out before it is wiped, and is taken at the first access
+    /// only: to wipe it takes 20 milliseconds.
     ///
-    /// 256 KiB of data with its lead.
-    private static let wipedAtOnceMax = 262_144 + 4096
-    private static let entriesMax = 64
-    /// How long what was given back waits, in nanoseconds, for somebody who would write all of it
-    /// anyway: to wipe it then is to move as much memory for nothing.
-    static let restTime: UInt64 = 10_000_000
-    /// Bytes of what is handed out before it is wiped, at most: to wipe it takes 20 milliseconds.
-    ///
-    /// 256 MiB of data with its lead.
-    private static let usedSizeMax = (256 << 20) + 65_536
-    /// How long warm memory is kept that nobody asks for, in nanoseconds.
+    /// What is larger takes its addresses at once, so that an allocation which the machine can't
+    /// have is refused as such.
+    static let lazySizeMax = 256 << 20
+    /// How long warm memory is kept that no request asks for, in nanoseconds.
     static let warmTime: UInt64 = 10_000_000_000
-    private static let trimSizeMin: UInt64 = 4 << 20
+    private static let sweepSizeMin: UInt64 = 4 << 20
 
     /// Where smaller memory comes from: its free slabs are given back by the same thread.
     let blocks: BlockPool
+    let arenas: Arenas
     let state = Locked(State())
     let budget: MemoryBudget
     /// Bytes of warm memory kept at most.
     let cleanSizeMax: Int
-    let restTime: UInt64
     private let warmTime: UInt64
-    /// The reclaiming thread sleeps on this; a count of what was queued.
+    /// The reclaiming thread sleeps on this.
     let bell: UnsafeMutablePointer<sem_t>
-    let pageSize = Int(sysconf(Int32(_SC_PAGESIZE)))
+    let pageSize = SystemMemory.pageSize
+    /// What the kernel has refused to take back: used by the reclaiming thread alone.
+    var refused = RecordList()
+    private(set) var isStarted = false
 
     init(
         budget: MemoryBudget, cleanSizeMax: Int, blocks: BlockPool = BlockPool(),
-        restTime: UInt64 = MappingPool.restTime, warmTime: UInt64 = MappingPool.warmTime
+        warmTime: UInt64 = MappingPool.warmTime
     ) {
         self.budget = budget
-        self.restTime = restTime
         self.warmTime = warmTime
         self.blocks = blocks
         blocks.budget = budget
+        arenas = Arenas(budget: budget)
         self.cleanSizeMax = cleanSizeMax
         bell = .allocate(capacity: 1)
         sem_init(bell, 0, 0)
     }
 
-    /// The bytes that a mapping for `size` bytes takes.
+    deinit {
+        sem_destroy(bell)
+        bell.deallocate()
+    }
+
+    /// Starts the reclaiming thread, which keeps the pool until `stop`.
+    ///
+    /// To be called once, before others use the pool.
+    ///
+    /// - Returns: False: there is no thread to be had.
+    func start() -> Bool {
+        isStarted = BackgroundThread.start { [self] in runReclaiming() }
+        return isStarted
+    }
+
+    /// Ends the reclaiming thread after what is in the queue.
+    func stop() {
+        guard isStarted else { return }
+        ring { $0.isStopping = true }
+    }
+
+    /// Changes the state, and wakes the thread if there is something to do.
+    func ring<Result>(_ body: (inout State) -> Result) -> Result {
+        var mustPost = false
+        let result = state.withLock { state -> Result in
+            let result = body(&state)
+            if !state.isRung, state.hasWork || state.isStopping {
+                state.isRung = true
+                mustPost = true
+            }
+            return result
+        }
+        if mustPost { sem_post(bell) }
+        return result
+    }
+
+    /// The bytes that memory for `size` bytes takes.
     func capacity(for size: Int) -> Int { (size + pageSize - 1) / pageSize * pageSize }
+
+    /// Whether nothing is left to do of what was given back, or has ended.
+    var isIdle: Bool { state.withLock { $0.doneNumber == $0.lastNumber } }
 
     /// Bytes given back that are not free yet.
     var pendingSize: Int { state.withLock { $0.queueSize } }
 
-    /// All that was ever queued to be given back; it is not left to rest any longer.
-    func hurry() -> Tally {
-        state.withLock { state in
-            state.hurriedNumber = state.queued.mappings
-            return state.queued
-        }
-    }
-
-    /// Whether as much is done, or was taken by somebody else.
-    func hasDone(_ tally: Tally) -> Bool {
-        state.withLock { state in
-            let oldest = state.queue.first?.number ?? .max
-            return oldest > tally.mappings && state.trimsDone >= tally.trims
-                && state.underWay.allSatisfy { $0 > tally.mappings }
-        }
-    }
-
     /// Bytes of warm memory.
-    var warmSize: Int { state.withLock { $0.cleanSize } }
+    var warmSize: Int { state.withLock { $0.warmSize } }
 
-    /// A zeroed mapping of at least `size` bytes, or nil if the machine has none.
+    // MARK: Records
+
+    /// A record for `size` bytes, without memory yet up to `lazySizeMax`; nil: no memory, or too
+    /// many kernel mappings.
     ///
-    /// The caller has charged `capacity(for: size)`; a larger warm one is not taken, so that the
-    /// charge is what is used.
-    func take(_ size: Int) -> Mapping? {
-        let wanted = capacity(for: size)
-        let warm = state.withLock { state -> Mapping? in
-            guard let index = state.clean.lastIndex(where: { $0.capacity == wanted }) else {
-                return nil
+    /// The caller has charged `capacity(for: size)` and `recordCharge`.
+    func makeRecord(_ size: Int, owner: UInt32) -> StorageRecord? {
+        let capacity = capacity(for: size)
+        guard countMapping(capacity) else { return nil }
+        guard let address = blocks.take(StorageRecord.size) else {
+            uncountMapping(capacity)
+            return nil
+        }
+        let record = StorageRecord(address: address)
+        record.initialize(capacity: capacity, owner: owner, pool: self)
+        guard capacity > MappingPool.lazySizeMax, !attach(record, unwiped: false) else {
+            return record
+        }
+        uncountMapping(capacity)
+        blocks.give(address, StorageRecord.size)
+        return nil
+    }
+
+    /// Bytes that a record is charged.
+    static let recordCharge = UInt64(BlockPool.capacity(for: StorageRecord.size))
+
+    /// What is larger than a slot is a kernel mapping, and counted from the beginning.
+    private func countMapping(_ capacity: Int) -> Bool {
+        capacity <= Arenas.sizeMax || budget.chargeMappings(1)
+    }
+
+    private func uncountMapping(_ capacity: Int) {
+        if capacity > Arenas.sizeMax { budget.unchargeMappings(1) }
+    }
+
+    /// Makes a record smaller that has no memory yet.
+    func uncharge(_ record: StorageRecord, downTo capacity: Int) {
+        budget.uncharge(UInt64(record.capacity - capacity))
+        if capacity <= Arenas.sizeMax { uncountMapping(record.capacity) }
+        record.capacity = capacity
+    }
+
+    /// Frees a record whose memory is gone, or is another record's now.
+    func free(_ record: StorageRecord) {
+        blocks.give(record.address, StorageRecord.size)
+        budget.unchargeHeap(MappingPool.recordCharge)
+    }
+
+    /// Gives a record its memory: zeros, unless memory may be taken that is not wiped yet.
+    ///
+    /// Under the lock of its allocation.
+    ///
+    /// - Returns: False: the kernel refuses it, or there are too many mappings.
+    func attach(_ record: StorageRecord, unwiped: Bool) -> Bool {
+        let capacity = record.capacity
+        // A larger one is not taken, so that what is charged is what is used.
+        let (warm, used) = state.withLock { state -> (StorageRecord?, StorageRecord?) in
+            let used = unwiped ? state.takeUnwiped(capacity) : nil
+            return (used == nil ? state.takeWarm(capacity) : nil, used)
+        }
+        if let found = warm ?? used, let base = found.base {
+            record.attach(
+                base, found.kind, madeSize: found.madeSize, writtenSize: found.writtenSize)
+            // Both came with what is counted already.
+            if warm != nil {
+                budget.unpool(UInt64(capacity))
+            } else {
+                budget.uncharge(UInt64(capacity))
             }
-            state.cleanSize -= wanted
-            return state.clean.remove(at: index)
+            uncountMapping(capacity)
+            free(found)
+            return true
         }
-        if let warm {
-            budget.unpool(UInt64(wanted))
-            return warm
+        if capacity <= Arenas.sizeMax {
+            let size = max(capacity, Arenas.sizeMin)
+            guard let slot = arenas.take(size) else { return false }
+            record.attach(slot, .arena, madeSize: size, writtenSize: 0)
+        } else {
+            guard let start = Mapping.map(capacity) else { return false }
+            record.attach(start, .mapping, madeSize: capacity, writtenSize: 0)
         }
-        return Mapping.make(wanted)
+        return true
     }
 
-    /// A mapping of `capacity` bytes that was given back and is not wiped yet, or nil.
-    ///
-    /// It comes with its charge. Bytes up to `dirtySize` are somebody else's: see
-    /// `Allocation.settle`. None that is so large that to touch its end would take long.
-    func takeUsed(_ capacity: Int) -> Mapping? {
-        guard capacity <= MappingPool.usedSizeMax else { return nil }
-        return state.withLock { state -> Mapping? in
-            // The youngest: the others are about to be wiped, and may be many.
-            guard
-                let index = state.queue.suffix(MappingPool.entriesMax)
-                    .lastIndex(where: { $0.capacity == capacity && !$0.isStale })
-            else { return nil }
-            state.queueSize -= capacity
-            return state.queue.remove(at: index)
+    /// Takes a record back, and its charge with it once its memory is free or warm and clean.
+    func give(_ record: StorageRecord) {
+        guard record.kind != .none else {
+            budget.uncharge(UInt64(record.capacity))
+            uncountMapping(record.capacity)
+            return free(record)
+        }
+        // What was truncated may have a tail in the queue, and goes behind it.
+        if record.writtenSize > MappingPool.wipedAtOnceMax || record.capacity < record.madeSize
+            || record.capacity > SystemMemory.hugePageSize
+        {
+            return ring { $0.enqueue(record) }
+        }
+        record.wipe()
+        if !keep(record), !release(record) {
+            record.mustGo = true
+            ring { $0.enqueue(record) }
         }
     }
 
-    /// Takes a mapping back, and its charge with it once the memory is free or warm and clean.
-    func give(_ mapping: Mapping) {
-        var mapping = mapping
-        if mapping.dirtySize <= MappingPool.wipedAtOnceMax {
-            mapping.wipe()
-            if keep(mapping) { return }
-            // Nothing but touched pages costs time to unmap, and these are few.
-            mapping.unmap()
-            budget.uncharge(UInt64(mapping.capacity))
+    /// Takes back the end of memory whose beginning stays in use.
+    func give(forGood tail: Mapping) {
+        if tail.writtenSize <= MappingPool.wipedAtOnceMax,
+            tail.capacity <= SystemMemory.hugePageSize,
+            Mapping.returnPages(tail.base, tail.capacity)
+        {
+            return budget.uncharge(UInt64(tail.capacity))
+        }
+        guard let address = blocks.take(StorageRecord.size) else {
+            // Slower, but there is no memory to note it in.
+            if Mapping.returnPages(tail.base, tail.capacity) {
+                budget.uncharge(UInt64(tail.capacity))
+            }
             return
         }
-        mapping.givenAt = Clock.now
-        state.withLock { $0.enqueue(mapping) }
-        ring(1)
+        budget.chargeAnyway(MappingPool.recordCharge)
+        let record = StorageRecord(address: address)
+        record.initialize(capacity: tail.capacity, owner: 0, pool: self)
+        record.attach(tail.base, .tail, madeSize: tail.capacity, writtenSize: 0)
+        record.mustGo = true
+        ring { $0.enqueue(record) }
     }
 
-    /// Takes back what nobody may be given again, to be unmapped, never kept: the end of a mapping
-    /// whose beginning stays in use, or pages that were lent.
-    func give(forGood mapping: Mapping) {
-        var mapping = mapping
-        mapping.isStale = true
-        state.withLock { $0.enqueue(mapping) }
-        ring(1)
-    }
-
-    /// Tells the reclaiming thread of `count` queued mappings; the first call starts it.
-    private func ring(_ count: Int) {
-        let mustStart = state.withLock { state -> Bool in
-            defer { state.isStarted = true }
-            return !state.isStarted
+    /// Puts a clean record among the warm ones, if there is room.
+    ///
+    /// Its charge becomes pool. Makes room by queueing the oldest for the reclaiming thread, where
+    /// to unmap them holds up no loop.
+    ///
+    /// - Parameter number: Its own in the queue, if it comes from there: what is waited for is not
+    ///   kept.
+    func keep(_ record: StorageRecord, number: UInt64 = .max) -> Bool {
+        let capacity = record.capacity
+        // What was truncated is smaller than anything that is asked for.
+        guard !record.mustGo, capacity == record.madeSize, capacity <= cleanSizeMax else {
+            return false
         }
-        let isOnItsOwn =
-            !mustStart
-            || BackgroundThread.start { [self] in
-                var turns = Yielding()
-                while true { reclaimNext(&turns) }
+        return ring { state -> Bool in
+            guard number > state.drainNumber else { return false }
+            while state.warm.count >= MappingPool.warmCountMax
+                || capacity > cleanSizeMax - state.warmSize
+            {
+                state.evictOldest(budget)
             }
-        if !isOnItsOwn {
-            // No thread to be had: better a slow loop than memory that never comes back.
-            state.withLock { $0.isStarted = false }
-            var turns = Yielding()
-            for _ in 0..<count {
-                sem_post(bell)
-                reclaimNext(&turns)
-            }
-            return
+            state.warm.append(record)
+            // Here: nothing that is warm can be younger.
+            record.mark = Clock.now
+            state.warmSize += capacity
+            // Before another thread can take it out again.
+            budget.pool(UInt64(capacity))
+            return true
         }
-        for _ in 0..<count { sem_post(bell) }
     }
 
-    /// Has what is free given back to the kernel: warm memory that nobody asked for in
+    // MARK: Waiting
+
+    /// Begins to give all to the kernel that is on its way back or warm, and small memory that is
+    /// free between what is not.
+    ///
+    /// - Returns: A number for `onDrained`.
+    func beginDrain() -> UInt64 {
+        let isScattered = budget.scatteredSize > 0
+        return ring { state in
+            if isScattered { state.wantSweep() }
+            return state.beginDrain(budget)
+        }
+    }
+
+    /// Whether all up to that number is done.
+    func isDrained(_ number: UInt64) -> Bool { state.withLock { $0.doneNumber >= number } }
+
+    /// Calls back when all up to that number is done: on the reclaiming thread, or at once.
+    func onDrained(_ number: UInt64, _ body: @escaping @Sendable () -> Void) {
+        let isDone = state.withLock { state -> Bool in
+            if state.doneNumber >= number { return true }
+            state.wait(number, body)
+            return false
+        }
+        if isDone { body() }
+    }
+
+    /// Has a job done by the reclaiming thread.
+    func enqueue(_ job: ReclaimJob) { ring { $0.enqueue(job) } }
+
+    /// Has what is free given back to the kernel: warm memory that no request asked for in
     /// `warmTime`, and the heap's free pages, if much was freed and the freeing has ceased.
     ///
     /// To be called every second or so. Small allocations that go leave holes that malloc keeps;
-    /// to look for them holds up whoever allocates, so it is done seldom.
+    /// to look for them holds up threads that allocate, so it is done seldom.
     func returnMemory() {
-        let evicted = state.withLock { state -> Int in
-            // Here: nothing that is warm can be younger.
-            let now = Clock.now
-            var count = 0
-            while let oldest = state.clean.first, now - oldest.givenAt >= warmTime {
-                state.evictOldest(budget)
-                count += 1
-            }
-            return count
-        }
-        if evicted > 0 { ring(evicted) }
         noteScattered()
-        let isWorthIt = state.withLock { state -> Bool in
-            let freed = budget.heapFreedSize
-            let isQuiet = freed - state.freedAtLastLook < MappingPool.trimSizeMin / 8
-            state.freedAtLastLook = freed
-            let enough = max(MappingPool.trimSizeMin, budget.usedSize / 8)
-            guard isQuiet, !state.wantsTrim, freed - state.freedAtLastTrim >= enough else {
-                return false
+        ring { state in
+            let now = Clock.now
+            while let oldest = state.warm.first, now &- oldest.mark >= warmTime {
+                state.evictOldest(budget)
             }
-            state.freedAtLastTrim = freed
-            state.wantsTrim = true
-            state.queued.trims += 1
-            return true
+            state.retriesRefused = state.hasRefused
+            let freed = budget.heapFreedSize
+            let isQuiet = freed - state.freedAtLastLook < MappingPool.sweepSizeMin / 8
+            state.freedAtLastLook = freed
+            let enough = max(MappingPool.sweepSizeMin, budget.usedSize / 8)
+            guard isQuiet, !state.wantsSweep, freed - state.freedAtLastSweep >= enough else {
+                return
+            }
+            state.freedAtLastSweep = freed
+            state.wantSweep()
         }
-        if isWorthIt { ring(1) }
     }
 
     /// Counts what is free between small allocations that are not.
     func noteScattered() { budget.noteScattered(blocks.scatteredSize) }
 
-    /// Has small memory looked through for what can be given back, if much is scattered: for
-    /// whoever would be refused otherwise.
-    ///
-    /// It is on its way back from then on, as what `hurry` tells.
-    func gather() {
-        guard budget.scatteredSize > 0 else { return }
-        let mustRing = state.withLock { state -> Bool in
-            guard !state.wantsTrim else { return false }
-            state.wantsTrim = true
-            state.queued.trims += 1
-            return true
-        }
-        if mustRing { ring(1) }
-    }
-
     /// Waits until all that was given back is free, and frees what is warm.
     ///
     /// For tests: it may wait for long.
     func drain() {
-        // What is warm may be pushed out by what comes, and is then on its way itself.
         repeat {
-            let queued = hurry()
-            while !hasDone(queued) { usleep(500) }
-            dropWarm()
-        } while pendingSize > 0
+            let number = beginDrain()
+            while !isDrained(number) {
+                if isStarted { usleep(500) } else { reclaimAll() }
+            }
+        } while !isIdle || warmSize > 0
     }
 
-    /// Gives all warm memory back to the kernel.
-    func dropWarm() {
-        let dropped = state.withLock { state -> [Mapping] in
-            defer {
-                state.clean = []
-                state.cleanSize = 0
-            }
-            return state.clean
-        }
-        for mapping in dropped {
-            mapping.unmap()
-            budget.unpool(UInt64(mapping.capacity))
-        }
-    }
-
-    /// Puts a clean mapping among the warm ones, if there is room.
-    ///
-    /// Its charge becomes pool.
-    ///
-    /// Makes room by queueing the oldest for the reclaiming thread, where unmapping them holds up
-    /// nobody.
-    func keep(_ mapping: Mapping) -> Bool {
-        var mapping = mapping
-        // The beginning of what was truncated may be smaller than anything that is asked for.
-        guard mapping.capacity >= MappingPool.sizeMin, mapping.capacity <= cleanSizeMax else {
-            return false
-        }
-        let evicted = state.withLock { state -> Int in
-            var evicted = 0
-            while state.clean.count >= MappingPool.entriesMax
-                || mapping.capacity > cleanSizeMax - state.cleanSize
-            {
-                state.evictOldest(budget)
-                evicted += 1
-            }
-            mapping.givenAt = Clock.now
-            state.clean.append(mapping)
-            state.cleanSize += mapping.capacity
-            // Before anybody can take it out again.
-            budget.pool(UInt64(mapping.capacity))
-            return evicted
-        }
-        if evicted > 0 { ring(evicted) }
-        return true
+    /// Checks that what is counted is there.
+    func checkInvariants() {
+        state.withLock { $0.checkInvariants() }
+        arenas.checkInvariants()
+        let own = UInt64(arenas.regionCount + blocks.slabs.mappedSize / Region.size)
+        precondition(budget.mappingCount >= own, "all kernel mappings are counted")
+        precondition(budget.mappingCount <= budget.mappingsMax, "and there are not too many")
+        precondition(budget.usedSize >> 62 == 0 && budget.pooledSize >> 62 == 0, "no debts")
     }
 }

@@ -31,7 +31,9 @@ final class BlockPool: @unchecked Sendable {
     let slabs = SlabPool()
     let isSweeping = Locked(())
     /// Told of what is free between blocks that are not, whenever a slab more is cut.
-    var budget: MemoryBudget?
+    var budget: MemoryBudget? {
+        didSet { slabs.budget = budget }
+    }
     private let isPlain: Bool
 
     /// - Parameter isPlain: Leaves everything to malloc, so that sanitizers see what is written
@@ -93,7 +95,7 @@ final class BlockPool: @unchecked Sendable {
 
     /// A zeroed block of at least `size` bytes, which is more than 0; nil: no memory.
     func take(_ size: Int) -> UnsafeMutableRawPointer? {
-        guard isPooled(size) else { return calloc(1, size) }
+        guard isPooled(size) else { return smalloc_allocate_zeroed(size) }
         let capacity = BlockPool.capacity(for: size)
         let (lock, own) = sizeClass(capacity)
         lock.lock()
@@ -140,6 +142,36 @@ final class BlockPool: @unchecked Sendable {
         return block
     }
 
+    /// Checks that free blocks are blocks of their class, and no more than there can be.
+    ///
+    /// While no thread sweeps. Cost: a look at every free block.
+    func checkInvariants() {
+        slabs.checkInvariants()
+        let cutSize = slabs.cutSize
+        var liveSize = 0
+        for index in 1..<BlockPool.classCount {
+            let capacity = index * BlockPool.step
+            let (lock, own) = sizeClass(capacity)
+            lock.lock()
+            defer { lock.unlock() }
+            let live = live(capacity).pointee.load(ordering: .relaxed)
+            precondition(live >= 0, "no block comes back twice")
+            liveSize += live * capacity
+            var left = cutSize / capacity + 1
+            var next = own.pointee.free
+            while let block = next {
+                let slab = Slab(of: block)
+                precondition(Int(slab.sizeClass.pointee) == index, "a block is of its slab's class")
+                precondition((block - slab.start) % capacity == 0, "a block is cut, not torn")
+                left -= 1
+                precondition(left >= 0, "the list of free blocks ends")
+                next = block.load(as: UnsafeMutableRawPointer?.self)
+            }
+            precondition(own.pointee.uncutSize >= 0, "a slab is cut to its end at most")
+        }
+        precondition(isPlain || liveSize <= cutSize, "what is in use was cut")
+    }
+
     // MARK: Tables
 
     /// Bytes of which a large table should be a multiple.
@@ -153,7 +185,7 @@ final class BlockPool: @unchecked Sendable {
     /// Zeros for a table that is looked into at random: slabs if they are used as a whole, else
     /// malloc's.
     func takeTable(_ size: Int) -> UnsafeMutableRawPointer? {
-        isRun(size) ? slabs.takeRun(size / Slab.sizeMax) : calloc(1, size)
+        isRun(size) ? slabs.takeRun(size / Slab.sizeMax) : smalloc_allocate_zeroed(size)
     }
 
     /// Takes back a table of that size.

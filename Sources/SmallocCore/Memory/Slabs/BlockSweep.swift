@@ -17,8 +17,11 @@ extension BlockPool {
     func sweep(pause: () -> Void = {}) {
         isSweeping.withLock { _ in
             for index in 1..<BlockPool.classCount {
-                let emptied = sweep(index, pause)
-                if !emptied.isEmpty { slabs.give(emptied, pause: pause) }
+                var emptied = sweep(index, pause)
+                while let slab = emptied.pop() {
+                    slabs.give(slab)
+                    pause()
+                }
             }
         }
     }
@@ -26,7 +29,7 @@ extension BlockPool {
     /// Sorts the free blocks of a class by their slabs, and keeps those of slabs that are in use.
     ///
     /// - Returns: Slabs that are free as a whole.
-    private func sweep(_ index: Int, _ pause: () -> Void) -> [Slab] {
+    private func sweep(_ index: Int, _ pause: () -> Void) -> Slab.List {
         let capacity = index * BlockPool.step
         let (lock, own) = sizeClass(capacity)
         lock.lock()
@@ -35,7 +38,7 @@ extension BlockPool {
         var uncut = own.pointee.uncut
         lock.unlock()
         // Those with blocks on their chains, and some that had.
-        var seen: [Slab] = []
+        var seen = Slab.List()
         var count = 0
         while let block = next {
             next = block.load(as: UnsafeMutableRawPointer?.self)
@@ -43,7 +46,7 @@ extension BlockPool {
             let chain = slab.chain
             if chain.pointee.count == 0 {
                 chain.pointee.last = block
-                seen.append(slab)
+                seen.push(slab)
             }
             block.storeBytes(of: chain.pointee.first, as: UnsafeMutableRawPointer?.self)
             chain.pointee.first = block
@@ -55,18 +58,19 @@ extension BlockPool {
             uncut = own.pointee.uncut
             lock.unlock()
             // One of these is seen again if there are more of its blocks, and not taken for free.
-            if isWanted, let slab = seen.popLast() { putBack(slab, lock, own) }
+            if isWanted, let slab = seen.pop() { putBack(slab, lock, own) }
             pause()
         }
-        var emptied: [Slab] = []
-        for (count, slab) in seen.enumerated() {
+        var emptied = Slab.List()
+        while let slab = seen.pop() {
             // A slab that is not cut to its end never gets there.
             if slab.chain.pointee.count == slab.size / capacity {
                 slab.chain.pointee = Slab.Chain()
-                emptied.append(slab)
+                emptied.push(slab)
             } else {
                 putBack(slab, lock, own)
             }
+            count += 1
             if count % BlockPool.sliceCount == 0 { pause() }
         }
         return emptied

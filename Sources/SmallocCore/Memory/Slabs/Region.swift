@@ -1,5 +1,6 @@
 // Address space for slabs, and which of them are free.
 
+internal import CSmalloc
 internal import Glibc
 
 /// 2 MiB from the kernel, aligned, so that it may be one huge page.
@@ -46,28 +47,18 @@ struct Region: @unchecked Sendable {
     /// - Returns: False if it can't be told: this would make one mapping too many.
     @discardableResult
     func welcome(huge isWelcome: Bool) -> Bool {
-        // A kernel that has no huge pages does not know the word, and keeps to it.
-        madvise(start, Region.size, isWelcome ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) == 0
-            || errno == EINVAL
+        smalloc_welcome_huge(start, Region.size, isWelcome)
     }
 
     /// Zeros; nil: no memory.
     static func map() -> Region? {
-        guard
-            let start = mmap(
-                nil, 2 * size, PROT_READ | PROT_WRITE,
-                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), start != MAP_FAILED
-        else { return nil }
-        let lead = (size - Int(bitPattern: start) % size) % size
-        if lead > 0 { munmap(start, lead) }
-        munmap(start + lead + size, size - lead)
-        return Region(start: start + lead)
+        smalloc_map_aligned(size, size).map { Region(start: $0) }
     }
 
     /// - Returns: False if a hole here would make one mapping too many; it reads as zeros then.
     func unmap() -> Bool {
-        if munmap(start, Region.size) == 0 { return true }
-        if madvise(start, Region.size, MADV_DONTNEED) != 0 { memset(start, 0, Region.size) }
+        if smalloc_unmap(start, Region.size) { return true }
+        if !smalloc_return_pages(start, Region.size) { memset(start, 0, Region.size) }
         return false
     }
 }

@@ -4,7 +4,7 @@
 //     0      the size class of each slab, 32 bytes, in one of 32 cache lines by the region's
 //            address: were it always the same line, all regions would want one place in the cache
 //     2048   what the pool knows of the region
-//     2304   the chain of each slab, 768 bytes
+//     2304   the chain of each slab, 1024 bytes
 //     4096   slab 0, then at each multiple of 64 KiB slabs 1 to 31
 
 /// 60 or 64 KiB of a region.
@@ -18,6 +18,28 @@ struct Slab: @unchecked Sendable {
         var first: UnsafeMutableRawPointer?
         var last: UnsafeMutableRawPointer?
         var count = 0
+        /// The start of the next slab in a list of such.
+        var nextSlab: UnsafeMutableRawPointer?
+    }
+
+    /// Slabs in a list, linked through their chains: whatever their number, it takes no memory.
+    struct List {
+        private var first: UnsafeMutableRawPointer?
+
+        var isEmpty: Bool { first == nil }
+
+        mutating func push(_ slab: Slab) {
+            slab.chain.pointee.nextSlab = first
+            first = slab.start
+        }
+
+        mutating func pop() -> Slab? {
+            guard let start = first else { return nil }
+            let slab = Slab(of: start)
+            first = slab.chain.pointee.nextSlab
+            slab.chain.pointee.nextSlab = nil
+            return slab
+        }
     }
 
     let region: Region

@@ -9,6 +9,7 @@
 //
 // Invariant: a slab is zeros when it is free.
 
+internal import CSmalloc
 internal import Glibc
 internal import SmallocSystem
 
@@ -28,6 +29,7 @@ final class SlabPool: @unchecked Sendable {
         var cutSize = 0
         /// Whether the kernel was told that huge pages are welcome.
         var isHuge = false
+        var budget: MemoryBudget?
     }
 
     /// Plain regions by default: 16 GiB of them, and a quarter of the mappings that Linux allows a
@@ -38,6 +40,12 @@ final class SlabPool: @unchecked Sendable {
 
     private let state = Locked(State())
     private let plainMax: Int
+    /// Told of the kernel mappings: one for each region, and two more for a plain one, which lies
+    /// between others.
+    var budget: MemoryBudget? {
+        get { state.withLock { $0.budget } }
+        set { state.withLock { $0.budget = newValue } }
+    }
 
     /// - Parameter plainMax: Regions without huge pages among those with them.
     init(plainMax: Int = SlabPool.plainMax) { self.plainMax = plainMax }
@@ -55,6 +63,9 @@ final class SlabPool: @unchecked Sendable {
 
     /// Slabs that are not free.
     var usedCount: Int { state.withLock { $0.regionCount * Region.slabCount - $0.freeCount } }
+
+    /// Checks that lists, bits and counts tell the same, while no slab is being given back.
+    func checkInvariants() { state.withLock { $0.checkInvariants() } }
 
     /// A slab of zeros, of a region with few others; nil: no memory.
     func take() -> Slab? {
@@ -92,23 +103,24 @@ final class SlabPool: @unchecked Sendable {
 
     private static func bits(_ first: Int, _ count: Int) -> UInt32 { ((1 << count) - 1) << first }
 
-    /// Takes slabs back, and gives their memory to the kernel; regions of nothing else go as well.
-    ///
-    /// - Parameter pause: Called after each, without the lock.
-    func give(_ slabs: [Slab], pause: () -> Void = {}) {
-        for slab in slabs {
-            // First, lest a huge page comes right after.
-            state.withLock { $0.beginReturn(slab, plainMax) }
-            // It has to read as zeros when it is taken again.
-            if madvise(slab.start, slab.size, MADV_DONTNEED) != 0 {
-                memset(slab.start, 0, slab.size)
-            }
-            let empty = state.withLock { state -> Region? in
-                state.give(slab.region, 1 << slab.index)
-                return state.removeEmptyRegion()
-            }
-            if let empty, !empty.unmap() { state.withLock { $0.keepEmptyRegion(empty) } }
-            pause()
+    /// Takes a slab back, and gives its memory to the kernel, with its region if that is empty.
+    func give(_ slab: Slab) {
+        // First, lest a huge page comes right after.
+        state.withLock { $0.beginReturn(slab, plainMax) }
+        // It has to read as zeros when it is taken again.
+        if !smalloc_return_pages(slab.start, slab.size) {
+            memset(slab.start, 0, slab.size)
+            state.withLock { $0.failReturn(slab) }
+        }
+        let empty = state.withLock { state -> Region? in
+            state.give(slab.region, 1 << slab.index)
+            return state.removeEmptyRegion()
+        }
+        guard let empty else { return }
+        if empty.unmap() {
+            budget?.unchargeMappings(1)
+        } else {
+            state.withLock { $0.keepEmptyRegion(empty) }
         }
     }
 }
@@ -145,7 +157,11 @@ extension SlabPool.State {
     }
 
     mutating func addRegion() -> Region? {
-        guard let region = Region.map() else { return nil }
+        guard budget?.chargeMappings(1) ?? true else { return nil }
+        guard let region = Region.map() else {
+            budget?.unchargeMappings(1)
+            return nil
+        }
         // A daemon with little in it stays small: huge pages are for where there is more.
         if regionCount > 0 {
             if !isHuge { forEachRegion { if !$0.state.pointee.isPlain { $0.welcome(huge: true) } } }
@@ -187,6 +203,7 @@ extension SlabPool.State {
         if state.pointee.isPlain, state.pointee.returned == 0 {
             state.pointee.isPlain = false
             plainCount -= 1
+            budget?.unchargeMappings(2)
             if isHuge { region.welcome(huge: true) }
         }
         link(region)
@@ -197,13 +214,28 @@ extension SlabPool.State {
         let state = slab.region.state
         // Later a huge page may be there already, and what was given back before in it.
         if !state.pointee.isPlain, state.pointee.returned == 0, plainCount < plainMax,
-            slab.region.welcome(huge: false)
+            budget?.chargeMappings(2) ?? true
         {
-            state.pointee.isPlain = true
-            plainCount += 1
+            if slab.region.welcome(huge: false) {
+                state.pointee.isPlain = true
+                plainCount += 1
+            } else {
+                budget?.unchargeMappings(2)
+            }
         }
         state.pointee.returned |= 1 << slab.index
         if state.pointee.isPlain { cutSize -= slab.size }
+    }
+
+    /// The kernel did not take a slab's memory: it is there, so what was given back of its region
+    /// counts as cut, as that of a region with huge pages does.
+    mutating func failReturn(_ slab: Slab) {
+        let state = slab.region.state
+        guard state.pointee.isPlain else { return }
+        state.pointee.isPlain = false
+        plainCount -= 1
+        budget?.unchargeMappings(2)
+        cutSize += Slab.size(state.pointee.returned)
     }
 
     mutating func give(_ region: Region, _ bits: UInt32) {
@@ -221,11 +253,33 @@ extension SlabPool.State {
         freeCount -= Region.slabCount
         if region.state.pointee.isPlain {
             plainCount -= 1
+            budget?.unchargeMappings(2)
         } else {
             cutSize -= Slab.size(region.state.pointee.returned)
         }
         if regionCount == 0 { isHuge = false }
         return region
+    }
+
+    func checkInvariants() {
+        var (regions, plain, free, counted) = (0, 0, 0, 0)
+        for (count, first) in lists.enumerated() {
+            var next = first
+            var previous: Region?
+            while let region = next {
+                let state = region.state.pointee
+                precondition(region.freeCount == count, "a region is in the list of its number")
+                precondition(state.previous?.start == previous?.start, "linked both ways")
+                regions += 1
+                plain += state.isPlain ? 1 : 0
+                free += count
+                counted += state.isPlain ? 0 : Slab.size(state.returned)
+                (previous, next) = (region, state.next)
+            }
+        }
+        precondition(regions == regionCount && free == freeCount, "regions and slabs are counted")
+        precondition(plain == plainCount, "plain regions are counted")
+        precondition(counted <= cutSize, "what may be in memory is counted")
     }
 
     /// Takes back a region that can't be unmapped, and counts what the kernel may make of it.

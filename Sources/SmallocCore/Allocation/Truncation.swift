@@ -1,0 +1,65 @@
+// What truncate cuts off a large allocation, and what dispose leaves of one to which other
+// connections have handles, goes back to the system, in whole pages, as soon as no transfer can be
+// in the middle of moving it.
+
+internal import SmallocSystem
+
+/// Transfers and work move bytes without the lock, where the memory was when they began.
+///
+/// Until they end they pin it: what is cut off meanwhile stays mapped, and charged, and goes with
+/// the last of them. A thread that holds the lock needs no pin: `size` says how far it may go.
+extension Allocation {
+    /// Transfers and work under way.
+    var pins: Int { record.map { Int($0.pins) } ?? 0 }
+
+    /// Keeps the memory where it is, as far as it reaches now, until `unpin`.
+    ///
+    /// Under the lock, with a reference.
+    func pin() { record?.pins += 1 }
+
+    /// Ends a `pin`.
+    ///
+    /// - Returns: What was cut off meanwhile, as `takeTail`.
+    func unpin(_ mappings: MappingPool) -> Mapping? {
+        lock.lock()
+        defer { lock.unlock() }
+        guard let record else { return nil }
+        record.pins -= 1
+        // With the last reference all of it goes, and in one piece.
+        return isUnshared ? nil : takeTail(mappings)
+    }
+
+    /// From here on the allocation is gone for all connections.
+    ///
+    /// Under the lock. A connection that still has a handle to it need not know, and may keep it
+    /// for days: so its memory is cut off, as by a truncate to nothing, unless the caller is the
+    /// last user and `destroy` comes next.
+    ///
+    /// - Parameter ownReferences: Those that the caller gives back at once.
+    /// - Returns: As `takeTail`.
+    func endForAll(_ mappings: MappingPool, ownReferences: UInt64 = 1) -> Mapping? {
+        flags.insert(.disposed)
+        guard record != nil, referenceCount > ownReferences else { return nil }
+        size = 0
+        return takeTail(mappings)
+    }
+
+    /// Parts with the whole pages behind `size`, unless they are pinned.
+    ///
+    /// Under the lock. They are the caller's to give back to the pool, before its reference.
+    func takeTail(_ mappings: MappingPool) -> Mapping? {
+        guard let record, record.pins == 0 else { return nil }
+        // A page at least, so that there is always memory behind a pointer.
+        let kept = max(mappings.capacity(for: Int(size)), mappings.pageSize)
+        let capacity = record.capacity
+        guard kept < capacity else { return nil }
+        guard let base = record.base else {
+            mappings.uncharge(record, downTo: kept)
+            return nil
+        }
+        record.capacity = kept
+        let written = max(record.writtenSize - kept, 0)
+        record.cut(to: kept)
+        return Mapping(base: base + kept, capacity: capacity - kept, writtenSize: written)
+    }
+}

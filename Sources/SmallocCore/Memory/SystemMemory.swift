@@ -1,0 +1,43 @@
+// What the daemon knows of the system's memory, and asks of it before it serves.
+
+internal import CSmalloc
+internal import Glibc
+
+/// The system's memory.
+public enum SystemMemory {
+    /// Bytes of a page.
+    static let pageSize = Int(sysconf(Int32(_SC_PAGESIZE)))
+    /// Bytes of a huge page, and the alignment of what may become one.
+    static let hugePageSize = 2 << 20
+
+    /// Prepares the C library's heap, whose large blocks would be kernel mappings otherwise.
+    ///
+    /// To be called once, before the first thread is started.
+    ///
+    /// - Returns: False: the C library has refused a setting, and works as it does by default.
+    @discardableResult
+    public static func prepare() -> Bool { smalloc_prepare_heap() }
+
+    /// The kernel mappings that allocations may take together.
+    ///
+    /// Half of what the kernel allows a process: what a mapping is cut into where its pages are of
+    /// two kinds is the kernel's affair, and doubles the number at worst. The reserve is for
+    /// threads, libraries, and the C library's heap.
+    static let mappingsMax: UInt64 = {
+        let reserve: UInt64 = 1024
+        let half = (numberInFile("/proc/sys/vm/max_map_count") ?? 65_530) / 2
+        return half > 2 * reserve ? half - reserve : half / 2
+    }()
+
+    /// The number that a small file begins with; nil if it can't be read, or begins with none.
+    static func numberInFile(_ path: String) -> UInt64? {
+        let file = open(path, O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { return nil }
+        defer { close(file) }
+        var bytes = [UInt8](repeating: 0, count: 32)
+        let count = read(file, &bytes, bytes.count)
+        guard count > 0 else { return nil }
+        let digits = bytes.prefix(count).prefix { (0x30...0x39).contains($0) }
+        return UInt64(String(decoding: digits, as: UTF8.self))
+    }
+}

@@ -1,0 +1,36 @@
+// The values of a line of text as bytes, read in parts.
+
+internal import SmallocWire
+
+/// The values of one `write` line, as far as they are read.
+final class Encoding {
+    /// Bytes of the line that are read at a time: at most half a millisecond.
+    static let stepSize = 16 << 10
+
+    private var output = Output(capacity: 256)
+    private var type: ElementType
+    private var done = 0
+
+    init(_ type: ElementType) { self.type = type }
+
+    /// The bytes, once `read` has said that all is read.
+    var values: UnsafeRawBufferPointer { output.bytes }
+
+    /// Begins anew if the name stands for an allocation of another type by now.
+    func restart(as type: ElementType) throws(SmallocError) {
+        guard type != self.type else { return }
+        self.type = type
+        done = 0
+        output.reset(keeping: 256)
+    }
+
+    /// Reads some more.
+    ///
+    /// - Returns: Whether that was all.
+    func read(_ words: RawSpan) throws(SmallocError) -> Bool {
+        // Read already, and served again for another reason.
+        if done == words.byteCount, done > 0 { return true }
+        return try TextValues.encode(
+            words, as: type, from: &done, sizeMax: Encoding.stepSize, to: &output)
+    }
+}

@@ -1,0 +1,53 @@
+// A request whose reply comes later: when a thread has done its work, after the others' turn, or
+// when an event comes.
+
+internal import SmallocWire
+
+/// A request whose reply comes later, found by its cookie.
+///
+/// Used by its loop's thread only.
+public final class Pending {
+    /// What it waits for.
+    enum Cause {
+        /// A thread works on memory. Requests behind it on the connection wait.
+        case work(Work)
+        /// The others have their turn; then the request is served again.
+        case turn
+        /// An event that may be long in coming. What comes behind it on the connection goes on.
+        case event
+    }
+
+    /// How it ended.
+    enum Result {
+        case done(size: UInt64)
+        case failed(SmallocError)
+    }
+
+    let cause: Cause
+    /// Of the request; the session notes them when it accepts the outcome.
+    var operation: UInt8 = 0
+    var cookie: UInt64 = 0
+    /// Nil until it has ended.
+    var result: Result?
+
+    init(_ cause: Cause) { self.cause = cause }
+
+    /// Whether the requests behind it wait for it.
+    var keepsOrder: Bool {
+        if case .event = cause { false } else { true }
+    }
+
+    /// Whether the request is to be served once more, and not answered by this.
+    var servesAgain: Bool {
+        switch cause {
+        case .work(let work): work.servesAgain
+        case .turn: true
+        case .event: false
+        }
+    }
+
+    /// What a thread has to do for it, if anything.
+    var work: Work? {
+        if case .work(let work) = cause { work } else { nil }
+    }
+}

@@ -1,0 +1,59 @@
+// How much of a large transfer a loop moves at a time.
+
+/// Sizes in bytes of what one connection may move before others have their turn.
+struct ChunkSizes {
+    /// An allocation's bytes that one system call receives at most.
+    ///
+    /// A peer that keeps up could hold the loop in one call for a gigabyte.
+    let receivedSize: Int
+    /// The same of what is sent by a copy.
+    ///
+    /// A Unix socket takes as much only from whom its reader keeps up with.
+    let sentSize: Int
+    /// Bytes that one peer sends or receives in a row.
+    let turn: Int
+
+    static let fine = ChunkSizes(
+        receivedSize: 32 << 10, sentSize: 32 << 10, turn: 32 << 10)
+    static let coarse = ChunkSizes(
+        receivedSize: 1 << 20, sentSize: 1 << 20, turn: 1 << 20)
+    /// Received in larger pieces, 64 MiB took a tenth longer.
+    ///
+    /// What comes meanwhile has to wait for the call's end. Sent in smaller ones, 1 MiB did.
+    static let coarseTCP = ChunkSizes(
+        receivedSize: 256 << 10, sentSize: 1 << 20, turn: 1 << 20)
+}
+
+/// When connections of a loop were last answered at once: whoever asks such things does not want to
+/// wait for others.
+struct RecentActivity {
+    /// How long after a small request another one is expected.
+    static let milliseconds: UInt64 = 2
+
+    /// The connection that was last answered at once, and when.
+    private var last: ObjectIdentifier?
+    private var lastAt: UInt64 = 0
+    /// The last time that it was another connection than that of `last`.
+    private var othersAt: UInt64 = 0
+
+    /// A connection was answered at once.
+    @inline(__always)
+    mutating func note(_ peer: ObjectIdentifier, at now: UInt64) {
+        if last != .some(peer) {
+            othersAt = lastAt
+            last = peer
+        }
+        lastAt = now
+    }
+
+    /// How a connection's large transfers are sliced: finely if another one may want its turn.
+    ///
+    /// A small request then waits for a slice of a dozen microseconds; coarse slices are faster.
+    /// Its own small requests are none that it could hold up.
+    func chunkSizes(
+        of peer: ObjectIdentifier, at now: UInt64, orElse coarse: ChunkSizes = .coarse
+    ) -> ChunkSizes {
+        let quickAt = last == .some(peer) ? othersAt : lastAt
+        return now - quickAt <= RecentActivity.milliseconds ? .fine : coarse
+    }
+}

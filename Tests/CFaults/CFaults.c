@@ -1,0 +1,32 @@
+#include "CFaults.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+static atomic_int armed_kind = -1, left_before, left_to_fail, failed;
+static atomic_bool armed_for_all;
+static _Thread_local bool is_armed;
+
+void faults_arm(int kind, int after, int count, bool every_thread) {
+    faults_disarm();
+    left_before = after;
+    left_to_fail = count;
+    armed_for_all = every_thread;
+    is_armed = true;
+    armed_kind = kind;
+}
+
+int faults_disarm(void) {
+    armed_kind = -1;
+    is_armed = false;
+    return atomic_exchange(&failed, 0);
+}
+
+// What Sources/CSmalloc asks before each call.
+int smalloc_fault(int kind) {
+    if (kind != armed_kind || (!armed_for_all && !is_armed)) return 0;
+    if (atomic_fetch_sub(&left_before, 1) > 0) return 0;
+    if (atomic_fetch_sub(&left_to_fail, 1) <= 0) return 0;
+    atomic_fetch_add(&failed, 1);
+    return 1;
+}

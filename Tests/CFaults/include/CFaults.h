@@ -1,0 +1,13 @@
+// Makes the daemon's calls for memory and threads fail, when a test says so.
+#ifndef CFAULTS_H
+#define CFAULTS_H
+#include <stdbool.h>
+
+/// From now on, lets `after` calls of a kind (`SMALLOC_FAULT_...`) succeed and fails the `count`
+/// behind them: those of the calling thread, or of every thread.
+void faults_arm(int kind, int after, int count, bool every_thread);
+/// Lets all calls succeed again.
+///
+/// Returns how many have failed since `faults_arm`.
+int faults_disarm(void);
+#endif

@@ -29,7 +29,7 @@ struct PendingRequest {
     /// The reply has come, so the entry is not needed to recognise it any more.
     var isReplied = false
     /// Makes a cookie of an earlier use of this entry another number.
-    fileprivate var generation: UInt32 = 0
+    fileprivate var generation: UInt32 = 0x7FFF_FFFF
     /// The task that waits, while the state says so.
     var waiter: Waiter?
     /// The deadline round in which it was asked, if its waiter can't be cancelled; else 0.
@@ -56,7 +56,7 @@ struct PendingRequest {
 
 /// Entries for requests without an answer.
 ///
-/// A cookie is an entry's number and generation, so that finding one is an index.
+/// A cookie is an entry's number, from 1 on, and its generation, so that finding one is an index.
 struct PendingTable: ~Copyable {
     private var entries: UnsafeMutablePointer<PendingRequest>
     private var capacity = 16
@@ -91,7 +91,6 @@ struct PendingTable: ~Copyable {
         let entry = entries + index
         // The upper bit of a cookie is the mark of batches.
         entry.pointee.generation = (entry.pointee.generation + 1) & 0x7FFF_FFFF
-        if entry.pointee.generation == 0 { entry.pointee.generation = 1 }
         entry.pointee.operation = operation
         entry.pointee.isReplied = false
         entry.pointee.round = 0
@@ -113,7 +112,7 @@ struct PendingTable: ~Copyable {
 
     /// The cookie of an entry in its present use, never 0.
     func cookie(of index: Int) -> UInt64 {
-        UInt64(entries[index].generation) << 32 | UInt64(index)
+        UInt64(entries[index].generation) << 32 | UInt64(index + 1)
     }
 
     /// The same of an entry by its address.
@@ -123,8 +122,8 @@ struct PendingTable: ~Copyable {
 
     /// The entry of a cookie, nil if no such request is under way.
     func index(of cookie: UInt64) -> Int? {
-        let index = Int(cookie & 0xFFFF_FFFF)
-        guard index < used, UInt64(entries[index].generation) == cookie >> 32,
+        let index = Int(cookie & 0xFFFF_FFFF) - 1
+        guard index >= 0, index < used, UInt64(entries[index].generation) == cookie >> 32,
             entries[index].state != .free
         else { return nil }
         return index

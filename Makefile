@@ -39,8 +39,12 @@ define install-packages
 	fi
 endef
 
-.PHONY: help toolchain packages build release run test test-tsan test-asan lint instructions bench \
-    bench-nio install clean
+# Where a release is, and what says that all of it was built: `make install` asks no toolchain.
+BIN := .build/release
+BUILT := $(BIN)/all.built
+
+.PHONY: help toolchain packages build release run test test-tsan test-asan fuzz nightly lint \
+    instructions bench bench-nio install clean
 
 help: ## Tell what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,6 +63,7 @@ build: packages ## Build everything for debugging
 release: packages ## Build the daemon and the command line tool for use
 	swift build $(RELEASE) --product smallocd
 	swift build $(RELEASE) --product smalloc-cli
+	@touch $(BUILT)
 
 # Where the daemon listens by default: in the user's runtime folder, for root in /run. A user
 # without a runtime folder gets one in /tmp, and is told so.
@@ -90,10 +95,14 @@ test: packages ## Run every test
 	swift build --build-tests
 	swift test --skip-build --no-parallel $(ARGS)
 
+# A stop at once leaves threads behind, on purpose.
+TSAN_OPTIONS := halt_on_error=1 atexit_sleep_ms=0 report_thread_leaks=0 \
+    suppressions=$(CURDIR)/Tests/thread.supp
+
 # A sanitizer has its own build folder. Crashes on purpose must end at once: no backtraces.
 test-tsan: packages ## Run every test under ThreadSanitizer
 	@$(call install-packages,$(TEST_PACKAGES))
-	SWIFT_BACKTRACE=enable=no TSAN_OPTIONS="halt_on_error=1 suppressions=$(CURDIR)/Tests/thread.supp" \
+	SWIFT_BACKTRACE=enable=no TSAN_OPTIONS="$(TSAN_OPTIONS)" \
 	    swift test --no-parallel --sanitize=thread --scratch-path .build-tsan $(ARGS)
 
 test-asan: packages ## Run every test under AddressSanitizer
@@ -101,9 +110,26 @@ test-asan: packages ## Run every test under AddressSanitizer
 	SWIFT_BACKTRACE=enable=no ASAN_OPTIONS=detect_leaks=0 \
 	    swift test --no-parallel --sanitize=address --scratch-path .build-asan $(ARGS)
 
+FUZZ_SECONDS ?= 600
+fuzz: packages ## Fuzz a session, for FUZZ_SECONDS (600); what it finds is in .build-fuzz
+	Tests/Fuzz/run $(FUZZ_SECONDS)
+
+# What takes hours, each part bounded: a test ends by its own time, the fuzzer by its own.
+NIGHTLY_SCALE ?= 5
+nightly: packages ## Run what takes too long for every change: long random tests, sanitizers, fuzzing
+	@$(call install-packages,$(TEST_PACKAGES))
+	swift build --build-tests
+	ulimit -n "$$(ulimit -Hn)"; \
+	SMALLOC_NIGHTLY=1 SMALLOC_SCALE=$(NIGHTLY_SCALE) SMALLOC_EVENTS=2000000 \
+	    swift test --skip-build --no-parallel $(ARGS)
+	$(MAKE) test-tsan
+	$(MAKE) test-asan
+	$(MAKE) fuzz
+
 lint: toolchain ## Check the format, the documentation comments and the shell scripts
 	swift format lint --strict --recursive --parallel Package.swift Sources Tests
 	bash -n .ci/run
+	bash -n Tests/Fuzz/run
 	bash -n Tests/Baselines/nio.sh
 	@! git ls-files | grep -E '^(\.build|Package\.resolved)' || { \
 	    echo "make: build products are under version control" >&2; exit 1; }
@@ -128,8 +154,12 @@ bench-nio: packages ## Measure the Swift client beside one on SwiftNIO that spea
 	Tests/Baselines/nio.sh "$$(swift build $(RELEASE) --show-bin-path)/smalloc-bench" \
 	    "$$(swift build $(RELEASE) --package-path Tests/Baselines/NIOClient --show-bin-path)/NIOClient"
 
-install: release ## Install under PREFIX (/usr/local), with units and completions; honours DESTDIR
-	bin=$$(swift build $(RELEASE) --show-bin-path); root="$(DESTDIR)$(PREFIX)"; \
+# A release that is as new as its sources is installed as it is, so that root needs no toolchain.
+install: ## Install under PREFIX (/usr/local), with units and completions; honours DESTDIR
+	@if [ ! -e $(BUILT) ] || [ -n "$$(find Package.swift Sources -newer $(BUILT) -print -quit)" ]; then \
+	    $(MAKE) release; \
+	fi
+	bin=$(BIN); root="$(DESTDIR)$(PREFIX)"; \
 	install -s -D -m 0755 "$$bin/smallocd" "$$root/bin/smallocd"; \
 	install -s -D -m 0755 "$$bin/smalloc-cli" "$$root/bin/smalloc-cli"; \
 	for unit in smallocd.service smallocd.socket; do \
@@ -152,4 +182,4 @@ install: release ## Install under PREFIX (/usr/local), with units and completion
 	done
 
 clean: ## Remove all build folders
-	rm -rf .build .build-tsan .build-asan Tests/Baselines/NIOClient/.build
+	rm -rf .build .build-tsan .build-asan .build-fuzz Tests/Baselines/NIOClient/.build

@@ -24,7 +24,6 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
-        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     ],
     targets: [
         .systemLibrary(name: "CLibuv", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"])]),
@@ -33,10 +32,7 @@ let package = Package(
         .target(name: "SmallocWire", swiftSettings: borrowing),
         .target(
             name: "SmallocCore",
-            dependencies: [
-                "SmallocWire", "SmallocSystem", "CSmalloc",
-                .product(name: "DequeModule", package: "swift-collections"),
-            ],
+            dependencies: ["SmallocWire", "SmallocSystem", "CSmalloc"],
             swiftSettings: borrowing),
         .target(
             name: "Smalloc", dependencies: ["SmallocWire", "SmallocSystem"],
@@ -96,7 +92,8 @@ let package = Package(
             name: "CLITests", dependencies: ["smalloc-cli", "Smalloc", "TestSupport"],
             swiftSettings: settings),
         .testTarget(
-            name: "BenchTests", dependencies: ["smalloc-bench"], swiftSettings: settings),
+            name: "BenchTests", dependencies: ["smalloc-bench", "TestSupport"],
+            swiftSettings: settings),
         .testTarget(
             name: "DaemonTests", dependencies: ["Smalloc", "TestSupport"],
             swiftSettings: settings),

@@ -1,9 +1,10 @@
 import Foundation
 import Testing
+import TestSupport
 
 @testable import smalloc_bench
 
-@Suite("Batch")
+@Suite("Batch", .timed)
 struct BatchTests {
     private func bytes(_ vector: UnsafeMutablePointer<iovec>, _ count: Int) -> [UInt8] {
         (0..<count).flatMap { index in

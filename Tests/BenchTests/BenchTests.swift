@@ -1,8 +1,9 @@
 import Testing
+import TestSupport
 
 @testable import smalloc_bench
 
-@Suite("Rounds")
+@Suite("Rounds", .timed)
 struct BenchTests {
     private func bench(_ rounds: Int) -> Bench {
         Bench(

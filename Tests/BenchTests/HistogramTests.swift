@@ -1,8 +1,9 @@
 import Testing
+import TestSupport
 
 @testable import smalloc_bench
 
-@Suite("Histogram")
+@Suite("Histogram", .timed)
 struct HistogramTests {
     @Test("every value falls into a bucket whose middle is within 1/64 of it")
     func buckets() {

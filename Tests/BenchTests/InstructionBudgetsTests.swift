@@ -1,9 +1,10 @@
 import Foundation
 import Testing
+import TestSupport
 
 @testable import smalloc_bench
 
-@Suite("Instruction budgets")
+@Suite("Instruction budgets", .timed)
 struct InstructionBudgetsTests {
     @Test("the checked-in budgets name work that can be counted, and hold the marks")
     func checkedIn() throws {

@@ -1,8 +1,9 @@
 import Testing
+import TestSupport
 
 @testable import smalloc_bench
 
-@Suite("Statistics")
+@Suite("Statistics", .timed)
 struct StatisticsTests {
     @Test("the median of an odd number of values is the middle one")
     func odd() throws {

@@ -1,8 +1,9 @@
 import Testing
+import TestSupport
 
 @testable import smalloc_bench
 
-@Suite("Table")
+@Suite("Table", .timed)
 struct TableTests {
     @Test(
         "numbers have as many digits as they deserve",

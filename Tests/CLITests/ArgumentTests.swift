@@ -1,8 +1,8 @@
-import TestSupport
 import Testing
+import TestSupport
 
 /// What words on the command line may look like, and what is said of those that can't be used.
-@Suite("Arguments")
+@Suite("Arguments", .timed)
 struct ArgumentTests {
     @Test("after -- every word is a value or a name, and negative numbers need none")
     func terminator() throws {

@@ -1,8 +1,8 @@
 import Foundation
-import TestSupport
 import Testing
+import TestSupport
 
-@Suite("Command line tool")
+@Suite("Command line tool", .timed)
 struct CommandTests {
     @Test("the document's example, subcommand by subcommand")
     func example() throws {

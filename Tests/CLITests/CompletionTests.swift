@@ -2,10 +2,10 @@
 // client chose it.
 
 import Foundation
-import TestSupport
 import Testing
+import TestSupport
 
-@Suite("Completions", .serialized)
+@Suite("Completions", .timed, .serialized)
 struct CompletionTests {
     private static func path(_ shell: String) -> String? {
         ["/bin/", "/usr/bin/", "/usr/local/bin/"].map { $0 + shell }

@@ -1,8 +1,8 @@
 import Foundation
-import TestSupport
 import Testing
+import TestSupport
 
-@Suite("README")
+@Suite("README", .timed)
 struct ReadmeTests {
     /// The first block of code in some language.
     private func block(_ language: String, containing word: String) throws -> [String] {

@@ -5,7 +5,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("Replacing by the tool")
+@Suite("Replacing by the tool", .timed)
 struct ReplacingTests {
     private let tool = ProjectFolder.executable("smalloc-cli")
 

@@ -1,6 +1,6 @@
 import Foundation
-import TestSupport
 import Testing
+import TestSupport
 
 /// A shell that has a daemon of its own, in which `cli` is the tool.
 final class Shell {

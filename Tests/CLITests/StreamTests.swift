@@ -4,7 +4,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("Closed standard descriptors")
+@Suite("Closed standard descriptors", .timed)
 struct StreamTests {
     @Test(
         "what needs a descriptor that is closed asks nothing of the daemon, and fails with 74",

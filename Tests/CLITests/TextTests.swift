@@ -1,9 +1,10 @@
 import Smalloc
 import Testing
+import TestSupport
 
 @testable import smalloc_cli
 
-@Suite("Text of the command line tool")
+@Suite("Text of the command line tool", .timed)
 struct TextTests {
     @Test(
         "numbers print as the shortest text that reads back",

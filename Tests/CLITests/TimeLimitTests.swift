@@ -4,7 +4,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("The tool's time limit", .serialized)
+@Suite("The tool's time limit", .timed, .serialized)
 struct TimeLimitTests {
     private func seconds(_ work: () throws -> Void) rethrows -> Double {
         let start = Date()

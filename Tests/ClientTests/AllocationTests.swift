@@ -7,7 +7,7 @@ import TestSupport
 private final class Plain {}
 private final class Holder: Smalloc.Holder { var allocation: Allocation? }
 
-@Suite("Allocations")
+@Suite("Allocations", .timed)
 struct AllocationTests {
     let smalloc: Smalloc
 
@@ -285,7 +285,7 @@ struct AllocationTests {
     }
 }
 
-@Suite("Unreported failures", .serialized)
+@Suite("Unreported failures", .timed, .serialized)
 struct UnreportedFailureTests {
     @Test("a failure that nobody asked for is told when the allocation goes")
     func told() throws {

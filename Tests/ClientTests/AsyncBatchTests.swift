@@ -2,12 +2,12 @@
 
 import Foundation
 import SmallocSystem
-import TestSupport
 import Testing
+import TestSupport
 
 @testable import Smalloc
 
-@Suite("Batches, asynchronous")
+@Suite("Batches, asynchronous", .timed)
 struct AsyncBatchTests {
     @Test("requests take effect in their order, each with its own answer")
     func order() async throws {

@@ -6,7 +6,7 @@ import Smalloc
 import Testing
 import TestSupport
 
-@Suite("Faults, asynchronous")
+@Suite("Faults, asynchronous", .timed)
 struct AsyncFaultTests {
     @Test("nobody there, silence, other tongues")
     func greetings() async throws {

@@ -5,7 +5,7 @@ import Smalloc
 import Testing
 import TestSupport
 
-@Suite("A few elements, asynchronously")
+@Suite("A few elements, asynchronously", .timed)
 struct AsyncSmallTests {
     /// Each call for elements 0 and 1, by its name.
     private static let calls = [

@@ -5,7 +5,7 @@ import Synchronization
 import Testing
 import TestSupport
 
-@Suite("The async face")
+@Suite("The async face", .timed)
 struct AsyncTests {
     @Test("the document's copy, asynchronously")
     func example() async throws {

@@ -1,11 +1,11 @@
 // Requests that wait in the client because the daemon takes no more at once.
 
-import TestSupport
 import Testing
+import TestSupport
 
 @testable import Smalloc
 
-@Suite("The unsent queue")
+@Suite("The unsent queue", .timed)
 struct BacklogTests {
     @Test("what waits behind the daemon's limit takes room for as many as wait, however long")
     func backlog() async throws {

@@ -1,8 +1,8 @@
 // Batches of both kinds when the daemon errs, ends the connection, or is not the one it was.
 
 import Foundation
-import TestSupport
 import Testing
+import TestSupport
 
 @testable import Smalloc
 
@@ -84,7 +84,7 @@ private enum Client {
     }
 }
 
-@Suite("Batches, faults")
+@Suite("Batches, faults", .timed)
 struct BatchFaultTests {
     @Test(
         "why the daemon ends the connection is told", arguments: Face.allCases, [1, 5])

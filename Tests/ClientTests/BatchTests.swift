@@ -4,7 +4,7 @@ import Smalloc
 import Testing
 import TestSupport
 
-@Suite("Batches")
+@Suite("Batches", .timed)
 struct BatchTests {
     let smalloc: Smalloc
 

@@ -2,8 +2,9 @@
 
 import Smalloc
 import Testing
+import TestSupport
 
-@Suite("Buffer")
+@Suite("Buffer", .timed)
 struct BufferTests {
     let smalloc: Smalloc
 

@@ -2,6 +2,7 @@
 
 import Smalloc
 import Testing
+import TestSupport
 
 /// The document's `SimpleData`.
 private final class SimpleData: Smalloc.Holder {
@@ -17,7 +18,7 @@ private final class SimpleData: Smalloc.Holder {
 /// A class that knows nothing of allocations, as the document's function does.
 private final class AllocMe {}
 
-@Suite("The document's examples")
+@Suite("The document's examples", .timed)
 struct DocumentExampleTests {
     let smalloc: Smalloc
 

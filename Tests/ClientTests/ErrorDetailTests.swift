@@ -2,9 +2,10 @@
 
 import Foundation
 import Smalloc
+import TestSupport
 import Testing
 
-@Suite("Errors in a program")
+@Suite("Errors in a program", .timed)
 struct ErrorDetailTests {
     let smalloc: Smalloc
 

@@ -3,10 +3,11 @@
 import Foundation
 import Smalloc
 import Testing
+import TestSupport
 
 private final class Plain {}
 
-@Suite("Error texts")
+@Suite("Error texts", .timed)
 struct ErrorTextTests {
     let smalloc: Smalloc
 

@@ -7,7 +7,7 @@ import Synchronization
 import Testing
 import TestSupport
 
-@Suite("Tasks on the connection's thread")
+@Suite("Tasks on the connection's thread", .timed)
 struct ExecutorTests {
     @Test("tasks and their children stay on one thread")
     func oneThread() async throws {

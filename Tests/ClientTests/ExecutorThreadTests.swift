@@ -8,7 +8,7 @@ import TestSupport
 
 @testable import Smalloc
 
-@Suite("The connection's thread")
+@Suite("The connection's thread", .timed)
 struct ExecutorThreadTests {
     @Test("jobs run elsewhere when no thread can be started")
     func jobsWithoutThread() async {

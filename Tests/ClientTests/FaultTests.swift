@@ -107,7 +107,7 @@ func impatient(
     return options
 }
 
-@Suite("Faults, synchronous")
+@Suite("Faults, synchronous", .timed)
 struct FaultTests {
     @Test("nobody there, or no address")
     func nobody() {

@@ -5,7 +5,7 @@ import Smalloc
 import Testing
 import TestSupport
 
-@Suite("Forks")
+@Suite("Forks", .timed)
 struct ForkTests {
     /// Runs a body in a fork of this process.
     ///

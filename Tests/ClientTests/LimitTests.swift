@@ -5,7 +5,7 @@ import Smalloc
 import Testing
 import TestSupport
 
-@Suite("Limits and slow daemons")
+@Suite("Limits and slow daemons", .timed)
 struct LimitTests {
     /// A server that allows one request at a time, and notes whether it met two.
     private func strict(_ met: Guarded<Int>) throws -> FakeServer {

@@ -5,7 +5,7 @@ import Smalloc
 import TestSupport
 import Testing
 
-@Suite("Public names")
+@Suite("Public names", .timed)
 struct PublicNamesTests {
     /// The library's sources: their lines.
     private static let lines: [String] = {

@@ -5,7 +5,7 @@ import Smalloc
 import Testing
 import TestSupport
 
-@Suite("Reconnecting")
+@Suite("Reconnecting", .timed)
 struct ReconnectTests {
     /// Counts what a server is asked, by operation.
     private final class Tally: Sendable {

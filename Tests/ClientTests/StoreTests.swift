@@ -4,7 +4,7 @@ import Smalloc
 import Testing
 import TestSupport
 
-@Suite("Stores")
+@Suite("Stores", .timed)
 struct StoreTests {
     let smalloc: Smalloc
 

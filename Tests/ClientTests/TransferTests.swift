@@ -4,7 +4,7 @@ import Smalloc
 import Testing
 import TestSupport
 
-@Suite("Bulk transfers")
+@Suite("Bulk transfers", .timed)
 struct TransferTests {
     let smalloc: Smalloc
 

@@ -1,9 +1,10 @@
 import SmallocWire
 import Testing
+import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Allocation")
+@Suite("Allocation", .timed)
 struct AllocationTests {
     private let budget: MemoryBudget
     private let mappings: MappingPool

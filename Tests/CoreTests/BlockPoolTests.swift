@@ -5,7 +5,7 @@ import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Block pool")
+@Suite("Block pool", .timed)
 struct BlockPoolTests {
     /// A block that is in use, filled with one byte.
     private struct Held: @unchecked Sendable {

@@ -1,10 +1,11 @@
 import Foundation
 import Testing
+import TestSupport
 
 import SmallocSystem
 @testable import SmallocCore
 
-@Suite("Byte lock")
+@Suite("Byte lock", .timed)
 struct ByteLockTests {
     /// What the lock guards, and the lock's word, in plain memory.
     private struct Guarded: @unchecked Sendable {

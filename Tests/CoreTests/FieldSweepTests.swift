@@ -3,10 +3,11 @@
 
 import SmallocWire
 import Testing
+import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Fields at their boundaries")
+@Suite("Fields at their boundaries", .timed)
 struct FieldSweepTests {
     private static func edges(_ length: UInt64) -> [UInt64] {
         [

@@ -2,10 +2,11 @@
 
 import SmallocWire
 import Testing
+import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Errors of frames")
+@Suite("Errors of frames", .timed)
 struct FrameErrorTests {
     /// A header as bytes, with a payload of its declared size.
     private func bytes(_ operation: UInt8, _ change: (inout FrameHeader) -> Void) -> [UInt8] {

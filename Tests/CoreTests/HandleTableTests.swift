@@ -4,7 +4,7 @@ import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Handle table")
+@Suite("Handle table", .timed)
 struct HandleTableTests {
     /// Blocks that stand for allocations; only their addresses matter here.
     private final class Blocks {

@@ -4,7 +4,7 @@ import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Name hash")
+@Suite("Name hash", .timed)
 struct NameHashTests {
     /// SipHash-1-3 of the bytes 0, 1, 2… under the key 0, 1, 2… 15.
     ///

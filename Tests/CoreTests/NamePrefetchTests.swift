@@ -7,7 +7,7 @@ import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Names looked at ahead")
+@Suite("Names looked at ahead", .timed)
 struct NamePrefetchTests {
     /// A batch of requests, nearly all by name, on a few names.
     private static func batch(_ random: inout SplitMix, count: Int) -> [UInt8] {

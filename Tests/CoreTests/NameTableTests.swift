@@ -4,7 +4,7 @@ import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Name table")
+@Suite("Name table", .timed)
 struct NameTableTests {
     private static let budget = MemoryBudget(limits: SharedLimits(Limits()))
     private static let mappings = MappingPool(budget: budget, cleanSizeMax: 0)

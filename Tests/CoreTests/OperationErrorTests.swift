@@ -2,10 +2,11 @@
 
 import SmallocWire
 import Testing
+import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Errors of operations")
+@Suite("Errors of operations", .timed)
 struct OperationErrorTests {
     /// A small world: a (Uint8, 100 bytes, handle 1), d (Double, 80 bytes, handle 2), handle 3 to
     /// something that is gone, handle 4 to an anonymous one of 16 bytes, empty (no handle).

@@ -7,7 +7,7 @@ import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Vectors of the protocol through sessions")
+@Suite("Vectors of the protocol through sessions", .timed)
 struct ProtocolVectorTests {
     /// As the daemon is by default, with the memory that the vectors' greeting tells.
     private func daemon() -> TestDaemon {

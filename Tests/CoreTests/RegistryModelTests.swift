@@ -8,7 +8,7 @@ import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Memory against a model")
+@Suite("Memory against a model", .timed)
 struct RegistryModelTests {
     @Test("random operations answer and leave behind what the model says")
     func model() {

@@ -7,7 +7,7 @@ import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Races in the registry")
+@Suite("Races in the registry", .timed)
 struct RegistryRaceTests {
     private struct Shared: @unchecked Sendable {
         let registry: Registry

@@ -10,7 +10,7 @@ import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Registry")
+@Suite("Registry", .timed)
 struct RegistryTests {
     /// All names of a listing by pages of about `count`, and how often each was told.
     private func list(

@@ -7,7 +7,7 @@ import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Rename in the place of another allocation")
+@Suite("Rename in the place of another allocation", .timed)
 struct ReplaceTests {
     private static let replace = RenameFlags.replace.rawValue
 

@@ -6,7 +6,7 @@ import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Secrecy of freed memory")
+@Suite("Secrecy of freed memory", .timed)
 struct SecrecyTests {
     /// A way to put bytes into a whole allocation.
     enum Way: CaseIterable, Sendable {

@@ -6,7 +6,7 @@ import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Input in pieces")
+@Suite("Input in pieces", .timed)
 struct SessionChunkTests {
     @Test("the script of frames is answered as a whole, each reply with its cookie")
     func frames() {

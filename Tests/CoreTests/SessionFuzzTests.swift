@@ -7,7 +7,7 @@ import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Sessions with hostile input")
+@Suite("Sessions with hostile input", .timed)
 struct SessionFuzzTests {
     private func daemon() -> TestDaemon {
         // The same key for all, or listings would come in different orders.

@@ -2,10 +2,11 @@
 
 import SmallocWire
 import Testing
+import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Limits of a session")
+@Suite("Limits of a session", .timed)
 struct SessionLimitTests {
     private func pings(_ count: Int) -> [UInt8] {
         (0..<count).flatMap { frame(.ping, cookie: UInt64($0)) }

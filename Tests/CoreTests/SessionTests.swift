@@ -6,7 +6,7 @@ import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Session")
+@Suite("Session", .timed)
 struct SessionTests {
     @Test("an empty input is no trouble in any state")
     func emptyInput() {

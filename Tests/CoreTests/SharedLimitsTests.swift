@@ -2,10 +2,11 @@
 
 import SmallocWire
 import Testing
+import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Shared limits", .timeLimit(.minutes(5)))
+@Suite("Shared limits", .timed)
 struct SharedLimitsTests {
     /// Limits that differ from the defaults and from each other in every field.
     private func changed(by step: UInt64) -> Limits {

@@ -9,7 +9,7 @@ import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Stale bytes")
+@Suite("Stale bytes", .timed)
 struct StaleBytesTests {
     private static let old: UInt8 = 0xEE
 
@@ -102,7 +102,7 @@ struct StaleBytesTests {
                 #expect(all[..<end].allSatisfy { $0 == 1 } && all[end...].allSatisfy { $0 == 0 })
                 _ = allocation.destroy(mappings: pool)
                 pool.drain()
-                #expect(budget.usedSize == 0)
+                #expect(budget.usedSize == 0 && budget.mappingCount == pool.sharedMappings)
             }
         }
     }
@@ -229,7 +229,7 @@ struct StaleBytesTests {
             if step % 10 == 0 { pool.drain() }
         }
         pool.drain()
-        #expect(budget.usedSize == 0)
+        #expect(budget.usedSize == 0 && budget.mappingCount == pool.sharedMappings)
     }
 
     /// Overwrites with 1, in pieces that are cut short, to the end or to somewhere.

@@ -7,7 +7,7 @@ import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Truncate")
+@Suite("Truncate", .timed)
 struct TruncateTests {
     private static let page = UInt64(sysconf(Int32(_SC_PAGESIZE)))
 

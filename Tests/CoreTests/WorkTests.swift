@@ -8,7 +8,7 @@ import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Work in slices")
+@Suite("Work in slices", .timed)
 struct WorkTests {
     private static func memory(_ size: Int) -> UnsafeMutableRawBufferPointer {
         let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 64)

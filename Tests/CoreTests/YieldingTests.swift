@@ -1,11 +1,12 @@
 import Glibc
 import Testing
+import TestSupport
 
 import SmallocSystem
 import SmallocWire
 @testable import SmallocCore
 
-@Suite("Turns of threads")
+@Suite("Turns of threads", .timed)
 struct YieldingTests {
     @Test("a thread that gives way has a niceness of ten more than the others, however often")
     func givesWay() {

@@ -5,7 +5,7 @@ import Foundation
 import Testing
 import TestSupport
 
-@Suite struct DeadlineTests {
+@Suite(.timed) struct DeadlineTests {
     @Test("a request has all its time from its first byte on, however long the silence before it")
     func fromItsBeginning() throws {
         let timeout = 1.0

@@ -4,7 +4,7 @@ import Foundation
 import Testing
 import TestSupport
 
-@Suite struct EndOfInputTests {
+@Suite(.timed) struct EndOfInputTests {
     @Test("frames before the end of input are answered, an unfinished one is not")
     func halfClosedBinary() throws {
         let daemon = try DaemonProcess()

@@ -4,7 +4,7 @@
 import Testing
 import TestSupport
 
-@Suite struct FieldSweepTests {
+@Suite(.timed) struct FieldSweepTests {
     /// Where arithmetic goes wrong, around the 4 bytes of the allocation that is asked for.
     static let borders: [UInt64] = [
         0, 1, 3, 4, 5, (1 << 31) - 1, 1 << 31, (1 << 31) + 1, (1 << 32) - 1, 1 << 32, (1 << 32) + 1,

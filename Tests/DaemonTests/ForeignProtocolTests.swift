@@ -5,7 +5,7 @@ import Testing
 import TestSupport
 
 /// Test 21 of the reliability bar.
-@Suite struct ForeignProtocolTests {
+@Suite(.timed) struct ForeignProtocolTests {
     static let openings: [(name: String, bytes: [UInt8])] = [
         ("HTTP GET", text("GET / HTTP/1.1\r\nHost: a\r\n\r\n")),
         ("HTTP POST", text("POST /alloc HTTP/1.1\r\nHost: a\r\nContent-Length: 999\r\n\r\n")),

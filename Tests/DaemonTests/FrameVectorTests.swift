@@ -4,7 +4,7 @@ import Testing
 import TestSupport
 
 /// frames.json: every request gets the reply that follows it.
-@Suite struct FrameVectorTests {
+@Suite(.timed) struct FrameVectorTests {
     @Test("each request gets its reply")
     func oneByOne() throws {
         let daemon = try DaemonProcess()
@@ -67,7 +67,7 @@ import TestSupport
 }
 
 /// malformed.json: one error with the right status, and the connection goes on or ends.
-@Suite struct MalformedFrameTests {
+@Suite(.timed) struct MalformedFrameTests {
     enum Way: CaseIterable {
         case whole, byteByByte, withTrailingPing
     }

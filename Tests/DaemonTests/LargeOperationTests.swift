@@ -5,7 +5,7 @@ import Foundation
 import Testing
 import TestSupport
 
-@Suite struct LargeOperationTests {
+@Suite(.timed) struct LargeOperationTests {
     static let size = 12 << 20
 
     /// Bytes that differ at every place within reach of a mistake.

@@ -5,7 +5,7 @@ import Foundation
 import Testing
 import TestSupport
 
-@Suite(.timeLimit(.minutes(5))) struct LinkageTests {
+@Suite(.timed) struct LinkageTests {
     /// Names that an executable holds if it is linked with full Foundation or with ICU: of the
     /// shared libraries, of the module where it is linked statically, and of ICU's data.
     private static let unwanted = [

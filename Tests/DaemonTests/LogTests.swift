@@ -5,7 +5,7 @@ import Testing
 import TestSupport
 
 /// Test 22 of the reliability bar.
-@Suite struct LogTests {
+@Suite(.timed) struct LogTests {
     @Test("hostile names and words leave a log of valid single lines")
     func injection() throws {
         let daemon = try DaemonProcess(["--log-level", "trace"])

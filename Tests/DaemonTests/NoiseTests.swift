@@ -4,7 +4,7 @@ import Foundation
 import Testing
 import TestSupport
 
-@Suite struct NoiseTests {
+@Suite(.timed) struct NoiseTests {
     /// Test 1 of the reliability bar; there 10,000 streams.
     @Test("random streams on both kinds of socket, closed at random points")
     func randomStreams() throws {

@@ -5,7 +5,7 @@ import Foundation
 import Testing
 import TestSupport
 
-@Suite(.timeLimit(.minutes(5))) struct RereadTests {
+@Suite(.timed) struct RereadTests {
     /// A daemon with a configuration file that the test rewrites.
     private final class Configured {
         let daemon: DaemonProcess

@@ -4,7 +4,7 @@ import Foundation
 import Testing
 import TestSupport
 
-@Suite struct SharingTests {
+@Suite(.timed) struct SharingTests {
     @Test("anonymous allocations go with their handle or their connection, named ones stay")
     func lifetimes() throws {
         let daemon = try DaemonProcess()
@@ -24,6 +24,26 @@ import TestSupport
         #expect(try eventually { try text.stats()["allocations"] == "2" })
         #expect(try text.ask("stat kept").hasPrefix("OK name=kept type=Uint8 length=100 "))
         #expect(try text.ask("stat named").contains(" handles=0 "))
+    }
+
+    @Test("each allocation of a connection has a time of its own")
+    func created() throws {
+        let daemon = try DaemonProcess()
+        let client = try daemon.frames()
+        func created(_ name: String) throws -> UInt64 {
+            let payload = try client.call("stat", name: name).payload
+            return payload.dropFirst(name.utf8.count).prefix(8).reversed().reduce(0) {
+                $0 << 8 | UInt64($1)
+            }
+        }
+        let start = UInt64(Date().timeIntervalSince1970) * 1000
+        #expect(try client.alloc("a", size: 1).status == 0)
+        // Whole seconds are told.
+        usleep(1_100_000)
+        #expect(try client.alloc("b", size: 1).status == 0)
+        let end = UInt64(Date().timeIntervalSince1970) * 1000
+        let (first, second) = (try created("a"), try created("b"))
+        #expect(start <= first && first < second && second <= end, "\(first), \(second)")
     }
 
     @Test("a handle belongs to its connection and never sees another allocation")
@@ -120,11 +140,19 @@ import TestSupport
         #expect(lines >= count)
     }
 
-    @Test("a write of up to 64 KiB is seen whole or not at all", arguments: [65_536, 1000])
-    func atomicity(size: Int) throws {
+    /// How the bytes of an allocation are read.
+    enum Reading: String, CaseIterable {
+        case byHandle, byName, byNameBehindAnother, asText
+    }
+
+    @Test(
+        "a write of up to 64 KiB is seen whole or not at all", arguments: [65_536, 1000],
+        Reading.allCases)
+    func atomicity(size: Int, reading: Reading) throws {
         let daemon = try DaemonProcess(["--loops", "2"])
         let owner = try daemon.frames()
         #expect(try owner.alloc("a", size: UInt64(size)).status == 0)
+        let text = try daemon.text()
         let rounds = Scale.count(300)
         let writers = try (1...2).map { index in
             let client = try daemon.frames()
@@ -136,8 +164,25 @@ import TestSupport
             }
         }
         for writer in writers { writer.start() }
+        func read() throws -> [UInt8] {
+            switch reading {
+            case .byHandle: return try owner.call("read", handle: 1, size: UInt64(size)).payload
+            case .byName: return try owner.call("read", name: "a", size: UInt64(size)).payload
+            case .byNameBehindAnother:
+                let frame = TestFrame(8, name: "a", size: UInt64(size)).bytes
+                try owner.socket.send(frame + frame)
+                _ = try owner.socket.receiveFrame()
+                return try owner.socket.receiveFrame().payload
+            case .asText:
+                let line = try text.ask("read a 0 \(size) hex")
+                let digits = line.dropFirst("OK hex:".count).utf8
+                #expect(digits.count == size * 2)
+                // Each byte is 00, 01 or 02.
+                return digits.enumerated().filter { $0.offset % 2 == 1 }.map(\.element)
+            }
+        }
         while !writers.allSatisfy(\.isFinished) {
-            let bytes = try owner.call("read", handle: 1, size: UInt64(size)).payload
+            let bytes = try read()
             guard let first = bytes.first, bytes.allSatisfy({ $0 == first }) else {
                 Issue.record("a torn read")
                 break

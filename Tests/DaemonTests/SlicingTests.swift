@@ -9,9 +9,8 @@ import Synchronization
 import Testing
 import TestSupport
 
-@Suite struct SlicingTests {
+@Suite(.timed) struct SlicingTests {
     private static let size = 16 << 20
-    private static let tries = 3
 
     /// How large data moves, and between which counts of calls fine slices differ from coarse
     /// ones: seen were 555 and 83, 499 and 168.
@@ -108,19 +107,21 @@ import TestSupport
     func fine(_ kind: Kind) throws {
         var made: [Int] = []
         // On a busy machine the asker may not have its turn for a while.
-        for _ in 0..<SlicingTests.tries where (made.last ?? 0) < kind.fineMin {
+        let isFine = try mostly { _ in
             made.append(try calls(kind, isAsked: true))
+            return made.last ?? 0 >= kind.fineMin
         }
-        #expect(made.last.map { $0 >= kind.fineMin } == true, "\(made)")
+        #expect(isFine, "\(made)")
     }
 
     @Test(
         "large data moves in coarse slices while nobody else asks", arguments: Kind.allCases)
     func coarse(_ kind: Kind) throws {
         var made: [Int] = []
-        for _ in 0..<SlicingTests.tries where (made.last ?? .max) > kind.coarseMax {
+        let isCoarse = try mostly { _ in
             made.append(try calls(kind, isAsked: false))
+            return made.last ?? .max <= kind.coarseMax
         }
-        #expect(made.last.map { $0 <= kind.coarseMax } == true, "\(made)")
+        #expect(isCoarse, "\(made)")
     }
 }

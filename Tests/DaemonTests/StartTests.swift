@@ -5,7 +5,7 @@ import Foundation
 import Testing
 import TestSupport
 
-@Suite(.timeLimit(.minutes(5))) struct StartTests {
+@Suite(.timed) struct StartTests {
     /// A started daemon, stopped at the end of the test.
     private final class Started {
         let pid: pid_t

@@ -4,7 +4,7 @@ import Foundation
 import Testing
 import TestSupport
 
-@Suite struct ThreadLimitTests {
+@Suite(.timed) struct ThreadLimitTests {
     private static let user = "54321"
 
     /// Runs the daemon as a user of its own with a limit of threads, which root does not have.

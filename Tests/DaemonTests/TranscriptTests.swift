@@ -3,7 +3,7 @@
 import Testing
 import TestSupport
 
-@Suite struct TranscriptTests {
+@Suite(.timed) struct TranscriptTests {
     @Test("a session typed line by line", arguments: Transcript.all)
     func lineByLine(transcript: Transcript) throws {
         let daemon = try DaemonProcess()

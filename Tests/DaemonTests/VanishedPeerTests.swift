@@ -4,7 +4,7 @@ import Foundation
 import Testing
 import TestSupport
 
-@Suite struct VanishedPeerTests {
+@Suite(.timed(seconds: 300)) struct VanishedPeerTests {
     /// Seconds after which one that has vanished is gone at the latest.
     private static let most = 60.0
 

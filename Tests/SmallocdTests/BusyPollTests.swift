@@ -1,8 +1,9 @@
 import Testing
+import TestSupport
 
 @testable import smallocd
 
-@Suite("Busy polling")
+@Suite("Busy polling", .timed)
 struct BusyPollTests {
     /// What a loop decides after each of these polls.
     private func decisions(

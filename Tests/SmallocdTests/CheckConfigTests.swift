@@ -2,6 +2,7 @@
 
 import SmallocWire
 import Testing
+import TestSupport
 
 @testable import smallocd
 
@@ -17,7 +18,7 @@ private func check(
     return try #require(found)
 }
 
-@Suite("Check of the configuration", .timeLimit(.minutes(5)))
+@Suite("Check of the configuration", .timed)
 struct CheckConfigTests {
     private let form = "is not an address (unix:PATH, tcp:HOST:PORT or tcp:[IPV6]:PORT)"
     private let several =

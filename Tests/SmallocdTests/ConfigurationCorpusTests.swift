@@ -25,7 +25,7 @@ private func read(_ text: [UInt8]) -> Result<[String: [String]], StartFailure> {
     }
 }
 
-@Suite("Configuration corpus", .timeLimit(.minutes(5)))
+@Suite("Configuration corpus", .timed)
 struct ConfigurationCorpusTests {
     @Test("random files within the grammar are read as they were written")
     func generated() throws {

@@ -1,6 +1,7 @@
 // The grammar of the configuration file, text by text.
 
 import Testing
+import TestSupport
 
 @testable import smallocd
 
@@ -153,7 +154,7 @@ let oddTexts: [(name: String, text: String, outcome: OddOutcome)] = [
     ("blanks", "  \n\n \n", .sets([])),
 ]
 
-@Suite("Configuration text", .timeLimit(.minutes(5)))
+@Suite("Configuration text", .timed)
 struct ConfigurationTextTests {
     @Test(
         "odd texts are read as written down, or refused with their line",

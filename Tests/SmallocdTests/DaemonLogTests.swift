@@ -2,6 +2,7 @@ import Glibc
 import Logging
 import Synchronization
 import Testing
+import TestSupport
 
 @testable import smallocd
 
@@ -51,7 +52,7 @@ private final class LogProbe {
     }
 }
 
-@Suite("Daemon log")
+@Suite("Daemon log", .timed)
 struct DaemonLogTests {
     @Test("a line for journald begins with its priority, metadata sorted after the message")
     func journal() {

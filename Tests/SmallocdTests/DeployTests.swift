@@ -1,6 +1,7 @@
 import Glibc
 import SmallocWire
 import Testing
+import TestSupport
 
 @testable import smallocd
 
@@ -12,7 +13,7 @@ private func deployed(_ name: String) throws -> String {
     return String(decoding: try readFile(path, sizeMax: 1 << 20), as: UTF8.self)
 }
 
-@Suite("Deploy")
+@Suite("Deploy", .timed)
 struct DeployTests {
     private let machine = Machine(memorySize: 10 << 30, cores: 4, descriptorsMax: 1 << 20)
 

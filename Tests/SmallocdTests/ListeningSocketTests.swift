@@ -2,6 +2,7 @@ import Glibc
 import SmallocSystem
 import SmallocWire
 import Testing
+import TestSupport
 
 @testable import smallocd
 
@@ -39,7 +40,7 @@ private func leaveStaleSocket(_ path: String) throws {
 }
 
 // Serialized: binding sets the process' umask for a moment.
-@Suite("Listening socket", .serialized)
+@Suite("Listening socket", .timed, .serialized)
 struct ListeningSocketTests {
     @Test(
         "a Unix socket is born with its mode, and goes with its lock",

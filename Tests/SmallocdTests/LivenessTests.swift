@@ -1,10 +1,11 @@
 // Whether the other side of a TCP connection counts as gone, by what the kernel says of it.
 
 import Testing
+import TestSupport
 
 @testable import smallocd
 
-@Suite("Liveness")
+@Suite("Liveness", .timed)
 struct LivenessTests {
     private static let step: UInt64 = 2500
 

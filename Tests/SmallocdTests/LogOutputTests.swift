@@ -50,7 +50,7 @@ private final class OutputProbe {
     }
 }
 
-@Suite("Log output")
+@Suite("Log output", .timed)
 struct LogOutputTests {
     @Test(
         "what a full output does not take is dropped and counted, and no line is cut",

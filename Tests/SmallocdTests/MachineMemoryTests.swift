@@ -1,8 +1,9 @@
 import Testing
+import TestSupport
 
 @testable import smallocd
 
-@Suite("Machine memory")
+@Suite("Machine memory", .timed)
 struct MachineMemoryTests {
     private let meminfo = "MemTotal:       16777216 kB\nMemFree:  1 kB\n"
 

@@ -1,8 +1,9 @@
 import Testing
+import TestSupport
 
 @testable import smallocd
 
-@Suite("ChunkSizes")
+@Suite("ChunkSizes", .timed)
 struct RecentActivityTests {
     private final class Asker {}
 

@@ -4,6 +4,7 @@ import Glibc
 import SmallocSystem
 import SmallocWire
 import Testing
+import TestSupport
 
 @testable import smallocd
 
@@ -50,7 +51,7 @@ private func handedOver(host: String) throws -> (ListeningSocket, port: UInt16) 
 }
 
 // Serialized: binding sets the process' umask for a moment.
-@Suite("Served addresses", .serialized, .timeLimit(.minutes(5)))
+@Suite("Served addresses", .serialized, .timed)
 struct ServedAddressTests {
     @Test("a Unix path that was handed over is not bound again, whatever leads to it")
     func unix() throws {

@@ -1,5 +1,6 @@
 import Glibc
 import Testing
+import TestSupport
 
 import SmallocSystem
 @testable import smallocd
@@ -23,7 +24,7 @@ private final class NotifyProbe {
     }
 }
 
-@Suite("Service manager")
+@Suite("Service manager", .timed)
 struct ServiceManagerTests {
     @Test("what happens is told at a path", arguments: [false, true])
     func states(isAbstract: Bool) throws {

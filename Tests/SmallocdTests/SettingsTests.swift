@@ -1,6 +1,7 @@
 import Logging
 import SmallocWire
 import Testing
+import TestSupport
 
 @testable import smallocd
 
@@ -19,7 +20,7 @@ private func failure(
     #expect(throws: StartFailure.self) { try load(arguments, environment) }
 }
 
-@Suite("Settings")
+@Suite("Settings", .timed)
 struct SettingsTests {
     @Test("without any setting the defaults hold")
     func defaults() throws {

@@ -69,22 +69,25 @@ public final class DaemonProcess: @unchecked Sendable {
         pid = try Spawn.start(
             words, input: nil, output: self.folder + "/log", environment: settings,
             blocked: blocked)
-        Watchdog.watch(pid, folder: ownsFolder ? self.folder : "")
         if waits { try waitUntilReady() }
     }
 
     deinit {
         kill()
-        if ownsFolder { try? FileManager.default.removeItem(atPath: folder) }
+        guard ownsFolder else { return }
+        try? FileManager.default.removeItem(atPath: folder)
+        Watchdog.forget(folder)
     }
 
-    /// A new folder with a short path.
+    /// A new folder with a short path, which goes with this process at the latest.
     public static func newFolder() throws -> String {
         var template = Array("/tmp/smalloc-XXXXXX".utf8CString)
         guard let made = mkdtemp(&template) else {
             throw RawSocketError.system(call: "mkdtemp", number: errno)
         }
-        return String(cString: made)
+        let path = String(cString: made)
+        Watchdog.watch(path)
+        return path
     }
 
     /// Waits until a ping is answered at every address.
@@ -145,7 +148,6 @@ public final class DaemonProcess: @unchecked Sendable {
     }
 
     private func ended(_ status: Int32) {
-        Watchdog.forget(pid)
         exitCode = status & 0x7F == 0 ? status >> 8 & 0xFF : -(status & 0x7F)
     }
 

@@ -13,10 +13,30 @@ public enum Scale {
     /// Whether tests run that take minutes: `make nightly` sets `SMALLOC_NIGHTLY`.
     public static let isNightly = ProcessInfo.processInfo.environment["SMALLOC_NIGHTLY"] != nil
 
+    /// How many times longer than in `make test` a test may take.
+    static let slowness: Double =
+        max(factor, 1) * (DaemonProcess.isSanitized ? 10 : 1) * (isNightly ? 2 : 1)
+
     /// `count`, scaled, at least 1.
     public static func count(_ count: Int) -> Int {
         max(1, Int(Double(count) * factor))
     }
+}
+
+/// Whether something holds most times: asked until one answer has the majority.
+///
+/// For what another process may hide by taking the processor for a moment, and what is nevertheless
+/// wrong if it is seen more often than not.
+///
+/// - Parameters:
+///   - count: How often it is asked at most; odd.
+///   - condition: Gets the number of the attempt, from 0.
+public func mostly(of count: Int = 3, _ condition: (Int) throws -> Bool) rethrows -> Bool {
+    var (yes, no) = (0, 0)
+    while yes <= count / 2, no <= count / 2 {
+        if try condition(yes + no) { yes += 1 } else { no += 1 }
+    }
+    return yes > no
 }
 
 /// Asks again and again until `condition` holds. False: it did not within `seconds`.

@@ -12,11 +12,13 @@ public enum Spawn {
     ///   - output: File that its standard output and errors are appended to; nil: lost.
     ///   - environment: Variables beside `PATH` and `HOME`.
     ///   - blocked: Signals that it finds blocked.
+    ///   - isWatched: Whether it ends with this process at the latest.
     /// - Returns: Its process id. The caller waits for it.
     public static func start(
         _ words: [String], input: Int32?, output: String?, environment: [String: String],
-        blocked: [Int32] = []
+        blocked: [Int32] = [], isWatched: Bool = true
     ) throws -> pid_t {
+        if isWatched { Watchdog.start() }
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
@@ -44,6 +46,7 @@ public enum Spawn {
         posix_spawnattr_setsigmask(&attributes, &mask)
         posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
         var variables = environment
+        if isWatched { variables[Watchdog.mark.name] = Watchdog.mark.value }
         for key in ["PATH", "HOME", "LD_LIBRARY_PATH", "TSAN_OPTIONS", "ASAN_OPTIONS"] {
             variables[key] = variables[key] ?? ProcessInfo.processInfo.environment[key]
         }
@@ -79,10 +82,12 @@ public enum Spawn {
         _ words: [String], environment: [String: String] = [:], seconds: Double = 30
     ) throws -> (code: Int32, output: String)? {
         let file = NSTemporaryDirectory() + "smalloc-run-" + UUID().uuidString
-        defer { unlink(file) }
+        Watchdog.watch(file)
+        defer {
+            unlink(file)
+            Watchdog.forget(file)
+        }
         let pid = try start(words, input: nil, output: file, environment: environment)
-        Watchdog.watch(pid)
-        defer { Watchdog.forget(pid) }
         guard let code = wait(for: pid, seconds: seconds) else {
             kill(pid, SIGKILL)
             _ = wait(for: pid, seconds: 10)

@@ -37,7 +37,9 @@ public final class Terminal {
         let newSession: Int16 = 0x80  // POSIX_SPAWN_SETSID
         posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK) | newSession)
         let arguments = words.map { strdup($0) } + [nil]
-        let settings = environment.map { strdup("\($0)=\($1)") } + [nil]
+        Watchdog.start()
+        let marked = environment.merging([Watchdog.mark.name: Watchdog.mark.value]) { $1 }
+        let settings = marked.map { strdup("\($0)=\($1)") } + [nil]
         defer { (arguments + settings).forEach { free($0) } }
         var pid: pid_t = 0
         let result = posix_spawn(&pid, words[0], &actions, &attributes, arguments, settings)
@@ -45,13 +47,11 @@ public final class Terminal {
             throw RawSocketError.system(call: "spawn \(words[0])", number: result)
         }
         self.pid = pid
-        Watchdog.watch(pid)
     }
 
     deinit {
         kill(pid, SIGKILL)
         _ = Spawn.wait(for: pid, seconds: 10)
-        Watchdog.forget(pid)
         close(controller)
     }
 

@@ -1,7 +1,8 @@
 import SmallocWire
 import Testing
+import TestSupport
 
-@Suite("Addresses")
+@Suite("Addresses", .timed)
 struct AddressTests {
     static let good: [(String, Address)] = [
         ("unix:/run/a.sock", .unix(path: "/run/a.sock")),

@@ -1,8 +1,8 @@
 import SmallocWire
-import TestSupport
 import Testing
+import TestSupport
 
-@Suite("Element types")
+@Suite("Element types", .timed)
 struct ElementTypeTests {
     /// The bits that a store leaves in memory, zero-extended.
     private func stored(_ value: Double, as type: ElementType) -> UInt64 {

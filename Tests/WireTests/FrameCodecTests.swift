@@ -1,8 +1,8 @@
 import SmallocWire
-import TestSupport
 import Testing
+import TestSupport
 
-@Suite("Frames to requests")
+@Suite("Frames to requests", .timed)
 struct FrameCodecTests {
     /// A header and payload, and what they should become: a request in words, or a status.
     struct Example: CustomTestStringConvertible, Sendable {

@@ -1,8 +1,8 @@
 import SmallocWire
-import TestSupport
 import Testing
+import TestSupport
 
-@Suite("Frame header")
+@Suite("Frame header", .timed)
 struct FrameHeaderTests {
     @Test("every field stands where the specification says, little-endian")
     func layout() {

@@ -1,7 +1,8 @@
 import SmallocWire
 import Testing
+import TestSupport
 
-@Suite("Answers as frames")
+@Suite("Answers as frames", .timed)
 struct FrameRepliesTests {
     /// What `body` writes, as header and payload; a reply must be one frame.
     private func reply(

@@ -1,7 +1,8 @@
 import SmallocWire
 import Testing
+import TestSupport
 
-@Suite("Limits")
+@Suite("Limits", .timed)
 struct LimitsTests {
     /// Limits that all differ from each other and from the defaults.
     private var unusual: Limits {

@@ -1,7 +1,8 @@
 import SmallocWire
 import Testing
+import TestSupport
 
-@Suite("Names")
+@Suite("Names", .timed)
 struct NameTests {
     private func isValid(_ bytes: [UInt8]) -> Bool { withSpan(bytes) { Name.isValid($0) } }
 

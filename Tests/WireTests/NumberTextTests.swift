@@ -1,8 +1,8 @@
 import SmallocWire
-import TestSupport
 import Testing
+import TestSupport
 
-@Suite("Numbers as text")
+@Suite("Numbers as text", .timed)
 struct NumberTextTests {
     private func number(_ text: String) -> Double? { withSpan(text) { NumberText.number($0) } }
     private func index(_ text: String) -> UInt64? { withSpan(text) { NumberText.index($0) } }

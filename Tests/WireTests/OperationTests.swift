@@ -1,7 +1,8 @@
 import SmallocWire
 import Testing
+import TestSupport
 
-@Suite("Operations")
+@Suite("Operations", .timed)
 struct OperationTests {
     @Test("a number from the wire is the operation that has it, or none")
     func numbers() {

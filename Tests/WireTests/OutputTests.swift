@@ -1,7 +1,8 @@
 import SmallocWire
 import Testing
+import TestSupport
 
-@Suite("Output")
+@Suite("Output", .timed)
 struct OutputTests {
     @Test("what is appended stands in order, over every growth")
     func appends() {
@@ -61,7 +62,7 @@ struct OutputTests {
         #expect(out.bytes.last == UInt8(ascii: "9"))
     }
 
-    @Test("an output made, or left, without any room grows all the same", .timeLimit(.minutes(1)))
+    @Test("an output made, or left, without any room grows all the same")
     func noRoom() {
         var out = Output(capacity: 0)
         out.append("abc")

@@ -1,7 +1,8 @@
 import SmallocWire
 import Testing
+import TestSupport
 
-@Suite("Statuses and errors")
+@Suite("Statuses and errors", .timed)
 struct StatusTests {
     @Test("every failure has bit 15, and bit 14 if the daemon closes after it")
     func bits() {

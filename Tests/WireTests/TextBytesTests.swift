@@ -1,9 +1,9 @@
 import Foundation
 import SmallocWire
-import TestSupport
 import Testing
+import TestSupport
 
-@Suite("Bytes as text")
+@Suite("Bytes as text", .timed)
 struct TextBytesTests {
     private func decode(
         _ text: String, _ codec: (UnsafeRawBufferPointer, inout Output) -> Bool

@@ -1,7 +1,8 @@
 import SmallocWire
 import Testing
+import TestSupport
 
-@Suite("Lines to requests")
+@Suite("Lines to requests", .timed)
 struct TextCodecTests {
     /// The request in words, or the status and message of the refusal.
     private func parse(_ line: String) -> String {

@@ -1,7 +1,8 @@
 @testable import SmallocWire
 import Testing
+import TestSupport
 
-@Suite("Answers as lines")
+@Suite("Answers as lines", .timed)
 struct TextRepliesTests {
     private func reply(
         _ format: TextFormat = .numbers, _ body: (inout TextReplies) -> Void

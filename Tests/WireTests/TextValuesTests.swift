@@ -1,7 +1,8 @@
 import SmallocWire
 import Testing
+import TestSupport
 
-@Suite("Values of a line")
+@Suite("Values of a line", .timed)
 struct TextValuesTests {
     private func encode(_ words: String, _ type: ElementType = .uint8) -> [UInt8]? {
         withSpan(words) { words in

@@ -5,7 +5,7 @@ import SmallocWire
 import Testing
 import TestSupport
 
-@Suite struct ValuesTests {
+@Suite(.timed) struct ValuesTests {
     let values = Vectors.values
 
     @Test("operations have the numbers and names of values.json")

@@ -5,7 +5,7 @@ import SmallocWire
 import Testing
 import TestSupport
 
-@Suite struct VectorTests {
+@Suite(.timed) struct VectorTests {
     @Test("headers of the vectors decode to their fields and encode to the same bytes")
     func headers() throws {
         for vector in Vectors.frames {

@@ -1,7 +1,8 @@
 import SmallocWire
 import Testing
+import TestSupport
 
-@Suite("Arithmetic on numbers from the wire")
+@Suite("Arithmetic on numbers from the wire", .timed)
 struct WireSizeTests {
     static let boundaries: [UInt64] = {
         let powers = [0, 1, 2, 3, 15, 16, 31, 32, 52, 53, 60, 61, 62, 63].map { UInt64(1) << $0 }

@@ -1,7 +1,8 @@
 import SmallocWire
 import Testing
+import TestSupport
 
-@Suite("Words")
+@Suite("Words", .timed)
 struct WordsTests {
     private func words(_ line: String) -> [String] {
         withSpan(line) { line in

@@ -45,7 +45,8 @@ bool smalloc_return_pages(void *start, size_t size);
 bool smalloc_welcome_huge(void *start, size_t size, bool is_welcome);
 
 /// Starts a thread that is never joined. False: there is none to be had, and `body` is not called.
-bool smalloc_start_thread(void *_Nullable (*_Nonnull body)(void *_Nullable), void *_Nullable context);
+bool smalloc_start_thread(
+    void *_Nullable (*_Nonnull body)(void *_Nullable), void *_Nullable context);
 
 /// Sets the C library's heap up so that the process's own large blocks are no kernel mappings of
 /// their own. False: the C library does not take one of the settings.

@@ -57,7 +57,7 @@ final class MemoryBudget: Sendable {
 
     private static let bufferReserve: UInt64 = 16 << 20
 
-    /// Takes note of what is free, and nobody's, for its being between what is not.
+    /// Takes note of what is free, and of no use, for its being between what is not.
     ///
     /// It is in memory all the same, so it counts against the limit.
     func noteScattered(_ size: UInt64) { scattered.store(size, ordering: .relaxed) }
@@ -97,7 +97,7 @@ final class MemoryBudget: Sendable {
         pooled.wrappingSubtract(size, ordering: .relaxed)
     }
 
-    /// Warm bytes are warm no more: handed out (and charged by who took them) or unmapped.
+    /// Warm bytes are warm no more: handed out, to a record that is charged, or unmapped.
     func unpool(_ size: UInt64) { pooled.wrappingSubtract(size, ordering: .relaxed) }
 
     // MARK: Kernel mappings

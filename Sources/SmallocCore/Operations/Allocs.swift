@@ -44,10 +44,8 @@ extension Registry {
             return try refuseAlloc(name, size, error, &caller)
         }
         caller.waits = 0
-        caller.cost +=
-            size.bytes < UInt64(MappingPool.sizeMin)
-            ? Int(size.bytes) : Caller.Cost.largeMemory
-        // Under its name anybody may dispose of it at once: the handle's reference comes before.
+        caller.cost += Registry.cost(ofMaking: size.bytes)
+        // Under its name any client may dispose of it at once: the handle's reference comes before.
         if wantsHandle { allocation.retain() }
         if name.byteCount > 0 {
             do throws(SmallocError) {
@@ -63,6 +61,14 @@ extension Registry {
         if wantsHandle { handle = caller.handles.open(allocation) }
         reply.opened(handle: handle, type: type, size: size.bytes)
         return .answered
+    }
+
+    /// What an alloc costs, as bytes of a copy: inline data is wiped, and what is very large takes
+    /// its addresses from the kernel at once.
+    @inline(__always)
+    private static func cost(ofMaking size: UInt64) -> Int {
+        if size < UInt64(MappingPool.sizeMin) { return Int(size) }
+        return size > UInt64(MappingPool.lazySizeMax) ? 65_536 : Caller.Cost.largeMemory
     }
 
     /// Ends an alloc for which there was no memory: with its error, or by waiting for memory that

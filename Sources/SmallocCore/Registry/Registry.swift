@@ -27,7 +27,7 @@ public final class Registry: @unchecked Sendable {
     /// What all threads may touch of a shard while one of them has it, in a cache line of its own.
     private struct ShardLine: ~Copyable {
         let lockWord = Atomic<UInt32>(0)
-        /// The table's, for those who look without the lock.
+        /// The table's, for threads that look without the lock.
         let view = Atomic<UInt64>(0)
         private let padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0)
     }
@@ -81,7 +81,7 @@ public final class Registry: @unchecked Sendable {
 
     /// Where a name belongs: its shard, and its 16 bits in the shard's table.
     ///
-    /// Nobody can choose names that collide, see `NameHash`.
+    /// A client can't choose names that collide, see `NameHash`.
     @inline(__always)
     func place(of name: UnsafeRawBufferPointer) -> (shard: Int, tag: UInt64) {
         place(of: nameHash.hash(of: name))
@@ -99,7 +99,7 @@ public final class Registry: @unchecked Sendable {
     @inline(__always)
     func view(of shard: Int) -> UInt64 { lines[shard].view.load(ordering: .relaxed) }
 
-    /// Tells those who look without the lock of a table that grew or shrank.
+    /// Tells threads that look without the lock of a table that grew or shrank.
     ///
     /// Under the lock.
     @inline(__always)

@@ -346,6 +346,8 @@ extension Session {
     private mutating func hold(from start: Int, _ size: UInt64, _ loop: LoopContext) {
         guard size > 0, !loop.output.pointee.isLost else { return }
         guard heldReply.take(loop.output, from: start) else {
+            // In its place: the last word of the connection.
+            loop.output.pointee.truncate(to: start)
             return fail(.outOfMemory, loop)
         }
         refusedSize = size

@@ -180,7 +180,7 @@ final class Loop: @unchecked Sendable {
         turnAgain = []
         for (index, peer) in peers.enumerated() {
             // The first one always goes on.
-            if index > 0, turnClock.isSpent {
+            if turnClock.begin(), index > 0 {
                 turnAgain = Array(peers[index...]) + turnAgain
                 uv_idle_start(idle, loopIdle)
                 return
@@ -190,10 +190,11 @@ final class Loop: @unchecked Sendable {
     }
 
     fileprivate func afterPoll() {
-        let taken = turnClock.end()
+        let now = Clock.now
+        let taken = turnClock.end(now: now)
         if taken > 0 { note(turn: taken) }
         let was = busyPoll.isPolling
-        let isPolling = busyPoll.polled(isActive: isActive, now: uv_hrtime())
+        let isPolling = busyPoll.polled(isActive: isActive, now: now)
         isActive = false
         guard isPolling != was else { return }
         if isPolling { uv_idle_start(polling, loopPolls) } else { uv_idle_stop(polling) }
@@ -263,19 +264,19 @@ private func loop(of data: UnsafeMutableRawPointer?) -> Loop? {
 
 private func loopMailed(_ handle: UnsafeMutablePointer<uv_async_t>?) {
     guard let loop = loop(of: handle?.pointee.data) else { return }
-    loop.turnClock.begin()
+    _ = loop.turnClock.begin()
     loop.openMail()
 }
 
 private func loopTicked(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
     guard let loop = loop(of: handle?.pointee.data) else { return }
-    loop.turnClock.begin()
+    _ = loop.turnClock.begin()
     loop.tick()
 }
 
 private func loopIdle(_ handle: UnsafeMutablePointer<uv_idle_t>?) {
     guard let loop = loop(of: handle?.pointee.data) else { return }
-    loop.turnClock.begin()
+    _ = loop.turnClock.begin()
     loop.takeTurns()
 }
 

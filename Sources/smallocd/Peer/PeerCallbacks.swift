@@ -12,10 +12,9 @@ func peerAllocate(
     _ buffer: UnsafeMutablePointer<uv_buf_t>?
 ) {
     guard let peer = peer(of: handle?.pointee.data) else { return }
-    peer.loop.turnClock.begin()
     // Without room libuv reads nothing, and `peerRead` is told so.
     buffer?.pointee =
-        peer.loop.turnClock.isSpent ? uv_buf_t(base: nil, len: 0) : peer.buffer()
+        peer.loop.turnClock.begin() ? uv_buf_t(base: nil, len: 0) : peer.buffer()
 }
 
 func peerRead(
@@ -28,7 +27,7 @@ func peerRead(
 
 func peerWrote(_ request: UnsafeMutablePointer<uv_write_t>?, _ status: Int32) {
     guard let request, let peer = peer(of: request.pointee.handle?.pointee.data) else { return }
-    peer.loop.turnClock.begin()
+    _ = peer.loop.turnClock.begin()
     peer.didWrite(status, WriteRequest(uv: request))
 }
 

@@ -7,7 +7,7 @@ import Testing
 
 @testable import Smalloc
 
-@Suite("The client's session")
+@Suite("The client's session", .timed)
 struct ClientSessionTests {
     /// Memory that a test watches.
     private final class Room {

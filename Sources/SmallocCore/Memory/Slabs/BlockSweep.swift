@@ -1,4 +1,8 @@
-// Small memory that nobody uses any more: found among the free blocks, and given back.
+// Small memory that is no longer in use: found among the free blocks, and given back.
+//
+// For users whose sizes change: what was one size yesterday can be another today, or large. To keep
+// a count in each slab instead would cost every alloc and dispose a cache miss; a sweep costs the
+// reclaiming thread a look at each free block, after much was freed or when an alloc is refused.
 
 internal import SmallocSystem
 
@@ -9,8 +13,8 @@ extension BlockPool {
     /// Gives slabs whose blocks are all free back to the kernel.
     ///
     /// For a thread that may be held up: it looks at every free block. Blocks of the class that it
-    /// is at are on its hands until their slabs are judged; whoever finds none left meanwhile cuts
-    /// new ones, until at the end of a slice it is lent those of a slab.
+    /// is at are on its hands until their slabs are judged; a thread that finds none left meanwhile
+    /// cuts new ones, until at the end of a slice it is lent those of a slab.
     ///
     /// - Parameter pause: Called after each slice, for what else the thread has to do; not for
     ///   another sweep.

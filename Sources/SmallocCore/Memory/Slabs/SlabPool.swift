@@ -2,10 +2,14 @@
 // what is looked at among millions is found without a miss of the TLB each.
 //
 // Where a slab was given back the kernel must not make a huge page of its region again: the slab
-// would be in memory once more, and nobody would count it. So such a region is plain until all that
-// was given back of it is taken again. Each plain region may cost two mappings more than none, of
-// which a process has few, so that only so many regions are plain: what is given back of others
-// still counts as cut.
+// would be in memory once more, and not counted. So such a region is plain until all that was given
+// back of it is taken again. Each plain region may cost two mappings more than none, of which a
+// process has few, so that only so many regions are plain: what is given back of others still
+// counts as cut.
+//
+// For users with so many small allocations that they fill gigabytes: with huge pages a look at one
+// of 10 million costs 1.2 times one of 10 thousand, and 1.5 times without. It costs the plain
+// regions above, which are needed only since the kernel may take a decision back.
 //
 // Invariant: a slab is zeros when it is free.
 

@@ -127,7 +127,7 @@ enum ClientPoints {
         try await allocation.write(pattern)
         let expected = pattern
         var numbers = expected
-        var tickets: [AsyncBatch.Ticket] = []
+        var tickets: [AsyncSmalloc.Batch.Ticket] = []
         var jobs = 0
         while clockNanoseconds() < end {
             tickets.removeAll(keepingCapacity: true)

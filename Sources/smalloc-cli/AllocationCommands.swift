@@ -109,7 +109,7 @@ struct List: DaemonCommand {
         if common.json { try Output.standard.write(isFirst ? "[]\n" : "]\n") }
     }
 
-    private func tell(_ entry: AllocationEntry, isFirst: Bool) throws {
+    private func tell(_ entry: Smalloc.Entry, isFirst: Bool) throws {
         if common.json {
             let members: [(String, JSON)] = [
                 ("name", .string(entry.name)), ("type", .string(entry.type.name)),
@@ -123,7 +123,7 @@ struct List: DaemonCommand {
         }
     }
 
-    private func tell(table entries: [AllocationEntry]) throws {
+    private func tell(table entries: [Smalloc.Entry]) throws {
         let rows = entries.map { entry in
             [
                 entry.name, entry.type.name, String(entry.length),
@@ -200,7 +200,7 @@ struct Rename: DaemonCommand {
 }
 
 /// Prints one allocation as a line of JSON.
-private func tell(_ stat: AllocationStat) throws {
+private func tell(_ stat: Smalloc.Stat) throws {
     let members: [(String, JSON)] = [
         ("name", stat.name.map(JSON.string) ?? .null), ("type", .string(stat.type.name)),
         ("length", .integer(stat.length)), ("size", .integer(stat.size)),

@@ -26,7 +26,10 @@ struct CommonOptions: ParsableArguments {
             throw ValidationError("--timeout takes 0 to 1000000000 seconds")
         }
         do throws(SmallocError) {
-            _ = if let address { try Address(connection: address) } else { try Address.found() }
+            _ =
+                if let address { try Smalloc.Address(connection: address) } else {
+                    try Smalloc.Address.found()
+                }
         } catch {
             // Not for the daemon to say: no connection was tried.
             throw ValidationError(
@@ -36,7 +39,7 @@ struct CommonOptions: ParsableArguments {
 
     /// Connects to the daemon, and begins the time in which the command must be done.
     func connect() throws(SmallocError) -> Smalloc {
-        var options = ConnectionOptions()
+        var options = Smalloc.Options()
         options.software = "smalloc-cli \(version)"
         // The library's times are each for one call; the limit is for all of them together.
         options.connectTimeout = .seconds(Int64.max)
@@ -148,7 +151,9 @@ struct Failure: Error {
             return JSON.object([("error", .object(members))]).text
         }
         let place = subject.map { printable($0) + ": " } ?? ""
-        return "smalloc-cli: \(place)\(printable("\(cause)"))"
+        // The place says already which allocation it was.
+        let text = (cause as? SmallocError).map { "\($0.errorClass.name): \($0.message)" }
+        return "smalloc-cli: \(place)\(printable(text ?? "\(cause)"))"
     }
 }
 
@@ -181,7 +186,7 @@ extension CompletionKind {
     static var allocation: CompletionKind {
         .custom { words, _, prefix in
             // The user waits for it with one key pressed.
-            var options = ConnectionOptions()
+            var options = Smalloc.Options()
             options.connectTimeout = .milliseconds(500)
             options.requestTimeout = .milliseconds(500)
             let address = words.firstIndex(of: "--address").flatMap { index in

@@ -5,7 +5,7 @@ import Testing
 import TestSupport
 
 private final class Plain {}
-private final class Holder: AllocationHolder { var allocation: Allocation? }
+private final class Holder: Smalloc.Holder { var allocation: Allocation? }
 
 @Suite("Allocations", .timed)
 struct AllocationTests {

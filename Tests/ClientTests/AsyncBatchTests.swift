@@ -14,7 +14,7 @@ struct AsyncBatchTests {
         let smalloc = try await SharedDaemon.connectAsync()
         let a = try await smalloc.alloc(4, .int32)
         let b = try await smalloc.alloc(4, .int32)
-        var tickets: [AsyncBatch.Ticket] = []
+        var tickets: [AsyncSmalloc.Batch.Ticket] = []
         let replies = try await smalloc.batch { batch in
             tickets.append(batch.set(5, at: 0, of: a))
             tickets.append(batch.get(0, of: a))
@@ -69,7 +69,7 @@ struct AsyncBatchTests {
         try await withThrowingTaskGroup(of: Void.self) { group in
             for part in 0..<4 {
                 group.addTask {
-                    var tickets: [AsyncBatch.Ticket] = []
+                    var tickets: [AsyncSmalloc.Batch.Ticket] = []
                     let replies = try await smalloc.batch { batch in
                         for index in part * 5000..<(part + 1) * 5000 {
                             batch.set(Double(index % 251), at: index, of: a)
@@ -101,7 +101,7 @@ struct AsyncBatchTests {
         let a = try await smalloc.alloc(300_000, .double)
         let b = try await smalloc.alloc(3)
         let numbers = (0..<300_000).map { Double($0) }
-        var tickets: [AsyncBatch.Ticket] = []
+        var tickets: [AsyncSmalloc.Batch.Ticket] = []
         let replies = try await smalloc.batch { batch in
             batch.write(numbers, of: a)
             batch.write([1, 2, 3] as [UInt8], of: b)
@@ -126,7 +126,7 @@ struct AsyncBatchTests {
         let foreign = try await SharedDaemon.connectAsync().alloc(1)
         let gone = try await smalloc.alloc(1)
         try await gone.dispose()
-        var tickets: [AsyncBatch.Ticket] = []
+        var tickets: [AsyncSmalloc.Batch.Ticket] = []
         let replies = try await smalloc.batch { batch in
             tickets.append(batch.set(1, at: 0, of: foreign))
             tickets.append(batch.set(1, at: 0, of: gone))
@@ -150,7 +150,7 @@ struct AsyncBatchTests {
         let a = try await smalloc.alloc(1)
         let gone = try await smalloc.alloc(1)
         let successor = Guarded<AsyncAllocation?>(nil)
-        var tickets: [AsyncBatch.Ticket] = []
+        var tickets: [AsyncSmalloc.Batch.Ticket] = []
         let replies = try await smalloc.batch { batch in
             tickets.append(batch.set(7, at: 0, of: a))
             tickets.append(batch.set(7, at: 0, of: gone))
@@ -190,7 +190,7 @@ struct AsyncBatchTests {
         }
         let smalloc = try await AsyncSmalloc(server.address, options: impatient())
         let a = try await smalloc.alloc(5)
-        var tickets: [AsyncBatch.Ticket] = []
+        var tickets: [AsyncSmalloc.Batch.Ticket] = []
         let replies = try await smalloc.batch { batch in
             for index in 0..<5 { tickets.append(batch.get(index, of: a)) }
         }
@@ -233,7 +233,7 @@ struct AsyncBatchTests {
         }
         let smalloc = try await AsyncSmalloc(server.address, options: impatient())
         let a = try await smalloc.alloc(5)
-        var tickets: [AsyncBatch.Ticket] = []
+        var tickets: [AsyncSmalloc.Batch.Ticket] = []
         let replies = try await smalloc.batch { batch in
             for index in 0..<2 { tickets.append(batch.get(index, of: a)) }
         }
@@ -247,7 +247,7 @@ struct AsyncBatchTests {
         let gate = Gate()
         let writes = Guarded(0)
         let server = try FakeServer { peer, _ in
-            var limits = Limits()
+            var limits = Smalloc.Limits()
             limits.requestsInFlightMax = UInt64(most)
             guard peer.greet(limits), let alloc = peer.receiveFrame(), peer.answer(alloc) else {
                 return
@@ -276,7 +276,7 @@ struct AsyncBatchTests {
         }
         #expect(late?.status == .timedOut)
         gate.open()
-        var ticket: AsyncBatch.Ticket?
+        var ticket: AsyncSmalloc.Batch.Ticket?
         let replies = try await smalloc.batch { ticket = $0.get(0, of: a) }
         #expect(try replies.number(#require(ticket)) == 0)
         #expect(server.accepted == 1)
@@ -284,8 +284,8 @@ struct AsyncBatchTests {
         #expect(writes.withLock { $0 } == min(20, most))
         // No place is kept for what will never come.
         let link = try await smalloc.connection.link().link
-        #expect(link.lock.withLock { link.slots.count + link.inFlight } == 0)
-        #expect(link.backlogSize == 0)
+        #expect(link.lock.withLock { link.session.pending.count + link.session.inFlight } == 0)
+        #expect(link.unsentPlaces == 0)
     }
 
     @Test("the end of the connection ends a batch")

@@ -40,7 +40,7 @@ struct AsyncFaultTests {
         if inStep { options = impatient() }
         let smalloc = try await AsyncSmalloc(server.address, options: options)
         let a = try await smalloc.alloc(40, .double)
-        let statuses = await withTaskGroup(of: Status?.self) { group in
+        let statuses = await withTaskGroup(of: Smalloc.Status?.self) { group in
             for index in 0..<20 {
                 group.addTask {
                     await failure { () async throws(SmallocError) in _ = try await a.get(index) }?
@@ -98,13 +98,13 @@ struct AsyncFaultTests {
 
     @Test("cancelling ends the waiting wherever it is: connecting, asking, moving bulk, listing")
     func cancelEverywhere() async throws {
-        var options = ConnectionOptions()
+        var options = Smalloc.Options()
         options.requestTimeout = nil
         options.connectTimeout = .seconds(60)
         func cancelled(
             _ body: @escaping @Sendable () async throws -> Void
-        ) async -> Status? {
-            let task = Task { () -> Status? in
+        ) async -> Smalloc.Status? {
+            let task = Task { () -> Smalloc.Status? in
                 do {
                     try await body()
                     return nil
@@ -170,7 +170,7 @@ struct AsyncFaultTests {
                 }
             }
             let start = ContinuousClock.now
-            for executor in [smalloc.executor, nil] as [ConnectionExecutor?] {
+            for executor in [smalloc.executor, nil] as [AsyncSmalloc.Executor?] {
                 for pause in [0, 1, 5, 100] {
                     let victim = Task(executorPreference: executor) {
                         await failure { () async throws(SmallocError) in _ = try await a.get(7) }
@@ -188,22 +188,59 @@ struct AsyncFaultTests {
         }
     }
 
-    @Test("a stalled peer is written to when it reads again")
+    @Test("a stalled peer is written to when it reads again, and gets every byte once")
     func stalled() async throws {
         let gate = Gate()
-        let server = try FakeServer.stalling(until: gate)
+        let size = 9 << 20
+        /// What was written, by its first byte, and at which offset.
+        let written = Guarded<[UInt64: [UInt8]]>([:])
+        let server = try FakeServer { peer, _ in
+            guard peer.behave(1) else { return }
+            gate.wait()
+            while let request = peer.receiveFrame() {
+                if request.operation == 9 {
+                    let isOnce = written.withLock {
+                        $0.updateValue(request.payload, forKey: request.offset) == nil
+                    }
+                    guard isOnce else { return }
+                }
+                guard peer.answer(request) else { return }
+            }
+        }
         let smalloc = try await AsyncSmalloc(server.address)
         let a = try await smalloc.alloc(64 << 20)
         try await withThrowingTaskGroup(of: Void.self) { group in
-            for _ in 0..<4 {
-                group.addTask { try await a.write([UInt8](repeating: 1, count: 9 << 20)) }
-                group.addTask { _ = try await a.read(UInt8.self, count: 9 << 20) }
-                group.addTask { for _ in 0..<50 { _ = try await a.get(0) } }
+            for part in 0..<4 {
+                group.addTask {
+                    let bytes = (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ part) }
+                    try await a.write(bytes, at: part * size)
+                }
+                group.addTask {
+                    let read = try await a.read(UInt8.self, count: size)
+                    #expect(read.count == size)
+                }
+                group.addTask {
+                    for _ in 0..<50 {
+                        let number = try await a.get(0)
+                        #expect(number == 0)
+                    }
+                }
             }
             try await Task.sleep(for: .milliseconds(100))
             gate.open()
             try await group.waitForAll()
         }
+        var total = 0
+        for (offset, bytes) in written.withLock({ $0 }) {
+            let (part, start) = Int(offset).quotientAndRemainder(dividingBy: size)
+            let isRight = bytes.indices.allSatisfy {
+                bytes[$0] == UInt8(truncatingIfNeeded: (start + $0) &* 31 &+ part)
+            }
+            #expect(isRight, "at \(offset)")
+            total += bytes.count
+        }
+        #expect(total == 4 * size)
+        #expect(server.accepted == 1)
     }
 
     @Test("a daemon that is killed and started anew, stopped and continued")
@@ -215,7 +252,7 @@ struct AsyncFaultTests {
             "unix:\(first.path)", options: impatient(asking: .seconds(2)))
         let a = try await smalloc.alloc(4)
         first.signal(SIGSTOP)
-        let statuses = await withTaskGroup(of: Status?.self) { group in
+        let statuses = await withTaskGroup(of: Smalloc.Status?.self) { group in
             for _ in 0..<50 {
                 group.addTask {
                     await failure { () async throws(SmallocError) in _ = try await a.get(0) }?

@@ -24,7 +24,7 @@ struct AsyncSmallTests {
         }
     }
 
-    private func status(_ call: String, _ a: AsyncAllocation) async -> Status? {
+    private func status(_ call: String, _ a: AsyncAllocation) async -> Smalloc.Status? {
         await failure { () async throws(SmallocError) in try await make(call, a) }?.status
     }
 

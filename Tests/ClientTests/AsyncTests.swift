@@ -65,7 +65,7 @@ struct AsyncTests {
 
     @Test("bulk transfers in chunks, with slices and ranges")
     func bulk() async throws {
-        var options = ConnectionOptions()
+        var options = Smalloc.Options()
         options.chunkSize = 8192
         let smalloc = try await SharedDaemon.connectAsync(options)
         let values = (0..<100_001).map { Int32($0) }
@@ -127,7 +127,7 @@ struct AsyncTests {
     @Test("small arrays of every type come and go as they are", arguments: Place.allCases)
     func smallArrays(_ place: Place) async throws {
         let smalloc = try await SharedDaemon.connectAsync()
-        func check<Element: AllocationElement & Equatable>(
+        func check<Element: Smalloc.Element & Equatable>(
             _ values: [Element]
         ) async throws {
             let a = try await smalloc.alloc(values.count + 2, Element.elementType)

@@ -5,7 +5,7 @@ import TestSupport
 
 @testable import Smalloc
 
-@Suite("The backlog", .timed)
+@Suite("The unsent queue", .timed)
 struct BacklogTests {
     @Test("what waits behind the daemon's limit takes room for as many as wait, however long")
     func backlog() async throws {
@@ -19,7 +19,7 @@ struct BacklogTests {
                     var most = 0
                     for round in 0..<100 {
                         try await allocation.set(Double(index), at: index)
-                        if round % 10 == 0 { most = max(most, link.backlogSize) }
+                        if round % 10 == 0 { most = max(most, link.unsentPlaces) }
                     }
                     return most
                 }

@@ -14,7 +14,7 @@ struct BatchTests {
     func order() throws {
         let a = try smalloc.alloc(4, .int32)
         let b = try smalloc.alloc(4, .int32)
-        var tickets: [Batch.Ticket] = []
+        var tickets: [Smalloc.Batch.Ticket] = []
         let replies = try smalloc.batch { batch in
             tickets.append(batch.set(5, at: 0, of: a))
             tickets.append(batch.get(0, of: a))
@@ -60,7 +60,7 @@ struct BatchTests {
         let foreign = try SharedDaemon.connect().alloc(1)
         let gone = try smalloc.alloc(1)
         try gone.dispose()
-        var tickets: [Batch.Ticket] = []
+        var tickets: [Smalloc.Batch.Ticket] = []
         let replies = try smalloc.batch { batch in
             tickets.append(batch.set(1, at: 0, of: foreign))
             tickets.append(batch.set(1, at: 0, of: gone))
@@ -79,7 +79,7 @@ struct BatchTests {
         let a = try smalloc.alloc(1)
         let gone = try smalloc.alloc(1)
         var successor: Allocation?
-        var tickets: [Batch.Ticket] = []
+        var tickets: [Smalloc.Batch.Ticket] = []
         let replies = try smalloc.batch { batch in
             tickets.append(batch.set(7, at: 0, of: gone))
             tickets.append(batch.set(7, at: 0, of: a))

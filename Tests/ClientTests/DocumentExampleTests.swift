@@ -5,7 +5,7 @@ import Testing
 import TestSupport
 
 /// The document's `SimpleData`.
-private final class SimpleData: AllocationHolder {
+private final class SimpleData: Smalloc.Holder {
     var allocation: Allocation?
     let length: Int
 

@@ -1,5 +1,6 @@
 // Every error of Node's smalloc: its text, its class, and that the first that fails is the answer.
 
+import Foundation
 import Smalloc
 import Testing
 import TestSupport
@@ -13,7 +14,7 @@ struct ErrorTextTests {
     init() throws { smalloc = try SharedDaemon.connect() }
 
     private func text(_ body: () throws(SmallocError) -> Void) -> String? {
-        failure(body)?.description
+        failure(body).map { "\($0.errorClass.name): \($0.message)" }
     }
 
     @Test("alloc checks the receiver, the type, the array, the length, the data, in this order")
@@ -50,6 +51,33 @@ struct ErrorTextTests {
             text { () throws(SmallocError) in try smalloc.alloc(1, held) }
                 == "TypeError: object already has external array data")
         #expect(held.length == 1)
+    }
+
+    @Test("nothing at all is no object, with Foundation's NSNull or without")
+    func null() throws {
+        let nothing: [AnyObject] = [
+            (nil as Int?) as AnyObject, (nil as String?) as AnyObject, NSNull(),
+            Optional<Plain>.none as AnyObject,
+        ]
+        let a = try smalloc.alloc(1)
+        for null in nothing {
+            #expect(
+                text { () throws(SmallocError) in try smalloc.alloc(1, null) }
+                    == "TypeError: obj must be an Object")
+            #expect(
+                text { () throws(SmallocError) in try smalloc.dispose(null) }
+                    == "TypeError: obj must be an Object")
+            #expect(
+                text { () throws(SmallocError) in try smalloc.copyOnto(null, 0, a, 0, 1) }
+                    == "TypeError: source must be an object")
+            #expect(
+                text { () throws(SmallocError) in try smalloc.copyOnto(a, 0, null, 0, 1) }
+                    == "TypeError: dest must be an object")
+            #expect(
+                text { () throws(SmallocError) in try smalloc.sliceOnto(a, null, 0, 1) }
+                    == "TypeError: dest must be an object")
+            #expect(!smalloc.hasExternalData(null))
+        }
     }
 
     @Test(

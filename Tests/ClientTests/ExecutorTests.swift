@@ -32,7 +32,7 @@ struct ExecutorTests {
 
     @Test("tasks here and tasks elsewhere share a connection, with bulk transfers")
     func mixed() async throws {
-        var options = ConnectionOptions()
+        var options = Smalloc.Options()
         options.chunkSize = 1 << 20
         let smalloc = try await SharedDaemon.connectAsync(options)
         let a = try await smalloc.alloc(200, .int32)
@@ -132,7 +132,7 @@ struct ExecutorTests {
             "unix:\(first.path)", options: impatient(asking: .seconds(20)))
         let a = try await smalloc.alloc(4)
         let tasks = (0..<100).map { _ in
-            Task(executorPreference: smalloc.executor) { () -> Status? in
+            Task(executorPreference: smalloc.executor) { () -> Smalloc.Status? in
                 while true {
                     let error = await failure { () async throws(SmallocError) in
                         _ = try await a.get(0)

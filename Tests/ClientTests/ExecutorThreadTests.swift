@@ -13,7 +13,7 @@ struct ExecutorThreadTests {
     @Test("jobs run elsewhere when no thread can be started")
     func jobsWithoutThread() async {
         let attempts = Guarded(0)
-        let executor = ConnectionExecutor(start: { _ in
+        let executor = AsyncSmalloc.Executor(start: { _ in
             attempts.withLock { $0 += 1 }
             return false
         })
@@ -27,13 +27,13 @@ struct ExecutorThreadTests {
 
     @Test("a connection that comes while a thread fails to start is served by who brings it")
     func connectionWithoutThread() async throws {
-        let address = try Address(connection: SharedDaemon.address)
+        let address = try Smalloc.Address(connection: SharedDaemon.address)
         let links = Guarded<[Link]>([])
         let isFirst = Guarded<[Bool]>([])
-        let shared = Guarded<ConnectionExecutor?>(nil)
-        let executor = ConnectionExecutor(start: { _ in
+        let shared = Guarded<AsyncSmalloc.Executor?>(nil)
+        let executor = AsyncSmalloc.Executor(start: { _ in
             guard let executor = shared.withLock({ $0 }), links.withLock({ $0.isEmpty }),
-                let link = try? Link.connect(address, ConnectionOptions(), executor)
+                let link = try? Link.connect(address, Smalloc.Options(), executor)
             else { return false }
             links.withLock { $0.append(link) }
             let isFirst = { (first: Bool) in isFirst.withLock { $0.append(first) } }
@@ -59,15 +59,15 @@ struct ExecutorThreadTests {
 
     @Test("a thread that is started late leaves the work to who has become the thread")
     func lateThread() async throws {
-        let address = try Address(connection: SharedDaemon.address)
+        let address = try Smalloc.Address(connection: SharedDaemon.address)
         let late = Guarded<[@Sendable () -> Void]>([])
-        let executor = ConnectionExecutor(start: { body in
+        let executor = AsyncSmalloc.Executor(start: { body in
             late.withLock { $0.append(body) }
             return true
         })
         let job = Task(executorPreference: executor) { executor.isCurrent }
         while late.withLock({ $0.isEmpty }) { await Task.yield() }
-        let link = try Link.connect(address, ConnectionOptions(), executor)
+        let link = try Link.connect(address, Smalloc.Options(), executor)
         #expect(executor.take(link))
         Thread.detachNewThread { executor.work() }
         #expect(await job.value)

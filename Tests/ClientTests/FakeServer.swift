@@ -1,4 +1,5 @@
-// A server that does what a test says, and nothing else: for everything that a good daemon never does.
+// A server that does what a test says, and nothing else: for everything that a good daemon never
+// does.
 
 import Foundation
 import Smalloc
@@ -16,8 +17,8 @@ final class FakeServer: Sendable {
     /// Connections accepted so far.
     var accepted: Int { peers.withLock { $0.count } }
 
-    /// - Parameter serve: Called with each connection and its number, from 0; the connection is closed
-    ///   when it returns.
+    /// - Parameter serve: Called with each connection and its number, from 0; the connection is
+    ///   closed when it returns.
     init(_ serve: @escaping @Sendable (FakePeer, Int) -> Void) throws {
         folder = try DaemonProcess.newFolder()
         path = folder + "/s"
@@ -139,6 +140,18 @@ final class FakePeer: @unchecked Sendable {
             > 0
     }
 
+    /// Whether something has come that was not received.
+    func peek(_ byte: inout UInt8) -> Bool {
+        recv(descriptor, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) > 0
+    }
+
+    /// Makes room for little that was not received.
+    func shrinkReceiveBuffer() {
+        var size: Int32 = 4096
+        setsockopt(
+            descriptor, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout<Int32>.size))
+    }
+
     func receiveFrame() -> TestFrame? {
         guard let header = receive(TestFrame.headerSize) else { return nil }
         var frame = TestFrame(header: header)
@@ -181,7 +194,7 @@ final class FakePeer: @unchecked Sendable {
     }
 
     /// Answers a hello as a daemon does.
-    func greet(_ limits: Limits = Limits()) -> Bool {
+    func greet(_ limits: Smalloc.Limits = Smalloc.Limits()) -> Bool {
         guard let hello = receiveFrame(), hello.operation == 1 else { return false }
         let payload = limits.helloFields.flatMap { littleEndian($0) }
         return send(reply(hello, payload: payload).bytes)

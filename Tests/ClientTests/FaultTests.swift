@@ -13,7 +13,7 @@ enum Misbehaviour: String, CaseIterable, Sendable {
     case shuttingDown
 
     /// What the client says to it.
-    var statuses: Set<Status> {
+    var statuses: Set<Smalloc.Status> {
         switch self {
         case .closes, .closesInHeader, .closesInPayload: [.connectionLost]
         case .hangs, .hangsInHeader, .hangsInPayload, .drips: [.timedOut]
@@ -25,7 +25,7 @@ enum Misbehaviour: String, CaseIterable, Sendable {
     }
 
     /// Whether the client has to run into its timeout.
-    var options: ConnectionOptions {
+    var options: Smalloc.Options {
         statuses == [.timedOut] ? impatient() : impatient(asking: .seconds(20))
     }
 
@@ -74,7 +74,7 @@ enum Misbehaviour: String, CaseIterable, Sendable {
             peer.waitForEnd()
         case .shuttingDown:
             var bad = peer.reply(
-                request, status: Status.shuttingDown.rawValue, payload: Array("bye".utf8))
+                request, status: Smalloc.Status.shuttingDown.rawValue, payload: Array("bye".utf8))
             bad.cookie = 0
             peer.send(bad.bytes)
         }
@@ -100,8 +100,8 @@ enum Misbehaviour: String, CaseIterable, Sendable {
 /// machine.
 func impatient(
     connecting: Duration = .seconds(20), asking: Duration = .milliseconds(800)
-) -> ConnectionOptions {
-    var options = ConnectionOptions()
+) -> Smalloc.Options {
+    var options = Smalloc.Options()
     options.connectTimeout = connecting
     options.requestTimeout = asking
     return options
@@ -149,7 +149,7 @@ struct FaultTests {
             .status == .unexpectedReply)
         let full = try FakeServer { peer, _ in
             guard let hello = peer.receiveFrame() else { return }
-            let status = Status.connectionLimit.rawValue
+            let status = Smalloc.Status.connectionLimit.rawValue
             peer.send(peer.reply(hello, status: status, payload: Array("full".utf8)).bytes)
         }
         let refused = failure { () throws(SmallocError) in
@@ -238,7 +238,7 @@ struct FaultTests {
 
     @Test("a call that spins for its answer gets it, and ends in time")
     func busyPoll() throws {
-        var options = ConnectionOptions()
+        var options = Smalloc.Options()
         options.busyPoll = .microseconds(50)
         let smalloc = try SharedDaemon.connect(options)
         let a = try smalloc.alloc(100_000, .int32)

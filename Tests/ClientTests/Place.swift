@@ -8,7 +8,7 @@ enum Place: CaseIterable, Sendable {
     case connectionThread
 
     /// What tasks that belong here prefer; nil for nothing.
-    func executor(of smalloc: AsyncSmalloc) -> ConnectionExecutor? {
+    func executor(of smalloc: AsyncSmalloc) -> AsyncSmalloc.Executor? {
         self == .anywhere ? nil : smalloc.executor
     }
 

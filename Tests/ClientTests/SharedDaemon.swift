@@ -13,12 +13,12 @@ enum SharedDaemon {
     static var address: String { get throws { "unix:\(try process.path)" } }
 
     /// A connection of the test's own.
-    static func connect(_ options: ConnectionOptions = ConnectionOptions()) throws -> Smalloc {
+    static func connect(_ options: Smalloc.Options = Smalloc.Options()) throws -> Smalloc {
         try Smalloc(address, options: options)
     }
 
     static func connectAsync(
-        _ options: ConnectionOptions = ConnectionOptions()
+        _ options: Smalloc.Options = Smalloc.Options()
     ) async throws -> AsyncSmalloc {
         try await AsyncSmalloc(address, options: options)
     }

@@ -10,7 +10,7 @@ struct TransferTests {
 
     init() throws { smalloc = try SharedDaemon.connect() }
 
-    private func roundTrip<Element: AllocationElement & Equatable>(_ values: [Element]) throws {
+    private func roundTrip<Element: Smalloc.Element & Equatable>(_ values: [Element]) throws {
         let a = try smalloc.alloc(values.count + 2, Element.elementType)
         try a.write(values, at: 1)
         #expect(try a.read(Element.self, from: 1, count: values.count) == values)
@@ -93,7 +93,7 @@ struct TransferTests {
 
     @Test("transfers in many chunks are whole", arguments: [1, 2, 3, 7])
     func chunks(inFlight: Int) throws {
-        var options = ConnectionOptions()
+        var options = Smalloc.Options()
         options.chunkSize = 4096
         options.chunksInFlight = inFlight
         let smalloc = try SharedDaemon.connect(options)
@@ -109,7 +109,7 @@ struct TransferTests {
 
     @Test("a write of many chunks that doesn't fit changes nothing")
     func chunkedOverlong() throws {
-        var options = ConnectionOptions()
+        var options = Smalloc.Options()
         options.chunkSize = 4096
         let smalloc = try SharedDaemon.connect(options)
         let name = SharedDaemon.name()

@@ -16,26 +16,26 @@ public import SmallocWire
 /// A failed subscript, read or write, changes nothing; reading gives NaN. The first failure stays
 /// with the allocation, and **the next throwing call on it throws it instead of doing its work**
 /// (`dispose()` and `close()` do their work first). `throwIfFailed()` asks for it, `lastError`
-/// looks at it. One that nobody asked for until the allocation is released goes to
+/// looks at it. One that no call has thrown until the allocation is released goes to
 /// `Smalloc.unreportedFailureHandler`, which writes it to standard error. `get(_:)` and
 /// `set(_:at:)` throw at once.
-public final class Allocation: AllocationHolder, Sendable {
+public final class Allocation: Smalloc.Holder, Sendable {
     private let state: Locked<State>
 
     private struct State {
-        var view: View?
+        var view: BlockingView?
         var failure: SmallocError?
         /// After disposal: what it was.
         var type = ElementType.uint8
 
         /// A slice learns here that its source was disposed of.
-        var present: View? { view?.remote.isGone == true ? nil : view }
+        var present: BlockingView? { view?.remote.isGone == true ? nil : view }
     }
 
     /// An object that holds nothing yet, to be a receiver.
     public init() { state = Locked(State()) }
 
-    init(_ view: View) { state = Locked(State(view: view, type: view.type)) }
+    init(_ view: BlockingView) { state = Locked(State(view: view, type: view.type)) }
 
     deinit { if let failure = lastError { Smalloc.report(failure) } }
 
@@ -70,12 +70,10 @@ public final class Allocation: AllocationHolder, Sendable {
     public var type: ElementType { state.withLock { $0.type } }
 
     /// Its name; nil if it is anonymous or a slice, or holds no data.
-    public var name: String? {
-        currentView.flatMap { $0.sliceSize == nil ? $0.remote.name : nil }
-    }
+    public var name: String? { currentView?.name }
 
     /// Whether it looks onto another allocation's memory: see `Smalloc.sliceOnto`.
-    public var isSlice: Bool { currentView?.sliceSize != nil }
+    public var isSlice: Bool { currentView?.isSlice == true }
 
     // MARK: Elements one by one
 
@@ -153,16 +151,16 @@ public final class Allocation: AllocationHolder, Sendable {
 
     // MARK: For the other files
 
-    var currentView: View? { state.withLock { $0.present } }
+    var currentView: BlockingView? { state.withLock { $0.present } }
 
     /// What it looks at, or the error that says that there is nothing.
-    func view(or error: SmallocError) throws(SmallocError) -> View {
+    func view(or error: SmallocError) throws(SmallocError) -> BlockingView {
         guard let view = currentView else { throw error }
         return view
     }
 
     /// The same for a throwing call: an earlier failure comes first.
-    func checkedView(or error: SmallocError = .noData) throws(SmallocError) -> View {
+    func checkedView(or error: SmallocError = .noData) throws(SmallocError) -> BlockingView {
         let (failure, view) = state.withLock { state in
             defer { state.failure = nil }
             return (state.failure, state.present)

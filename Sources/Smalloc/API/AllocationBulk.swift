@@ -13,16 +13,16 @@ extension Allocation {
     ///   - count: Elements; nil for all from `start` on.
     /// - Throws: An earlier failure of a subscript; `.noData`; `.invalidArgument` for another
     ///   element type; `.outOfRange`; transport errors.
-    /// - Complexity: O(count); one round trip for each `ConnectionOptions.chunkSize`, overlapping.
+    /// - Complexity: O(count); one round trip for each `Smalloc.Options.chunkSize`, overlapping.
     ///
     /// Wire: `read`.
-    public func read<Element: AllocationElement>(
+    public func read<Element: Smalloc.Element>(
         _ element: Element.Type = Element.self, from start: Int = 0, count: Int? = nil
     ) throws(SmallocError) -> [Element] {
         let view = try checkedView()
         try view.type.check(element)
         let count = count ?? view.window.countFrom(start)
-        _ = try view.bounded(start, count)
+        _ = try view.checked(start, count)
         var failure: SmallocError?
         let array = [Element](unsafeUninitializedCapacity: count) { memory, initialized in
             let target = UnsafeMutableRawBufferPointer(
@@ -43,16 +43,12 @@ extension Allocation {
     ///   - array: Overwritten in place. After an error its contents are unspecified.
     ///   - start: First element, from 0 to length.
     /// - Throws: As `read(_:from:count:)`.
-    public func read<Element: AllocationElement>(
+    public func read<Element: Smalloc.Element>(
         into array: inout [Element], from start: Int = 0
     ) throws(SmallocError) {
-        var failure: SmallocError?
-        array.withUnsafeMutableBufferPointer { memory in
-            do throws(SmallocError) { try read(into: memory, from: start) } catch {
-                failure = error
-            }
+        try array.withUnsafeMutableBufferPointer { memory throws(SmallocError) in
+            try read(into: memory, from: start)
         }
-        if let failure { throw failure }
     }
 
     /// Reads as many elements as a typed buffer has into it.
@@ -60,7 +56,7 @@ extension Allocation {
     /// See `read(into:from:)` for arrays.
     ///
     /// - Throws: As `read(_:from:count:)`.
-    public func read<Element: AllocationElement>(
+    public func read<Element: Smalloc.Element>(
         into buffer: UnsafeMutableBufferPointer<Element>, from start: Int = 0
     ) throws(SmallocError) {
         let view = try checkedView()
@@ -83,16 +79,12 @@ extension Allocation {
     /// Reads as many elements as a span has into it.
     ///
     /// - Throws: As `read(_:from:count:)`.
-    public func read<Element: AllocationElement>(
+    public func read<Element: Smalloc.Element>(
         into span: inout MutableSpan<Element>, from start: Int = 0
     ) throws(SmallocError) {
-        var failure: SmallocError?
-        span.withUnsafeMutableBufferPointer { memory in
-            do throws(SmallocError) { try read(into: memory, from: start) } catch {
-                failure = error
-            }
+        try span.withUnsafeMutableBufferPointer { memory throws(SmallocError) in
+            try read(into: memory, from: start)
         }
-        if let failure { throw failure }
     }
 
     /// Reads elements into a raw span, whatever their type.
@@ -103,13 +95,9 @@ extension Allocation {
     public func read(
         into span: inout MutableRawSpan, from start: Int = 0
     ) throws(SmallocError) {
-        var failure: SmallocError?
-        span.withUnsafeMutableBytes { memory in
-            do throws(SmallocError) { try read(into: memory, from: start) } catch {
-                failure = error
-            }
+        try span.withUnsafeMutableBytes { memory throws(SmallocError) in
+            try read(into: memory, from: start)
         }
-        if let failure { throw failure }
     }
 
     /// Reads elements of any type as numbers.
@@ -124,7 +112,7 @@ extension Allocation {
         let view = try checkedView()
         let type = view.type
         if type == .double { return try read(Double.self, from: start, count: count) }
-        let (_, size) = try view.bounded(start, count ?? view.window.countFrom(start))
+        let (_, size) = try view.checked(start, count ?? view.window.countFrom(start))
         let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 8)
         defer { bytes.deallocate() }
         try view.read(start, into: bytes)
@@ -144,10 +132,10 @@ extension Allocation {
     ///   - start: First element written, from 0 to length.
     /// - Throws: An earlier failure of a subscript; `.noData`; `.invalidArgument` for another
     ///   element type; `.outOfRange`; transport errors.
-    /// - Complexity: O(count); one round trip for each `ConnectionOptions.chunkSize`, overlapping.
+    /// - Complexity: O(count); one round trip for each `Smalloc.Options.chunkSize`, overlapping.
     ///
     /// Wire: `write`.
-    public func write<Element: AllocationElement>(
+    public func write<Element: Smalloc.Element>(
         _ array: [Element], at start: Int = 0
     ) throws(SmallocError) {
         try write(array.span, at: start)
@@ -158,7 +146,7 @@ extension Allocation {
     /// See the one for arrays.
     ///
     /// - Throws: As for arrays.
-    public func write<Element: AllocationElement>(
+    public func write<Element: Smalloc.Element>(
         _ span: Span<Element>, at start: Int = 0
     ) throws(SmallocError) {
         let view = try checkedView()
@@ -173,7 +161,7 @@ extension Allocation {
     /// See the one for arrays.
     ///
     /// - Throws: As for arrays.
-    public func write<Element: AllocationElement>(
+    public func write<Element: Smalloc.Element>(
         _ buffer: UnsafeBufferPointer<Element>, at start: Int = 0
     ) throws(SmallocError) {
         let view = try checkedView()

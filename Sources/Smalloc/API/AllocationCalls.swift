@@ -13,13 +13,12 @@ extension Allocation {
     /// Wire: `dispose`. Node: `smalloc.dispose(obj)`.
     public func dispose() throws(SmallocError) {
         let view = try view(or: .noDataToDispose)
-        if view.sliceSize == nil {
-            let remote = view.remote
+        if !view.isSlice {
             do throws(SmallocError) {
-                try remote.connection.dispose(remote)
+                try view.connection.dispose(view.remote)
             } catch {
                 if error.status == .noData { detach() }
-                throw error
+                throw view.explained(error)
             }
         }
         detach()
@@ -45,10 +44,8 @@ extension Allocation {
     ///
     /// False also if the connection is lost. Never throws.
     public var isLive: Bool {
-        guard let remote = currentView?.remote else { return false }
-        let reply = try? remote.connection.performForPayload(
-            .stat(.handle(remote.handle)), on: remote)
-        return reply != nil
+        guard let view = currentView else { return false }
+        return (try? view.perform(view.statRequest)) != nil
     }
 
     /// Shortens it.
@@ -63,14 +60,14 @@ extension Allocation {
         let view = try checkedView(or: .noDataToTruncate)
         let size = view.type.bytes(length)
         let remote = view.remote
-        guard view.sliceSize != nil else {
-            let reply = try remote.connection.perform(
-                .truncate(.handle(remote.handle), size: size), on: remote)
-            remote.shrink(to: Int(clamping: reply.size))
-            return
+        guard view.isSlice else {
+            let reply = try view.perform(.truncate(.handle(remote.handle), size: size))
+            return remote.shrink(to: Int(clamping: reply.header.size))
         }
-        if size > remote.connection.limits.lengthSizeMax { throw .truncateOverMaxLength }
-        if size > UInt64(view.size) { throw .truncateOverLength }
+        if size > view.connection.limits.lengthSizeMax {
+            throw view.explained(.truncateOverMaxLength)
+        }
+        if size > UInt64(view.size) { throw view.explained(.truncateOverLength) }
         shrinkSlice(to: Int(size))
     }
 
@@ -87,11 +84,10 @@ extension Allocation {
     ///
     /// Wire: `rename`.
     public func rename(to name: String, replacing: Bool = false) throws(SmallocError) {
-        let remote = try checkedView().remote
+        let view = try checkedView()
         let name = try AllocationName(name)
-        try remote.connection.perform(
-            .rename(.handle(remote.handle), to: name, replacing: replacing), on: remote)
-        remote.name = name.text
+        try view.perform(view.renameRequest(name, replacing))
+        view.remote.name = name.text
     }
 
     /// What the daemon knows of it now.
@@ -101,13 +97,9 @@ extension Allocation {
     /// - Throws: An earlier failure of a subscript; `.noData`; transport errors.
     ///
     /// Wire: `stat`.
-    public func stat() throws(SmallocError) -> AllocationStat {
-        let remote = try checkedView().remote
-        let reply = try remote.connection.performForPayload(
-            .stat(.handle(remote.handle)), on: remote)
-        let stat = try AllocationStat(reply.header, reply.payload)
-        remote.shrink(to: stat.size)
-        return stat
+    public func stat() throws(SmallocError) -> Smalloc.Stat {
+        let view = try checkedView()
+        return try view.stat(view.perform(view.statRequest))
     }
 
     /// Stores one number into many elements, inside the daemon.
@@ -123,8 +115,8 @@ extension Allocation {
         _ value: Double, from start: Int = 0, count: Int? = nil
     ) throws(SmallocError) {
         let view = try checkedView()
-        let window = view.window
-        try view.fill(start, count ?? window.countFrom(start), window.pattern(value))
+        try view.perform(
+            view.fillRequest(start, count, view.window.pattern(value)), start, count)
     }
 
     /// Repeats a pattern of elements over a range, inside the daemon.
@@ -137,13 +129,13 @@ extension Allocation {
     ///   transport errors.
     ///
     /// Wire: `fill`.
-    public func fill<Element: AllocationElement>(
+    public func fill<Element: Smalloc.Element>(
         repeating pattern: [Element], from start: Int = 0, count: Int? = nil
     ) throws(SmallocError) {
         let view = try checkedView()
         try view.type.check(Element.self)
-        try view.fill(
-            start, count ?? view.window.countFrom(start), pattern.withUnsafeBytes { Array($0) })
+        let request = try view.fillRequest(start, count, pattern.withUnsafeBytes { Array($0) })
+        try view.perform(request, start, count)
     }
 
     /// Makes a slice: an object of its own that looks onto elements of this one.
@@ -153,33 +145,6 @@ extension Allocation {
     ///   - end: The element after the last; nil for all from `start` on.
     /// - Throws: `.noData`; `.outOfRange`. See `Smalloc.sliceOnto`.
     public func slice(_ start: Int, _ end: Int? = nil) throws(SmallocError) -> Allocation {
-        let view = try checkedView()
-        return Allocation(try view.slice(start, end ?? view.length))
-    }
-}
-
-extension View {
-    func fill(_ start: Int, _ count: Int, _ pattern: [UInt8]) throws(SmallocError) {
-        let (offset, size) = try resolve(start, count)
-        try Window.checkPattern(pattern)
-        try remote.connection.perform(
-            .fill(remote.handle, offset: offset, size: size, pattern: pattern), on: remote)
-    }
-
-    func slice(_ start: Int, _ end: Int) throws(SmallocError) -> View {
-        let part = try window.slice(start, end)
-        return View(remote: remote, start: part.start, sliceSize: part.size)
-    }
-
-    func copy(
-        _ sourceStart: Int, _ count: Int, onto dest: View, _ destStart: Int
-    ) throws(SmallocError) {
-        guard remote.connection === dest.remote.connection, remote.session == dest.remote.session
-        else { throw .invalidArgument("source and dest are on different connections") }
-        let part = try window.copy(sourceStart, count, onto: dest.window, destStart)
-        try remote.connection.perform(
-            .copy(
-                .handle(remote.handle), offset: part.offset, to: .handle(dest.remote.handle),
-                offset: part.destOffset, size: part.size), on: remote)
+        Allocation(try checkedView().slice(start, end))
     }
 }

@@ -2,29 +2,31 @@
 
 public import SmallocWire
 
-/// A class whose instances can hold an allocation: a receiver, in Node's words.
-///
-/// All it takes is a place to keep it. This is the document's `SimpleData`:
-///
-/// ```swift
-/// final class SimpleData: AllocationHolder {
-///     var allocation: Allocation?
-///     let length: Int
-///     init(_ n: Int) throws {
-///         length = n
-///         try smalloc.alloc(length, self)
-///     }
-/// }
-/// ```
-///
-/// Instances can then be indexed, copied onto and disposed of. When the last reference to the
-/// allocation goes, an anonymous one is disposed of.
-public protocol AllocationHolder: AnyObject {
-    /// The allocation held, nil for none. Set by `alloc` and `sliceOnto`.
-    var allocation: Allocation? { get set }
+extension Smalloc {
+    /// A class whose instances can hold an allocation: a receiver, in Node's words.
+    ///
+    /// All it takes is a place to keep it. This is the document's `SimpleData`:
+    ///
+    /// ```swift
+    /// final class SimpleData: Smalloc.Holder {
+    ///     var allocation: Allocation?
+    ///     let length: Int
+    ///     init(_ n: Int) throws {
+    ///         length = n
+    ///         try smalloc.alloc(length, self)
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// Instances can then be indexed, copied onto and disposed of. When the last reference to the
+    /// allocation goes, an anonymous one is disposed of.
+    public protocol Holder: AnyObject {
+        /// The allocation held, nil for none. Set by `alloc` and `sliceOnto`.
+        var allocation: Allocation? { get set }
+    }
 }
 
-extension AllocationHolder {
+extension Smalloc.Holder {
     /// An element as a number.
     ///
     /// See `Allocation.subscript(_:)` for what happens when it fails.

@@ -15,20 +15,17 @@ extension Allocation {
     ///   element type; `.outOfRange`; transport errors.
     ///
     /// Wire: `read`, flag `vectored`.
-    public func read<Element: AllocationElement>(
+    public func read<Element: Smalloc.Element>(
         _ element: Element.Type = Element.self, ranges: [Range<Int>]
     ) throws(SmallocError) -> [Element] {
         let view = try checkedView()
         try view.type.check(element)
-        var total = 0
-        for range in ranges {
-            total += try view.bounded(range.lowerBound, range.count).size >> view.type.shift
-        }
+        let total = try view.size(of: ranges) >> view.type.shift
         var failure: SmallocError?
         let array = [Element](unsafeUninitializedCapacity: total) { memory, initialized in
             let target = UnsafeMutableRawBufferPointer(memory)
             do throws(SmallocError) {
-                try view.read(ranges, into: target)
+                try view.move(.read, ranges, CallerMemory(target))
                 initialized = total
             } catch { failure = error }
         }
@@ -48,60 +45,17 @@ extension Allocation {
     ///   element type or number of elements; `.outOfRange`; transport errors.
     ///
     /// Wire: `write`, flag `vectored`.
-    public func write<Element: AllocationElement>(
+    public func write<Element: Smalloc.Element>(
         _ array: [Element], to ranges: [Range<Int>]
     ) throws(SmallocError) {
         let view = try checkedView()
         try view.type.check(Element.self)
-        var total = 0
-        for range in ranges {
-            total += try view.bounded(range.lowerBound, range.count).size >> view.type.shift
-        }
+        let total = try view.size(of: ranges) >> view.type.shift
         guard total == array.count else {
             throw .invalidArgument("\(array.count) elements for ranges of \(total)")
         }
         try array.span.withUnsafeBytes { bytes throws(SmallocError) in
-            try view.write(ranges, from: bytes)
-        }
-    }
-}
-
-extension View {
-    func read(
-        _ ranges: [Range<Int>], into target: UnsafeMutableRawBufferPointer
-    ) throws(SmallocError) {
-        let memory = Memory(target)
-        let connection = remote.connection
-        var done = 0
-        for group in try window.groups(ranges, frameSizeMax: connection.limits.frameSizeMax) {
-            let size = group.reduce(0) { $0 + Int($1.size) }
-            let request = Request.vectored(.read, remote.handle, group)
-            let part = memory.slice(done, size)
-            try connection.call(on: remote) { channel, _ throws(SmallocError) in
-                let reply = try channel.exchange(request)
-                guard Int(reply.payloadSize) == size else {
-                    throw .unexpectedReply("the answer to read has \(reply.payloadSize) bytes")
-                }
-                try channel.take(size, into: part.target.baseAddress!)
-            }
-            done += size
-        }
-    }
-
-    func write(
-        _ ranges: [Range<Int>], from source: UnsafeRawBufferPointer
-    ) throws(SmallocError) {
-        let memory = Memory(source)
-        let connection = remote.connection
-        var done = 0
-        for group in try window.groups(ranges, frameSizeMax: connection.limits.frameSizeMax) {
-            let size = group.reduce(0) { $0 + Int($1.size) }
-            let request = Request.vectored(.write, remote.handle, group)
-            let part = memory.slice(done, size)
-            try connection.call(on: remote) { channel, _ throws(SmallocError) in
-                _ = try channel.exchange(request, data: part.source)
-            }
-            done += size
+            try view.move(.write, ranges, CallerMemory(bytes))
         }
     }
 }

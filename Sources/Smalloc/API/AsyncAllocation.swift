@@ -9,33 +9,42 @@ public import SmallocWire
 /// throws. When it is released, its handle is closed; an anonymous allocation is thereby disposed
 /// of, a named one stays.
 public final class AsyncAllocation: Sendable {
-    let remote: AsyncRemote
-    private let start: Int
-    private let sliceSize: Int?
+    let view: View<AsyncOwner>
 
-    init(_ remote: AsyncRemote, start: Int, sliceSize: Int?) {
-        self.remote = remote
-        self.start = start
-        self.sliceSize = sliceSize
-    }
+    init(_ view: View<AsyncOwner>) { self.view = view }
 
-    var window: Window { Window(remote.type, remote.size, start, sliceSize) }
+    var remote: AsyncRemote { view.remote }
+    var window: Window { view.window }
+    /// What it looks at; nil once disposal by its handle has been asked for.
+    var liveView: View<AsyncOwner>? { remote.isGone ? nil : view }
 
     /// What the elements are.
     public var type: ElementType { remote.type }
     /// Elements, as far as is known here: another client may have truncated it, which `stat` finds
     /// out.
-    public var length: Int { window.length }
+    public var length: Int { view.length }
     /// Bytes: `length` times the size of an element.
-    public var size: Int { window.size }
+    public var size: Int { view.size }
     /// Its name; nil if it is anonymous or a slice.
-    public var name: String? { sliceSize == nil ? remote.name : nil }
+    public var name: String? { view.name }
     /// Whether it looks onto a part of another one.
-    public var isSlice: Bool { sliceSize != nil }
+    public var isSlice: Bool { view.isSlice }
 
-    func call(_ request: Request) async throws(SmallocError) -> AsyncReply {
-        // `self`, which the caller holds, keeps the handle open and the link going.
-        try await remote.link.call(request, remote: remote)
+    /// Asks about it.
+    ///
+    /// - Parameters:
+    ///   - start: The element that it begins with, if it is about a range.
+    ///   - count: Elements that it is about.
+    @discardableResult
+    func call(
+        _ request: Request, _ start: Int? = nil, _ count: Int? = nil
+    ) async throws(SmallocError) -> Reply {
+        do throws(SmallocError) {
+            // `self`, which the caller holds, keeps the handle open and the link going.
+            return try await remote.owner.link.call(request, remote: remote)
+        } catch {
+            throw view.explained(error, start: start, count: count)
+        }
     }
 
     // MARK: Elements one by one
@@ -49,10 +58,18 @@ public final class AsyncAllocation: Sendable {
     ///
     /// Wire: `read`. Node: `obj[index]`.
     public func get(_ index: Int) async throws(SmallocError) -> Double {
-        let (offset, size) = try window.resolve(index, 1)
-        var element = try await remote.link.payload(
-            .access(.read, remote.handle, offset: offset, size: size), size: Int(size), remote)
-        return type.load(from: &element)
+        do throws(SmallocError) {
+            let (offset, size) = try window.resolve(index, 1)
+            let link = remote.owner.link
+            var element = try await link.answer { waiter in
+                link.ask(
+                    .access(.read, remote.handle, offset: offset, size: size),
+                    UnsafeRawBufferPointer(start: nil, count: 0), size: Int(size), remote, waiter)
+            }.number
+            return type.load(from: &element)
+        } catch {
+            throw view.explained(error, start: index)
+        }
     }
 
     /// Stores a number into one element, converted as by `Allocation.set(_:at:)`.
@@ -64,16 +81,21 @@ public final class AsyncAllocation: Sendable {
     ///
     /// Wire: `write`. Node: `obj[index] = value`.
     public func set(_ value: Double, at index: Int) async throws(SmallocError) {
-        let (offset, size) = try window.resolve(index, 1)
         var element: UInt64 = 0
         type.store(value, at: &element)
-        let link = remote.link
-        _ = try await link.answer { waiter in
-            withUnsafeBytes(of: element) { bytes in
-                _ = link.ask(
-                    .access(.write, remote.handle, offset: offset, size: size),
-                    UnsafeRawBufferPointer(rebasing: bytes[..<Int(size)]), size: 0, remote, waiter)
+        let link = remote.owner.link
+        do throws(SmallocError) {
+            let (offset, size) = try window.resolve(index, 1)
+            _ = try await link.answer { waiter in
+                withUnsafeBytes(of: element) { bytes in
+                    _ = link.ask(
+                        .access(.write, remote.handle, offset: offset, size: size),
+                        UnsafeRawBufferPointer(rebasing: bytes[..<Int(size)]), size: 0, remote,
+                        waiter)
+                }
             }
+        } catch {
+            throw view.explained(error, start: index)
         }
     }
 
@@ -89,8 +111,8 @@ public final class AsyncAllocation: Sendable {
     ///
     /// Wire: `dispose`. Node: `smalloc.dispose(obj)`.
     public func dispose() async throws(SmallocError) {
-        guard sliceSize == nil else { throw .invalidArgument("a slice has no memory of its own") }
-        _ = try await call(.dispose(.handle(remote.handle), size: UInt64(remote.size)))
+        guard !isSlice else { throw .invalidArgument("a slice has no memory of its own") }
+        try await call(view.disposeRequest)
     }
 
     /// Whether the memory is still there.
@@ -99,7 +121,7 @@ public final class AsyncAllocation: Sendable {
     public var isLive: Bool {
         get async {
             do throws(SmallocError) {
-                _ = try await call(.stat(.handle(remote.handle)))
+                try await call(view.statRequest)
                 return true
             } catch { return false }
         }
@@ -115,8 +137,8 @@ public final class AsyncAllocation: Sendable {
     ///
     /// Wire: `truncate`. Node: `smalloc.truncate(obj, length)`.
     public func truncate(_ length: Int) async throws(SmallocError) {
-        guard sliceSize == nil else { throw .invalidArgument("a slice can't be truncated") }
-        if remote.isGone { throw .noDataToTruncate }
+        guard !isSlice else { throw .invalidArgument("a slice can't be truncated") }
+        if remote.isGone { throw view.explained(.noDataToTruncate) }
         let reply = try await call(
             .truncate(.handle(remote.handle), size: type.bytes(length)))
         remote.shrink(to: Int(clamping: reply.header.size))
@@ -134,8 +156,7 @@ public final class AsyncAllocation: Sendable {
         to name: String, replacing: Bool = false
     ) async throws(SmallocError) {
         let name = try AllocationName(name)
-        _ = try await call(
-            .rename(.handle(remote.handle), to: name, replacing: replacing))
+        try await call(view.renameRequest(name, replacing))
         remote.name = name.text
     }
 
@@ -146,11 +167,8 @@ public final class AsyncAllocation: Sendable {
     /// - Throws: `.noData`; `.cancelled`; transport errors.
     ///
     /// Wire: `stat`.
-    public func stat() async throws(SmallocError) -> AllocationStat {
-        let reply = try await call(.stat(.handle(remote.handle)))
-        let stat = try AllocationStat(reply.header, reply.payload)
-        remote.shrink(to: stat.size)
-        return stat
+    public func stat() async throws(SmallocError) -> Smalloc.Stat {
+        try view.stat(await call(view.statRequest))
     }
 
     /// Stores one number into many elements, inside the daemon.
@@ -163,7 +181,7 @@ public final class AsyncAllocation: Sendable {
     public func fill(
         _ value: Double, from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) {
-        try await fill(start, count, window.pattern(value))
+        try await call(view.fillRequest(start, count, window.pattern(value)), start, count)
     }
 
     /// Repeats a pattern of elements over a range, inside the daemon.
@@ -173,21 +191,12 @@ public final class AsyncAllocation: Sendable {
     /// - Throws: `.noData`; `.invalidArgument`; `.outOfRange`; `.cancelled`; transport errors.
     ///
     /// Wire: `fill`.
-    public func fill<Element: AllocationElement>(
+    public func fill<Element: Smalloc.Element>(
         repeating pattern: [Element], from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) {
         try type.check(Element.self)
-        try await fill(start, count, pattern.withUnsafeBytes { Array($0) })
-    }
-
-    private func fill(
-        _ start: Int, _ count: Int?, _ pattern: [UInt8]
-    ) async throws(SmallocError) {
-        let window = window
-        let (offset, size) = try window.resolve(start, count ?? window.countFrom(start))
-        try Window.checkPattern(pattern)
-        _ = try await call(
-            .fill(remote.handle, offset: offset, size: size, pattern: pattern))
+        try await call(
+            view.fillRequest(start, count, pattern.withUnsafeBytes { Array($0) }), start, count)
     }
 
     /// Makes a slice: an object of its own that looks onto elements of this one, and keeps it open.
@@ -197,7 +206,6 @@ public final class AsyncAllocation: Sendable {
     ///   - end: The element after the last; nil for all from `start` on.
     /// - Throws: `.outOfRange`: `start > length`, `end > length`, `start > end`.
     public func slice(_ start: Int, _ end: Int? = nil) throws(SmallocError) -> AsyncAllocation {
-        let part = try window.slice(start, end ?? window.length)
-        return AsyncAllocation(remote, start: part.start, sliceSize: part.size)
+        AsyncAllocation(try view.slice(start, end))
     }
 }

@@ -6,7 +6,7 @@ public import SmallocWire
 extension AsyncAllocation {
     /// Reads elements into a new array, received straight into its storage.
     ///
-    /// Large reads are split (`ConnectionOptions.chunkSize`), a few parts under way at a time, so
+    /// Large reads are split (`Smalloc.Options.chunkSize`), a few parts under way at a time, so
     /// that other tasks' small requests wait for a part and not for the whole.
     ///
     /// - Parameters:
@@ -18,7 +18,7 @@ extension AsyncAllocation {
     ///
     /// Wire: `read`.
     @inlinable
-    public func read<Element: AllocationElement>(
+    public func read<Element: Smalloc.Element>(
         _ element: Element.Type = Element.self, from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) -> [Element] {
         guard
@@ -27,11 +27,12 @@ extension AsyncAllocation {
         else {
             return try await readLarge(element, from: start, count: count)
         }
-        var array = part.array(of: element)
-        // An array's memory stays where it is while nobody changes the array.
-        let room = array.withUnsafeMutableBytes { $0.baseAddress }
-        try await read(part, into: room)
-        return array
+        // Not into an array, whose memory can't be pointed at while the task waits.
+        guard let room = try await read(part) else { return [] }
+        defer { giveBack(room) }
+        return Array(
+            UnsafeBufferPointer(
+                start: room.assumingMemoryBound(to: Element.self), count: part.count))
     }
 
     /// Reads elements of any type as bytes, in the machine's byte order.
@@ -40,12 +41,7 @@ extension AsyncAllocation {
     public func readBytes(
         from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) -> [UInt8] {
-        if let part = try smallPart(type, stride: type.size, start, count) {
-            var bytes = [UInt8](unsafeUninitializedCapacity: part.size) { $1 = part.size }
-            try await read(part, into: bytes.withUnsafeMutableBytes { $0.baseAddress })
-            return bytes
-        }
-        let (offset, size) = try await bounded(start, count ?? window.countFrom(start))
+        let (offset, size) = try await checked(start, count ?? window.countFrom(start))
         return try await read(UInt8.self, count: size, offset: offset, size: size)
     }
 
@@ -75,7 +71,7 @@ extension AsyncAllocation {
     ///
     /// Wire: `write`.
     @inlinable
-    public func write<Element: AllocationElement>(
+    public func write<Element: Smalloc.Element>(
         _ array: [Element], at start: Int = 0
     ) async throws(SmallocError) {
         guard
@@ -85,21 +81,14 @@ extension AsyncAllocation {
         else {
             return try await writeLarge(array, at: start)
         }
-        // As in `read`.
-        try await write(part, from: array.withUnsafeBytes { $0.baseAddress })
-        withExtendedLifetime(array) {}
+        try await write(part) { array.withUnsafeBytes($0) }
     }
 
     /// Writes bytes as elements of whatever type, in the machine's byte order.
     ///
     /// - Throws: As `write(_:at:)`; `.invalidArgument` for a part of an element.
     public func write(bytes: [UInt8], at start: Int = 0) async throws(SmallocError) {
-        let count = try type.count(bytes: bytes.count)
-        if let part = try smallPart(type, stride: type.size, start, count) {
-            try await write(part, from: bytes.withUnsafeBytes { $0.baseAddress })
-            return withExtendedLifetime(bytes) {}
-        }
-        let (offset, size) = try await bounded(start, count)
+        let (offset, size) = try await checked(start, try type.count(bytes: bytes.count))
         try await write(bytes, offset: offset, size: size)
     }
 
@@ -126,20 +115,13 @@ extension AsyncAllocation {
     /// See `Allocation.read(_:ranges:)`.
     ///
     /// Wire: `read`, flag `vectored`.
-    public func read<Element: AllocationElement>(
+    public func read<Element: Smalloc.Element>(
         _ element: Element.Type = Element.self, ranges: [Range<Int>]
     ) async throws(SmallocError) -> [Element] {
         try type.check(element)
-        let total = try await total(ranges)
-        let groups = try window.groups(ranges, frameSizeMax: link.limits.frameSizeMax)
-        let sink = ArraySink<Element>(count: total >> type.shift)
-        var done = 0
-        for group in groups {
-            let size = group.reduce(0) { $0 + Int($1.size) }
-            let cookie = try start(
-                .vectored(.read, remote.handle, group), sink: (sink, done, size))
-            try await finish(cookie)
-            done += size
+        let sink = ArraySink<Element>(count: try await size(of: ranges) >> type.shift)
+        try await move(.read, ranges) { request, at, size throws(SmallocError) in
+            try link.start(request, remote, size: size, sink: (sink, at))
         }
         return sink.take()
     }
@@ -149,105 +131,100 @@ extension AsyncAllocation {
     /// See `Allocation.write(_:to:)`.
     ///
     /// Wire: `write`, flag `vectored`.
-    public func write<Element: AllocationElement>(
+    public func write<Element: Smalloc.Element>(
         _ array: [Element], to ranges: [Range<Int>]
     ) async throws(SmallocError) {
         try type.check(Element.self)
-        let total = try await total(ranges) >> type.shift
+        let total = try await size(of: ranges) >> type.shift
         guard total == array.count else {
             throw .invalidArgument("\(array.count) elements for ranges of \(total)")
         }
-        let groups = try window.groups(ranges, frameSizeMax: link.limits.frameSizeMax)
         let source = ArraySource(array)
-        var done = 0
-        for group in groups {
-            let size = group.reduce(0) { $0 + Int($1.size) }
-            let cookie = try start(
-                .vectored(.write, remote.handle, group), data: (source, done, size))
-            try await finish(cookie)
-            done += size
+        try await move(.write, ranges) { request, at, size throws(SmallocError) in
+            let data = OutgoingData(source: source, offset: at, size: size)
+            return try link.start(request, remote, data: data, size: 0)
         }
     }
 
     // MARK: In bytes
 
+    private var link: Link { remote.owner.link }
+
     @usableFromInline
-    func readLarge<Element: AllocationElement>(
+    func readLarge<Element: Smalloc.Element>(
         _ element: Element.Type, from start: Int, count: Int?
     ) async throws(SmallocError) -> [Element] {
         try type.check(element)
         let count = count ?? window.countFrom(start)
-        let (offset, size) = try await bounded(start, count)
+        let (offset, size) = try await checked(start, count)
         return try await read(Element.self, count: count, offset: offset, size: size)
     }
 
     @usableFromInline
-    func writeLarge<Element: AllocationElement>(
+    func writeLarge<Element: Smalloc.Element>(
         _ array: [Element], at start: Int
     ) async throws(SmallocError) {
         try type.check(Element.self)
-        let (offset, size) = try await bounded(start, array.count)
+        let (offset, size) = try await checked(start, array.count)
         try await write(array, offset: offset, size: size)
     }
 
-    private var link: Link { remote.link }
+    /// Bytes of a range, which is put to the daemon if it can't be right.
+    private func checked(
+        _ start: Int, _ count: Int
+    ) async throws(SmallocError) -> (offset: UInt64, size: Int) {
+        let (offset, size, isKnown) = try view.explaining(start, count) {
+            () throws(SmallocError) in try view.resolve(start, count)
+        }
+        if isKnown { return (offset, Int(size)) }
+        try await call(.read(remote.handle, offset: offset, size: size), start, count)
+        throw view.explained(
+            .outOfRange("start + count > length"), start: start, count: count)
+    }
 
-    private func total(_ ranges: [Range<Int>]) async throws(SmallocError) -> Int {
+    /// Bytes of all of them together; each is checked as `checked` does it.
+    private func size(of ranges: [Range<Int>]) async throws(SmallocError) -> Int {
         var total = 0
-        for range in ranges { total += try await bounded(range.lowerBound, range.count).size }
+        for range in ranges { total += try await checked(range.lowerBound, range.count).size }
         return total
     }
 
-    /// Bytes of a range within what is known of the allocation.
-    ///
-    /// A range that can't be right is put to the daemon, which says what is wrong with it.
-    private func bounded(
-        _ start: Int, _ count: Int
-    ) async throws(SmallocError) -> (offset: UInt64, size: Int) {
-        let (offset, size) = try window.resolve(start, count)
-        let held = UInt64(remote.size)
-        if offset <= held, size <= held - offset { return (offset, Int(size)) }
-        _ = try await call(.read(remote.handle, offset: offset, size: size))
-        throw .outOfRange("start + count > length")
-    }
-
-    private func start(
-        _ request: Request, data: (source: any Source, offset: Int, size: Int)? = nil,
-        sink: (target: any Sink, offset: Int, size: Int)? = nil
-    ) throws(SmallocError) -> UInt64 {
-        if Task.isCancelled { throw .cancelled }
-        return try request.body.span.withUnsafeBytes { body throws(SmallocError) in
-            try link.start(
-                Link.Ask(
-                    header: request.header, body: body, extraTime: request.extraTime, data: data,
-                    sink: sink, remote: remote))
-        }
-    }
-
-    private func finish(_ cookie: UInt64) async throws(SmallocError) {
-        if case .failure(let error) = await link.wait(cookie).more?.content { throw error }
-    }
-
-    /// Runs a transfer's chunks, a few under way at a time, and leaves none behind.
-    private func transfer(
-        _ size: Int, _ startChunk: (_ at: Int, _ size: Int) throws(SmallocError) -> UInt64
+    /// Moves the bytes of many ranges, one after another in memory.
+    private func move(
+        _ operation: Operation, _ ranges: [Range<Int>],
+        _ start: (Request, _ at: Int, _ size: Int) throws(SmallocError) -> UInt64
     ) async throws(SmallocError) {
-        let chunking = Chunking(link.options, link.limits)
-        var underWay: [UInt64] = []
-        var asked = 0
+        var done = 0
+        for group in try window.groups(ranges, frameSizeMax: link.limits.frameSizeMax) {
+            let size = group.reduce(0) { $0 + Int($1.size) }
+            let cookie = try start(.vectored(operation, remote.handle, group), done, size)
+            let answer = await link.wait(cookie)
+            try view.explaining { () throws(SmallocError) in try answer.check() }
+            done += size
+        }
+        withExtendedLifetime(self) {}
+    }
+
+    /// Runs a transfer's chunks, a few in flight at a time, and leaves none behind.
+    private func transfer(
+        _ operation: Operation, _ offset: UInt64, _ size: Int,
+        _ start: (Request, _ at: Int, _ size: Int) throws(SmallocError) -> UInt64
+    ) async throws(SmallocError) {
+        var transfer = Transfer(size, Chunking(link.options, link.limits))
         do throws(SmallocError) {
-            repeat {
-                let chunk = min(chunking.chunk, size - asked)
-                underWay.append(try startChunk(asked, chunk))
-                asked += chunk
-                if underWay.count == chunking.inFlight || asked == size {
-                    try await finish(underWay.removeFirst())
+            while let step = transfer.next() {
+                switch step {
+                case .ask(let at, let size):
+                    let request = Request.access(
+                        operation, remote.handle, offset: offset + UInt64(at), size: UInt64(size))
+                    transfer.asked(try start(request, at, size))
+                case .wait(let cookie):
+                    try await link.wait(cookie).check()
                 }
-            } while asked < size
-            while !underWay.isEmpty { try await finish(underWay.removeFirst()) }
+            }
         } catch {
-            for cookie in underWay { link.abandon(cookie) }
-            throw error
+            for cookie in transfer.inFlight { link.abandon(cookie) }
+            throw view.explained(error)
         }
         withExtendedLifetime(self) {}
     }
@@ -256,11 +233,8 @@ extension AsyncAllocation {
         _ element: Element.Type, count: Int, offset: UInt64, size: Int
     ) async throws(SmallocError) -> [Element] {
         let sink = ArraySink<Element>(count: count)
-        let handle = remote.handle
-        try await transfer(size) { at, chunk throws(SmallocError) in
-            try start(
-                .read(handle, offset: offset + UInt64(at), size: UInt64(chunk)),
-                sink: (sink, at, chunk))
+        try await transfer(.read, offset, size) { request, at, size throws(SmallocError) in
+            try link.start(request, remote, size: size, sink: (sink, at))
         }
         return sink.take()
     }
@@ -268,16 +242,14 @@ extension AsyncAllocation {
     private func write<Element: BitwiseCopyable & Sendable>(
         _ array: [Element], offset: UInt64, size: Int
     ) async throws(SmallocError) {
-        let handle = remote.handle
         if size > Chunking(link.options, link.limits).chunk {
             // The end is checked before the first byte moves.
-            _ = try await call(.read(handle, offset: offset + UInt64(size), size: 0))
+            try await call(.read(remote.handle, offset: offset + UInt64(size), size: 0))
         }
         let source = ArraySource(array)
-        try await transfer(size) { at, chunk throws(SmallocError) in
-            try start(
-                .write(handle, offset: offset + UInt64(at), size: UInt64(chunk)),
-                data: (source, at, chunk))
+        try await transfer(.write, offset, size) { request, at, size throws(SmallocError) in
+            let data = OutgoingData(source: source, offset: at, size: size)
+            return try link.start(request, remote, data: data, size: 0)
         }
     }
 }

@@ -8,27 +8,13 @@ public import SmallocWire
 struct SmallPart {
     let offset: UInt64
     /// Bytes.
-    let size: Int
+    @usableFromInline let size: Int
+    let start: Int
     /// Elements.
     @usableFromInline let count: Int
-    @usableFromInline let zeros: UnsafeRawPointer
 
     /// Bytes up to which copying is cheaper.
     static var sizeMax: Int { 1024 }
-
-    /// As many zeros, never freed.
-    nonisolated(unsafe) fileprivate static let zeros = UnsafeRawPointer(
-        UnsafeMutableRawPointer.allocate(byteCount: sizeMax, alignment: 16)
-            .initializeMemory(as: UInt8.self, repeating: 0, count: sizeMax))
-
-    /// A new array for the range.
-    ///
-    /// Made of zeros, as the compiler specialises copying and does not specialise making an array
-    /// with its memory as it comes, which takes 300 instructions more.
-    @inlinable
-    func array<Element: BitwiseCopyable>(of type: Element.Type) -> [Element] {
-        Array(UnsafeBufferPointer(start: zeros.assumingMemoryBound(to: type), count: count))
-    }
 }
 
 extension AsyncAllocation {
@@ -44,19 +30,14 @@ extension AsyncAllocation {
     func smallPart(
         _ wanted: ElementType, stride: Int, _ start: Int, _ count: Int?
     ) throws(SmallocError) -> SmallPart? {
-        let type = type
-        guard wanted == type || (wanted == .uint8 && type == .uint8Clamped), stride == type.size
-        else { return nil }
-        let window = window
+        guard type.takes(wanted, stride: stride) else { return nil }
         let count = count ?? window.countFrom(start)
-        let (offset, size) = try window.resolve(start, count)
-        let held = UInt64(remote.size)
-        guard size <= UInt64(SmallPart.sizeMax), offset <= held, size <= held - offset else {
-            return nil
+        let (offset, size, isKnown) = try view.explaining(start, count) {
+            () throws(SmallocError) in try view.resolve(start, count)
         }
+        guard size <= UInt64(SmallPart.sizeMax), isKnown else { return nil }
         if Task.isCancelled { throw .cancelled }
-        return SmallPart(
-            offset: offset, size: Int(size), count: count, zeros: SmallPart.zeros)
+        return SmallPart(offset: offset, size: Int(size), start: start, count: count)
     }
 
     /// Reads a range.
@@ -64,60 +45,74 @@ extension AsyncAllocation {
     /// Written where it is called, in the caller's module too: a function of its own would cost its
     /// frame and a look at where it has to run.
     ///
-    /// - Parameter room: Memory for the range, which stays until this returns or throws.
+    /// - Returns: A room with what was read, to be given back.
     @inlinable @inline(__always)
-    func read(
-        _ part: SmallPart, into room: UnsafeMutableRawPointer?
-    ) async throws(SmallocError) {
-        let answer = await withUnsafeContinuation { askToRead(part, room, $0) }
-        if !isDone(answer) { try await settle(answer) }
+    func read(_ part: SmallPart) async throws(SmallocError) -> UnsafeMutableRawPointer? {
+        var room: UnsafeMutableRawPointer?
+        let answer = await withUnsafeContinuation { askToRead(part, &room, $0) }
+        if !isDone(answer) { try await awaitLate(answer, part, room) }
+        return room
     }
 
     /// Writes one; otherwise the same.
     ///
-    /// - Parameter memory: The range's bytes, which stay until this returns or throws.
+    /// - Parameter withBytes: Gives access to the range's bytes, which are copied before the task
+    ///   waits.
     @inlinable @inline(__always)
     func write(
-        _ part: SmallPart, from memory: UnsafeRawPointer?
+        _ part: SmallPart, _ withBytes: ((UnsafeRawBufferPointer) -> Void) -> Void
     ) async throws(SmallocError) {
-        let answer = await withUnsafeContinuation { askToWrite(part, memory, $0) }
-        if !isDone(answer) { try await settle(answer) }
+        let answer = await withUnsafeContinuation { waiter in
+            withBytes { askToWrite(part, $0, waiter) }
+        }
+        if !isDone(answer) { try await awaitLate(answer, part, nil) }
     }
 
     @usableFromInline
-    func askToRead(_ part: SmallPart, _ room: UnsafeMutableRawPointer?, _ waiter: Waiter) {
+    func askToRead(
+        _ part: SmallPart, _ room: UnsafeMutablePointer<UnsafeMutableRawPointer?>, _ waiter: Waiter
+    ) {
         let none = UnsafeRawBufferPointer(start: nil, count: 0)
         remote.ask(.read, part, none, size: part.size, room: room, waiter)
     }
 
     @usableFromInline
-    func askToWrite(_ part: SmallPart, _ memory: UnsafeRawPointer?, _ waiter: Waiter) {
-        let bytes = UnsafeRawBufferPointer(start: memory, count: memory == nil ? 0 : part.size)
+    func giveBack(_ room: UnsafeMutableRawPointer) { remote.owner.link.rooms.giveBack(room) }
+
+    @usableFromInline
+    func askToWrite(_ part: SmallPart, _ bytes: UnsafeRawBufferPointer, _ waiter: Waiter) {
         remote.ask(.write, part, bytes, size: 0, room: nil, waiter)
     }
 
-    /// Whether it went as it was asked for; else `settle` tells what there is.
+    /// Whether it went as it was asked for; else `awaitLate` tells what there is.
     @usableFromInline
     func isDone(_ answer: Answer) -> Bool {
-        remote.link.takeOver()
+        remote.owner.link.takeOver()
         return answer.more == nil
     }
 
     /// Waits on if that is what the answer says, and throws its error.
     @usableFromInline
-    func settle(_ answer: Answer) async throws(SmallocError) {
-        _ = try await remote.link.settle(answer)
+    func awaitLate(
+        _ answer: Answer, _ part: SmallPart, _ room: UnsafeMutableRawPointer?
+    ) async throws(SmallocError) {
+        do throws(SmallocError) {
+            _ = try await remote.owner.link.awaitLate(answer)
+        } catch {
+            if let room { giveBack(room) }
+            throw view.explained(error, start: part.start, count: part.count)
+        }
     }
 }
 
-extension AsyncRemote {
-    /// One step from the link: two, and the compiler counts a reference up and down.
+extension Remote where Owner == AsyncOwner {
+    /// One call away from the link: with two the compiler would count a reference up and down.
     @inline(never)
     fileprivate func ask(
         _ operation: Operation, _ part: SmallPart, _ body: UnsafeRawBufferPointer, size: Int,
-        room: UnsafeMutableRawPointer?, _ waiter: Waiter
+        room: UnsafeMutablePointer<UnsafeMutableRawPointer?>?, _ waiter: Waiter
     ) {
-        link.ask(
+        owner.link.ask(
             .access(operation, handle, offset: part.offset, size: UInt64(part.size)), body,
             size: size, room: room, self, waiter)
     }

@@ -2,148 +2,95 @@
 
 public import SmallocWire
 
-/// Requests that are gathered to be sent together by a task.
-///
-/// Made by `AsyncSmalloc.batch`. As `Batch` is: small requests, which take effect in their order,
-/// and of which one that fails doesn't stop the others.
-public struct AsyncBatch: ~Copyable {
-    /// Stands for one request of a batch, to ask its reply for.
-    public typealias Ticket = BatchTicket
+extension AsyncSmalloc {
+    /// Requests that are gathered to be sent together by a task.
+    ///
+    /// Made by `AsyncSmalloc.batch`. As `Smalloc.Batch` is: small requests, which take effect in
+    /// their order, and of which one that fails doesn't stop the others.
+    public struct Batch: ~Copyable {
+        /// Stands for one request of a batch, to ask its reply for.
+        public typealias Ticket = Smalloc.Batch.Ticket
+        /// What came of a batch, request by request.
+        public typealias Replies = Smalloc.Batch.Replies
 
-    private let connection: AsyncConnection
-    /// What it will go by.
-    fileprivate let owner: LinkOwner?
-    fileprivate var gathering = BatchGathering<AsyncRemote>()
+        fileprivate var builder: BatchBuilder<AsyncOwner>
 
-    fileprivate init(_ connection: AsyncConnection) {
-        self.connection = connection
-        owner = connection.present
-    }
-
-    /// Requests gathered so far.
-    public var count: Int { gathering.count }
-
-    /// Whether requests about an allocation can be here, as all before can.
-    @inline(__always)
-    private func check(_ remote: AsyncRemote) throws(SmallocError) {
-        if !gathering.endsWith(remote) { try checkSlowly(remote) }
-    }
-
-    @inline(never)
-    private func checkSlowly(_ remote: AsyncRemote) throws(SmallocError) {
-        guard remote.connection === connection else {
-            throw .invalidArgument("the allocation is on another connection")
+        fileprivate init(_ connection: AsyncConnection) {
+            builder = BatchBuilder(
+                AsyncOwner.Home(connection: connection, owner: connection.present))
         }
-        guard remote.owner === owner else {
-            throw .connectionLost("the connection that this allocation belonged to is lost")
-        }
-    }
 
-    /// Adds what `body` makes of an allocation, or the reason why it can't be made.
-    @inline(__always)
-    private mutating func add(
-        _ allocation: AsyncAllocation,
-        _ body: (inout BatchGathering<AsyncRemote>, AsyncRemote, Window) throws(SmallocError)
+        /// Requests gathered so far.
+        public var count: Int { builder.count }
+
+        /// Reads one element.
+        ///
+        /// Ask for it with `Smalloc.Batch.Replies.number`.
+        @discardableResult
+        public mutating func get(_ index: Int, of allocation: AsyncAllocation) -> Ticket {
+            builder.read(index, 1) { allocation.view }
+        }
+
+        /// Stores a number into one element.
+        ///
+        /// See `AsyncAllocation.set(_:at:)`.
+        @discardableResult
+        public mutating func set(_ value: Double, at index: Int, of allocation: AsyncAllocation)
             -> Ticket
-    ) -> Ticket {
-        do throws(SmallocError) {
-            try check(allocation.remote)
-            return try body(&gathering, allocation.remote, allocation.window)
-        } catch {
-            return gathering.fail(error)
+        {
+            builder.set(value, index) { allocation.view }
         }
-    }
 
-    /// Reads one element.
-    ///
-    /// Ask for it with `BatchReplies.number`.
-    @discardableResult
-    public mutating func get(_ index: Int, of allocation: AsyncAllocation) -> Ticket {
-        add(allocation) { gathering, remote, window throws(SmallocError) in
-            try gathering.read(remote, window, index, 1)
+        /// Reads elements.
+        ///
+        /// Ask for them with `Smalloc.Batch.Replies.array`, `read` or `numbers`. More than the
+        /// daemon's `Limits.frameSizeMax` at a time fails with `.frameTooLarge`.
+        @discardableResult
+        public mutating func read(
+            _ count: Int, from start: Int = 0, of allocation: AsyncAllocation
+        ) -> Ticket {
+            builder.read(start, count) { allocation.view }
         }
-    }
 
-    /// Stores a number into one element.
-    ///
-    /// See `AsyncAllocation.set(_:at:)`.
-    @discardableResult
-    public mutating func set(_ value: Double, at index: Int, of allocation: AsyncAllocation)
-        -> Ticket
-    {
-        add(allocation) { gathering, remote, window throws(SmallocError) in
-            try gathering.set(remote, window, value, index)
+        /// Writes elements.
+        ///
+        /// See `AsyncAllocation.write(_:at:)`. More than the daemon's `Limits.frameSizeMax` at a
+        /// time fails with `.frameTooLarge`.
+        @inlinable @discardableResult
+        public mutating func write<Element: Smalloc.Element>(
+            _ array: [Element], at start: Int = 0, of allocation: AsyncAllocation
+        ) -> Ticket {
+            array.withUnsafeBytes { write(BatchElements($0, Element.self), start, allocation) }
         }
-    }
 
-    /// Reads elements.
-    ///
-    /// Ask for them with `BatchReplies.array`, `read` or `numbers`. More than the daemon's
-    /// `Limits.frameSizeMax` at a time fails with `.frameTooLarge`.
-    @discardableResult
-    public mutating func read(
-        _ count: Int, from start: Int = 0, of allocation: AsyncAllocation
-    ) -> Ticket {
-        add(allocation) { gathering, remote, window throws(SmallocError) in
-            try gathering.read(remote, window, start, count)
+        @usableFromInline
+        mutating func write(
+            _ elements: BatchElements, _ start: Int, _ allocation: AsyncAllocation
+        ) -> Ticket {
+            builder.write(elements, start) { allocation.view }
         }
-    }
 
-    /// Writes elements.
-    ///
-    /// See `AsyncAllocation.write(_:at:)`. More than the daemon's `Limits.frameSizeMax` at a time
-    /// fails with `.frameTooLarge`.
-    @inlinable @discardableResult
-    public mutating func write<Element: AllocationElement>(
-        _ array: [Element], at start: Int = 0, of allocation: AsyncAllocation
-    ) -> Ticket {
-        array.withUnsafeBytes {
-            write(
-                BatchElements(
-                    $0, array.count, Element.self, Element.elementType,
-                    stride: MemoryLayout<Element>.stride),
-                start, allocation)
+        /// Stores one number into many elements.
+        ///
+        /// See `AsyncAllocation.fill(_:from:count:)`.
+        @discardableResult
+        public mutating func fill(
+            _ value: Double, from start: Int = 0, count: Int? = nil, of allocation: AsyncAllocation
+        ) -> Ticket {
+            builder.fill(value, start, count) { allocation.view }
         }
-    }
 
-    @usableFromInline
-    mutating func write(
-        _ elements: BatchElements, _ start: Int, _ allocation: AsyncAllocation
-    ) -> Ticket {
-        add(allocation) { gathering, remote, window throws(SmallocError) in
-            try gathering.write(remote, window, elements, start)
-        }
-    }
-
-    /// Stores one number into many elements.
-    ///
-    /// See `AsyncAllocation.fill(_:from:count:)`.
-    @discardableResult
-    public mutating func fill(
-        _ value: Double, from start: Int = 0, count: Int? = nil, of allocation: AsyncAllocation
-    ) -> Ticket {
-        add(allocation) { gathering, remote, window throws(SmallocError) in
-            try gathering.fill(remote, window, value, start, count)
-        }
-    }
-
-    /// Copies elements inside the daemon.
-    ///
-    /// See `AsyncSmalloc.copyOnto`.
-    @discardableResult
-    public mutating func copyOnto(
-        _ source: AsyncAllocation, _ sourceStart: Int, _ dest: AsyncAllocation, _ destStart: Int,
-        _ copyLength: Int
-    ) -> Ticket {
-        let other = dest.remote
-        do throws(SmallocError) {
-            if source.remote.isGone { throw .noSourceData }
-            if other.isGone { throw .noDestData }
-            try check(other)
-        } catch { return gathering.fail(error) }
-        return add(source) { gathering, remote, window throws(SmallocError) in
-            try gathering.copy(
-                remote, window, sourceStart, onto: other, dest.window, destStart, copyLength)
+        /// Copies elements inside the daemon.
+        ///
+        /// See `AsyncSmalloc.copyOnto`.
+        @discardableResult
+        public mutating func copyOnto(
+            _ source: AsyncAllocation, _ sourceStart: Int, _ dest: AsyncAllocation,
+            _ destStart: Int,
+            _ copyLength: Int
+        ) -> Ticket {
+            builder.copy(
+                source.liveView, sourceStart, dest.liveView, destStart, copyLength)
         }
     }
 }
@@ -151,16 +98,16 @@ public struct AsyncBatch: ~Copyable {
 extension AsyncSmalloc {
     /// Gathers requests, sends them together, and waits for all the answers.
     ///
-    /// Requests that fail are told by the replies, not thrown: see `BatchReplies.check()`. So are
-    /// those about allocations of other connection objects (`.invalidArgument`) and, once this one
-    /// has connected anew, about those of the earlier connection (`.connectionLost`). What is asked
-    /// after a large batch is answered after it.
+    /// Requests that fail are told by the replies, not thrown: see `Smalloc.Batch.Replies.check()`.
+    /// So are those about allocations of other connection objects (`.invalidArgument`) and, once
+    /// this one has connected anew, about those of the earlier connection (`.connectionLost`). What
+    /// is asked after a large batch is answered after it.
     ///
     /// Suspending a task and resuming it costs more than all else of a small request: a task that
     /// asks sixteen of them by a batch pays that once.
     ///
     /// ```swift
-    /// var sum: AsyncBatch.Ticket?
+    /// var sum: AsyncSmalloc.Batch.Ticket?
     /// let replies = try await smalloc.batch { batch in
     ///     batch.set(1, at: 0, of: a)
     ///     sum = batch.get(0, of: totals)
@@ -171,19 +118,19 @@ extension AsyncSmalloc {
     /// - Parameter gather: Says what to ask. Nothing is sent before it returns.
     /// - Returns: The replies, each with its own success or failure.
     /// - Throws: `.cancelled`, transport errors, and what the daemon ends the connection with:
-    ///   then any part of the batch may have taken effect. `ConnectionOptions.requestTimeout` is
+    ///   then any part of the batch may have taken effect. `Smalloc.Options.requestTimeout` is
     ///   for all of the batch.
     public func batch(
-        _ gather: (inout AsyncBatch) -> Void
-    ) async throws(SmallocError) -> BatchReplies {
-        var batch = AsyncBatch(connection)
+        _ gather: (inout AsyncSmalloc.Batch) -> Void
+    ) async throws(SmallocError) -> Smalloc.Batch.Replies {
+        var batch = AsyncSmalloc.Batch(connection)
         gather(&batch)
-        let record = batch.gathering.finish()
-        let (remotes, extraTime) = (batch.gathering.remotes, batch.gathering.extraTime)
-        if !remotes.isEmpty, let link = batch.owner?.link {
+        let record = batch.builder.finish()
+        let (remotes, extraTime) = (batch.builder.remotes, batch.builder.extraTime)
+        if !remotes.isEmpty, let link = batch.builder.home.owner?.link {
             _ = try await link.answer { link.ask(record, remotes, extraTime: extraTime, $0) }
         }
         withExtendedLifetime(remotes) {}
-        return BatchReplies(record)
+        return Smalloc.Batch.Replies(record)
     }
 }

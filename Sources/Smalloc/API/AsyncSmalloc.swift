@@ -30,7 +30,7 @@ public import SmallocWire
 /// Both are looked after by the connection's thread: a task that blocks it, on `executor`, holds
 /// them up as it does the answers.
 ///
-/// **Reconnecting**: see `ConnectionOptions.reconnects`.
+/// **Reconnecting**: see `Smalloc.Options.reconnects`.
 ///
 /// There are no receivers and no indexing here, as neither can `await`; `AsyncAllocation` has the
 /// same operations as methods.
@@ -46,7 +46,7 @@ public final class AsyncSmalloc: Sendable {
     /// - Throws: `.cannotConnect`, `.timedOut`, `.connectionLost`, `.unexpectedReply` (the peer is
     ///   no smallocd), `.cancelled`, or what the daemon refuses with.
     public convenience init(
-        _ address: String? = nil, options: ConnectionOptions = ConnectionOptions()
+        _ address: String? = nil, options: Smalloc.Options = Smalloc.Options()
     ) async throws(SmallocError) {
         if let address {
             try await self.init(address: Address(connection: address), options: options)
@@ -59,7 +59,7 @@ public final class AsyncSmalloc: Sendable {
     ///
     /// See `init(_:options:)`.
     public init(
-        address: Address, options: ConnectionOptions = ConnectionOptions()
+        address: Address, options: Smalloc.Options = Smalloc.Options()
     ) async throws(SmallocError) {
         connection = AsyncConnection(address, options)
         _ = try await connection.link()
@@ -69,12 +69,12 @@ public final class AsyncSmalloc: Sendable {
     public var address: Address { connection.address }
 
     /// How it behaves.
-    public var options: ConnectionOptions { connection.options }
+    public var options: Smalloc.Options { connection.options }
 
     /// Runs tasks on the connection's thread, which makes many requests in flight cost less.
     ///
-    /// For tasks that ask much and compute little; see `ConnectionExecutor`.
-    public var executor: ConnectionExecutor { connection.executor }
+    /// For tasks that ask much and compute little; see `AsyncSmalloc.Executor`.
+    public var executor: AsyncSmalloc.Executor { connection.executor }
 
     /// Whether the connection stands, as far as is known without asking the daemon.
     public var isConnected: Bool { connection.isConnected }
@@ -94,7 +94,8 @@ public final class AsyncSmalloc: Sendable {
     /// Releasing the last reference to the connection and its allocations does the same.
     public func close() { connection.close() }
 
-    func call(_ request: Request) async throws(SmallocError) -> AsyncReply {
+    @discardableResult
+    func call(_ request: Request) async throws(SmallocError) -> Reply {
         // Named, so that the link lives until the answer has come.
         let owner = try await connection.link()
         let reply = try await owner.link.call(request)
@@ -107,12 +108,8 @@ public final class AsyncSmalloc: Sendable {
     ) async throws(SmallocError) -> AsyncAllocation {
         let owner = try await connection.link()
         let header = try await owner.link.call(request).header
-        guard let type = ElementType(rawValue: header.type), header.handle != 0,
-            let size = Int(exactly: header.size)
-        else { throw .unexpectedReply("the answer to \(name?.text ?? "alloc") is no allocation") }
-        let remote = AsyncRemote(
-            owner, connection, handle: header.handle, type: type, size: size, name: name?.text)
-        return AsyncAllocation(remote, start: 0, sliceSize: nil)
+        let place = AsyncOwner(owner: owner, link: owner.link, connection: connection)
+        return AsyncAllocation(View(remote: try Remote(place, header, name)))
     }
 
     // MARK: Node's functions
@@ -134,7 +131,7 @@ public final class AsyncSmalloc: Sendable {
             .alloc(size: type.bytes(length), type: type.rawValue, name: nil), nil)
     }
 
-    /// Allocates named memory, which stays until somebody disposes of it.
+    /// Allocates named memory, which stays until a client disposes of it.
     ///
     /// A cancelled call may have allocated all the same.
     ///
@@ -164,16 +161,11 @@ public final class AsyncSmalloc: Sendable {
         _ source: AsyncAllocation, _ sourceStart: Int, _ dest: AsyncAllocation, _ destStart: Int,
         _ copyLength: Int
     ) async throws(SmallocError) {
-        guard !source.remote.isGone else { throw .noSourceData }
-        guard !dest.remote.isGone else { throw .noDestData }
-        guard source.remote.owner === dest.remote.owner else {
-            throw .invalidArgument("source and dest are on different connections")
-        }
-        let part = try source.window.copy(sourceStart, copyLength, onto: dest.window, destStart)
-        _ = try await source.call(
-            .copy(
-                .handle(source.remote.handle), offset: part.offset,
-                to: .handle(dest.remote.handle), offset: part.destOffset, size: part.size))
+        guard let from = source.liveView else { throw .noSourceData }
+        guard let onto = dest.liveView else { throw .noDestData }
+        try await source.call(
+            from.copyRequest(sourceStart, copyLength, onto: onto, destStart), sourceStart,
+            copyLength)
         withExtendedLifetime(dest) {}
     }
 
@@ -222,7 +214,7 @@ public final class AsyncSmalloc: Sendable {
     ///
     /// Wire: `dispose`.
     public func dispose(named name: String) async throws(SmallocError) {
-        _ = try await call(.dispose(.name(AllocationName(name)), size: 0))
+        try await call(.dispose(.name(AllocationName(name)), size: 0))
     }
 
     /// Renames an allocation.
@@ -236,7 +228,7 @@ public final class AsyncSmalloc: Sendable {
     public func rename(
         _ name: String, to newName: String, replacing: Bool = false
     ) async throws(SmallocError) {
-        _ = try await call(
+        try await call(
             .rename(
                 .name(AllocationName(name)), to: AllocationName(newName), replacing: replacing))
     }
@@ -246,9 +238,9 @@ public final class AsyncSmalloc: Sendable {
     /// - Throws: `.invalidName`; `.noData`; `.cancelled`; transport errors.
     ///
     /// Wire: `stat`.
-    public func stat(_ name: String) async throws(SmallocError) -> AllocationStat {
+    public func stat(_ name: String) async throws(SmallocError) -> Smalloc.Stat {
         let reply = try await call(.stat(.name(AllocationName(name))))
-        return try AllocationStat(reply.header, reply.payload)
+        return try Smalloc.Stat(reply.header, reply.payload)
     }
 
     /// Lists the named allocations, a page at a time behind the scenes.
@@ -264,8 +256,8 @@ public final class AsyncSmalloc: Sendable {
     ///   - limit: Entries wanted in a page, about; 0 leaves it to the daemon.
     ///
     /// Wire: `list`.
-    public func list(_ prefix: String = "", limit: Int = 0) -> AsyncListing {
-        AsyncListing(smalloc: self, prefix: prefix, limit: UInt64(clamping: limit))
+    public func list(_ prefix: String = "", limit: Int = 0) -> AsyncSmalloc.Listing {
+        AsyncSmalloc.Listing(smalloc: self, prefix: prefix, limit: UInt64(clamping: limit))
     }
 
     /// The daemon's counters and limits.
@@ -273,8 +265,8 @@ public final class AsyncSmalloc: Sendable {
     /// - Throws: `.cancelled`; transport errors.
     ///
     /// Wire: `stats`.
-    public func stats() async throws(SmallocError) -> DaemonStats {
-        DaemonStats(try await call(.stats).payload)
+    public func stats() async throws(SmallocError) -> Smalloc.Stats {
+        Smalloc.Stats(try await call(.stats).payload)
     }
 
     /// Makes the daemon answer.
@@ -282,5 +274,5 @@ public final class AsyncSmalloc: Sendable {
     /// - Throws: `.cancelled`; transport errors.
     ///
     /// Wire: `ping`.
-    public func ping() async throws(SmallocError) { _ = try await call(.ping) }
+    public func ping() async throws(SmallocError) { try await call(.ping) }
 }

@@ -13,7 +13,7 @@ extension Smalloc {
     /// buffer[0] = 72
     /// try print(buffer.toString())  // Hello
     /// ```
-    public final class Buffer: AllocationHolder {
+    public final class Buffer: Smalloc.Holder {
         /// The bytes.
         ///
         /// Set by `alloc` and `sliceOnto`; not to be replaced.
@@ -135,8 +135,9 @@ extension Smalloc {
             guard let from = from?.currentView else { throw .noSourceData }
             guard let onto = onto?.currentView else { throw .noDestData }
             let count = (sourceEnd ?? from.length).subtractingReportingOverflow(sourceStart)
-            try from.copy(
+            let request = try from.copyRequest(
                 sourceStart, count.overflow ? -1 : count.partialValue, onto: onto, targetStart)
+            try from.perform(request)
         }
 
         /// A Buffer that looks onto a part of this one's memory and keeps it alive.

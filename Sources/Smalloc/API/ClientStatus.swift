@@ -50,6 +50,19 @@ extension SmallocError {
     /// closes (`Status.closes`), as `.shuttingDown`.
     public var isTransport: Bool { status.rawValue >= 0xF000 || status.closes }
 
+    /// As `description`, so that this is also what Foundation's name for it gives.
+    public var localizedDescription: String { description }
+
+    /// Has `catch SmallocError.noData` catch every error of that status, whatever its message.
+    public static func ~= (pattern: SmallocError, error: SmallocError) -> Bool {
+        pattern.status == error.status
+    }
+
+    /// The same where any error may be thrown.
+    public static func ~= (pattern: SmallocError, error: any Error) -> Bool {
+        (error as? SmallocError)?.status == pattern.status
+    }
+
     /// What later calls get on a connection that this has ended.
     var afterwards: SmallocError {
         switch status {
@@ -77,6 +90,13 @@ extension SmallocError {
     }
     static var closed: SmallocError {
         SmallocError(.closed, .error, "the connection was closed by this side")
+    }
+    /// A handle of a connection that was there before the present one.
+    static var lostWithConnection: SmallocError {
+        .connectionLost("the connection that this allocation belonged to is lost")
+    }
+    static var foreignAllocation: SmallocError {
+        .invalidArgument("the allocation is on another connection")
     }
     static var notAnObject: SmallocError {
         SmallocError(.invalidArgument, .typeError, "obj must be an Object")

@@ -1,55 +1,60 @@
 // How a connection behaves: timeouts, reconnecting, sizes of bulk transfers.
 
 internal import Glibc
+internal import SmallocSystem
 public import SmallocWire
 
-/// How a connection behaves.
-///
-/// The defaults suit a daemon on the same machine.
-public struct ConnectionOptions: Sendable {
-    /// Time in which the connection must be made and the daemon must have greeted; 5 s by default.
-    public var connectTimeout: Duration = .seconds(5)
-
-    /// Time in which each request must be answered, nil for ever; 30 s by default.
+extension Smalloc {
+    /// How a connection behaves.
     ///
-    /// A bulk transfer is many requests (see `chunkSize`), each with its own time. Requests that
-    /// make the daemon move a lot of memory by itself (alloc, copy, fill, dispose) get a second
-    /// more for each GiB.
-    public var requestTimeout: Duration? = .seconds(30)
+    /// The defaults suit a daemon on the same machine.
+    public struct Options: Sendable {
+        /// Time in which the connection must be made and the daemon must have greeted; 5 s by
+        /// default.
+        public var connectTimeout: Duration = .seconds(5)
 
-    /// Whether a lost connection is made anew by the next call that doesn't depend on it.
-    ///
-    /// A request is never sent twice, and an `Allocation` belongs to the connection it was made or
-    /// opened on: with that lost it throws `.connectionLost` for ever. A call that needs no
-    /// allocation (alloc, open, list, stat by name, ping, ...) connects again if this is true.
-    /// Named allocations are then opened again by name, by the program, which alone can know
-    /// whether what it finds under the name is still what it meant.
-    public var reconnects = true
+        /// Time in which each request must be answered, nil for ever; 30 s by default.
+        ///
+        /// A bulk transfer is many requests (see `chunkSize`), each with its own time. Requests
+        /// that make the daemon move a lot of memory by itself (alloc, copy, fill, dispose) get a
+        /// second more for each GiB.
+        public var requestTimeout: Duration? = .seconds(30)
 
-    /// Bytes of one request of a bulk transfer, 4 MiB by default.
-    ///
-    /// Larger transfers are split.
-    ///
-    /// Lowered to the daemon's frame size limit where that is less.
-    public var chunkSize = 4 << 20
+        /// Whether a lost connection is made anew by the next call that doesn't depend on it.
+        ///
+        /// A request is never sent twice, and an `Allocation` belongs to the connection it was made
+        /// or opened on: with that lost it throws `.connectionLost` for ever. A call that needs no
+        /// allocation (alloc, open, list, stat by name, ping, ...) connects again if this is true.
+        /// Named allocations are then opened again by name, by the program, which alone can know
+        /// whether what it finds under the name is still what it meant.
+        public var reconnects = true
 
-    /// Requests of a bulk transfer that are under way at a time, 1 to 64; 3 by default.
-    public var chunksInFlight = 3
+        /// Bytes of one request of a bulk transfer, 4 MiB by default.
+        ///
+        /// Larger transfers are split.
+        ///
+        /// Lowered to the daemon's frame size limit where that is less.
+        public var chunkSize = 4 << 20
 
-    /// Time for which a blocking call asks for its answer again and again before it sleeps; zero,
-    /// not at all, by default.
-    ///
-    /// Waking a thread costs tens of microseconds on many machines, more than the daemon needs for
-    /// a small request. While it waits so, a call keeps its processor busy to no purpose: worth it
-    /// only where there is one to spare beside the daemon's, with some 50 microseconds. Where the
-    /// two share one it makes every call slower. `AsyncSmalloc` makes no use of it.
-    public var busyPoll: Duration = .zero
+        /// Requests of a bulk transfer that are under way at a time, 1 to 64; 3 by default.
+        public var chunksInFlight = 3
 
-    /// What the daemon is told about who connects: up to 64 bytes.
-    public var software = "smalloc-swift"
+        /// Time for which a blocking call asks for its answer again and again before it sleeps;
+        /// zero, not at all, by default.
+        ///
+        /// Waking a thread costs tens of microseconds on many machines, more than the daemon needs
+        /// for a small request. While it waits so, a call keeps its processor busy to no purpose:
+        /// worth it only where there is one to spare beside the daemon's, with some 50
+        /// microseconds. Where the two share one it makes every call slower. `AsyncSmalloc` makes
+        /// no use of it.
+        public var busyPoll: Duration = .zero
 
-    /// The defaults above.
-    public init() {}
+        /// What the daemon is told about the program that connects: up to 64 bytes.
+        public var software = "smalloc-swift"
+
+        /// The defaults above.
+        public init() {}
+    }
 }
 
 extension Address {
@@ -90,13 +95,6 @@ extension Duration {
     }
 }
 
-/// Nanoseconds on the monotonic clock.
-func monotonicNanoseconds() -> UInt64 {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
-}
-
 /// A moment on the monotonic clock by which something must have happened; `.max` is never.
 struct Deadline: Sendable {
     var nanoseconds: UInt64
@@ -105,7 +103,7 @@ struct Deadline: Sendable {
 
     static func after(_ interval: UInt64) -> Deadline {
         guard interval != .max else { return .never }
-        let sum = monotonicNanoseconds().addingReportingOverflow(interval)
+        let sum = Clock.now.addingReportingOverflow(interval)
         return sum.overflow ? .never : Deadline(nanoseconds: sum.partialValue)
     }
 
@@ -122,7 +120,7 @@ struct Deadline: Sendable {
     /// Milliseconds left for `poll`, rounded up: -1 for ever, 0 if it has passed.
     var pollMilliseconds: Int32 {
         guard nanoseconds != .max else { return -1 }
-        let now = monotonicNanoseconds()
+        let now = Clock.now
         guard nanoseconds > now else { return 0 }
         return Int32(clamping: (nanoseconds - now + 999_999) / 1_000_000)
     }

@@ -1,8 +1,17 @@
-// What of the protocol's vocabulary a user of the client sees: these words and no codec.
+// What of the protocol's vocabulary a user of the client sees: two words at the top, the others as
+// members of `Smalloc`, since general names would be in the way of a program's own.
 
-@_exported public import enum SmallocWire.Address
+public import SmallocWire
 @_exported public import enum SmallocWire.ElementType
-@_exported public import enum SmallocWire.ErrorClass
-@_exported public import struct SmallocWire.Limits
 @_exported public import struct SmallocWire.SmallocError
-@_exported public import struct SmallocWire.Status
+
+extension Smalloc {
+    /// Where a daemon listens.
+    public typealias Address = SmallocWire.Address
+    /// Node's class of an error.
+    public typealias ErrorClass = SmallocWire.ErrorClass
+    /// What a daemon allows.
+    public typealias Limits = SmallocWire.Limits
+    /// What to switch on in an error.
+    public typealias Status = SmallocWire.Status
+}

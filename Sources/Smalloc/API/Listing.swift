@@ -2,103 +2,110 @@
 
 public import SmallocWire
 
-/// What the daemon knows of one allocation.
-///
-/// Wire: `stat`.
-public struct AllocationStat: Hashable, Sendable {
-    /// nil if it is anonymous.
-    public let name: String?
-    /// What its elements are.
-    public let type: ElementType
-    /// Bytes.
-    public let size: Int
-    /// When it was allocated: milliseconds since 1970, UTC, by the daemon's clock.
-    public let createdMilliseconds: Int64
-    /// Handles open on it now, on all connections.
-    public let handles: Int
-    /// Where its memory is.
-    public let storage: Storage
-
-    /// Elements.
-    public var length: Int { size >> type.shift }
-
-    /// Where an allocation's memory is.
+extension Smalloc {
+    /// What the daemon knows of one allocation.
     ///
-    /// Open: a newer daemon may know more kinds.
-    public struct Storage: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
-        /// The number on the wire.
-        public let rawValue: UInt64
-        /// Any number, also unknown ones.
-        public init(rawValue: UInt64) { self.rawValue = rawValue }
-        /// On the daemon's heap.
-        public static var heap: Storage { Storage(rawValue: 0) }
-        /// In a mapping of its own.
-        public static var mapping: Storage { Storage(rawValue: 1) }
-        /// `heap`, `mapping`, or `storage` and the number.
-        public var description: String {
-            switch self {
-            case .heap: "heap"
-            case .mapping: "mapping"
-            default: "storage\(rawValue)"
+    /// Wire: `stat`.
+    public struct Stat: Hashable, Sendable {
+        /// nil if it is anonymous.
+        public let name: String?
+        /// What its elements are.
+        public let type: ElementType
+        /// Bytes.
+        public let size: Int
+        /// When it was allocated: milliseconds since 1970, UTC, by the daemon's clock.
+        public let createdMilliseconds: Int64
+        /// Handles open on it now, on all connections.
+        public let handles: Int
+        /// Where its memory is.
+        public let storage: Storage
+
+        /// Elements.
+        public var length: Int { size >> type.shift }
+
+        /// Where an allocation's memory is.
+        ///
+        /// Open: a newer daemon may know more kinds.
+        public struct Storage: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
+            /// The number on the wire.
+            public let rawValue: UInt64
+            /// Any number, also unknown ones.
+            public init(rawValue: UInt64) { self.rawValue = rawValue }
+            /// On the daemon's heap.
+            public static var heap: Storage { Storage(rawValue: 0) }
+            /// In a mapping of its own.
+            public static var mapping: Storage { Storage(rawValue: 1) }
+            /// `heap`, `mapping`, or `storage` and the number.
+            public var description: String {
+                switch self {
+                case .heap: "heap"
+                case .mapping: "mapping"
+                default: "storage\(rawValue)"
+                }
             }
         }
-    }
 
-    init(_ header: FrameHeader, _ payload: [UInt8]) throws(SmallocError) {
-        guard let type = ElementType(rawValue: header.type), let size = Int(exactly: header.size)
-        else { throw .unexpectedReply("the answer to stat is no allocation") }
-        var reader = PayloadReader(payload)
-        let name = try reader.text(Int(header.nameSize))
-        self.name = name.isEmpty ? nil : name
-        self.type = type
-        self.size = size
-        createdMilliseconds = Int64(clamping: try reader.integer(UInt64.self))
-        handles = Int(clamping: try reader.integer(UInt64.self))
-        storage = Storage(rawValue: try reader.integer(UInt64.self))
+        init(_ header: FrameHeader, _ payload: [UInt8]) throws(SmallocError) {
+            guard let type = ElementType(rawValue: header.type),
+                let size = Int(exactly: header.size)
+            else { throw .unexpectedReply("the answer to stat is no allocation") }
+            var reader = PayloadReader(payload)
+            let name = try reader.text(Int(header.nameSize))
+            self.name = name.isEmpty ? nil : name
+            self.type = type
+            self.size = size
+            createdMilliseconds = Int64(clamping: try reader.integer(UInt64.self))
+            handles = Int(clamping: try reader.integer(UInt64.self))
+            storage = Storage(rawValue: try reader.integer(UInt64.self))
+        }
     }
 }
 
-/// One line of a listing.
-public struct AllocationEntry: Hashable, Sendable {
-    /// Its name; anonymous allocations are not listed.
-    public let name: String
-    /// What its elements are.
-    public let type: ElementType
-    /// Bytes.
-    public let size: Int
-    /// Elements.
-    public var length: Int { size >> type.shift }
+extension Smalloc {
+    /// One line of a listing.
+    public struct Entry: Hashable, Sendable {
+        /// Its name; anonymous allocations are not listed.
+        public let name: String
+        /// What its elements are.
+        public let type: ElementType
+        /// Bytes.
+        public let size: Int
+        /// Elements.
+        public var length: Int { size >> type.shift }
+    }
 }
 
-/// A listing in pages, so that any number of allocations is listed in constant memory.
-///
-/// No order is promised. A name that exists during the whole listing is told exactly once; one that
-/// is allocated or disposed of meanwhile may or may not be. A page may be empty without being the
-/// last. After a failure comes no further page.
-public struct AllocationPages: Sequence, IteratorProtocol {
-    private let connection: Connection
-    private let prefix: [UInt8]
-    private let limit: UInt64
-    private var cursor: UInt64? = 0
+extension Smalloc {
+    /// A listing in pages, so that any number of allocations is listed in constant memory.
+    ///
+    /// No order is promised. A name that exists during the whole listing is told exactly once; one
+    /// that is allocated or disposed of meanwhile may or may not be. A page may be empty without
+    /// being the last. After a failure comes no further page.
+    public struct Pages: Sequence, IteratorProtocol {
+        private let connection: Connection
+        private let prefix: [UInt8]
+        private let limit: UInt64
+        private var cursor: UInt64? = 0
 
-    init(_ connection: Connection, _ prefix: String, _ limit: Int) throws(SmallocError) {
-        self.connection = connection
-        self.prefix = try listingPrefix(prefix)
-        self.limit = UInt64(clamping: limit)
-    }
+        init(_ connection: Connection, _ prefix: String, _ limit: Int) throws(SmallocError) {
+            self.connection = connection
+            self.prefix = try listingPrefix(prefix)
+            self.limit = UInt64(clamping: limit)
+        }
 
-    /// Asks the daemon for the next page; nil after the last.
-    public mutating func next() -> Result<[AllocationEntry], SmallocError>? {
-        guard let from = cursor else { return nil }
-        cursor = nil
-        do throws(SmallocError) {
-            let reply = try connection.performForPayload(
-                .list(prefix: prefix, cursor: from, limit: limit), on: nil)
-            let page = try listingPage(reply.header, reply.payload)
-            cursor = page.cursor
-            return .success(page.entries)
-        } catch {
-            return .failure(error)
+        /// Asks the daemon for the next page; nil after the last.
+        public mutating func next() -> Result<[Smalloc.Entry], SmallocError>? {
+            guard let from = cursor else { return nil }
+            cursor = nil
+            do throws(SmallocError) {
+                let reply = try connection.perform(
+                    .list(prefix: prefix, cursor: from, limit: limit), on: nil)
+                let page = try listingPage(reply.header, reply.payload)
+                cursor = page.cursor
+                return .success(page.entries)
+            } catch {
+                return .failure(error)
+            }
         }
     }
 }
@@ -111,9 +118,9 @@ func listingPrefix(_ text: String) throws(SmallocError) -> [UInt8] {
 /// One page's entries, and the cursor of the next.
 func listingPage(
     _ header: FrameHeader, _ payload: [UInt8]
-) throws(SmallocError) -> (entries: [AllocationEntry], cursor: UInt64?) {
+) throws(SmallocError) -> (entries: [Smalloc.Entry], cursor: UInt64?) {
     var reader = PayloadReader(payload)
-    var entries: [AllocationEntry] = []
+    var entries: [Smalloc.Entry] = []
     while !reader.isAtEnd {
         let size = try reader.integer(UInt64.self)
         let type = try reader.integer(UInt8.self)
@@ -124,31 +131,33 @@ func listingPage(
         guard let type = ElementType(rawValue: type) else {
             throw .unexpectedReply("\(name) has the unknown element type \(type)")
         }
-        entries.append(AllocationEntry(name: name, type: type, size: Int(clamping: size)))
+        entries.append(Smalloc.Entry(name: name, type: type, size: Int(clamping: size)))
     }
     return (entries, header.offset == 0 ? nil : header.offset)
 }
 
-/// The daemon's counters and limits, in its order.
-///
-/// Wire: `stats`.
-public struct DaemonStats: Sendable {
-    /// Keys and values as the daemon tells them.
-    public let lines: [(key: String, value: String)]
+extension Smalloc {
+    /// The daemon's counters and limits, in its order.
+    ///
+    /// Wire: `stats`.
+    public struct Stats: Sendable {
+        /// Keys and values as the daemon tells them.
+        public let lines: [(key: String, value: String)]
 
-    /// The value of a key; nil if the daemon doesn't tell it.
-    public subscript(key: String) -> String? { lines.first { $0.key == key }?.value }
+        /// The value of a key; nil if the daemon doesn't tell it.
+        public subscript(key: String) -> String? { lines.first { $0.key == key }?.value }
 
-    /// The value of a key as a number; nil if there is none.
-    public func number(_ key: String) -> UInt64? { self[key].flatMap { UInt64($0) } }
+        /// The value of a key as a number; nil if there is none.
+        public func number(_ key: String) -> UInt64? { self[key].flatMap { UInt64($0) } }
 
-    init(_ payload: [UInt8]) {
-        lines = payload.split(separator: UInt8(ascii: "\n")).map { line in
-            let parts = line.split(separator: UInt8(ascii: " "), maxSplits: 1)
-            return (
-                String(decoding: parts.first ?? [], as: UTF8.self),
-                String(decoding: parts.count > 1 ? parts[1] : [], as: UTF8.self)
-            )
+        init(_ payload: [UInt8]) {
+            lines = payload.split(separator: UInt8(ascii: "\n")).map { line in
+                let parts = line.split(separator: UInt8(ascii: " "), maxSplits: 1)
+                return (
+                    String(decoding: parts.first ?? [], as: UTF8.self),
+                    String(decoding: parts.count > 1 ? parts[1] : [], as: UTF8.self)
+                )
+            }
         }
     }
 }

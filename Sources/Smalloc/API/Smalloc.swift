@@ -22,7 +22,7 @@ public import SmallocWire
 /// thread, `batch`.
 ///
 /// A call that the connection fails ends with an error for which `isTransport` is true, and ends
-/// the connection. What happens then is told at `ConnectionOptions.reconnects`.
+/// the connection. What happens then is told at `Smalloc.Options.reconnects`.
 public final class Smalloc: Sendable {
     let connection: Connection
 
@@ -35,7 +35,7 @@ public final class Smalloc: Sendable {
     /// - Throws: `.cannotConnect`, `.timedOut`, `.connectionLost`, `.unexpectedReply` (the peer is
     ///   no smallocd), or what the daemon refuses with (`.connectionLimit`, `.unsupportedVersion`).
     public convenience init(
-        _ address: String? = nil, options: ConnectionOptions = ConnectionOptions()
+        _ address: String? = nil, options: Smalloc.Options = Smalloc.Options()
     ) throws(SmallocError) {
         if let address {
             try self.init(address: Address(connection: address), options: options)
@@ -48,7 +48,7 @@ public final class Smalloc: Sendable {
     ///
     /// See `init(_:options:)`.
     public init(
-        address: Address, options: ConnectionOptions = ConnectionOptions()
+        address: Address, options: Smalloc.Options = Smalloc.Options()
     ) throws(SmallocError) {
         connection = try Connection(address, options)
     }
@@ -57,7 +57,7 @@ public final class Smalloc: Sendable {
     public var address: Address { connection.address }
 
     /// How it behaves.
-    public var options: ConnectionOptions { connection.options }
+    public var options: Smalloc.Options { connection.options }
 
     /// Whether the connection stands, as far as is known without asking the daemon.
     public var isConnected: Bool { connection.isConnected }
@@ -72,11 +72,11 @@ public final class Smalloc: Sendable {
 
     // swift-format-ignore: AlwaysUseLowerCamelCase
     /// The element types by Node's names: `smalloc.Types.Double`.
-    public var Types: ElementTypes { ElementTypes() }
+    public var Types: Smalloc.ElementTypes { Smalloc.ElementTypes() }
 
     // swift-format-ignore: AlwaysUseLowerCamelCase
     /// The element types by Node's names: `Smalloc.Types.Double`.
-    public static var Types: ElementTypes { ElementTypes() }
+    public static var Types: Smalloc.ElementTypes { Smalloc.ElementTypes() }
 
     /// Ends the connection.
     ///
@@ -103,11 +103,11 @@ public final class Smalloc: Sendable {
         }
     }
 
-    // MARK: Failures that nobody asked for
+    // MARK: Failures that no call has thrown
 
     private static let handler = Locked<@Sendable (SmallocError) -> Void>(writeToStandardError)
 
-    /// Called with a subscript's failure that nobody can learn of any more, because its allocation
+    /// Called with a subscript's failure that no call can throw any more, because its allocation
     /// was released or never was.
     ///
     /// Writes one line to standard error unless it is replaced.
@@ -128,25 +128,27 @@ public var smalloc: Smalloc {
     get throws(SmallocError) { try Smalloc.standard }
 }
 
-// swift-format-ignore: AlwaysUseLowerCamelCase
-/// Node's `smalloc.Types`.
-public struct ElementTypes: Sendable {
-    /// Number 1, one byte, `Int8` in Swift.
-    public var Int8: ElementType { .int8 }
-    /// Number 2, one byte, `UInt8` in Swift; the default.
-    public var Uint8: ElementType { .uint8 }
-    /// Number 3, two bytes, `Int16` in Swift.
-    public var Int16: ElementType { .int16 }
-    /// Number 4, two bytes, `UInt16` in Swift.
-    public var Uint16: ElementType { .uint16 }
-    /// Number 5, four bytes, `Int32` in Swift.
-    public var Int32: ElementType { .int32 }
-    /// Number 6, four bytes, `UInt32` in Swift.
-    public var Uint32: ElementType { .uint32 }
-    /// Number 7, four bytes, `Float` in Swift.
-    public var Float: ElementType { .float }
-    /// Number 8, eight bytes, `Double` in Swift.
-    public var Double: ElementType { .double }
-    /// Number 9, one byte, `UInt8` in Swift; stores clamp to 0...255.
-    public var Uint8Clamped: ElementType { .uint8Clamped }
+extension Smalloc {
+    // swift-format-ignore: AlwaysUseLowerCamelCase
+    /// Node's `smalloc.Types`.
+    public struct ElementTypes: Sendable {
+        /// Number 1, one byte, `Int8` in Swift.
+        public var Int8: ElementType { .int8 }
+        /// Number 2, one byte, `UInt8` in Swift; the default.
+        public var Uint8: ElementType { .uint8 }
+        /// Number 3, two bytes, `Int16` in Swift.
+        public var Int16: ElementType { .int16 }
+        /// Number 4, two bytes, `UInt16` in Swift.
+        public var Uint16: ElementType { .uint16 }
+        /// Number 5, four bytes, `Int32` in Swift.
+        public var Int32: ElementType { .int32 }
+        /// Number 6, four bytes, `UInt32` in Swift.
+        public var Uint32: ElementType { .uint32 }
+        /// Number 7, four bytes, `Float` in Swift.
+        public var Float: ElementType { .float }
+        /// Number 8, eight bytes, `Double` in Swift.
+        public var Double: ElementType { .double }
+        /// Number 9, one byte, `UInt8` in Swift; stores clamp to 0...255.
+        public var Uint8Clamped: ElementType { .uint8Clamped }
+    }
 }

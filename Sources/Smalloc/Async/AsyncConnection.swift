@@ -5,69 +5,42 @@ internal import SmallocSystem
 internal import SmallocWire
 internal import Synchronization
 
-/// Keeps a link going for as long as somebody may use it.
+/// Keeps a link going for as long as it is in use.
 final class LinkOwner: Sendable {
     let link: Link
     init(_ link: Link) { self.link = link }
     deinit { link.end(.closed) }
 }
 
-/// An open handle on one link.
-///
-/// Goes when the last object that uses it goes.
-final class AsyncRemote: Sendable {
+/// A handle's place on the async face: a link, and the connection that made it.
+struct AsyncOwner: HandleOwner {
     let owner: LinkOwner
     /// The owner's.
     let link: Link
     let connection: AsyncConnection
-    let handle: UInt32
-    let type: ElementType
-    private let nameState: Locked<String?>
-    /// Bytes.
-    ///
-    /// Only ever shrinks.
-    private let sizeState: Atomic<Int>
-    private let gone = Atomic<Bool>(false)
 
-    init(
-        _ owner: LinkOwner, _ connection: AsyncConnection, handle: UInt32, type: ElementType,
-        size: Int, name: String?
-    ) {
-        self.owner = owner
-        link = owner.link
-        self.connection = connection
-        self.handle = handle
-        self.type = type
-        nameState = Locked(name)
-        sizeState = Atomic(size)
+    /// The connection, and the link that it had when the batch was begun.
+    struct Home {
+        let connection: AsyncConnection
+        let owner: LinkOwner?
     }
 
-    deinit { if !isGone { link.forget(Request.close(handle).header) } }
-
-    var size: Int { sizeState.load(ordering: .relaxed) }
-
-    /// Takes note of a size that the daemon has told.
-    ///
-    /// Answers may be looked at in another order than they were given in: the least one counts.
-    func shrink(to size: Int) { sizeState.min(size, ordering: .relaxed) }
-    var name: String? {
-        get { nameState.withLock { $0 } }
-        set { nameState.withLock { $0 = newValue } }
+    @inline(__always)
+    func check(_ home: Home) throws(SmallocError) {
+        if connection !== home.connection { throw .foreignAllocation }
+        if owner !== home.owner { throw .lostWithConnection }
     }
-    /// Disposal has been asked for by this handle.
-    ///
-    /// Set and, before use, checked under the link's lock.
-    var isGone: Bool {
-        get { gone.load(ordering: .relaxed) }
-        set { gone.store(newValue, ordering: .relaxed) }
-    }
+    func isSame(_ other: AsyncOwner) -> Bool { owner === other.owner }
+    func release(_ handle: UInt32) { link.forget(handle) }
 }
 
-/// Makes a link at need, and hands it to who asks.
+typealias AsyncRemote = Remote<AsyncOwner>
+
+/// Makes a link at need, and hands it to the tasks that ask for it.
 final class AsyncConnection: Sendable {
     let address: Address
-    let options: ConnectionOptions
-    let executor = ConnectionExecutor()
+    let options: Smalloc.Options
+    let executor = AsyncSmalloc.Executor()
     private let state = Locked(State())
 
     private struct State: Sendable {
@@ -79,7 +52,7 @@ final class AsyncConnection: Sendable {
         var closed = false
     }
 
-    init(_ address: Address, _ options: ConnectionOptions) {
+    init(_ address: Address, _ options: Smalloc.Options) {
         self.address = address
         self.options = options
     }
@@ -91,7 +64,7 @@ final class AsyncConnection: Sendable {
 
     var isConnected: Bool {
         guard let link = state.withLock({ $0.owner?.link }) else { return false }
-        return link.lock.withLock { link.ended == nil }
+        return link.ended == nil
     }
 
     func close() {
@@ -105,8 +78,7 @@ final class AsyncConnection: Sendable {
     /// The present link, or a new one.
     func link() async throws(SmallocError) -> LinkOwner {
         if let owner = state.withLock({ $0.owner }) {
-            let ended = owner.link.lock.withLock { owner.link.ended }
-            guard let ended else { return owner }
+            guard let ended = owner.link.ended else { return owner }
             guard options.reconnects else { throw ended.afterwards }
         }
         return try await connect()
@@ -119,7 +91,7 @@ final class AsyncConnection: Sendable {
         }
         let result = await withTaskCancellationHandler {
             await withUnsafeContinuation { continuation in
-                // One thread connects, for all who want it.
+                // One thread connects, for all tasks that want it.
                 let starts: Bool = state.withLock { state in
                     state.waiters[id] = continuation
                     guard !state.connecting else { return false }

@@ -1,4 +1,5 @@
-// One socket shared by many tasks: requests go out as they come, replies find their task by cookie.
+// One socket shared by many tasks: drives a session whose requests come from any thread, and whose
+// replies are received by one.
 
 internal import Glibc
 internal import SmallocSystem
@@ -7,137 +8,184 @@ internal import Synchronization
 
 /// A multiplexed connection, once it stands.
 ///
-/// Whoever asks appends its frame under the lock, and one of them sends what has gathered: at once
-/// while little is under way, for a lone request has nothing to gain by waiting; otherwise after
-/// the tasks that are runnable now have had their turn, so that a burst leaves in one system call.
-/// The executor's thread receives, files payloads and resumes, and sends what was asked for on it
-/// when all who run there have had their turn. Nobody ever blocks but that thread.
+/// A task that asks enters its frame under the lock, and one of those that ask sends what has
+/// gathered: at once while little is in flight, for a lone request has nothing to gain by waiting;
+/// otherwise after the tasks that are runnable now have run, so that a burst leaves in one system
+/// call. The executor's thread receives, files payloads and resumes, and sends what was asked for
+/// on it when all tasks that run there have run. Only that thread ever blocks.
 final class Link: @unchecked Sendable {
-    let limits: Limits
-    let options: ConnectionOptions
+    let options: Smalloc.Options
     let timeout: UInt64
     let socket: Socket
     /// Whose thread serves it.
-    let executor: ConnectionExecutor
+    let executor: AsyncSmalloc.Executor
     /// The executor's, read without counting a reference to it up and down.
     private let thread: UnsafeMutablePointer<Atomic<UInt>>
+    private let fork = ForkGuard()
+    let limits: Limits
 
     /// Counted up before tasks are resumed, looked at after: what the runtime orders by itself, in
     /// a way that the ThreadSanitizer sees.
     let handovers = Atomic<Int>(0)
 
+    let rooms = RoomPool(size: SmallPart.sizeMax)
+
     let lock = Lock()
     // All below is touched under the lock alone, which makes checks of exclusive access needless.
-    @exclusivity(unchecked) var slots = SlotTable()
-    @exclusivity(unchecked) var outgoing = OutgoingQueue()
-    /// Frames over the daemon's limit of requests in flight, in order.
-    @exclusivity(unchecked) var backlog = Backlog()
-    @exclusivity(unchecked) var inFlight = 0
-    /// Somebody is sending.
-    @exclusivity(unchecked) var flushing = false
-    /// A flush is on its way in the executor's queue.
-    @exclusivity(unchecked) var flushScheduled = false
+    @exclusivity(unchecked) var session: ClientSession
+    /// A thread is sending.
+    @exclusivity(unchecked) var isFlushing = false
+    /// A flush has been given to the runtime's executor.
+    @exclusivity(unchecked) var isFlushScheduled = false
     /// The socket took no more: the thread goes on when it does.
-    @exclusivity(unchecked) var stalled = false
-    /// The thread waits without a time limit and has to be woken for deadlines.
-    @exclusivity(unchecked) var sleeping = false
-    /// The thread waits for long and has to be woken to look after a flush that is scheduled.
-    @exclusivity(unchecked) var parked = false
-    /// The thread looks within milliseconds at who waits; others than its own jobs can rely on it.
-    @exclusivity(unchecked) var watching = false
-    /// Some of the calls under way have come since the thread's last look.
-    @exclusivity(unchecked) var hasYoung = false
-    /// The number of the thread's next look, never 0.
-    @exclusivity(unchecked) var look: UInt32 = 1
-    @exclusivity(unchecked) var ended: SmallocError?
+    @exclusivity(unchecked) var isStalled = false
+    @exclusivity(unchecked) var threadState = ThreadState.working
+
+    /// What the executor's thread is doing, from the least to the most that it takes to have it
+    /// look at the link.
+    enum ThreadState: UInt8, Comparable {
+        /// It works, or waits for a millisecond at most.
+        case working
+        /// It waits for a few milliseconds, after which it looks at the calls that wait.
+        case polling
+        /// It waits, and has to be woken to look after a flush that is scheduled.
+        case waiting
+        /// It waits without a time limit and has to be woken for deadlines, too.
+        case sleeping
+
+        static func < (left: ThreadState, right: ThreadState) -> Bool {
+            left.rawValue < right.rawValue
+        }
+    }
 
     init(
-        _ socket: consuming Socket, _ limits: Limits, _ options: ConnectionOptions,
-        _ executor: ConnectionExecutor
+        _ socket: consuming Socket, _ limits: Limits, _ options: Smalloc.Options,
+        _ executor: AsyncSmalloc.Executor
     ) {
         self.socket = socket
         self.executor = executor
         thread = executor.thread
+        session = ClientSession(limits)
         self.limits = limits
         self.options = options
-        inFlightMax = Int(clamping: max(1, limits.requestsInFlightMax))
         timeout = options.requestTimeout?.nanosecondsClamped ?? .max
     }
 
-    let inFlightMax: Int
+    /// Connects and exchanges greetings, blocking.
+    static func connect(
+        _ address: Address, _ options: Smalloc.Options, _ executor: AsyncSmalloc.Executor
+    ) throws(SmallocError) -> Link {
+        guard executor.wakeDescriptor >= 0 else {
+            throw .cannotConnect("no descriptor to wake a thread by")
+        }
+        let limit = options.connectTimeout.nanosecondsClamped
+        let socket = try Socket(connectingTo: address, timeout: limit)
+        // The blocking channel greets on a descriptor of its own for the same socket.
+        let copy = fcntl(socket.descriptor, F_DUPFD_CLOEXEC, 0)
+        guard copy >= 0 else { throw .cannotConnect(systemMessage(errno)) }
+        var channel = Channel(Socket(owning: copy), timeout: limit)
+        try channel.greet(options.software)
+        socket.setTimeouts(nanoseconds: .max)
+        socket.setUserTimeout(nanoseconds: options.requestTimeout?.nanosecondsClamped ?? .max)
+        return Link(socket, channel.session.limits, options, executor)
+    }
+
+    /// Why nothing can be asked any more; nil while it stands.
+    var ended: SmallocError? {
+        if fork.isForked { return ForkGuard.error }
+        return lock.withLock { session.ended }
+    }
+
+    /// Places that requests over the daemon's limit take.
+    var unsentPlaces: Int { lock.withLock { session.unsentPlaces } }
 
     // MARK: Asking
-
-    /// What a request is made of.
-    struct Ask {
-        var header: FrameHeader
-        var body: UnsafeRawBufferPointer
-        var extraTime: UInt64 = 0
-        var data: (source: any Source, offset: Int, size: Int)?
-        var sink: (target: any Sink, offset: Int, size: Int)?
-        /// The handle that it depends on; checked, and for dispose let go of, in the stream's
-        /// order.
-        var remote: AsyncRemote?
-    }
 
     /// Asks for something that is waited for later, by `wait`.
     ///
     /// - Returns: The cookie to wait by.
-    func start(_ ask: borrowing Ask) throws(SmallocError) -> UInt64 {
-        let (cookie, next) = try lock.withLock { () throws(SmallocError) in
-            if let refusal = refusal(ask.header.operation, ask.remote) { throw refusal }
-            let slot = slots.at(slots.insert(ask.header.operation))
-            slot.pointee.state = .asked
-            slot.pointee.deadline =
-                Deadline.coarselyAfter(time(with: ask.extraTime)).nanoseconds
-            if let sink = ask.sink {
-                slot.pointee.sink = sink.target
-                slot.pointee.sinkOffset = sink.offset
-                slot.pointee.size = sink.size
+    func start(
+        _ request: borrowing Request, _ remote: AsyncRemote, data: OutgoingData? = nil,
+        size: Int = -1, sink: (target: any Sink, offset: Int)? = nil
+    ) throws(SmallocError) -> UInt64 {
+        if Task.isCancelled { throw .cancelled }
+        try fork.check()
+        let header = request.header
+        let deadline = Deadline.coarselyAfter(time(with: request.extraTime)).nanoseconds
+        let (cookie, next) = try request.body.span.withUnsafeBytes { body throws(SmallocError) in
+            try lock.withLock { () throws(SmallocError) in
+                if let refusal = session.refusal(header.operation, remote) { throw refusal }
+                let cookie = session.start(
+                    header, body, data: data, size: size, sink: sink, deadline: deadline)
+                return (cookie, nextStep())
             }
-            let cookie = slots.cookie(of: slot)
-            if let data = ask.data {
-                enqueue(cookie, ask.header, ask.body, data)
-            } else {
-                enqueue(cookie, ask.header, ask.body)
-            }
-            return (cookie, nextStep())
         }
         perform(next)
         return cookie
     }
 
-    /// Asks for somebody who waits already, and is resumed whatever happens.
+    /// Asks for a task that waits already, and is resumed whatever happens.
     ///
     /// - Parameters:
     ///   - size: Bytes of payload that a good reply has; nil for all of the reply.
-    ///   - room: Where they go; nil for into the answer, if they are at most 8. Must be there until
-    ///     the answer has been given.
+    ///   - room: Where they go, at most a room's, once asked: to be given back after the answer.
+    ///     nil for into the answer, if they are at most 8.
     /// - Returns: Whether it was asked.
     @inline(never) @discardableResult
     func ask(
         _ header: FrameHeader, _ body: UnsafeRawBufferPointer, size: Int? = nil,
-        room: UnsafeMutableRawPointer? = nil, extraTime: UInt64 = 0, _ remote: AsyncRemote?,
-        _ waiter: Waiter
+        room: UnsafeMutablePointer<UnsafeMutableRawPointer?>? = nil, extraTime: UInt64 = 0,
+        _ remote: AsyncRemote?, _ waiter: Waiter
     ) -> Bool {
+        if fork.isForked {
+            waiter.resume(returning: Answer(ForkGuard.error))
+            return false
+        }
         lock.lock()
-        if let refusal = refusal(header.operation, remote) {
+        if let refusal = session.refusal(header.operation, remote) {
             lock.unlock()
             waiter.resume(returning: Answer(refusal))
             return false
         }
-        let slot = slots.at(slots.insert(header.operation))
-        slot.pointee.size = size ?? -1
-        slot.pointee.room = room
-        let cookie = slots.cookie(of: slot)
-        let asker = expect(slot, waiter, extraTime)
-        enqueue(cookie, header, body)
+        let entry = session.begin(header.operation)
+        entry.pointee.size = size ?? -1
+        if let room {
+            let block = rooms.take()
+            room.pointee = block
+            entry.pointee.room = block
+        }
+        let cookie = session.pending.cookie(of: entry)
+        let asker = expect(entry, waiter, extraTime)
+        session.enqueue(cookie, header, body)
         asked(asker, cookie, waiter)
         return true
     }
 
-    /// Where a task asks, and who looks after its waiting.
-    struct Asker {
+    /// Asks what a batch has gathered, for a task that waits already, and is resumed when all
+    /// replies have come or whatever else happens.
+    ///
+    /// - Parameter remotes: The allocations that it is about.
+    func ask(
+        _ record: BatchRecord, _ remotes: [AsyncRemote], extraTime: UInt64, _ waiter: Waiter
+    ) {
+        if fork.isForked { return waiter.resume(returning: Answer(ForkGuard.error)) }
+        record.prepare()
+        lock.lock()
+        record.withdrawGone(remotes)
+        guard session.ended == nil, record.unanswered > 0 else {
+            let answer = session.ended.map { Answer($0.afterwards) } ?? Answer()
+            lock.unlock()
+            return waiter.resume(returning: answer)
+        }
+        let entry = session.begin(record)
+        let cookie = session.pending.cookie(of: entry)
+        let asker = expect(entry, waiter, extraTime)
+        session.enqueue(record)
+        asked(asker, cookie, waiter)
+    }
+
+    /// Where a task asks, and what looks after its waiting.
+    private struct Asker {
         /// On the connection's thread.
         let isHere: Bool
         /// The thread has the waiter, and will look after it within milliseconds.
@@ -153,118 +201,59 @@ final class Link: @unchecked Sendable {
     ///
     /// Under the lock, before the request is put into the output; `asked` is to follow that.
     @inline(__always)
-    func expect(
-        _ slot: UnsafeMutablePointer<Slot>, _ waiter: Waiter, _ extraTime: UInt64
+    private func expect(
+        _ entry: UnsafeMutablePointer<PendingRequest>, _ waiter: Waiter, _ extraTime: UInt64
     ) -> Asker {
         let isHere = isHere
-        let isWatched = isHere || watching
+        let isWatched = isHere || threadState <= .polling
         if isWatched {
-            slot.pointee.state = .waiting
-            slot.pointee.waiter = waiter
-            slot.pointee.look = look
-            hasYoung = true
-            slot.pointee.allowed = time(with: extraTime)
+            entry.pointee.state = .waiting
+            entry.pointee.waiter = waiter
+            entry.pointee.round = session.round
+            session.hasUnchecked = true
+            entry.pointee.allowed = time(with: extraTime)
         } else {
-            slot.pointee.state = .asked
-            slot.pointee.deadline = Deadline.coarselyAfter(time(with: extraTime)).nanoseconds
+            entry.pointee.state = .asked
+            entry.pointee.deadline = Deadline.coarselyAfter(time(with: extraTime)).nanoseconds
         }
         return Asker(isHere: isHere, isWatched: isWatched)
     }
 
     /// Lets go of the lock and sees to it that what was asked is sent.
     @inline(__always)
-    func asked(_ asker: Asker, _ cookie: UInt64, _ waiter: Waiter) {
+    private func asked(_ asker: Asker, _ cookie: UInt64, _ waiter: Waiter) {
         // The thread sends when it has run all that can run on it now.
-        if asker.isHere, outgoing.frameSize < enoughBytes { return lock.unlock() }
+        if asker.isHere, session.output.frameSize < enoughBytes { return lock.unlock() }
         let next = nextStep()
         lock.unlock()
         perform(next)
         if !asker.isWatched { waiter.resume(returning: Answer(late: cookie)) }
     }
 
-    /// Asks for something whose answer nobody wants: closing a handle.
-    func forget(_ header: FrameHeader) {
+    /// Asks for something whose answer is not wanted: closing a handle.
+    func forget(_ handle: UInt32) {
+        if fork.isForked { return }
         let next: Step? = lock.withLock {
-            guard ended == nil else { return nil }
-            let slot = slots.at(slots.insert(header.operation))
-            slot.pointee.state = .abandoned
-            enqueue(slots.cookie(of: slot), header, UnsafeRawBufferPointer(start: nil, count: 0))
+            guard session.ended == nil else { return nil }
+            session.forget(Request.close(handle).header)
             return nextStep()
         }
         if let next { perform(next) }
     }
 
     /// Nanoseconds in which something must be answered.
-    func time(with extra: UInt64) -> UInt64 {
+    private func time(with extra: UInt64) -> UInt64 {
         let (sum, isOver) = timeout.addingReportingOverflow(extra)
         return isOver ? .max : sum
-    }
-
-    /// Why a request may not be made, nil if it may.
-    ///
-    /// To be called under the lock, once, right before it is made.
-    @inline(__always)
-    private func refusal(_ operation: UInt8, _ remote: AsyncRemote?) -> SmallocError? {
-        if let ended { return ended.afterwards }
-        let disposes = operation == Operation.dispose.rawValue
-        if remote?.isGone == true { return disposes ? .noDataToDispose : .noData }
-        // Whatever is asked after this comes after it in the daemon, too, where the handle's
-        // number may then stand for another allocation.
-        if disposes { remote?.isGone = true }
-        return nil
-    }
-
-    /// Puts a frame, with no more than what is here, into the output or the backlog.
-    ///
-    /// Under the lock.
-    @inline(__always)
-    private func enqueue(
-        _ cookie: UInt64, _ header: FrameHeader, _ body: UnsafeRawBufferPointer
-    ) {
-        var header = header
-        header.cookie = cookie
-        header.payloadSize = UInt32(body.count)
-        if inFlight < inFlightMax {
-            inFlight += 1
-            outgoing.append(header, body: body)
-        } else {
-            backlog.append(header, body, nil)
-        }
-    }
-
-    /// The same with data that is sent from where it is.
-    private func enqueue(
-        _ cookie: UInt64, _ header: FrameHeader, _ body: UnsafeRawBufferPointer,
-        _ data: (source: any Source, offset: Int, size: Int)
-    ) {
-        var header = header
-        header.cookie = cookie
-        header.payloadSize = UInt32(body.count + data.size)
-        if inFlight < inFlightMax {
-            inFlight += 1
-            outgoing.append(header, body: body, data: data)
-        } else {
-            backlog.append(header, body, data)
-        }
     }
 
     // MARK: The end
 
     /// Ends everything with an error; the first one counts.
     func end(_ error: SmallocError) {
-        var waiters: [Waiter] = []
-        let error = lock.withLock {
-            let error = ended ?? error
-            ended = error
-            for index in slots.indices {
-                if let waiter = slots.finish(index, Answer(error), replied: false) {
-                    waiters.append(waiter)
-                }
-            }
-            outgoing.removeAll()
-            backlog.removeAll()
-            return error
-        }
+        // The parent goes on with the socket.
+        if fork.isForked { return }
+        let (error, waiters) = lock.withLock { session.end(error) }
         handovers.add(1, ordering: .releasing)
         for waiter in waiters { waiter.resume(returning: Answer(error)) }
         _ = shutdown(socket.descriptor, Int32(SHUT_RDWR))

@@ -1,5 +1,5 @@
-// What the thread of a multiplexed connection does for it: receives, resumes who waits, runs those
-// who run there, sends for them, watches deadlines, and goes on sending when the socket takes more.
+// What the thread of a multiplexed connection does for it: receives, resumes tasks, runs those that
+// run there, sends for them, watches deadlines, and goes on sending when the socket takes more.
 
 internal import Glibc
 internal import SmallocSystem
@@ -8,43 +8,20 @@ internal import Synchronization
 
 /// What the thread knows by itself.
 struct LinkReader: ~Copyable {
-    let link: Link
-    let executor: ConnectionExecutor
-    let input: UnsafeMutableRawPointer
-    var start = 0
-    var end = 0
-    static var capacity: Int { 262_144 }
-
-    /// A payload that is received straight to where it belongs.
-    struct Filling {
-        let cookie: UInt64
-        let header: FrameHeader
-        /// nil: into nothing.
-        let sink: (any Sink)?
-        /// For a reply without a sink that is too large for the buffer.
-        let own: ArraySink<UInt8>?
-        var offset: Int
-        var left: Int
-    }
-    var filling: Filling?
-    var resumed = AnswerList()
-    /// Handles opened for calls that had been cancelled by then.
-    var unwanted: [UInt32] = []
-    /// What the daemon has said that it closes for.
-    var lastWord: SmallocError?
+    private let link: Link
+    private let executor: AsyncSmalloc.Executor
+    private var input = ReplyInput(capacity: 262_144)
+    private var completions = CompletionList()
     /// The last wait ended with nothing.
     private var isQuiet = false
     private var idleTicks = 0
     /// When calls and deadlines were looked after.
-    private var lastLook: UInt64 = 0
+    private var lastRound: UInt64 = 0
 
     init(_ link: Link) {
         self.link = link
         executor = link.executor
-        input = .allocate(byteCount: LinkReader.capacity, alignment: 16)
     }
-
-    deinit { input.deallocate() }
 
     /// Works until the connection ends.
     mutating func run() {
@@ -53,30 +30,67 @@ struct LinkReader: ~Copyable {
             var scheduled = false
             while true {
                 let jobs = executor.runJobs()
-                // A flush that was scheduled before the last batch has waited long enough; what
-                // was asked for here and what came off the backlog has nobody else to send it.
+                // A flush that was scheduled before the last jobs has waited long enough; what was
+                // asked for here and what waited for replies is sent by nothing else.
                 let behind = link.lock.withLock {
-                    !link.outgoing.isEmpty && (scheduled || !link.flushScheduled)
+                    !link.session.output.isEmpty && (scheduled || !link.isFlushScheduled)
                 }
                 if behind { link.flush() }
                 scheduled = false
                 if more, !jobs {
-                    lookAround()
+                    checkDeadlines()
                 } else if try !waitForInput(jobs) {
-                    // Jobs may go on for long, and with them whoever scheduled it.
-                    scheduled = link.lock.withLock { link.flushScheduled }
+                    // Jobs may go on for long, and with them the task that scheduled it.
+                    scheduled = link.lock.withLock { link.isFlushScheduled }
                     continue
                 }
-                scheduled = link.lock.withLock { link.flushScheduled }
+                scheduled = link.lock.withLock { link.isFlushScheduled }
                 more = try receive()
-                for handle in unwanted { link.forget(Request.close(handle).header) }
-                unwanted.removeAll(keepingCapacity: true)
+                for handle in input.takeUnwantedHandles() { link.forget(handle) }
             }
         } catch {
-            // First the end: who is resumed may ask again at once.
+            // First the end: a task that is resumed may ask again at once.
             link.end(error)
             resume()
+            for descriptor in input.takeUnwantedDescriptors() { _ = Glibc.close(descriptor) }
         }
+    }
+
+    // MARK: Receiving
+
+    /// Receives what is there.
+    ///
+    /// - Returns: Whether there may be more right now.
+    private mutating func receive() throws(SmallocError) -> Bool {
+        let descriptor = link.socket.descriptor
+        let got = input.receive {
+            recv(descriptor, $0.baseAddress!, $0.count, Int32(MSG_DONTWAIT))
+        }
+        guard got.size > 0 else {
+            if got.size == 0 { throw .connectionLost("the daemon closed the connection") }
+            if errno == EAGAIN || errno == EINTR { return false }
+            throw .connectionLost(
+                "the connection to the daemon is lost: \(systemMessage(errno))")
+        }
+        // A part at a time, so that tasks that ask don't wait long for the lock and the resumed
+        // ones run early.
+        while try parse() { resume() }
+        resume()
+        return got.isFull || input.isFilling
+    }
+
+    private mutating func parse() throws(SmallocError) -> Bool {
+        // By a name of its own, or the ThreadSanitizer's build sees overlapping accesses of `self`.
+        let link = link
+        link.lock.lock()
+        defer { link.lock.unlock() }
+        return try input.parse(&link.session, into: &completions)
+    }
+
+    private mutating func resume() {
+        guard !completions.isEmpty else { return }
+        link.handovers.add(1, ordering: .releasing)
+        completions.resumeAll()
     }
 
     // MARK: Waiting
@@ -89,25 +103,24 @@ struct LinkReader: ~Copyable {
         let stalled = link.lock.withLock {
             if jobs {
                 timeout = 0
-                return link.stalled
+                return link.isStalled
             }
-            if link.flushScheduled || (link.inFlight > link.fewInFlight && !isQuiet) {
+            if link.isFlushScheduled || (link.session.inFlight > link.fewInFlight && !isQuiet) {
                 timeout = 1
-                return link.stalled
+                return link.isStalled
             }
-            link.parked = true
-            if !isQuiet || link.hasYoung {
+            if !isQuiet || link.session.hasUnchecked {
+                link.threadState = .polling
                 timeout = LinkReader.quietInterval
-                return link.stalled
+                return link.isStalled
             }
-            link.watching = false
+            link.threadState = .waiting
             if link.timeout != .max {
-                if link.inFlight > 0 { idleTicks = 0 }
-                // After some idle time nobody is to be woken once a second for nothing.
-                link.sleeping = idleTicks > 4
-                if !link.sleeping { timeout = tick }
+                if link.session.inFlight > 0 { idleTicks = 0 }
+                // After some idle time the thread is not woken once a second for nothing.
+                if idleTicks > 4 { link.threadState = .sleeping } else { timeout = tick }
             }
-            return link.stalled
+            return link.isStalled
         }
         var waits = (
             pollfd(
@@ -121,22 +134,20 @@ struct LinkReader: ~Copyable {
         isQuiet = ready == 0 && !jobs
         idleTicks = isQuiet ? idleTicks + 1 : 0
         let overdue = link.lock.withLock {
-            link.parked = false
-            link.sleeping = false
-            link.watching = true
-            return link.flushScheduled && timeout == 1 && ready == 0
+            link.threadState = .working
+            return link.isFlushScheduled && timeout == 1 && ready == 0
         }
         if overdue { link.flush() }
         if ready < 0, errno != EINTR { throw .connectionLost(systemMessage(errno)) }
         if ready > 0, waits.1.revents != 0 {
             executor.clearWakes()
-            if let ended = link.lock.withLock({ link.ended }) { throw ended }
+            if let ended = link.lock.withLock({ link.session.ended }) { throw ended }
         }
         if ready > 0, waits.0.revents & Int16(POLLOUT) != 0 {
-            link.lock.withLock { link.stalled = false }
+            link.lock.withLock { link.isStalled = false }
             link.flush()
         }
-        lookAround()
+        checkDeadlines()
         return ready > 0 && waits.0.revents & ~Int16(POLLOUT) != 0
     }
 
@@ -148,42 +159,16 @@ struct LinkReader: ~Copyable {
     /// The same while answers come: most calls wait only for those before them.
     private static var busyInterval: Int32 { 20 }
 
-    /// Has calls that have waited for long wait in a way that can be cancelled, and ends those that
-    /// are over their time.
-    private mutating func lookAround() {
-        let now = monotonicNanoseconds()
+    /// Has the session look after calls that have waited for long, now and then.
+    private mutating func checkDeadlines() {
+        let now = Clock.now
         let interval = isQuiet ? LinkReader.quietInterval : LinkReader.busyInterval
-        guard now &- lastLook >= UInt64(min(tick, interval)) * 1_000_000 else { return }
-        lastLook = now
+        guard now &- lastRound >= UInt64(min(tick, interval)) * 1_000_000 else { return }
+        lastRound = now
+        let link = link
         link.lock.lock()
-        link.hasYoung = false
-        for index in link.slots.indices {
-            let slot = link.slots.at(index)
-            if slot.pointee.look == 0 {
-                if slot.pointee.deadline <= now { expire(index) }
-            } else if slot.pointee.state == .waiting {
-                if slot.pointee.look == link.look {
-                    link.hasYoung = true
-                } else {
-                    slot.pointee.state = .asked
-                    slot.pointee.look = 0
-                    slot.pointee.deadline = Deadline.after(slot.pointee.allowed).nanoseconds
-                    resumed.append(
-                        slot.pointee.waiter!, Answer(late: link.slots.cookie(of: index)))
-                }
-            }
-        }
-        link.look = link.look == .max ? 1 : link.look + 1
+        link.session.checkDeadlines(now, into: &completions)
         link.lock.unlock()
         resume()
-    }
-
-    /// Under the lock.
-    private mutating func expire(_ index: Int) {
-        let error = SmallocError.timedOut("the daemon did not answer in time")
-        link.slots.at(index).pointee.deadline = .max
-        if let waiter = link.slots.finish(index, Answer(error), replied: false) {
-            resumed.append(waiter, Answer(error))
-        }
     }
 }

@@ -1,4 +1,4 @@
-// Who sends what has gathered on a multiplexed connection, and when.
+// Which thread sends what has gathered on a multiplexed connection, and when.
 
 internal import Glibc
 internal import SmallocSystem
@@ -11,31 +11,31 @@ extension Link {
     // These belong to the object, as a method that names its class reads the object's first word
     // for it, which the ThreadSanitizer takes for a race with changes of any field.
 
-    /// Few enough requests under way that waiting for company is not worth it.
+    /// Few enough requests in flight that waiting for others is not worth it.
     var fewInFlight: Int { 8 }
     /// Enough bytes that a system call is well used.
     var enoughBytes: Int { 32_768 }
 
     /// Under the lock.
     func nextStep() -> Step {
-        if sleeping {
-            sleeping = false
-            executor.wake()
-        }
-        if flushing || stalled || outgoing.isEmpty { return .nothing }
-        if outgoing.frameSize >= enoughBytes { return .flush }
+        if threadState == .sleeping { wakeThread() }
+        if isFlushing || isStalled || session.output.isEmpty { return .nothing }
+        if session.output.frameSize >= enoughBytes { return .flush }
         // The thread sends when it has run all that can run on it now.
         if isHere { return .nothing }
-        if inFlight <= fewInFlight { return .flush }
-        if flushScheduled { return .nothing }
-        flushScheduled = true
+        if session.inFlight <= fewInFlight { return .flush }
+        if isFlushScheduled { return .nothing }
+        isFlushScheduled = true
         // The executor's threads may all be busy for long: the thread sees to it within a
         // millisecond.
-        if parked {
-            parked = false
-            executor.wake()
-        }
+        if threadState > .working { wakeThread() }
         return .flushSoon
+    }
+
+    /// Under the lock.
+    private func wakeThread() {
+        threadState = .working
+        executor.wake()
     }
 
     func perform(_ step: Step) {
@@ -52,64 +52,47 @@ extension Link {
         Task.detached(priority: Task.currentPriority) { self.flush() }
     }
 
-    /// Sends what has gathered, unless somebody is at it.
+    /// Sends what has gathered, unless another thread is at it.
     func flush() {
         lock.lock()
-        flushScheduled = false
-        guard !flushing, !stalled, ended == nil else { return lock.unlock() }
-        flushing = true
-        while var part = outgoing.takeFirst() {
+        isFlushScheduled = false
+        guard !isFlushing, !isStalled, session.ended == nil else { return lock.unlock() }
+        isFlushing = true
+        while var piece = session.output.takeFirst() {
             lock.unlock()
-            let failure = send(&part)
+            let failure = send(&piece)
             lock.lock()
-            if part.offset < part.end, failure == 0 {
-                outgoing.putBack(part)
-                stalled = true
+            if piece.left > 0, failure == 0 {
+                session.output.putBack(piece)
+                isStalled = true
                 executor.wake()
                 break
             }
-            outgoing.recycle(part)
+            session.output.recycle(piece)
             if failure != 0 {
-                flushing = false
+                isFlushing = false
                 lock.unlock()
                 // What the daemon said before it closed may still be in the socket, and tells more.
                 _ = shutdown(socket.descriptor, Int32(SHUT_WR))
                 return
             }
         }
-        flushing = false
+        isFlushing = false
         lock.unlock()
     }
 
     /// - Returns: The system's error number, 0 if the socket is only full.
-    private func send(_ part: inout OutgoingPart) -> Int32 {
-        while part.offset < part.end {
-            let (offset, size) = (part.offset, part.end - part.offset)
+    private func send(_ piece: inout OutgoingPiece) -> Int32 {
+        let descriptor = socket.descriptor
+        while piece.left > 0 {
             var number: Int32 = 0
-            func attempt(_ bytes: UnsafeRawBufferPointer) -> Int {
-                let sent = Glibc.send(
-                    socket.descriptor, bytes.baseAddress!, bytes.count,
-                    Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
+            let sent = piece.send { first, second in
+                let sent = Socket.send(first, second, on: descriptor)
                 if sent < 0 { number = errno }
                 return sent
             }
-            let sent: Int
-            switch part.content {
-            case .frames(let buffer):
-                sent = attempt(
-                    UnsafeRawBufferPointer(rebasing: buffer.bytes.bytes[offset..<offset + size]))
-            case .batch(let record):
-                sent = record.withMemory(offset, size, attempt)
-            case .data(let source):
-                sent = source.withMemory(offset, size, attempt)
-            }
-            if sent >= 0 {
-                part.offset += sent
-            } else if number == EAGAIN {
-                return 0
-            } else if number != EINTR {
-                return number
-            }
+            if sent < 0, number == EAGAIN { return 0 }
+            if sent < 0, number != EINTR { return number }
         }
         return 0
     }

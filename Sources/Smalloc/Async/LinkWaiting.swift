@@ -8,8 +8,8 @@ extension Link {
     /// Asks by `ask`, which has the waiter resumed, and waits for the answer.
     ///
     /// A handler of cancellation costs as much as all the rest, and nearly every answer comes
-    /// before anybody could have cancelled. So none is set at first: a call that has waited for
-    /// some milliseconds is resumed by the thread to wait anew, with a handler.
+    /// before the task could have been cancelled. So none is set at first: a call that has waited
+    /// for some milliseconds is resumed by the thread to wait anew, with a handler.
     ///
     /// Cancelling the task ends the waiting, not the request.
     @inline(__always)
@@ -18,19 +18,19 @@ extension Link {
         let answer = await withUnsafeContinuation(ask)
         takeOver()
         if answer.more == nil { return answer }
-        return try await settle(answer)
+        return try await awaitLate(answer)
     }
 
-    /// To be called by who has been resumed, before it looks at what it was given.
+    /// To be called by a task that has been resumed, before it looks at what it was given.
     @inline(__always)
     func takeOver() { _ = handovers.load(ordering: .acquiring) }
 
     /// Waits on if that is what the answer says, and throws its error.
     @inline(never)
-    func settle(_ first: Answer) async throws(SmallocError) -> Answer {
+    func awaitLate(_ first: Answer) async throws(SmallocError) -> Answer {
         var answer = first
         if case .late(let cookie) = answer.more?.content { answer = await wait(cookie) }
-        if case .failure(let error) = answer.more?.content { throw error }
+        try answer.check()
         return answer
     }
 
@@ -41,56 +41,39 @@ extension Link {
         defer { takeOver() }
         return await withTaskCancellationHandler {
             await withUnsafeContinuation { (waiter: Waiter) in
-                let answer: Answer? = lock.withLock {
-                    guard let index = slots.index(of: cookie) else {
-                        return Answer(ended ?? .cancelled)
-                    }
-                    switch slots.at(index).pointee.state {
-                    case .done:
-                        return slots.take(index)
-                    case .cancelled:
-                        slots.leave(index)
-                        return Answer(.cancelled)
-                    default:
-                        slots.at(index).pointee.waiter = waiter
-                        slots.at(index).pointee.state = .waiting
-                        return nil
-                    }
-                }
+                let answer = lock.withLock { session.wait(cookie, waiter) }
                 if let answer { waiter.resume(returning: answer) }
             }
         } onCancel: {
-            cancel(cookie)
+            lock.withLock { session.cancel(cookie) }?.resume(returning: Answer(.cancelled))
         }
     }
 
-    /// Ends the waiting for a request, which goes on in the daemon; others notice nothing.
-    private func cancel(_ cookie: UInt64) {
-        let waiter: Waiter? = lock.withLock {
-            guard let index = slots.index(of: cookie) else { return nil }
-            let slot = slots.at(index)
-            switch slot.pointee.state {
-            case .waiting:
-                slot.pointee.state = .abandoned
-                return slot.pointee.waiter
-            case .asked:
-                slot.pointee.state = .cancelled
-                return nil
-            default:
-                return nil
-            }
-        }
-        waiter?.resume(returning: Answer(.cancelled))
-    }
+    /// Gives up a request that was started without a waiter.
+    func abandon(_ cookie: UInt64) { lock.withLock { session.abandon(cookie) } }
 
-    /// Nobody will come for a request that was started without a waiter.
-    func abandon(_ cookie: UInt64) {
-        lock.withLock {
-            guard let index = slots.index(of: cookie) else { return }
-            switch slots.at(index).pointee.state {
-            case .done, .asked, .cancelled: slots.leave(index)
-            default: break
+    // MARK: Calls
+
+    /// Asks and waits for all of the reply.
+    func call(
+        _ request: Request, remote: AsyncRemote? = nil
+    ) async throws(SmallocError) -> Reply {
+        var asked = false
+        do throws(SmallocError) {
+            return try await answer { waiter in
+                request.body.withUnsafeBytes { bytes in
+                    asked = ask(
+                        request.header, bytes, extraTime: request.extraTime, remote, waiter)
+                }
+            }.reply()
+        } catch {
+            // Another client disposed of it: the handle is still open, and of no use any more.
+            if asked, error.status == .noData, let remote,
+                request.header.operation == Operation.dispose.rawValue
+            {
+                forget(remote.handle)
             }
+            throw error
         }
     }
 }

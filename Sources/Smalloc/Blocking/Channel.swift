@@ -1,205 +1,305 @@
-// The blocking core: frames out, frames in, on one socket. One user at a time; its connection
-// locks.
+// The blocking core: drives a session over one socket. One user at a time; its connection locks.
 
 internal import Glibc
+internal import SmallocSystem
 internal import SmallocWire
 
-/// One socket, a buffer for requests on their way out and one for replies on their way in.
+/// A session, its socket, and the waiting for both.
 ///
-/// A call is `begin`, perhaps `append`s, `send`, `receive`: one `send` and one `recv` in the usual
-/// case, and no memory is allocated. Errors thrown from here mean that the stream is unusable;
-/// error *replies* are returned as headers.
+/// A call is `start`, which enters a request, and `answer`, which sends and receives until that
+/// request is answered: one `send` and one `recv` in the usual case, and no memory is allocated.
+/// What is thrown with a closing status (`Status.closes`) means that the connection is unusable.
 struct Channel: ~Copyable {
-    var socket: Socket
-    var timeout: UInt64
+    let socket: Socket
+    /// Nanoseconds in which each request must be answered; `.max` is for ever.
+    private var timeout: UInt64
     /// Nanoseconds to ask again and again for an answer before waiting for it.
     var busyPoll: UInt64 = 0
+    var session = ClientSession()
+    /// Which of its connection object's sessions this is.
+    var number: UInt64 = 0
+    private var input = ReplyInput(capacity: 65_536)
+    /// Stays empty: no tasks wait here.
+    private var completions = CompletionList()
+    /// Whether nothing has been sent since `beginCall`.
+    private var hasSentNothing = true
 
-    private var output = ByteBuffer(capacity: 4096)
-    private var frameStart = 0
-    /// Whether the last `send` that failed had got rid of nothing: then nobody has seen the
-    /// request.
-    private var sentNothing = true
-
-    let input: UnsafeMutableRawPointer
-    var inputStart = 0
-    var inputEnd = 0
-    static var inputCapacity: Int { 65_536 }
-
-    /// Cookie of the last request begun.
-    private(set) var cookie: UInt64 = 0
-    /// Replies to requests that nobody waits for, which will arrive before any other's.
-    var unread = 0
+    /// Bytes up to which payloads are copied rather than sent and received where they are.
+    static var copiedSizeMax: Int { 2048 }
 
     init(_ socket: consuming Socket, timeout: UInt64) {
         self.socket = socket
         self.timeout = timeout
         self.socket.setTimeouts(nanoseconds: timeout)
-        input = .allocate(byteCount: Channel.inputCapacity, alignment: 16)
     }
 
-    deinit { input.deallocate() }
-
-    /// Sets the nanoseconds in which each request must be answered; `.max` is for ever.
     mutating func setTimeout(_ nanoseconds: UInt64) {
         timeout = nanoseconds
         socket.setTimeouts(nanoseconds: nanoseconds)
     }
 
-    mutating func takeSentNothing() -> Bool { sentNothing }
-
-    // MARK: Out
-
-    /// Starts a frame behind what the output holds.
-    ///
-    /// Its cookie becomes the next number.
-    mutating func begin(_ header: FrameHeader) {
-        cookie &+= 1
-        var header = header
-        header.cookie = cookie
-        frameStart = output.count
-        output.append(header)
+    /// Exchanges greetings: the first thing on every connection.
+    mutating func greet(_ software: String) throws(SmallocError) {
+        let reply = try exchange(.hello(software: software))
+        session.greeted(Limits(helloPayload: reply.payload))
     }
 
-    mutating func append(_ bytes: UnsafeRawBufferPointer) { output.append(bytes) }
-    mutating func append<T: FixedWidthInteger & BitwiseCopyable>(_ value: T) {
-        output.append(value)
+    /// Starts a call: from here on it counts what has been sent.
+    mutating func beginCall() { hasSentNothing = true }
+
+    /// Whether nothing has been sent since `beginCall`: the daemon has not seen the call.
+    mutating func endedUnsent() -> Bool { hasSentNothing }
+
+    // MARK: Requests
+
+    /// Asks, and gives all of the reply.
+    mutating func exchange(_ request: borrowing Request) throws(SmallocError) -> Reply {
+        try answer(to: start(request), extraTime: request.extraTime).reply()
     }
 
-    /// Ends the frame: what was appended since `begin`, and `following` bytes given to `send`.
-    mutating func end(following: Int = 0) {
-        let size = output.count - frameStart - FrameHeader.byteCount + following
-        output.set(UInt32(size), at: frameStart + 20)
-    }
-
-    /// Sends all that the output holds and then `payload`, in one system call if the socket takes
-    /// it.
-    mutating func send(
-        payload: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
-    ) throws(SmallocError) {
-        defer { output.removeAll() }
-        sentNothing = true
-        if payload.count <= 2048 {
-            if payload.count > 0 { output.append(payload) }
-            try sendAll(output.bytes)
-        } else {
-            let head = output.bytes
-            var parts = (
-                iovec(
-                    iov_base: UnsafeMutableRawPointer(mutating: head.baseAddress),
-                    iov_len: head.count),
-                iovec(
-                    iov_base: UnsafeMutableRawPointer(mutating: payload.baseAddress),
-                    iov_len: payload.count)
-            )
-            let sent = withUnsafeMutablePointer(to: &parts) { pointer in
-                pointer.withMemoryRebound(to: iovec.self, capacity: 2) { vector in
-                    var message = msghdr()
-                    message.msg_iov = vector
-                    message.msg_iovlen = 2
-                    return sendmsg(socket.descriptor, &message, Int32(MSG_NOSIGNAL))
-                }
-            }
-            var done = 0
-            if sent >= 0 {
-                sentNothing = false
-                done = sent
-            } else if errno != EINTR {
-                throw failure(errno, sending: true)
-            }
-            if done < head.count {
-                try sendAll(UnsafeRawBufferPointer(rebasing: head[done...]))
-                done = head.count
-            }
-            try sendAll(UnsafeRawBufferPointer(rebasing: payload[(done - head.count)...]))
+    /// Enters a request whose reply is wanted as a whole, or by its size.
+    mutating func start(
+        _ request: borrowing Request, data: OutgoingData? = nil, size: Int = -1,
+        sink: (target: any Sink, offset: Int)? = nil
+    ) -> UInt64 {
+        let header = request.header
+        return request.body.withUnsafeBytes {
+            session.start(header, $0, data: data, size: size, sink: sink)
         }
     }
 
-    private mutating func sendAll(_ bytes: UnsafeRawBufferPointer) throws(SmallocError) {
-        var done = 0
-        var deadline: Deadline?
-        while done < bytes.count {
-            let sent = Glibc.send(
-                socket.descriptor, bytes.baseAddress! + done, bytes.count - done,
-                Int32(MSG_NOSIGNAL))
-            if sent >= 0 {
-                sentNothing = false
-                done += sent
-                // A peer that takes a byte now and then must not hold us for ever.
-                if done < bytes.count, let deadline, deadline.pollMilliseconds == 0 {
+    /// Sends and receives until a request is answered.
+    ///
+    /// - Parameter extraTime: Nanoseconds beyond the usual.
+    /// - Throws: The reply's error, too.
+    mutating func answer(
+        to cookie: UInt64, extraTime: UInt64 = 0
+    ) throws(SmallocError) -> Answer {
+        let deadline = deadline(extraTime)
+        var polls = extraTime != 0
+        while true {
+            if let answer = session.take(cookie) {
+                try answer.check()
+                return answer
+            }
+            try step(deadline, polls: polls)
+            polls = true
+        }
+    }
+
+    /// Sends a batch and receives its replies, both as far as they go, so that neither side waits
+    /// for the other to read.
+    mutating func exchange(_ record: BatchRecord, extraTime: UInt64) throws(SmallocError) {
+        let entry = session.begin(record)
+        entry.pointee.state = .asked
+        let cookie = session.pending.cookie(of: entry)
+        session.enqueue(record)
+        var deadline = deadline(extraTime)
+        while record.unanswered > 0 {
+            let before = record.unanswered
+            try step(deadline, polls: true)
+            // The time is for each answer.
+            if record.unanswered < before { deadline = self.deadline(extraTime) }
+        }
+        _ = session.take(cookie)
+    }
+
+    /// Moves bytes by as many requests as it takes.
+    ///
+    /// After a refusal the answers to all that was asked are awaited, since `memory` is borrowed.
+    mutating func transfer(
+        _ operation: Operation, _ handle: UInt32, offset: UInt64, _ memory: CallerMemory,
+        from begin: Int, size: Int, _ chunking: Chunking
+    ) throws(SmallocError) {
+        var transfer = Transfer(size, chunking)
+        var failure: SmallocError?
+        while let step = transfer.next() {
+            switch step {
+            case .ask(let at, let size):
+                let header = FrameHeader.access(
+                    operation, handle, offset: offset + UInt64(begin + at), size: UInt64(size))
+                let place = begin + at
+                let none = UnsafeRawBufferPointer(start: nil, count: 0)
+                if operation == .read {
+                    transfer.asked(
+                        session.start(header, none, size: size, sink: (memory, place)))
+                } else {
+                    let data = OutgoingData(source: memory, offset: place, size: size)
+                    transfer.asked(session.start(header, none, data: data, size: 0))
+                    try sendWaiting(deadline(0))
+                }
+            case .wait(let cookie):
+                do throws(SmallocError) { _ = try answer(to: cookie) } catch {
+                    if error.status.closes { throw error }
+                    failure = failure ?? error
+                    transfer.stop()
+                }
+            }
+        }
+        if let failure { throw failure }
+    }
+
+    // MARK: Handles of released owners
+
+    /// Enters the closing of a handle, whose answer is not waited for.
+    mutating func forget(_ handle: UInt32) { session.forget(Request.close(handle).header) }
+
+    /// Sends what no call waits for.
+    ///
+    /// - Parameter waits: Whether to wait, up to a second at a time, for the daemon to take it.
+    /// - Returns: Whether all was sent.
+    mutating func pushOut(waits: Bool) throws(SmallocError) -> Bool {
+        while true {
+            let isSent = try flush()
+            // Replies that are never received would in time stop the daemon from reading.
+            if isSent, !session.hasOutput, session.pending.count <= 64 { return true }
+            var ready = pollfd(
+                fd: socket.descriptor, events: Int16(POLLIN) | (isSent ? 0 : Int16(POLLOUT)),
+                revents: 0)
+            let blocks = waits && session.hasOutput
+            let found = poll(&ready, 1, blocks ? 1000 : 0)
+            if found < 0, errno == EINTR { continue }
+            guard found > 0 else { return !session.hasOutput }
+            if ready.revents & ~Int16(POLLOUT) != 0 { try receive(.never, polls: true) }
+        }
+    }
+
+    // MARK: The socket
+
+    private func deadline(_ extraTime: UInt64) -> Deadline {
+        .after(timeout == .max ? .max : timeout &+ extraTime)
+    }
+
+    /// Sends as much as the socket takes, and receives once.
+    ///
+    /// - Parameter polls: Whether the deadline is to be looked at before the first byte is
+    ///   received; else the socket's own timeout serves.
+    @inline(__always)
+    private mutating func step(_ deadline: Deadline, polls: Bool) throws(SmallocError) {
+        if try flush() { return try receive(deadline, polls: polls) }
+        // A peer that takes a byte now and then must not hold us beyond the deadline.
+        let events = try wait(Int16(POLLIN) | Int16(POLLOUT), deadline, sending: true)
+        if events & ~Int16(POLLOUT) != 0 { try receive(deadline, polls: true) }
+    }
+
+    /// Sends what the socket takes without waiting.
+    ///
+    /// - Returns: Whether that was all.
+    private mutating func flush() throws(SmallocError) -> Bool {
+        let socket = socket.descriptor
+        var isFull = false
+        while !isFull {
+            if let sent = session.output.sendTail({ Socket.send($0, on: socket) }) {
+                isFull = try isSocketFull(sent)
+                continue
+            }
+            guard var piece = session.output.takeFirst() else { return true }
+            while piece.left > 0, !isFull {
+                let sent = piece.send { Socket.send($0, $1, on: socket) }
+                isFull = try isSocketFull(sent)
+            }
+            if piece.left > 0 {
+                session.output.putBack(piece)
+            } else {
+                session.output.recycle(piece)
+            }
+        }
+        return session.output.isEmpty
+    }
+
+    /// Sends all there is, large data that is answered with little: the system's own waiting keeps
+    /// the socket fuller than `poll` does.
+    private mutating func sendWaiting(_ deadline: Deadline) throws(SmallocError) {
+        let descriptor = socket.descriptor
+        while var piece = session.output.takeFirst() {
+            while piece.left > 0 {
+                let sent = piece.send { Socket.send($0, $1, on: descriptor, waits: true) }
+                // A peer that takes a byte now and then must not hold us beyond the deadline.
+                let isLate = piece.left > 0 && deadline.pollMilliseconds == 0
+                let isFull = try isSocketFull(sent)
+                if isLate || isFull {
                     throw .timedOut("the daemon did not take the request in time")
                 }
-                if deadline == nil { deadline = .after(timeout) }
-            } else if errno != EINTR {
-                throw failure(errno, sending: true)
             }
+            session.output.recycle(piece)
         }
     }
 
-    /// Sends a whole frame, or nothing of it, without waiting.
-    ///
-    /// For requests nobody waits for.
-    ///
-    /// - Returns: Whether it was sent; false if the socket has no room now.
-    mutating func sendUnwaited(_ header: FrameHeader) throws(SmallocError) -> Bool {
-        begin(header)
-        defer { output.removeAll() }
-        let bytes = output.bytes
-        let sent = Glibc.send(
-            socket.descriptor, bytes.baseAddress!, bytes.count,
-            Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
-        if sent < 0 {
-            guard errno == EAGAIN || errno == EINTR else { throw failure(errno, sending: true) }
+    @inline(__always)
+    private mutating func isSocketFull(_ sent: Int) throws(SmallocError) -> Bool {
+        if sent >= 0 {
+            hasSentNothing = false
             return false
         }
-        unread += 1
-        if sent < bytes.count { try sendAll(UnsafeRawBufferPointer(rebasing: bytes[sent...])) }
-        return true
+        if errno == EAGAIN { return true }
+        if errno == EINTR { return false }
+        throw failure(errno)
     }
 
-    /// Waits until the socket takes more, taking in replies that nobody waits for.
-    ///
-    /// - Returns: Whether it does.
-    mutating func waitForRoom(milliseconds: Int) throws(SmallocError) -> Bool {
-        let deadline = Deadline.after(UInt64(milliseconds) * 1_000_000)
+    /// Receives once, and takes in what has come whole.
+    private mutating func receive(_ deadline: Deadline, polls: Bool) throws(SmallocError) {
+        if busyPoll > 0, !input.isFilling, try spin(deadline) { return }
+        var polls = polls || (input.holdsPart && !input.isFilling)
         while true {
-            let left = deadline.pollMilliseconds
-            guard left > 0 else { return false }
-            var wait = pollfd(
-                fd: socket.descriptor, events: Int16(POLLIN) | Int16(POLLOUT), revents: 0)
-            guard poll(&wait, 1, left) > 0 else { continue }
-            if wait.revents & Int16(POLLOUT) != 0 { return true }
-            guard unread > 0 else { throw .connectionLost("the daemon closed the connection") }
-            try drainUnread(ifOver: 0)
+            let flags = input.isFilling ? Int32(MSG_WAITALL) : polls ? Int32(MSG_DONTWAIT) : 0
+            let isFilling = input.isFilling
+            if polls, isFilling { _ = try wait(Int16(POLLIN), deadline) }
+            if try take(flags) { return }
+            _ = try wait(Int16(POLLIN), deadline)
+            polls = true
         }
     }
 
-    /// Sends what the socket takes of `bytes` without waiting: for batches.
-    mutating func sendSome(_ bytes: UnsafeRawBufferPointer) throws(SmallocError) -> Int {
-        let sent = Glibc.send(
-            socket.descriptor, bytes.baseAddress!, bytes.count,
-            Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
-        if sent >= 0 {
-            sentNothing = false
-            return sent
+    /// - Returns: Whether something has come.
+    @inline(__always)
+    private mutating func take(_ flags: Int32) throws(SmallocError) -> Bool {
+        let descriptor = socket.descriptor
+        let got = input.receive { recv(descriptor, $0.baseAddress!, $0.count, flags) }.size
+        if got > 0 {
+            while try input.parse(&session, into: &completions) {}
+            return true
         }
-        guard errno == EAGAIN || errno == EINTR else { throw failure(errno, sending: true) }
-        return 0
+        if got == 0 {
+            throw .connectionLost("the daemon closed the connection")
+        }
+        guard errno == EINTR || (errno == EAGAIN && flags & Int32(MSG_DONTWAIT) != 0) else {
+            throw failure(errno)
+        }
+        return false
     }
 
-    /// Whether what has been received begins with a whole header.
-    var holdsHeader: Bool { inputEnd - inputStart >= FrameHeader.byteCount }
-
-    /// To be called before `sendSome` is used for the first part of something.
-    mutating func markUnsent() { sentNothing = true }
-
-    /// Waits until the socket takes or has something.
+    /// Asks for bytes again and again for a while.
     ///
-    /// - Returns: Whether there is something to receive.
-    mutating func waitForEither(_ extra: UInt64) throws(SmallocError) -> Bool {
-        if inputEnd > inputStart { return true }
-        let deadline = Deadline.after(timeout == .max ? .max : timeout &+ extra)
-        let events = try wait(Int16(POLLIN) | Int16(POLLOUT), deadline)
-        return events & ~Int16(POLLOUT) != 0
+    /// - Returns: Whether some have come.
+    private mutating func spin(_ deadline: Deadline) throws(SmallocError) -> Bool {
+        let end = min(Deadline.after(busyPoll).nanoseconds, deadline.nanoseconds)
+        repeat {
+            if try take(Int32(MSG_DONTWAIT)) { return true }
+        } while Clock.now < end
+        return false
+    }
+
+    private func wait(
+        _ events: Int16, _ deadline: Deadline, sending: Bool = false
+    ) throws(SmallocError) -> Int16 {
+        var wait = pollfd(fd: socket.descriptor, events: events, revents: 0)
+        while true {
+            // A peer that sends a byte now and then must not hold us beyond the deadline.
+            let left = deadline.pollMilliseconds
+            let ready = left == 0 ? 0 : poll(&wait, 1, left)
+            if ready > 0 { return wait.revents }
+            if ready == 0 {
+                throw .timedOut(
+                    sending
+                        ? "the daemon did not take the request in time"
+                        : "the daemon did not answer in time")
+            }
+            guard errno == EINTR else { throw failure(errno) }
+        }
+    }
+
+    private func failure(_ number: Int32) -> SmallocError {
+        if number == EAGAIN { return .timedOut("the daemon did not answer in time") }
+        return .connectionLost("the connection to the daemon is lost: \(systemMessage(number))")
     }
 }

@@ -1,28 +1,48 @@
-// One connection of the synchronous face: who may use the channel when, and what happens when it
-// breaks. Knows requests and replies, not allocations.
+// One connection of the blocking face: which thread may use the channel when, and what happens when
+// it breaks. Knows requests and replies, not allocations.
 
 internal import Glibc
 internal import SmallocSystem
 internal import SmallocWire
 internal import Synchronization
 
+/// A handle's place on the blocking face: a connection, and which of its sessions.
+struct BlockingOwner: HandleOwner {
+    let connection: Connection
+    /// Which of the object's connections, one after another, the handle is open on.
+    let session: UInt64
+
+    typealias Home = BlockingOwner
+
+    func check(_ home: BlockingOwner) throws(SmallocError) {
+        if connection !== home.connection { throw .foreignAllocation }
+        if session != home.session { throw .lostWithConnection }
+    }
+    func isSame(_ other: BlockingOwner) -> Bool {
+        connection === other.connection && session == other.session
+    }
+    func release(_ handle: UInt32) { connection.release(handle, session: session) }
+}
+
+typealias BlockingRemote = Remote<BlockingOwner>
+
 /// A blocking connection that any number of threads may use, one call at a time.
-///
-/// `state` is touched under `lock` alone.
 final class Connection: @unchecked Sendable {
     let address: Address
-    let options: ConnectionOptions
+    let options: Smalloc.Options
     private let lock = Lock()
-    private var state: State
+    private let fork = ForkGuard()
+    // Touched under the lock alone, which makes checks of exclusive access needless.
+    @exclusivity(unchecked) private var state: State
 
     /// Handles whose owner was released, to be closed at the next opportunity.
     ///
     /// Has a lock of its own because an owner may be released by a thread that is in the middle of
     /// a call.
-    private let orphans = Locked<[Orphan]>([])
-    private let orphanCount = Atomic<Int>(0)
+    private let released = Locked<[ReleasedHandle]>([])
+    private let releasedCount = Atomic<Int>(0)
 
-    private struct Orphan {
+    private struct ReleasedHandle {
         let session: UInt64
         let handle: UInt32
     }
@@ -33,7 +53,7 @@ final class Connection: @unchecked Sendable {
         var session: UInt64 = 0
         var limits = Limits()
         var failure: SmallocError?
-        /// Whether nothing of the request that the connection broke at had been sent.
+        /// Whether nothing of the call that the connection broke at had been sent.
         var brokeUnsent = false
         var closed = false
         /// The daemon has not taken closes of handles for a while: they go with the next call.
@@ -41,7 +61,7 @@ final class Connection: @unchecked Sendable {
     }
 
     /// Connects and exchanges greetings.
-    init(_ address: Address, _ options: ConnectionOptions) throws(SmallocError) {
+    init(_ address: Address, _ options: Smalloc.Options) throws(SmallocError) {
         self.address = address
         self.options = options
         var state = State()
@@ -50,19 +70,20 @@ final class Connection: @unchecked Sendable {
     }
 
     private static func connect(
-        _ state: inout State, _ address: Address, _ options: ConnectionOptions
+        _ state: inout State, _ address: Address, _ options: Smalloc.Options
     ) throws(SmallocError) {
         let limit = options.connectTimeout.nanosecondsClamped
         let socket = try Socket(connectingTo: address, timeout: limit)
         let timeout = options.requestTimeout?.nanosecondsClamped ?? .max
         socket.setUserTimeout(nanoseconds: timeout)
         var channel = Channel(socket, timeout: limit)
-        let greeted = try channel.greet(options.software)
+        try channel.greet(options.software)
         channel.setTimeout(timeout)
         channel.busyPoll = options.busyPoll.nanosecondsClamped
-        state.channel = consume channel
+        state.limits = channel.session.limits
         state.session += 1
-        state.limits = greeted
+        channel.number = state.session
+        state.channel = consume channel
         state.failure = nil
         state.congested = false
     }
@@ -70,12 +91,15 @@ final class Connection: @unchecked Sendable {
     /// What the daemon told in its greeting.
     var limits: Limits { lock.withLock { state.limits } }
     /// The present session, to be given to calls that depend on it.
-    var session: UInt64 { lock.withLock { state.session } }
+    var owner: BlockingOwner {
+        BlockingOwner(connection: self, session: lock.withLock { state.session })
+    }
     /// Whether the present session is usable as far as is known here.
-    var isConnected: Bool { lock.withLock { state.channel != nil } }
+    var isConnected: Bool { !fork.isForked && lock.withLock { state.channel != nil } }
+    /// Whether `close()` was called, or the process is a fork of the one that connected.
+    var isClosed: Bool { fork.isForked || lock.withLock { state.closed } }
 
-    /// Whether `close()` was called.
-    var isClosed: Bool { lock.withLock { state.closed } }
+    // MARK: Calls
 
     /// Runs a call on the channel, alone.
     ///
@@ -85,11 +109,14 @@ final class Connection: @unchecked Sendable {
     ///   - evenIfGone: Whether the call sees by itself to a handle that has been disposed of.
     ///   - body: The call. It may run twice if nothing of it was sent the first time. What it
     ///     throws with a closing status ends the connection.
+    @inline(__always)
     func call<Result: Sendable>(
-        on remote: Remote?, evenIfGone: Bool = false,
-        _ body: (inout Channel, borrowing CallContext) throws(SmallocError) -> Result
+        on remote: BlockingRemote?, evenIfGone: Bool = false,
+        _ body: (inout Channel) throws(SmallocError) -> Result
     ) throws(SmallocError) -> Result {
-        defer { if orphanCount.load(ordering: .acquiring) > 0 { closeOrphans() } }
+        // A lock that another thread held at the fork is held for ever.
+        try fork.check()
+        defer { if releasedCount.load(ordering: .acquiring) > 0 { closeReleased() } }
         return try lock.withLock { () throws(SmallocError) in
             try ready(remote, evenIfGone)
             do throws(SmallocError) {
@@ -105,36 +132,30 @@ final class Connection: @unchecked Sendable {
         }
     }
 
-    private func ready(_ remote: Remote?, _ evenIfGone: Bool) throws(SmallocError) {
+    private func ready(_ remote: BlockingRemote?, _ evenIfGone: Bool) throws(SmallocError) {
         if state.closed { throw .closed }
         if let remote {
-            if remote.session != state.session { throw Connection.lost }
+            if remote.owner.session != state.session { throw .lostWithConnection }
             // Its number may stand for another allocation by now.
             if remote.isGone, !evenIfGone { throw .noData }
         }
         if state.channel != nil { return }
-        if remote != nil || !options.reconnects { throw Connection.over(state.failure) }
+        if remote != nil || !options.reconnects {
+            throw state.failure?.afterwards ?? .lostWithConnection
+        }
         try Connection.connect(&state, address, options)
     }
 
-    private static var lost: SmallocError {
-        .connectionLost("the connection that this allocation belonged to is lost")
-    }
-
-    /// What a call gets that asks nothing any more, for what ended the connection.
-    private static func over(_ failure: SmallocError?) -> SmallocError {
-        failure?.afterwards ?? lost
-    }
-
+    @inline(__always)
     private func attempt<Result: Sendable>(
-        _ body: (inout Channel, borrowing CallContext) throws(SmallocError) -> Result
+        _ body: (inout Channel) throws(SmallocError) -> Result
     ) throws(SmallocError) -> Result {
-        let context = CallContext(session: state.session, limits: state.limits)
         do throws(SmallocError) {
-            return try body(&state.channel!, context)
+            state.channel!.beginCall()
+            return try body(&state.channel!)
         } catch {
             if error.status.closes {
-                state.brokeUnsent = state.channel!.takeSentNothing()
+                state.brokeUnsent = state.channel!.endedUnsent()
                 state.channel = nil
                 state.failure = error
             }
@@ -142,10 +163,40 @@ final class Connection: @unchecked Sendable {
         }
     }
 
+    /// Asks, and gives all of the reply.
+    @discardableResult
+    func perform(
+        _ request: borrowing Request, on remote: BlockingRemote?
+    ) throws(SmallocError) -> Reply {
+        try call(on: remote) { channel throws(SmallocError) in try channel.exchange(request) }
+    }
+
+    /// Disposes of an allocation by its handle, which is closed with it.
+    func dispose(_ remote: BlockingRemote) throws(SmallocError) {
+        let request = Request.dispose(.handle(remote.handle), size: UInt64(remote.size))
+        try call(on: remote) { channel throws(SmallocError) in
+            _ = try channel.exchange(request)
+            // Before the number can stand for another allocation.
+            remote.isGone = true
+        }
+    }
+
+    /// Asks for a handle: alloc and open.
+    func performForRemote(
+        _ request: borrowing Request, name: AllocationName?
+    ) throws(SmallocError) -> BlockingRemote {
+        let (reply, session) = try call(on: nil) { channel throws(SmallocError) in
+            (try channel.exchange(request), channel.number)
+        }
+        return try Remote(
+            BlockingOwner(connection: self, session: session), reply.header, name)
+    }
+
     /// Ends the connection for good.
     ///
     /// Anonymous allocations go with it.
     func close() {
+        if fork.isForked { return }
         lock.withLock {
             state.channel = nil
             state.closed = true
@@ -157,63 +208,39 @@ final class Connection: @unchecked Sendable {
     /// Closes a handle without waiting for the answer, now or with the next call.
     ///
     /// For deinitializers.
-    func abandon(_ handle: UInt32, session: UInt64) {
-        orphans.withLock { $0.append(Orphan(session: session, handle: handle)) }
-        orphanCount.add(1, ordering: .releasing)
-        closeOrphans()
+    func release(_ handle: UInt32, session: UInt64) {
+        if fork.isForked { return }
+        released.withLock { $0.append(ReleasedHandle(session: session, handle: handle)) }
+        releasedCount.add(1, ordering: .releasing)
+        closeReleased()
     }
 
-    /// Sends close for all orphans unless another thread is in a call: that one does it afterwards.
-    private func closeOrphans() {
-        var more = true
-        while more {
+    /// Sends close for all of them unless another thread is in a call: that one does it afterwards.
+    @inline(never)
+    private func closeReleased() {
+        while releasedCount.load(ordering: .acquiring) > 0 {
             guard lock.tryLock() else { return }
-            more = sendCloses()
+            let list = released.withLock { list in
+                defer { list = [] }
+                return list
+            }
+            releasedCount.subtract(list.count, ordering: .relaxed)
+            sendCloses(list)
             lock.unlock()
-            more = more && orphanCount.load(ordering: .acquiring) > 0
         }
     }
 
-    /// - Returns: Whether it is worth looking for more.
-    private func sendCloses() -> Bool {
-        var list = orphans.withLock { list in
-            defer { list = [] }
-            return list
+    private func sendCloses(_ list: [ReleasedHandle]) {
+        guard state.channel != nil else { return }  // Their session took them along.
+        for entry in list where entry.session == state.session {
+            state.channel!.forget(entry.handle)
         }
-        orphanCount.subtract(list.count, ordering: .relaxed)
-        let session = state.session
-        while let orphan = list.last {
-            guard state.channel != nil, orphan.session == session else {
-                list.removeLast()  // Its session took it along.
-                continue
-            }
-            do throws(SmallocError) {
-                // Answers that are never read would in time stop the daemon from reading.
-                try state.channel!.drainUnread(ifOver: 64)
-                if try state.channel!.sendUnwaited(Request.close(orphan.handle).header) {
-                    state.congested = false
-                } else {
-                    // A flood of releases waits for the daemon, but for one that hangs only once.
-                    guard !state.congested else { break }
-                    state.congested = try !state.channel!.waitForRoom(milliseconds: 1000)
-                    continue
-                }
-                list.removeLast()
-            } catch {
-                state.channel = nil
-                state.failure = error
-            }
+        do throws(SmallocError) {
+            // A flood of releases waits for the daemon, but for one that hangs only once.
+            state.congested = try !state.channel!.pushOut(waits: !state.congested)
+        } catch {
+            state.channel = nil
+            state.failure = error
         }
-        guard !list.isEmpty else { return true }
-        let rest = list
-        orphans.withLock { $0 += rest }
-        orphanCount.add(rest.count, ordering: .releasing)
-        return false
     }
-}
-
-/// What a call needs to know of the session it runs in.
-struct CallContext {
-    let session: UInt64
-    let limits: Limits
 }

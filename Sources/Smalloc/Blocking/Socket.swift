@@ -1,6 +1,7 @@
 // A connected stream socket and the few system calls on it. Knows nothing of frames.
 
 internal import Glibc
+internal import SmallocSystem
 internal import SmallocWire
 
 /// Owns the descriptor of a connected stream socket; closes it when it goes.
@@ -20,6 +21,46 @@ struct Socket: ~Copyable {
         case .unix(let path): descriptor = try connectUnix(path, timeout, address)
         case .tcp(let host, let port):
             descriptor = try connectTCP(host, port, timeout, address)
+        }
+    }
+
+    /// Sends without waiting.
+    ///
+    /// - Returns: Bytes sent, or -1 and errno.
+    @inline(__always)
+    static func send(_ bytes: UnsafeRawBufferPointer, on descriptor: Int32) -> Int {
+        Glibc.send(
+            descriptor, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
+    }
+
+    /// Sends two parts in one system call.
+    ///
+    /// - Parameter waits: Whether to wait, within the socket's timeout, until the socket takes
+    ///   them; at most a MiB is sent at a time then.
+    /// - Returns: Bytes sent of both, or -1 and errno.
+    static func send(
+        _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer, on descriptor: Int32,
+        waits: Bool = false
+    ) -> Int {
+        if second.isEmpty, !waits { return send(first, on: descriptor) }
+        let most = waits ? 1 << 20 : Int.max
+        var parts = (
+            iovec(
+                iov_base: UnsafeMutableRawPointer(mutating: first.baseAddress),
+                iov_len: min(first.count, most)),
+            iovec(
+                iov_base: UnsafeMutableRawPointer(mutating: second.baseAddress),
+                iov_len: first.count > most ? 0 : min(second.count, most))
+        )
+        return withUnsafeMutablePointer(to: &parts) { pointer in
+            pointer.withMemoryRebound(to: iovec.self, capacity: 2) { vector in
+                var message = msghdr()
+                message.msg_iov = vector
+                message.msg_iovlen = 2
+                return sendmsg(
+                    descriptor, &message,
+                    Int32(MSG_NOSIGNAL) | (waits ? 0 : Int32(MSG_DONTWAIT)))
+            }
         }
     }
 
@@ -59,23 +100,16 @@ private func refusal(_ address: Address, _ number: Int32) -> SmallocError {
 private func connectUnix(
     _ path: String, _ timeout: UInt64, _ address: Address
 ) throws(SmallocError) -> Int32 {
-    var name = sockaddr_un()
-    name.sun_family = sa_family_t(AF_UNIX)
-    let capacity = MemoryLayout.size(ofValue: name.sun_path)
-    guard path.utf8.count < capacity else {
-        throw .cannotConnect("the socket path is over \(capacity - 1) bytes: \(path)")
+    guard path.utf8.count <= UnixAddress.pathSizeMax else {
+        throw .cannotConnect("the socket path is over \(UnixAddress.pathSizeMax) bytes: \(path)")
     }
-    withUnsafeMutableBytes(of: &name.sun_path) { target in
-        for (index, byte) in path.utf8.enumerated() { target[index] = byte }
+    guard var name = UnixAddress(path) else {
+        throw .cannotConnect("\(address) is no address of a socket")
     }
     let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     guard descriptor >= 0 else { throw refusal(address, errno) }
     applyTimeouts(descriptor, timeout)
-    let failure = withUnsafePointer(to: &name) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-            connectRetrying(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
-        }
-    }
+    let failure = name.withSocketAddress { connectRetrying(descriptor, $0, $1) }
     if failure != 0 {
         _ = Glibc.close(descriptor)
         throw refusal(address, failure)

@@ -22,7 +22,7 @@ extension Smalloc {
     public func alloc(
         _ length: Int, _ type: ElementType = .uint8
     ) throws(SmallocError) -> Allocation {
-        Allocation(View(remote: try allocate(length, type, nil), start: 0))
+        Allocation(View(remote: try allocate(length, type, nil)))
     }
 
     /// The same with the type as Node's number, 1 to 9.
@@ -32,7 +32,7 @@ extension Smalloc {
         try alloc(length, try elementType(type))
     }
 
-    /// Allocates named memory, which stays until somebody disposes of it.
+    /// Allocates named memory, which stays until a client disposes of it.
     ///
     /// - Parameters:
     ///   - length: **Elements**, from 0.
@@ -47,7 +47,7 @@ extension Smalloc {
         _ length: Int, named name: String, _ type: ElementType = .uint8
     ) throws(SmallocError) -> Allocation {
         let name = try AllocationName(name)
-        return Allocation(View(remote: try allocate(length, type, name), start: 0))
+        return Allocation(View(remote: try allocate(length, type, name)))
     }
 
     /// Allocates memory and gives it to a receiver.
@@ -55,7 +55,7 @@ extension Smalloc {
     /// - Parameters:
     ///   - length: **Elements**, from 0.
     ///   - receiver: Any object that holds no live allocation. Classes that conform to
-    ///     `AllocationHolder` keep it themselves; for any other a table keeps it, which notices
+    ///     `Smalloc.Holder` keep it themselves; for any other a table keeps it, which notices
     ///     that the object is gone only at a later `alloc` with a receiver.
     ///   - type: What the elements are; `Uint8` by default.
     ///   - name: nil for an anonymous allocation.
@@ -79,7 +79,7 @@ extension Smalloc {
         guard type.bytes(length) <= limits.lengthSizeMax else { throw .overMaxLength }
         if hasExternalData(receiver) { throw .alreadyExists }
         let remote = try allocate(length, type, checked)
-        Receivers.give(Allocation(View(remote: remote, start: 0)), to: receiver)
+        Receivers.give(Allocation(View(remote: remote)), to: receiver)
         return receiver
     }
 
@@ -111,7 +111,7 @@ extension Smalloc {
 
     private func allocate(
         _ length: Int, _ type: ElementType, _ name: AllocationName?
-    ) throws(SmallocError) -> Remote {
+    ) throws(SmallocError) -> BlockingRemote {
         try connection.performForRemote(
             .alloc(size: type.bytes(length), type: type.rawValue, name: name), name: name)
     }
@@ -150,7 +150,9 @@ extension Smalloc {
         try onto?.throwIfFailed()
         guard let from = from?.currentView else { throw .noSourceData }
         guard let onto = onto?.currentView else { throw .noDestData }
-        try from.copy(sourceStart, copyLength, onto: onto, destStart)
+        try from.perform(
+            from.copyRequest(sourceStart, copyLength, onto: onto, destStart), sourceStart,
+            copyLength)
     }
 
     // MARK: dispose

@@ -11,34 +11,36 @@ enum Receivers {
     enum Kind { case object, array, value }
 
     static func kind(of object: AnyObject) -> Kind {
-        if object is any AllocationHolder { return .object }
+        if object is any Smalloc.Holder { return .object }
         if object is [Any] { return .array }
         // A value that is cast to AnyObject is boxed, or with Foundation about becomes an NSNumber
         // or an NSString, which this language takes for numbers and strings.
         if object is Int || object is Double || object is Bool || object is String {
             return .value
         }
-        return String(describing: Swift.type(of: object)) == "__SwiftValue" ? .value : .object
+        // So is nil, which Foundation makes an NSNull.
+        let name = String(reflecting: Swift.type(of: object))
+        return name.hasSuffix(".__SwiftValue") || name == "Foundation.NSNull" ? .value : .object
     }
 
     static func allocation(of object: AnyObject) -> Allocation? {
         if let allocation = object as? Allocation { return allocation.allocation }
-        if let holder = object as? any AllocationHolder { return holder.allocation }
+        if let holder = object as? any Smalloc.Holder { return holder.allocation }
         return Table.shared.find(object)
     }
 
-    /// The same, refusing values in an object's clothes.
+    /// The same, refusing values that were cast to an object.
     static func allocation(
         of object: AnyObject, orThrow error: SmallocError
     ) throws(SmallocError) -> Allocation? {
         if let allocation = object as? Allocation { return allocation }
-        if let holder = object as? any AllocationHolder { return holder.allocation }
+        if let holder = object as? any Smalloc.Holder { return holder.allocation }
         guard kind(of: object) == .object else { throw error }
         return Table.shared.find(object)
     }
 
     static func give(_ allocation: Allocation, to object: AnyObject) {
-        if let holder = object as? any AllocationHolder {
+        if let holder = object as? any Smalloc.Holder {
             holder.allocation = allocation
         } else {
             Table.shared.set(allocation, for: object)
@@ -49,14 +51,14 @@ enum Receivers {
     ///
     /// Holders may keep the empty object.
     static func take(from object: AnyObject) {
-        if object is any AllocationHolder { return }
+        if object is any Smalloc.Holder { return }
         Table.shared.remove(object)
     }
 
     /// Allocations of objects that have no place for them.
     ///
     /// Entries whose object is gone are swept out, with their allocations, when entries are added:
-    /// at each while they are few, then whenever their number has doubled.
+    /// at each up to 512 of them, then whenever their number has doubled.
     private final class Table: @unchecked Sendable {
         static let shared = Table()
 
@@ -67,7 +69,8 @@ enum Receivers {
 
         private let lock = Lock()
         private var entries: [ObjectIdentifier: Entry] = [:]
-        private var sweepAt = 64
+        private var sweepAt = Table.few
+        private static let few = 512
 
         func find(_ object: AnyObject) -> Allocation? {
             lock.withLock {
@@ -81,12 +84,12 @@ enum Receivers {
         func set(_ allocation: Allocation, for object: AnyObject) {
             var dead: [Allocation] = []  // Released after the lock: a release runs other code.
             lock.withLock {
-                if entries.count < 64 || entries.count >= sweepAt {
+                if entries.count < Table.few || entries.count >= sweepAt {
                     for (key, entry) in entries where entry.object == nil {
                         dead.append(entry.allocation)
                         entries[key] = nil
                     }
-                    sweepAt = max(64, entries.count * 2)
+                    sweepAt = max(Table.few, entries.count * 2)
                 }
                 let key = ObjectIdentifier(object)
                 if let old = entries[key] { dead.append(old.allocation) }

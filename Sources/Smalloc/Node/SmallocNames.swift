@@ -16,7 +16,7 @@ extension Smalloc {
     public func open(_ name: String) throws(SmallocError) -> Allocation {
         let name = try AllocationName(name)
         return Allocation(
-            View(remote: try connection.performForRemote(.open(name), name: name), start: 0))
+            View(remote: try connection.performForRemote(.open(name), name: name)))
     }
 
     /// Opens a named allocation for a receiver that holds none.
@@ -83,10 +83,10 @@ extension Smalloc {
     /// - Throws: `.invalidName`; `.noData`; transport errors.
     ///
     /// Wire: `stat`.
-    public func stat(_ name: String) throws(SmallocError) -> AllocationStat {
-        let reply = try connection.performForPayload(
+    public func stat(_ name: String) throws(SmallocError) -> Smalloc.Stat {
+        let reply = try connection.perform(
             .stat(.name(try AllocationName(name))), on: nil)
-        return try AllocationStat(reply.header, reply.payload)
+        return try Smalloc.Stat(reply.header, reply.payload)
     }
 
     /// Lists the named allocations, all at once.
@@ -98,8 +98,8 @@ extension Smalloc {
     /// - Throws: `.invalidName` for a prefix that no name can have; transport errors.
     ///
     /// Wire: `list`.
-    public func list(_ prefix: String = "") throws(SmallocError) -> [AllocationEntry] {
-        var entries: [AllocationEntry] = []
+    public func list(_ prefix: String = "") throws(SmallocError) -> [Smalloc.Entry] {
+        var entries: [Smalloc.Entry] = []
         var pages = try pages(prefix)
         while let page = pages.next() { entries += try page.get() }
         return entries
@@ -122,8 +122,8 @@ extension Smalloc {
     /// Wire: `list`.
     public func pages(
         _ prefix: String = "", limit: Int = 0
-    ) throws(SmallocError) -> AllocationPages {
-        try AllocationPages(connection, prefix, limit)
+    ) throws(SmallocError) -> Smalloc.Pages {
+        try Smalloc.Pages(connection, prefix, limit)
     }
 
     /// The daemon's counters and limits.
@@ -131,8 +131,8 @@ extension Smalloc {
     /// - Throws: Transport errors.
     ///
     /// Wire: `stats`.
-    public func stats() throws(SmallocError) -> DaemonStats {
-        DaemonStats(try connection.performForPayload(.stats, on: nil).payload)
+    public func stats() throws(SmallocError) -> Smalloc.Stats {
+        Smalloc.Stats(try connection.perform(.stats, on: nil).payload)
     }
 
     /// Makes the daemon answer.

@@ -1,10 +1,11 @@
-// What a request on a multiplexed connection brought.
+// What a request on a connection came to, and the answers on their way to those that wait for them.
 
 internal import SmallocWire
 
 /// How a request ended.
 ///
-/// Two words, so that handing it to who waits costs no copies; nearly every answer has no `more`.
+/// Two words, so that handing it to the task that waits costs no copies; nearly every answer has no
+/// `more`.
 @usableFromInline
 struct Answer: Sendable {
     /// The payload of a reply that was asked for by its size, if that has at most 8 bytes and was
@@ -14,14 +15,14 @@ struct Answer: Sendable {
     var more: More?
 
     init(number: UInt64 = 0) { self.number = number }
-    init(_ reply: AsyncReply) { more = More(.reply(reply)) }
+    init(_ reply: Reply) { more = More(.reply(reply)) }
     init(_ error: SmallocError) { more = More(.failure(error)) }
     init(late cookie: UInt64) { more = More(.late(cookie)) }
 
     /// What does not fit two words.
     final class More: Sendable {
         enum Content {
-            case reply(AsyncReply)
+            case reply(Reply)
             case failure(SmallocError)
             /// Nothing has come for a while: wait by the cookie, in a way that can be cancelled.
             case late(UInt64)
@@ -29,33 +30,55 @@ struct Answer: Sendable {
         let content: Content
         init(_ content: Content) { self.content = content }
     }
+
+    /// Throws the error that it is, if it is one.
+    @inline(__always)
+    func check() throws(SmallocError) {
+        if let more, case .failure(let error) = more.content { throw error }
+    }
+
+    /// The reply that was asked for as a whole.
+    ///
+    /// - Throws: The error that it is instead.
+    func reply() throws(SmallocError) -> Reply {
+        try check()
+        guard case .reply(let reply) = more?.content else {
+            throw .unexpectedReply("the answer is missing")
+        }
+        return reply
+    }
 }
 
 /// A reply without its error.
-struct AsyncReply: Sendable {
+struct Reply: Sendable {
     var header: FrameHeader
     var payload: [UInt8]
+    /// Descriptors that came with it, which the receiver of this has to close.
+    var descriptors: [Int32] = []
 }
 
 /// A task that waits for its answer.
 @usableFromInline
 typealias Waiter = UnsafeContinuation<Answer, Never>
 
-/// Answers on their way to those who wait for them, so that these are resumed without a lock.
-struct AnswerList: ~Copyable {
+/// Answers on their way to the tasks that wait for them, so that these are resumed without a lock.
+struct CompletionList: ~Copyable {
     private struct Item {
         let waiter: Waiter
         let answer: Answer
     }
 
     private var items: UnsafeMutablePointer<Item>
-    private var capacity = 32
+    private var capacity = CompletionList.most
     private(set) var count = 0
+
+    /// Answers that are collected before the tasks are resumed: others wait for the lock meanwhile.
+    static var most: Int { 32 }
 
     init() { items = .allocate(capacity: capacity) }
 
     deinit {
-        precondition(count == 0, "everybody has been resumed")
+        precondition(count == 0, "every task has been resumed")
         items.deallocate()
     }
 

@@ -24,12 +24,6 @@ struct ByteBuffer: ~Copyable {
     /// What it holds; valid until the next change.
     var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: memory, count: count) }
 
-    mutating func append(_ header: FrameHeader) {
-        reserve(FrameHeader.byteCount)
-        header.write(to: memory + count)
-        count += FrameHeader.byteCount
-    }
-
     /// Appends a header and what follows it.
     @inline(__always)
     mutating func append(_ header: FrameHeader, _ body: UnsafeRawBufferPointer) {
@@ -48,13 +42,6 @@ struct ByteBuffer: ~Copyable {
         count += source.count
     }
 
-    /// Appends an integer in little-endian order.
-    mutating func append<T: FixedWidthInteger & BitwiseCopyable>(_ value: T) {
-        reserve(MemoryLayout<T>.size)
-        (memory + count).storeBytes(of: value.littleEndian, as: T.self)
-        count += MemoryLayout<T>.size
-    }
-
     /// Overwrites an integer, in little-endian order, at an offset that was appended before.
     mutating func set<T: FixedWidthInteger & BitwiseCopyable>(_ value: T, at offset: Int) {
         precondition(offset >= 0 && offset + MemoryLayout<T>.size <= count)
@@ -71,22 +58,11 @@ struct ByteBuffer: ~Copyable {
         }
     }
 
-    /// Appends bytes that are still to be filled in.
-    ///
-    /// - Returns: Where they are; valid until the next change.
-    @inline(__always)
-    mutating func appendRoom(_ size: Int) -> UnsafeMutableRawPointer {
-        reserve(size)
-        defer { count += size }
-        return memory + count
-    }
-
-    /// Appends zeros up to the next multiple of a power of two.
-    @inline(__always)
-    mutating func align(to alignment: Int) {
-        let gap = -count & (alignment - 1)
-        guard gap > 0 else { return }
-        appendRoom(gap).initializeMemory(as: UInt8.self, repeating: 0, count: gap)
+    /// Drops bytes from the start; the others move there.
+    mutating func removeFirst(_ size: Int) {
+        guard size < count else { return removeAll() }
+        memory.copyMemory(from: memory + size, byteCount: count - size)
+        count -= size
     }
 
     /// Makes room for so many more bytes.

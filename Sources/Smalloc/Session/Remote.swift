@@ -1,16 +1,31 @@
-// What stands behind an Allocation: the open handle, and the part of the memory that is looked at.
+// What stands behind an allocation's object: the open handle, and the part of the memory that it
+// looks at.
 
 internal import SmallocSystem
 internal import SmallocWire
 internal import Synchronization
 
-/// An open handle in one session of a connection.
+/// The connection that a handle is open on, of either face.
+protocol HandleOwner: Sendable {
+    /// What a batch is made for: a connection as it is when the batch is begun.
+    associatedtype Home
+    /// Refuses a handle that a batch can't use.
+    ///
+    /// - Throws: `.invalidArgument` if it is another connection's; `.connectionLost` if it belongs
+    ///   to an earlier one of the same object.
+    func check(_ home: Home) throws(SmallocError)
+    /// Whether two handles are open on one and the same connection.
+    func isSame(_ other: Self) -> Bool
+    /// Closes a handle without waiting for the answer; for deinitializers.
+    func release(_ handle: UInt32)
+}
+
+/// An open handle.
 ///
-/// Goes when the last allocation or slice that uses it goes; an anonymous allocation is disposed of
-/// with it, by the daemon.
-final class Remote: Sendable {
-    let connection: Connection
-    let session: UInt64
+/// Goes when the last object that uses it goes; an anonymous allocation is disposed of with it, by
+/// the daemon.
+final class Remote<Owner: HandleOwner>: Sendable {
+    let owner: Owner
     let handle: UInt32
     let type: ElementType
     private let nameState: Locked<String?>
@@ -23,19 +38,21 @@ final class Remote: Sendable {
     /// Set and, before use, checked under the connection's lock.
     private let gone = Atomic<Bool>(false)
 
-    init(
-        _ connection: Connection, session: UInt64, handle: UInt32, type: ElementType, size: Int,
-        name: String?
-    ) {
-        self.connection = connection
-        self.session = session
-        self.handle = handle
+    /// Takes over the handle that a reply to alloc or open tells.
+    ///
+    /// - Throws: `.unexpectedReply` if it tells none.
+    init(_ owner: Owner, _ reply: FrameHeader, _ name: AllocationName?) throws(SmallocError) {
+        guard let type = ElementType(rawValue: reply.type), reply.handle != 0,
+            let size = Int(exactly: reply.size)
+        else { throw .unexpectedReply("the answer to \(name?.text ?? "alloc") is no allocation") }
+        self.owner = owner
+        handle = reply.handle
         self.type = type
-        nameState = Locked(name)
+        nameState = Locked(name?.text)
         sizeState = Atomic(size)
     }
 
-    deinit { if !isGone { connection.abandon(handle, session: session) } }
+    deinit { if !isGone { owner.release(handle) } }
 
     var size: Int { sizeState.load(ordering: .relaxed) }
 
@@ -56,22 +73,123 @@ final class Remote: Sendable {
 }
 
 /// All of a remote allocation, or a slice of it.
-struct View: Sendable {
-    let remote: Remote
+struct View<Owner: HandleOwner>: Sendable {
+    let remote: Remote<Owner>
     /// First byte, in the remote allocation.
-    let start: Int
+    var start = 0
     /// Bytes of a slice; nil for all there is.
     var sliceSize: Int?
 
     var type: ElementType { remote.type }
+    var isSlice: Bool { sliceSize != nil }
     var size: Int { window.size }
-    var length: Int { size >> type.shift }
+    var length: Int { window.length }
+    /// Its name; nil if it is anonymous or a slice.
+    var name: String? { isSlice ? nil : remote.name }
     var window: Window { Window(remote.type, remote.size, start, sliceSize) }
 
-    /// Turns elements into bytes of the remote allocation.
+    /// A part of it.
+    func slice(_ start: Int, _ end: Int?) throws(SmallocError) -> View {
+        let window = window
+        let count = end.map { $0.subtractingReportingOverflow(start).partialValue }
+        let part = try explaining(start, count) { () throws(SmallocError) in
+            try window.slice(start, end ?? window.length)
+        }
+        return View(remote: remote, start: part.start, sliceSize: part.size)
+    }
+
+    /// A range in bytes, and whether it lies within what is known of the allocation.
+    ///
+    /// Memory is provided for what is read before the daemon is asked, so a range that can't be
+    /// right is put to the daemon first, which says what is wrong with it.
+    @inline(__always)
     func resolve(
         _ start: Int, _ count: Int
-    ) throws(SmallocError) -> (offset: UInt64, size: UInt64) {
-        try window.resolve(start, count)
+    ) throws(SmallocError) -> (offset: UInt64, size: UInt64, isKnown: Bool) {
+        let (offset, size) = try window.resolve(start, count)
+        let held = UInt64(remote.size)
+        return (offset, size, offset <= held && size <= held - offset)
+    }
+
+    // MARK: Errors
+
+    /// Has an error of a call say which allocation and which numbers it was about.
+    ///
+    /// - Parameters:
+    ///   - start: The element that the call began with; nil if it did not ask for a range.
+    ///   - count: Elements that it asked for; nil if it left that open.
+    @inline(never)
+    func explained(
+        _ error: SmallocError, start: Int? = nil, count: Int? = nil
+    ) -> SmallocError {
+        if error.isTransport || error.detail != nil { return error }
+        var numbers: [String] = []
+        if error.status == .outOfRange || error.status == .tooLarge {
+            if let start { numbers.append("start \(start)") }
+            if let count { numbers.append("count \(count)") }
+            // Another client may have shortened it, and its length is not known then.
+            let (end, isOver) = (start ?? 0).addingReportingOverflow(count ?? 1)
+            let isKnown = start ?? 0 < 0 || count ?? 0 < 0 || isOver || end > length
+            if isKnown || start == nil { numbers.append("length \(length)") }
+        }
+        let text = numbers.joined(separator: ", ")
+        guard let label else { return numbers.isEmpty ? error : error.detailed(text) }
+        return error.detailed(numbers.isEmpty ? label : "\(label): \(text)")
+    }
+
+    /// What to call it in an error; nil if it has no name.
+    private var label: String? {
+        let name = remote.name
+        return isSlice ? name.map { "a slice of \($0)" } ?? "a slice" : name
+    }
+
+    /// Runs a part of a call whose errors say what they were about: see `explained`.
+    @inline(__always)
+    func explaining<Result>(
+        _ start: Int? = nil, _ count: Int? = nil, _ body: () throws(SmallocError) -> Result
+    ) throws(SmallocError) -> Result {
+        do throws(SmallocError) { return try body() } catch {
+            throw explained(error, start: start, count: count)
+        }
+    }
+
+    // MARK: Requests
+
+    func fillRequest(
+        _ start: Int, _ count: Int?, _ pattern: [UInt8]
+    ) throws(SmallocError) -> Request {
+        let window = window
+        let (offset, size) = try explaining(start, count) { () throws(SmallocError) in
+            try window.resolve(start, count ?? window.countFrom(start))
+        }
+        try Window.checkPattern(pattern)
+        return .fill(remote.handle, offset: offset, size: size, pattern: pattern)
+    }
+
+    func copyRequest(
+        _ sourceStart: Int, _ count: Int, onto dest: View, _ destStart: Int
+    ) throws(SmallocError) -> Request {
+        guard remote.owner.isSame(dest.remote.owner) else {
+            throw .invalidArgument("source and dest are on different connections")
+        }
+        let part = try explaining(sourceStart, count) { () throws(SmallocError) in
+            try window.copy(sourceStart, count, onto: dest.window, destStart)
+        }
+        return .copy(
+            .handle(remote.handle), offset: part.offset, to: .handle(dest.remote.handle),
+            offset: part.destOffset, size: part.size)
+    }
+
+    func renameRequest(_ name: AllocationName, _ replacing: Bool) -> Request {
+        .rename(.handle(remote.handle), to: name, replacing: replacing)
+    }
+    var statRequest: Request { .stat(.handle(remote.handle)) }
+    var disposeRequest: Request { .dispose(.handle(remote.handle), size: UInt64(remote.size)) }
+
+    /// What a stat tells, with a size that is known from then on.
+    func stat(_ reply: Reply) throws(SmallocError) -> Smalloc.Stat {
+        let stat = try Smalloc.Stat(reply.header, reply.payload)
+        remote.shrink(to: stat.size)
+        return stat
     }
 }

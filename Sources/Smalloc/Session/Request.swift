@@ -78,12 +78,14 @@ struct Request: Sendable {
     }
 
     static func read(_ handle: UInt32, offset: UInt64, size: UInt64) -> Request {
-        Request(.access(.read, handle, offset: offset, size: size))
+        access(.read, handle, offset: offset, size: size)
     }
 
-    /// The header of a write; its data is sent behind it.
-    static func write(_ handle: UInt32, offset: UInt64, size: UInt64) -> Request {
-        Request(.access(.write, handle, offset: offset, size: size))
+    /// A read, or a write whose data is sent behind it.
+    static func access(
+        _ operation: Operation, _ handle: UInt32, offset: UInt64, size: UInt64
+    ) -> Request {
+        Request(.access(operation, handle, offset: offset, size: size))
     }
 
     /// A read or write of many ranges.

@@ -11,6 +11,18 @@ public struct SmallocError: Error, Hashable, Sendable, CustomStringConvertible {
     public let errorClass: ErrorClass
     /// For people.
     public let message: String
+    /// Which allocation and which numbers it was about, as far as a client's library knows them:
+    /// `a: start 77, length 3`.
+    ///
+    /// Never travels, and is not compared: two errors that differ in it are equal.
+    public var detail: String? { about?.text }
+    // One word, so that an error still goes in registers.
+    private var about: Detail?
+
+    private final class Detail: Sendable {
+        let text: String
+        init(_ text: String) { self.text = text }
+    }
 
     /// An error with a class of its own, where it differs from the status' usual one.
     public init(_ status: Status, _ errorClass: ErrorClass, _ message: String) {
@@ -19,8 +31,32 @@ public struct SmallocError: Error, Hashable, Sendable, CustomStringConvertible {
         self.message = message
     }
 
-    /// As Node prints it: `RangeError: n > kMaxLength`.
-    public var description: String { "\(errorClass.name): \(message)" }
+    /// As Node prints it, and what it was about: `RangeError: start > length (a: start 77, length
+    /// 3)`.
+    public var description: String {
+        let text = "\(errorClass.name): \(message)"
+        return detail.map { "\(text) (\($0))" } ?? text
+    }
+
+    /// The same error, saying what it was about.
+    public func detailed(_ detail: String) -> SmallocError {
+        var error = self
+        error.about = Detail(detail)
+        return error
+    }
+
+    /// Whether status, class and message are the same.
+    public static func == (left: SmallocError, right: SmallocError) -> Bool {
+        left.status == right.status && left.errorClass == right.errorClass
+            && left.message == right.message
+    }
+
+    /// Hashes what `==` compares.
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(status)
+        hasher.combine(errorClass)
+        hasher.combine(message)
+    }
 }
 
 extension SmallocError {

@@ -61,9 +61,9 @@ struct BatchEntries: ~Copyable {
 
 /// What a batch asks.
 ///
-/// Used by whatever carries it, under its lock, until all replies have come, and after that only
-/// read.
-final class BatchRecord: @unchecked Sendable {
+/// Used by the session that it is entered in, under its lock, until all replies have come, and
+/// after that only read.
+final class BatchRecord: Source, @unchecked Sendable {
     @exclusivity(unchecked) private(set) var frames: ByteBuffer
     @exclusivity(unchecked) private var arena = PayloadArena()
     private let entries: BatchEntries
@@ -75,7 +75,7 @@ final class BatchRecord: @unchecked Sendable {
     private let expected: Int
     /// Places before this one have been sent, or failed before they were.
     @exclusivity(unchecked) private var sentCount = 0
-    /// The carrier's number for the batch.
+    /// The batch's entry in the table of pending requests.
     @exclusivity(unchecked) var carrier = 0
     /// That of the batch's tickets.
     let number: UInt32
@@ -101,7 +101,7 @@ final class BatchRecord: @unchecked Sendable {
 
     /// A request by its ticket.
     @inline(__always)
-    func at(_ ticket: BatchTicket) -> UnsafeMutablePointer<BatchEntry> {
+    func at(_ ticket: Smalloc.Batch.Ticket) -> UnsafeMutablePointer<BatchEntry> {
         precondition(ticket.batch == number, "the ticket is another batch's")
         return entries[Int(ticket.place)]
     }

@@ -1,0 +1,93 @@
+// A process that forks with connections open: parent and child must not get each other's answers.
+
+import Foundation
+import Smalloc
+import Testing
+import TestSupport
+
+@Suite("Forks", .timed)
+struct ForkTests {
+    /// Runs a body in a fork of this process.
+    ///
+    /// - Returns: What the child exits with: the body's result, or that of a signal.
+    private func inChild(_ body: () -> Int32) throws -> Int32 {
+        typealias Fork = @convention(c) () -> pid_t
+        // Swift does not offer it, since a child has but one of its parent's threads.
+        let fork = unsafeBitCast(try #require(dlsym(nil, "fork")), to: Fork.self)
+        let child = fork()
+        if child == 0 {
+            alarm(20)
+            _exit(body())
+        }
+        var status: Int32 = 0
+        while waitpid(child, &status, 0) < 0 {}
+        return status & 0x7F == 0 ? status >> 8 & 0xFF : -status
+    }
+
+    @Test("a child is refused plainly, and the parent's connection goes on")
+    func blocking() throws {
+        let smalloc = try SharedDaemon.connect()
+        let a = try smalloc.alloc(4)
+        let b = try smalloc.alloc(4)
+        try a.write([1, 2, 3, 4] as [UInt8])
+        try b.set(9, at: 0)
+        let result = try inChild {
+            var wrong: Int32 = 0
+            func expect(_ number: Int32, _ body: () throws(SmallocError) -> Void) {
+                let error = failure(body)
+                if error?.status != .connectionLost || error?.message.contains("fork") != true {
+                    wrong = number
+                }
+            }
+            expect(1) { () throws(SmallocError) in _ = try a.get(0) }
+            expect(2) { () throws(SmallocError) in try a.write([5, 6, 7, 8] as [UInt8]) }
+            expect(3) { () throws(SmallocError) in try smalloc.ping() }
+            expect(4) { () throws(SmallocError) in _ = try smalloc.batch { $0.get(0, of: a) } }
+            expect(5) { () throws(SmallocError) in try b.dispose() }
+            if smalloc.isConnected { wrong = 6 }
+            // A connection of the child's own works.
+            let own = failure { () throws(SmallocError) in
+                let smalloc = try Smalloc(address: smalloc.address)
+                try smalloc.ping()
+            }
+            if own != nil { wrong = 7 }
+            smalloc.close()
+            return wrong
+        }
+        #expect(result == 0)
+        #expect(smalloc.isConnected)
+        #expect(try a.read(UInt8.self) == [1, 2, 3, 4])
+        #expect(try b.get(0) == 9)
+    }
+
+    @Test("what a child releases stays open in the parent")
+    func released() throws {
+        let smalloc = try SharedDaemon.connect()
+        var kept: Allocation? = try smalloc.alloc(4)
+        try kept?.set(5, at: 1)
+        let handles = try #require(kept?.stat().handles)
+        let result = try inChild {
+            // The last reference that the child has.
+            kept = nil
+            return kept == nil ? 0 : 1
+        }
+        #expect(result == 0)
+        #expect(try kept?.get(1) == 5)
+        #expect(try kept?.stat().handles == handles)
+    }
+
+    @Test("a child leaves the parent's tasks their connection")
+    func tasks() async throws {
+        let smalloc = try await SharedDaemon.connectAsync()
+        let a = try await smalloc.alloc(4)
+        try await a.set(3, at: 2)
+        let result = try inChild {
+            if smalloc.isConnected { return 1 }
+            smalloc.close()
+            return 0
+        }
+        #expect(result == 0)
+        #expect(try await a.get(2) == 3)
+        #expect(smalloc.isConnected)
+    }
+}

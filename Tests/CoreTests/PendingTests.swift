@@ -29,7 +29,7 @@ struct PendingTests {
         let first = wait(peer, cookie: 100)
         let second = wait(peer, cookie: 200)
         #expect(peer.pause == .none)
-        #expect(peer.session.hasWaits && !peer.isBusy)
+        #expect(peer.hasWaits && !peer.isBusy)
         peer.feed(frame(.ping, cookie: 1) + frame(.ping, cookie: 2))
         #expect(cookies(peer) == [1, 2])
         // Out of their order.
@@ -40,7 +40,7 @@ struct PendingTests {
         peer.take()
         let reply = replies(in: peer.output)?.first
         #expect(reply?.status == .noData && reply?.header.cookie == 100)
-        #expect(!peer.session.hasWaits)
+        #expect(!peer.hasWaits)
         peer.session.checkInvariants()
     }
 
@@ -69,7 +69,8 @@ struct PendingTests {
         let peer = TestDaemon().connect()
         #expect(peer.line("ping") == "OK pong")
         let pending = Pending(.event)
-        #expect(peer.session.accept(.later(pending), 0, 0, size: 5, peer.loop) == 5)
+        let taken = peer.session.accept(.later(pending), 0, 0, size: 5, peer.loop)
+        #expect(taken == 5)
         #expect(peer.pause == .work)
         peer.session.checkInvariants()
         peer.moves = false
@@ -87,13 +88,13 @@ struct PendingTests {
     func limit() {
         let peer = TestDaemon().greeted()
         for cookie in 0..<UInt64(Session.waitsMax) {
-            #expect(peer.session.canWait)
+            #expect(peer.canWait)
             _ = wait(peer, cookie: cookie)
         }
-        #expect(!peer.session.canWait)
+        #expect(!peer.canWait)
         peer.session.end(peer.loop)
         peer.isClosed = true
-        #expect(!peer.session.hasWaits)
+        #expect(!peer.hasWaits)
     }
 
     @Test(
@@ -113,4 +114,9 @@ struct PendingTests {
             #expect(allocation.size == size / 2)
         }
     }
+}
+
+extension TestPeer {
+    fileprivate var hasWaits: Bool { session.hasWaits }
+    fileprivate var canWait: Bool { session.canWait }
 }

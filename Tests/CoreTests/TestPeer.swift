@@ -1,5 +1,7 @@
 // The other half of a session, without sockets: feeds it bytes, moves what it says must be moved.
 
+import Dispatch
+
 @testable import SmallocCore
 import SmallocWire
 
@@ -133,6 +135,13 @@ final class TestPeer {
                 sendAll()
             case .work:
                 if !moves { return }
+                if session.waitsForMemory {
+                    let isBack = DispatchSemaphore(value: 0)
+                    session.whenMemoryIsBack { isBack.signal() }
+                    isBack.wait()
+                    session.memoryIsBack()
+                    continue
+                }
                 while session.work?.run() == false {}
                 session.finish(loop)
                 session.checkInvariants()

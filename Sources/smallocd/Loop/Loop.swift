@@ -21,6 +21,13 @@ final class Loop: @unchecked Sendable {
         case drain
         /// The limits have changed.
         case retime
+        /// The memory is back that a peer of this loop waits for.
+        case memoryIsBack(PeerReference)
+    }
+
+    /// A peer on its way through other threads, which do not touch it.
+    struct PeerReference: @unchecked Sendable {
+        let peer: Peer
     }
 
     /// Bytes that one read takes at most.
@@ -59,7 +66,13 @@ final class Loop: @unchecked Sendable {
     /// Something was read since the last poll.
     var isActive = false
     var recentActivity = RecentActivity()
-    private let mailbox = Locked<[Message]>([])
+    private struct Mailbox {
+        var messages: [Message] = []
+        /// The loop turns no more.
+        var isClosed = false
+    }
+
+    private let mailbox = Locked(Mailbox())
     private var firstPeer: Peer?
     private var turnAgain: [Peer] = []
     private var drainEnds: UInt64 = 0
@@ -113,20 +126,25 @@ final class Loop: @unchecked Sendable {
 
     /// Asks something of the loop, from any thread.
     func post(_ message: Message) {
-        mailbox.withLock { $0.append(message) }
-        uv_async_send(async)
+        mailbox.withLock { mail in
+            guard !mail.isClosed else { return }
+            mail.messages.append(message)
+            // Under the lock: the handle is closed only after no message is taken any more.
+            uv_async_send(async)
+        }
     }
 
     fileprivate func openMail() {
         let messages = mailbox.withLock { mail -> [Message] in
-            defer { mail = [] }
-            return mail
+            defer { mail.messages = [] }
+            return mail.messages
         }
         for message in messages {
             switch message {
             case .adopt(let descriptor, let kind, let owner): adopt(descriptor, kind, owner: owner)
             case .drain: drain()
             case .retime: retime()
+            case .memoryIsBack(let reference): reference.peer.memoryIsBack()
             }
         }
     }
@@ -248,6 +266,7 @@ final class Loop: @unchecked Sendable {
     private func finish() {
         guard !isClosed else { return }
         isClosed = true
+        mailbox.withLock { $0.isClosed = true }
         uv_close(UnsafeMutableRawPointer(async).handle, nil)
         uv_close(UnsafeMutableRawPointer(timer).handle, nil)
         uv_close(UnsafeMutableRawPointer(idle).handle, nil)

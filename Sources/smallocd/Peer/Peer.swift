@@ -33,6 +33,7 @@ final class Peer {
     var isWriting = false
     var isWorking = false
     var isWaitingForTurn = false
+    private var isWaitingForMemory = false
     /// Unconsumed input may hold whole requests.
     private var mustServe = false
     var inputEnded = false
@@ -241,9 +242,11 @@ final class Peer {
             case .send:
                 break
             case .work where session.work == nil:
-                // An event ends it.
+                // An event ends it, or memory that comes back.
                 mustServe = true
-                return pauseReading()
+                pauseReading()
+                if session.waitsForMemory { waitForMemory() }
+                return
             case .work:
                 mustServe = true
                 return beginWork()
@@ -281,6 +284,23 @@ final class Peer {
             while !work.run() {}
             didWork()
         }
+    }
+
+    /// Has the loop told when memory is back; this stays until then.
+    private func waitForMemory() {
+        guard !isWaitingForMemory else { return }
+        isWaitingForMemory = true
+        let reference = Loop.PeerReference(peer: self)
+        session.whenMemoryIsBack { [loop] in loop.post(.memoryIsBack(reference)) }
+    }
+
+    /// The memory is back that was waited for.
+    func memoryIsBack() {
+        isWaitingForMemory = false
+        guard !isClosing else { return }
+        session.memoryIsBack()
+        activeAt = loop.now
+        run()
     }
 
     func didWork() {

@@ -22,6 +22,8 @@ public final class LoopContext {
     public let views: UnsafeMutablePointer<UnsafeRawBufferPointer>
     /// Views that `views` has room for.
     public static let viewsMax = Pieces.viewsMax
+    /// Bytes of memory that the output keeps between uses.
+    public static let outputKept = 512 << 10
     /// Bytes of data that are copied to the output at a time.
     static let copiedMax = 64 << 10
     /// - Parameter index: The loop's number, from 0.

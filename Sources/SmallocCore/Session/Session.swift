@@ -225,7 +225,7 @@ public struct Session: ~Copyable {
     /// right, and nothing may follow it.
     @inline(never)
     private mutating func lose(_ loop: LoopContext) {
-        loop.output.pointee.truncate(to: 0)
+        loop.output.pointee.reset(keeping: LoopContext.outputKept)
         loop.counters.add(.errors)
         close(.outOfMemory)
     }

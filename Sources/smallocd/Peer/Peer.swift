@@ -10,8 +10,6 @@ import SmallocWire
 ///
 /// Belongs to its loop's thread; retained from `start` to the close callback.
 final class Peer {
-    /// Memory that the output buffer keeps between uses.
-    static let outputKept = 512 << 10
     /// Bytes read at first when a large write is expected: its header and name, little of its data.
     private static let bulkHeadSize = 512
     /// How long the other side may take to close after we have said goodbye.

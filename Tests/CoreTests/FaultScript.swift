@@ -34,16 +34,22 @@ struct FaultScript {
         return [script.largeStep()] + (0..<steps).map { _ in script.step() }
     }
 
-    /// More replies at once than the output has room for at first.
+    /// More replies at once than the output has room for at first, and a mapping that is taken and
+    /// given back.
     private mutating func largeStep() -> Step {
         var step = Step(connection: 0, bytes: [], cookies: [], lines: 0)
-        for number in 0..<8 {
+        for number in 0..<11 {
             cookie += 1
             step.cookies.append(cookie)
-            step.bytes +=
-                number == 0
-                ? frame(.alloc, flags: 2, type: 2, cookie: cookie, name: "a", size: 60_000)
-                : frame(.read, cookie: cookie, name: "a", size: 60_000)
+            let request =
+                switch number {
+                case 0: frame(.alloc, flags: 2, type: 2, cookie: cookie, name: "a", size: 60_000)
+                case 1...7: frame(.read, cookie: cookie, name: "a", size: 60_000)
+                case 8: frame(.alloc, flags: 2, type: 2, cookie: cookie, name: "b", size: 4 << 20)
+                case 9: frame(.write, cookie: cookie, name: "b", size: 1, payload: [1])
+                default: frame(.dispose, cookie: cookie, name: "b")
+                }
+            step.bytes += request
         }
         return step
     }

@@ -124,6 +124,19 @@ final class Observer {
         try beat()
     }
 
+    /// Goes on with the allocation of one whose connection has ended.
+    ///
+    /// What that one wrote last, or was about to write, is there.
+    init(_ daemon: DaemonProcess, again other: Observer, name: String = "observed") throws {
+        client = try daemon.frames()
+        handle = try client.call("open", name: name).handle
+        beats = other.beats
+        let seen = try client.call("read", handle: handle, size: 8).payload
+        let whole = [littleEndian(beats), littleEndian(beats - 1)]
+        try #require(whole.contains(seen), "\(seen) after \(beats)")
+        try beat()
+    }
+
     /// Writes and reads what it wrote.
     func beat() throws {
         beats += 1

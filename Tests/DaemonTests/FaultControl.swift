@@ -88,12 +88,11 @@ final class FaultControl {
     static let library: String? = {
         let source = ProjectFolder.root.appendingPathComponent("Tests/Interposer/interposer.c").path
         let target = ProjectFolder.executable("smalloc-test-interposer.so")
-        let words = [
-            "/usr/bin/env", "clang", "-std=c11", "-Wall", "-Werror", "-O1", "-shared", "-fPIC",
-            "-o",
-            target, source,
-        ]
-        guard let run = try? Spawn.run(words), run.code == 0 else { return nil }
-        return target
+        let options = ["-std=c11", "-Wall", "-Werror", "-O1", "-shared", "-fPIC", "-o", target]
+        for compiler in ["clang", "cc"] {
+            let run = try? Spawn.run(["/usr/bin/env", compiler] + options + [source])
+            if run?.code == 0 { return target }
+        }
+        return nil
     }()
 }

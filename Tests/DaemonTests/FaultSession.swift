@@ -28,7 +28,7 @@ final class FaultSession {
     func play(_ pause: () throws -> Void) throws {
         for number in 0..<FaultSession.requests {
             do {
-                try step()
+                number == 0 ? try begin() : try step()
             } catch RawSocketError.ended {
                 end()
             } catch RawSocketError.system(let call, let code)
@@ -56,6 +56,16 @@ final class FaultSession {
     }
 
     private var spoken = 0
+
+    /// What every session does: replies that a socket does not hold, and work for a thread.
+    private func begin() throws {
+        let client = try daemon.frames()
+        frames[0] = client
+        _ = try client.call("alloc", flags: 2, type: 2, name: "a", size: 65_000)
+        try many(client)
+        _ = try client.call("alloc", flags: 2, type: 2, name: "b", size: 5 << 20)
+        _ = try client.call("fill", name: "b", size: 5 << 20, payload: [3])
+    }
 
     private func step() throws {
         spoken = below(3)

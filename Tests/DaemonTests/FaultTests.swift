@@ -27,15 +27,16 @@ struct FaultTests {
             environment: ["LD_PRELOAD": library, "SMALLOC_TEST_FAULTS": control.path])
         var random = SplitMix(for: "calls of kind \(kind) that fail")
         let seed = random.seed
-        let run = try FaultedDaemon(daemon, control)
+        let run = try FaultedDaemon(daemon, control, kind)
         var failures = 0
         for turn in 0..<FaultTests.turns {
             let number = kind.numbers[turn % kind.numbers.count]
             let failed: Int
             do {
-                // From the second half on, calls farther on fail, and several of them.
+                // One after the other, from the second half on with gaps, now and then many.
                 failed = try run.session(
-                    kind, after: turn * turn / 2, count: turn % 4 == 3 ? kind.countMax : 1,
+                    kind, after: turn < FaultTests.turns / 2 ? turn : turn * turn / 2,
+                    count: turn % 4 == 3 ? kind.countMax : 1,
                     number: number,
                     spares: turn % 2 == 0, &random)
             } catch {
@@ -66,11 +67,12 @@ private final class FaultedDaemon {
         let description: String
     }
 
-    init(_ daemon: DaemonProcess, _ control: FaultControl) throws {
+    init(_ daemon: DaemonProcess, _ control: FaultControl, _ kind: FaultKind) throws {
         self.daemon = daemon
         self.control = control
         observer = try Observer(daemon)
-        // Without faults: tables grow, and stay.
+        // Without faults: tables grow, and stay. But threads are not to be had from the start.
+        if kind == .thread { control.arm(.thread, after: 0, count: .max >> 33, number: EAGAIN) }
         var random = SplitMix(seed: 7)
         try FaultSession(daemon, random.next()).play {}
         try FaultedDaemon.dispose(observer.client)

@@ -172,6 +172,8 @@ final class TestPeer {
 
     /// Moves the loop's output here.
     func take() {
+        // As the daemon's peer does.
+        guard loop.output.pointee.count > 0 else { return }
         largestOutput = max(largestOutput, loop.output.pointee.count)
         output += loop.output.pointee.bytes
         loop.output.pointee.reset(keeping: 128 * 1024)

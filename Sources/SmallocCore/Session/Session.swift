@@ -225,7 +225,8 @@ public struct Session: ~Copyable {
     /// right, and nothing may follow it.
     @inline(never)
     private mutating func lose(_ loop: LoopContext) {
-        loop.output.pointee.reset(keeping: LoopContext.outputKept)
+        // Here, and not by the peer, which finds nothing to send: the next session has no part in it.
+        loop.output.pointee.reset(keeping: LoopContext.outputSize)
         loop.counters.add(.errors)
         close(.outOfMemory)
     }

@@ -26,6 +26,8 @@ final class Peer {
     @exclusivity(unchecked) var input = UnconsumedInput()
     var next: Peer?
     unowned(unsafe) var previous: Peer?
+    /// The next of those that wait for their turn.
+    var nextTurn: Peer?
 
     private var isReading = false
     var isWriting = false

@@ -7,7 +7,7 @@ import Testing
 import TestSupport
 
 @Suite(
-    .timeLimit(.minutes(120)),
+    .timed(seconds: 7200),
     // A sanitizer does not stand another malloc beside its own.
     .disabled(if: DaemonProcess.isSanitized))
 struct FaultTests {

@@ -6,7 +6,7 @@ import Testing
 import TestSupport
 
 @Suite(
-    .timeLimit(.minutes(20)),
+    .timed(seconds: 1200),
     // A sanitizer wants terabytes of addresses for itself.
     .disabled(if: DaemonProcess.isSanitized))
 struct ShortageTests {

@@ -92,8 +92,7 @@ public struct Session: ~Copyable {
     /// - Returns: Bytes consumed. The rest must come again, in front of what arrives next.
     public mutating func serve(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Int {
         if pause == .output || pause == .turn { pause = .none }
-        caller.cost = 0
-        caller.age = 0
+        caller.beginTurn()
         guard pause == .none else { return 0 }
         wanted = 0
         if mode == .detecting, let first = input.first, !detect(first, loop) { return 0 }
@@ -107,7 +106,9 @@ public struct Session: ~Copyable {
                 waitForOutput(loop, isLimit: limit.isAtLimit)
                 break
             }
-            if caller.cost >= BatchLimit.costMax {
+            if caller.cost >= BatchLimit.costMax || caller.touches >= Caller.touchesMax,
+                caller.isTurnSpent()
+            {
                 pause = .turn
                 break
             }
@@ -225,7 +226,8 @@ public struct Session: ~Copyable {
     /// right, and nothing may follow it.
     @inline(never)
     private mutating func lose(_ loop: LoopContext) {
-        // Here, and not by the peer, which finds nothing to send: the next session has no part in it.
+        // Here, and not by the peer, which finds nothing to send: the next session has no part in
+        // it.
         loop.output.pointee.reset(keeping: LoopContext.outputSize)
         loop.counters.add(.errors)
         close(.outOfMemory)

@@ -132,7 +132,6 @@ public final class Work: @unchecked Sendable {
         return whole
     }
 
-
     /// Wipes in steps, each under the lock, until none is left but what a piece under way covers.
     private func wipeSlice() -> Bool {
         guard let allocation = allocations.0 else { return true }

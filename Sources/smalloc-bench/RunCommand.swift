@@ -151,7 +151,7 @@ struct RunCommand: ParsableCommand {
 
     /// Raises the descriptor limit, here and for the servers: thousands of connections need as
     /// many.
-    private static func raiseDescriptorLimit() {
+    static func raiseDescriptorLimit() {
         var limit = rlimit()
         getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
         limit.rlim_cur = limit.rlim_max

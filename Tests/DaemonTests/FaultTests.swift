@@ -7,7 +7,7 @@ import Testing
 import TestSupport
 
 @Suite(
-    .timed(seconds: 7200),
+    .timed(seconds: 120),
     // A sanitizer does not stand another malloc beside its own.
     .disabled(if: DaemonProcess.isSanitized))
 struct FaultTests {
@@ -139,6 +139,7 @@ private final class FaultedDaemon {
                 let client = try daemon.frames()
                 try FaultedDaemon.dispose(client)
                 try FaultedDaemon.dropWarm(client)
+                _ = try eventually { try client.stats()["memory_returning_bytes"] == 0 }
             } catch RawSocketError.ended {}
         }
         let failed = control.disarm()

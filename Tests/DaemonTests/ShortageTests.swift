@@ -6,7 +6,7 @@ import Testing
 import TestSupport
 
 @Suite(
-    .timed(seconds: 1200),
+    .timed(seconds: 120),
     // A sanitizer wants terabytes of addresses for itself.
     .disabled(if: DaemonProcess.isSanitized))
 struct ShortageTests {
@@ -148,15 +148,20 @@ final class Observer {
     }
 
     /// All statistics.
+    func stats() throws -> [String: UInt64] { try client.stats() }
+
+    /// Bytes charged.
+    func usedSize() throws -> UInt64 { try stats()["memory_used_bytes"] ?? 0 }
+}
+
+extension FrameClient {
+    /// All statistics that are numbers.
     func stats() throws -> [String: UInt64] {
         var stats: [String: UInt64] = [:]
-        for line in try client.call("stats").text.split(separator: "\n") {
+        for line in try call("stats").text.split(separator: "\n") {
             let words = line.split(separator: " ")
             if words.count == 2 { stats[String(words[0])] = UInt64(words[1]) }
         }
         return stats
     }
-
-    /// Bytes charged.
-    func usedSize() throws -> UInt64 { try stats()["memory_used_bytes"] ?? 0 }
 }

@@ -226,8 +226,7 @@ public struct Session: ~Copyable {
     /// right, and nothing may follow it.
     @inline(never)
     private mutating func lose(_ loop: LoopContext) {
-        // Here, and not by the peer, which finds nothing to send: the next session has no part in
-        // it.
+        // Here, since the peer finds nothing to send: the next session has no part in the loss.
         loop.output.pointee.reset(keeping: LoopContext.outputSize)
         loop.counters.add(.errors)
         close(.outOfMemory)

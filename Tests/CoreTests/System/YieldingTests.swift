@@ -6,7 +6,7 @@ import SmallocSystem
 import SmallocWire
 @testable import SmallocCore
 
-@Suite("Turns of threads", .timed)
+@Suite("Yielding", .timed)
 struct YieldingTests {
     @Test("a thread that gives way has a niceness of ten more than the others, however often")
     func givesWay() {

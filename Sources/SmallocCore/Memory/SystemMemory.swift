@@ -35,8 +35,8 @@ public enum SystemMemory {
 
     /// The kernel mappings that allocations may take together.
     ///
-    /// Half of what the kernel allows a process: what a mapping is cut into where its pages are of
-    /// two kinds is the kernel's affair, and doubles the number at worst. The reserve is for
+    /// Half of what the kernel allows a process, less a reserve: the kernel cuts a mapping in two
+    /// where its pages are of two kinds, which doubles the number at worst. The reserve is for
     /// threads, libraries, and the C library's heap.
     static let mappingsMax: UInt64 = {
         let reserve: UInt64 = 1024

@@ -135,7 +135,7 @@ extension Registry {
         _ name: RawSpan, _ type: ElementType, _ size: Int, _ age: UInt32, _ owner: UInt32,
         _ estimate: UInt64, _ capacity: UInt64
     ) throws(SmallocError) -> Allocation {
-        mappings.noteScattered()
+        mappings.noteFragmented()
         let charge = estimate + capacity + MappingPool.recordCharge
         var error = SmallocError.memoryLimit
         if budget.charge(charge) {

@@ -132,7 +132,7 @@ extension Registry {
         reply.statistic("memory_used_bytes", budget.usedSize)
         reply.statistic("memory_warm_bytes", budget.pooledSize)
         reply.statistic("memory_returning_bytes", UInt64(mappings.pendingSize))
-        reply.statistic("memory_scattered_bytes", budget.scatteredSize)
+        reply.statistic("memory_scattered_bytes", budget.fragmentedSize)
         let accepted = total(.connectionsAccepted)
         reply.statistic("connections", accepted &- total(.connectionsClosed))
         reply.statistic("connections_accepted", accepted)

@@ -1,16 +1,16 @@
-// A connection as the registry sees it: who it is, what it holds, and what its request at hand has
+// A connection as the registry sees it: its user, its handles, and what its present request has
 // cost so far.
 
 internal import SmallocSystem
 
 /// The connection that asks.
 struct Caller: ~Copyable {
-    /// The user who connected; `Session.noOwner` over TCP.
+    /// The user that connected; `Session.noOwner` over TCP.
     let owner: UInt32
     var handles = HandleTable()
-    /// Work done since `serve` was called, in bytes moved or their like.
+    /// Work done since `serve` was called, as bytes of a copy.
     ///
-    /// What copies of small data cost is in the replies and the input already.
+    /// Copies of small data are not in it: they are limited with the replies and the input.
     var cost = 0
     /// Requests since the last look at the clock that may have touched memory for the first time:
     /// what that takes, up to a millisecond for a huge page, only the clock tells.
@@ -19,7 +19,7 @@ struct Caller: ~Copyable {
     private var lookedAt: UInt64 = 0
     /// Seconds since the registry's birth and 1, or 0: not asked for since `serve` was called.
     var age: UInt64 = 0
-    /// How often the request at hand has waited for memory.
+    /// How often the present request has waited for memory.
     var waits = 0
     /// Where a listing of several pages goes on; 0: it is complete.
     var nextCursor: UInt64 = 0

@@ -79,7 +79,7 @@ public struct Session: ~Copyable {
 
     /// Makes a session that waits for its first byte.
     ///
-    /// - Parameter owner: The user who connected, as of then; `noOwner` over TCP.
+    /// - Parameter owner: The user that connected, as of then; `noOwner` over TCP.
     public init(owner: UInt32 = Session.noOwner) { caller = Caller(owner: owner) }
 
     /// A number that no user has.
@@ -130,7 +130,7 @@ public struct Session: ~Copyable {
         return false
     }
 
-    /// Sees to what a request has come to: the only place that does.
+    /// Does what the outcome of a request asks for: the only place that does.
     ///
     /// - Parameters:
     ///   - header: Operation and cookie for a reply that comes later; nil in text mode.
@@ -222,8 +222,8 @@ public struct Session: ~Copyable {
         pause = .close
     }
 
-    /// There was no memory for replies, and some are missing: what the client has got by then is
-    /// right, and nothing may follow it.
+    /// There was no memory for replies, and some are missing: what was sent before them is right,
+    /// and nothing may be sent after it.
     @inline(never)
     private mutating func lose(_ loop: LoopContext) {
         // Here, since the peer finds nothing to send: the next session has no part in the loss.
@@ -364,7 +364,7 @@ public struct Session: ~Copyable {
         guard let pending = ordered, let work = pending.work else { return }
         ordered = nil
         if pause == .work { pause = .none }
-        // Nothing is said behind a goodbye.
+        // Nothing is sent behind the last reply of a connection.
         if !pending.servesAgain, pause != .close {
             answer(pending, .done(size: UInt64(work.size)), loop)
         }

@@ -37,20 +37,20 @@ public final class Work: @unchecked Sendable {
     private let sliceSize: Int
     /// Bytes that are done.
     private var done = 0
-    private var turns: Yielding
+    private var yielding: Yielding
 
     /// Takes over the caller's references; under the locks of the allocations, if it moves bytes.
     ///
     /// - Parameter sliceSize: Bytes; a fill's slice ends with a whole pattern.
     init(
         kind: Kind, size: Int, allocations: (Allocation?, Allocation?),
-        sliceSize: Int = Work.sliceSize, turns: Yielding = Yielding()
+        sliceSize: Int = Work.sliceSize, yielding: Yielding = Yielding()
     ) {
         self.kind = kind
         self.size = size
         self.allocations = allocations
         self.sliceSize = sliceSize
-        self.turns = turns
+        self.yielding = yielding
         if isPinning {
             allocations.0?.pin()
             allocations.1?.pin()
@@ -100,7 +100,7 @@ public final class Work: @unchecked Sendable {
         let end = min(size, done + sliceSize)
         while done < end {
             done += step(min(Yielding.stepSize, end - done))
-            turns.yieldIfWorthIt()
+            yielding.yieldIfWorthIt()
         }
     }
 
@@ -140,7 +140,7 @@ public final class Work: @unchecked Sendable {
             let isDone = allocation.wipeStale(Yielding.stepSize)
             allocation.lock.unlock()
             if isDone { return true }
-            turns.yieldIfWorthIt()
+            yielding.yieldIfWorthIt()
         }
         return false
     }

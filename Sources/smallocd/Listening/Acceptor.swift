@@ -75,7 +75,7 @@ final class Acceptor {
         }
     }
 
-    /// Who connected; nil: the kernel does not say, and the connection is closed.
+    /// The user that connected; nil: the kernel does not say, and the connection is closed.
     private func owner(of descriptor: Int32) -> UInt32? {
         guard socket.kind == .unix else { return Session.noOwner }
         var user: uid_t = 0

@@ -17,7 +17,7 @@ final class Loop: @unchecked Sendable {
     enum Message {
         /// Serve this connected descriptor of that user.
         case adopt(Int32, ListeningSocket.Kind, owner: UInt32)
-        /// Answer what has arrived, say goodbye, and end when nobody is left.
+        /// Answer what has arrived, say goodbye, and end when no connection is left.
         case drain
         /// The limits have changed.
         case retime
@@ -32,7 +32,8 @@ final class Loop: @unchecked Sendable {
 
     /// Bytes that one read takes at most.
     ///
-    /// Larger than any frame that is gathered whole, so that a pipelined batch arrives in one read.
+    /// Larger than any frame that must be whole before it is served, so that a pipelined batch
+    /// arrives in one read.
     static let readSize = 256 * 1024
     /// How long peers may take to finish when the daemon stops.
     private static let drainMilliseconds: UInt64 = 1500

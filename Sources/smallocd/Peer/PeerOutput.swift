@@ -75,7 +75,7 @@ extension Peer {
     }
 
     /// Leaves the rest of the output to libuv: little of it as a copy, much of it with its buffer,
-    /// which is everybody's otherwise.
+    /// which all connections of the loop share otherwise.
     ///
     /// - Returns: False, always: `didWrite` follows, or it is closed.
     private func queueOutput(from written: Int) -> Bool {

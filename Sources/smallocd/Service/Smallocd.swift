@@ -18,7 +18,7 @@ struct Smallocd {
         openStandardDescriptors()
         // libuv writes with plain `write`: a peer that is gone must be an error, not our end.
         signal(SIGPIPE, SIG_IGN)
-        // Whoever started us may have blocked what stops us.
+        // The process that started the daemon may have blocked the signals that stop it.
         var none = sigset_t()
         sigemptyset(&none)
         pthread_sigmask(SIG_SETMASK, &none, nil)

@@ -130,8 +130,7 @@ struct Allocation: Equatable {
 
     var storage: StorageKind { flags.contains(.recorded) ? .mapping : .heap }
 
-    /// The user that the allocation belongs to, by the system's number; nil: inline data has no
-    /// room for it.
+    /// The user that the allocation belongs to, by the system's number.
     var owner: UInt32 {
         record?.owner ?? UInt32(sizeWord.pointee.load(ordering: .relaxed) >> 32)
     }

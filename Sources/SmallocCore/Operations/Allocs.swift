@@ -78,8 +78,11 @@ extension Registry {
         _ name: RawSpan, _ size: WireSize, _ error: SmallocError, _ caller: inout Caller
     ) throws(SmallocError) -> Outcome {
         budget.removeAllocation()
+        let waits = caller.waits
+        caller.waits = 0
         if taken(name) { throw .alreadyExists }
         guard error.status == .memoryLimit else { throw error }
+        caller.waits = waits
         let mapped = mappings.capacity(for: Int(size.bytes))
         if let outcome = waitForMemory(UInt64(mapped), &caller) { return outcome }
         throw error

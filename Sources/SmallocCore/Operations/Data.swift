@@ -104,7 +104,7 @@ extension Registry {
     private func encode(
         _ words: RawSpan, as type: ElementType, _ caller: inout Caller
     ) throws(SmallocError) -> Encoding? {
-        let encoding = caller.encoding ?? Encoding(type)
+        let encoding = caller.encoding ?? Encoding(type, budget)
         // Kept only where the line is served again, and not if it can't be any more.
         caller.encoding = nil
         try encoding.restart(as: type)

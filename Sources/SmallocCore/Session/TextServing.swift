@@ -65,6 +65,7 @@ extension Session {
     }
 
     private mutating func refuseLine(_ loop: LoopContext) {
+        caller.encoding = nil
         loop.counters.add(.errors)
         caller.cost += Caller.Cost.refusal
         var reply = TextReplies(output: loop.output)
@@ -122,7 +123,9 @@ extension Session {
         case .help(let verb):
             reply.help(verb)
             return true
-        case .list(let asked, _, _, _): prefix = asked.withUnsafeBytes { Array($0) }
+        case .list(let asked, _, _, _):
+            // No name is longer, so no more of it is looked at.
+            prefix = asked.withUnsafeBytes { Array($0.prefix(Limits.nameSizeMax + 1)) }
         case .read: continuation = TextContinuation(format: format)
         default: break
         }

@@ -207,6 +207,8 @@ final class Loop: @unchecked Sendable {
 
     fileprivate func takeTurns() {
         uv_idle_stop(idle)
+        // What is polled for next must not be put off for these, or nothing new was ever read.
+        defer { turnClock.beginPart() }
         var next = firstTurn
         let last = lastTurn
         firstTurn = nil

@@ -33,7 +33,7 @@ final class Peer {
     var isWriting = false
     var isWorking = false
     var isWaitingForTurn = false
-    private var isWaitingForMemory = false
+    var isWaitingForMemory = false
     /// Unconsumed input may hold whole requests.
     private var mustServe = false
     var inputEnded = false
@@ -175,10 +175,12 @@ final class Peer {
     }
 
     private func keep(_ bytes: UnsafeRawPointer, _ size: Int) {
-        guard size > 0 else { return }
+        guard size > 0, session.pause != .close, !isClosing else { return }
         do throws(SmallocError) {
             try input.append(bytes, size, loop.context.registry)
         } catch {
+            // Behind half a reply nothing can be said.
+            if session.isAnswering { return close("no memory for its input") }
             session.fail(error, loop.context)
         }
     }

@@ -136,6 +136,10 @@ struct Allocation: Equatable {
         record?.owner ?? UInt32(sizeWord.pointee.load(ordering: .relaxed) >> 32)
     }
 
+    /// Whether the data is in the block.
+    @inline(__always)
+    var isInline: Bool { !flags.contains(.recorded) }
+
     /// Whether memory is still to be made for it, by the first `access` to its bytes.
     var hasNoMemory: Bool { record?.kind == StorageRecord.Kind.none }
 

@@ -11,7 +11,7 @@ final class MemoryBudget: Sendable {
     private let pooled = Atomic<UInt64>(0)
     private let allocations = Atomic<UInt64>(0)
     private let heapFreed = Atomic<UInt64>(0)
-    private let scattered = Atomic<UInt64>(0)
+    private let fragmented = Atomic<UInt64>(0)
     private let mappings = Atomic<UInt64>(0)
     private let limits: SharedLimits
     /// Kernel mappings at most.
@@ -29,7 +29,7 @@ final class MemoryBudget: Sendable {
     /// Bytes of heap that were ever freed.
     var heapFreedSize: UInt64 { heapFreed.load(ordering: .relaxed) }
     /// Bytes that are free between small allocations that are not.
-    var scatteredSize: UInt64 { scattered.load(ordering: .relaxed) }
+    var fragmentedSize: UInt64 { fragmented.load(ordering: .relaxed) }
     /// Live allocations.
     var allocationCount: UInt64 { allocations.load(ordering: .relaxed) }
 
@@ -37,7 +37,7 @@ final class MemoryBudget: Sendable {
     func charge(_ size: UInt64) -> Bool {
         let total = used.wrappingAdd(size, ordering: .relaxed).newValue
         // Warm memory is taken into account by the caller dropping it before it gives up.
-        let whole = total &+ pooled.load(ordering: .relaxed) &+ scatteredSize
+        let whole = total &+ pooled.load(ordering: .relaxed) &+ fragmentedSize
         if whole <= limits.memorySizeMax { return true }
         used.wrappingSubtract(size, ordering: .relaxed)
         return false
@@ -57,10 +57,10 @@ final class MemoryBudget: Sendable {
 
     private static let bufferReserve: UInt64 = 16 << 20
 
-    /// Takes note of what is free, and of no use, for its being between what is not.
+    /// Notes how many bytes are free between small allocations that are not.
     ///
-    /// It is in memory all the same, so it counts against the limit.
-    func noteScattered(_ size: UInt64) { scattered.store(size, ordering: .relaxed) }
+    /// They are in memory all the same, so they count against the limit.
+    func noteFragmented(_ size: UInt64) { fragmented.store(size, ordering: .relaxed) }
 
     /// Charges what is needed to make memory free, whatever the limit.
     func chargeAnyway(_ size: UInt64) { used.wrappingAdd(size, ordering: .relaxed) }

@@ -1,4 +1,4 @@
-// What each loop counts. Written by its loop alone, read by anybody for `stats`.
+// What each loop counts. Its loop alone writes it, and any thread reads it for `stats`.
 
 internal import SmallocWire
 internal import Synchronization

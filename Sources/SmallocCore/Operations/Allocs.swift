@@ -81,7 +81,7 @@ extension Registry {
         if taken(name) { throw .alreadyExists }
         guard error.status == .memoryLimit else { throw error }
         let mapped = mappings.capacity(for: Int(size.bytes))
-        if let work = workForMemory(UInt64(mapped), &caller) { return .later(Pending(.work(work))) }
+        if let outcome = waitForMemory(UInt64(mapped), &caller) { return outcome }
         throw error
     }
 
@@ -90,7 +90,7 @@ extension Registry {
     ///
     /// So it is when nothing is on its way any more, but the bytes would fit: they came back a
     /// moment ago. Nil: it does not help to wait.
-    func workForMemory(_ size: UInt64, _ caller: inout Caller) -> Work? {
+    func waitForMemory(_ size: UInt64, _ caller: inout Caller) -> Outcome? {
         guard size > 0 || mappings.pendingSize > 0 || mappings.warmSize > 0,
             caller.waits < 3,
             budget.canFit(size, returning: UInt64(mappings.pendingSize))
@@ -99,7 +99,7 @@ extension Registry {
             return nil
         }
         caller.waits += 1
-        return Work(kind: .reclaim(mappings), size: 0, allocations: (nil, nil))
+        return .later(Pending(.memory(mappings)))
     }
 
     /// Makes an allocation within the memory limit.
@@ -135,7 +135,7 @@ extension Registry {
         _ name: RawSpan, _ type: ElementType, _ size: Int, _ age: UInt32, _ owner: UInt32,
         _ estimate: UInt64, _ capacity: UInt64
     ) throws(SmallocError) -> Allocation {
-        mappings.noteScattered()
+        mappings.noteFragmented()
         let charge = estimate + capacity + MappingPool.recordCharge
         var error = SmallocError.memoryLimit
         if budget.charge(charge) {

@@ -27,14 +27,14 @@ extension Registry {
     func insert(
         _ allocation: Allocation, _ name: UnsafeRawBufferPointer
     ) throws(SmallocError) {
-        let place = place(of: name)
-        let lock = lock(of: place.shard)
+        let bucket = bucket(of: name)
+        let lock = lock(of: bucket.shard)
         lock.lock()
         defer {
-            publish(place.shard)
+            publish(bucket.shard)
             lock.unlock()
         }
-        switch shards[place.shard].table.add(allocation, name, tag: place.tag) {
+        switch shards[bucket.shard].table.add(allocation, name, tag: bucket.tag) {
         case .added: break
         case .taken: throw .alreadyExists
         case .noMemory: throw .outOfMemory
@@ -52,9 +52,7 @@ extension Registry {
         }
         if let error = caller.handles.reserve(budget) {
             release(allocation)
-            if error == .memoryLimit, let work = workForMemory(0, &caller) {
-                return .later(Pending(.work(work)))
-            }
+            if error == .memoryLimit, let outcome = waitForMemory(0, &caller) { return outcome }
             throw error
         }
         caller.waits = 0
@@ -108,15 +106,15 @@ extension Registry {
     private func dispose(
         named name: UnsafeRawBufferPointer
     ) -> Bool {
-        let place = place(of: name)
-        let lock = lock(of: place.shard)
+        let bucket = bucket(of: name)
+        let lock = lock(of: bucket.shard)
         while true {
             lock.lock()
-            let found = shards[place.shard].table.take(name, tag: place.tag)
+            let found = shards[bucket.shard].table.take(name, tag: bucket.tag)
             // No thread finds it any more, and those that had found it hold references.
             let isUnshared = found?.isUnshared ?? false
             if let found, !isUnshared, !found.lock.tryLock() {
-                putBack(found, place, lock)
+                putBack(found, bucket, lock)
                 continue
             }
             var cut: Mapping?
@@ -124,7 +122,7 @@ extension Registry {
                 cut = found.endForAll(mappings)
                 found.lock.unlock()
             }
-            publish(place.shard)
+            publish(bucket.shard)
             lock.unlock()
             if let cut { mappings.give(forGood: cut) }
             guard let found else { return false }
@@ -139,15 +137,15 @@ extension Registry {
     }
 
     /// Puts an allocation back that was taken out of its table, gives the shard's lock back, and
-    /// waits until the allocation's is free: whoever works on the allocation must not hold up all
-    /// names of its shard.
+    /// waits until the allocation's is free: a thread that works on one allocation must not hold up
+    /// all names of its shard.
     @inline(never)
     private func putBack(
-        _ allocation: Allocation, _ place: (shard: Int, tag: UInt64), _ lock: ByteLock
+        _ allocation: Allocation, _ bucket: (shard: Int, tag: UInt64), _ lock: ByteLock
     ) {
-        let isBack = shards[place.shard].table.insert(allocation, tag: place.tag)
+        let isBack = shards[bucket.shard].table.insert(allocation, tag: bucket.tag)
         precondition(isBack, "a table has no room for what was just taken out of it")
-        publish(place.shard)
+        publish(bucket.shard)
         allocation.retain()
         lock.unlock()
         wait(for: allocation)
@@ -178,23 +176,23 @@ extension Registry {
             allocation.lock.lock()
             let isDisposed = allocation.flags.contains(.disposed)
             let isAnonymous = allocation.isAnonymous
-            let place = place(of: allocation.name)
+            let bucket = bucket(of: allocation.name)
             if isAnonymous, !isDisposed { cut = allocation.endForAll(mappings, ownReferences: 2) }
             allocation.lock.unlock()
             if isDisposed { return false }
             if isAnonymous { break }
-            let lock = lock(of: place.shard)
+            let lock = lock(of: bucket.shard)
             lock.lock()
-            let removed = shards[place.shard].table.remove(allocation, tag: place.tag)
+            let removed = shards[bucket.shard].table.remove(allocation, tag: bucket.tag)
             if removed, !allocation.lock.tryLock() {
-                putBack(allocation, place, lock)
+                putBack(allocation, bucket, lock)
                 continue
             }
             if removed {
                 cut = allocation.endForAll(mappings, ownReferences: 2)
                 allocation.lock.unlock()
             }
-            publish(place.shard)
+            publish(bucket.shard)
             lock.unlock()
             if removed { break }
         }
@@ -242,7 +240,7 @@ extension Registry {
         defer { letGo(allocation, target) }
         let replaces = flags.contains(.replace)
         try newName.withUnsafeBytes { (newName) throws(SmallocError) in
-            while try !move(allocation, to: newName, replaces: replaces) {}
+            while try !renameStep(allocation, to: newName, replaces: replaces) {}
         }
         reply.ok()
         return .answered
@@ -253,7 +251,7 @@ extension Registry {
     ///
     /// The locks of the shards come first, in their order. Those of the allocations are not waited
     /// for meanwhile.
-    private func move(
+    private func renameStep(
         _ allocation: Allocation, to newName: UnsafeRawBufferPointer, replaces: Bool
     ) throws(SmallocError) -> Bool {
         var replaced: Allocation?
@@ -261,9 +259,9 @@ extension Registry {
         // After the locks were given back: memory may go to the system.
         defer { if let replaced { finishDispose(replaced, cut) } }
         allocation.lock.lock()
-        let old = place(of: allocation.name)
+        let old = bucket(of: allocation.name)
         allocation.lock.unlock()
-        let new = place(of: newName)
+        let new = bucket(of: newName)
         let first = lock(of: min(old.shard, new.shard))
         let second = lock(of: max(old.shard, new.shard))
         first.lock()
@@ -289,7 +287,7 @@ extension Registry {
         }
         try checkAlive(allocation, .noData)
         let isAnonymous = allocation.isAnonymous
-        let current = place(of: allocation.name)
+        let current = bucket(of: allocation.name)
         guard current.shard == old.shard, current.tag == old.tag else { return false }
         if found == allocation { return true }
         guard found == nil || replaces else { throw .alreadyExists }

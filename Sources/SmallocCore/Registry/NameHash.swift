@@ -2,14 +2,15 @@
 
 /// SipHash-1-3 under a key that is drawn when this is made and never told.
 ///
-/// Who does not know the key can't choose names that collide: the output can't be told from random
-/// numbers, not even by who sees some of it. That is asked for, since a listing shows it: names
-/// come in the order of their shards, and a cursor is a shard's number. Hashes that are faster by a
-/// multiplication and a fold, or universal ones, promise nothing once their output is seen.
+/// A client does not know the key, and so can't choose names that collide: the output can't be told
+/// from random numbers, even if some of it is known. Clients know some of it, since a listing shows
+/// it: names come in the order of their shards, and a cursor is a shard's number. Hashes that are
+/// faster by a multiplication and a fold, or universal ones, promise nothing once their output is
+/// known.
 ///
 /// Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF" (2012). One round a word and
-/// three at the end is what the authors hold to suffice for tables, and what Swift's own hash does;
-/// written out here it takes a third of the instructions, for it needs no buffer.
+/// three at the end suffice for tables, by its authors, and Swift's own hash does the same. Written
+/// out here it takes a third of the instructions, for it needs no buffer.
 struct NameHash: Sendable {
     private let first: (UInt64, UInt64)
     private let second: (UInt64, UInt64)

@@ -106,7 +106,7 @@ struct NameTable: ~Copyable {
         return NameTable.allocation(in: slots[index])
     }
 
-    // MARK: Ahead of time
+    // MARK: Prefetch
 
     /// Where the slots are and how many, in one word; 0 if there are none, or too many for it.
     var view: UInt64 {

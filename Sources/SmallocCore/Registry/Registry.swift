@@ -83,12 +83,12 @@ public final class Registry: @unchecked Sendable {
     ///
     /// A client can't choose names that collide, see `NameHash`.
     @inline(__always)
-    func place(of name: UnsafeRawBufferPointer) -> (shard: Int, tag: UInt64) {
-        place(of: nameHash.hash(of: name))
+    func bucket(of name: UnsafeRawBufferPointer) -> (shard: Int, tag: UInt64) {
+        bucket(of: nameHash.hash(of: name))
     }
 
     @inline(__always)
-    func place(of hash: UInt64) -> (shard: Int, tag: UInt64) {
+    func bucket(of hash: UInt64) -> (shard: Int, tag: UInt64) {
         (Int(hash & UInt64(Registry.shardCount - 1)), hash >> 48)
     }
 
@@ -110,11 +110,11 @@ public final class Registry: @unchecked Sendable {
 
     /// The allocation of a name, with a reference for the caller; nil if there is none.
     func find(_ name: UnsafeRawBufferPointer) -> Allocation? {
-        let place = place(of: name)
-        let lock = lock(of: place.shard)
+        let bucket = bucket(of: name)
+        let lock = lock(of: bucket.shard)
         lock.lock()
         defer { lock.unlock() }
-        let found = shards[place.shard].table.find(name, tag: place.tag)
+        let found = shards[bucket.shard].table.find(name, tag: bucket.tag)
         found?.retain()
         return found
     }
@@ -230,8 +230,8 @@ public final class Registry: @unchecked Sendable {
             for index in 0..<shards[shard].table.slotCount {
                 guard let allocation = shards[shard].table.allocation(at: index) else { continue }
                 precondition(!allocation.isAnonymous, "what is in a table has a name")
-                let place = place(of: allocation.name)
-                precondition(place.shard == shard, "a name is in its shard")
+                let bucket = bucket(of: allocation.name)
+                precondition(bucket.shard == shard, "a name is in its shard")
                 allocation.lock.lock()
                 precondition(!allocation.flags.contains(.disposed), "what has a name lives")
                 allocation.checkInvariants()

@@ -139,7 +139,7 @@ extension Session {
     private mutating func prefetch(_ input: UnsafeRawPointer, _ loop: LoopContext) {
         expectsBulk = false
         guard loop.prefetch.pointee.isOn else { return }
-        loop.prefetch.pointee.move(
+        loop.prefetch.pointee.advance(
             to: UnsafeRawBufferPointer(
                 start: input + FrameHeader.byteCount, count: FrameHeader.nameSize(input)),
             loop.registry)
@@ -310,7 +310,7 @@ extension Session {
         SmallocError(.malformedFrame, .error, "a frame starts with 0xE5")
     }
 
-    /// Ends a connection whose bytes are no frames; what they would say of a request means nothing.
+    /// Ends a connection whose bytes are no frames: the fields of a header mean nothing there.
     private mutating func refuseStream(_ loop: LoopContext) {
         fail(Session.noFrame, loop)
     }
@@ -346,7 +346,7 @@ extension Session {
     private mutating func hold(from start: Int, _ size: UInt64, _ loop: LoopContext) {
         guard size > 0, !loop.output.pointee.isLost else { return }
         guard heldReply.take(loop.output, from: start) else {
-            // In its place: the last word of the connection.
+            // In its place comes the last reply of the connection.
             loop.output.pointee.truncate(to: start)
             return fail(.outOfMemory, loop)
         }

@@ -1,5 +1,5 @@
-// Looks ahead in pipelined requests by name, so that what they will need is on its way from memory
-// while those before them are done.
+// Looks ahead in pipelined requests by name, so that the processor fetches the memory that they
+// need while it serves the requests before them.
 
 internal import CSmalloc
 internal import SmallocSystem
@@ -9,11 +9,11 @@ internal import Synchronization
 /// The names of the next requests of a batch, with their hashes.
 ///
 /// Where millions of names are held, each lookup waits for memory twice: for the slot of the table,
-/// and for the allocation. So names are looked at some at a time: the slots of all are fetched,
-/// then the allocations that these tell of. Fetches stand close together, with no lock between
-/// them, since a processor goes on to the next while one waits for its page's address, but does
-/// nothing atomic before all have got theirs. Nothing depends on it: a name that is gone or changed
-/// meanwhile costs a line of the cache.
+/// and for the allocation. So up to 16 names are looked up together: first their slots are fetched,
+/// then the allocations that the slots point to. Fetches stand close together, with no lock between
+/// them: a processor goes on to the next fetch while one waits for its page's address, but begins
+/// no atomic operation before all have theirs. No result depends on it: a name that is gone or
+/// changed meanwhile costs a line of the cache.
 struct NamePrefetch: ~Copyable {
     /// Names looked at together.
     private static let namesMax = 16
@@ -52,14 +52,14 @@ struct NamePrefetch: ~Copyable {
     /// Goes on to the request whose name is at `name`, and looks at those after it if it is a new
     /// one.
     @inline(never)
-    mutating func move(to name: UnsafeRawBufferPointer, _ registry: Registry) {
-        if head == count || names[head].start != name.baseAddress { look(name, registry) }
+    mutating func advance(to name: UnsafeRawBufferPointer, _ registry: Registry) {
+        if head == count || names[head].start != name.baseAddress { lookAhead(name, registry) }
         if head < count { head &+= 1 }
     }
 
     /// Looks at a request, behind its header, and those after it, and fetches what they need.
     @inline(never)
-    private mutating func look(_ name: UnsafeRawBufferPointer, _ registry: Registry) {
+    private mutating func lookAhead(_ name: UnsafeRawBufferPointer, _ registry: Registry) {
         head = 0
         count = 0
         var frame = name.baseAddress.map { $0 - FrameHeader.byteCount }
@@ -72,7 +72,7 @@ struct NamePrefetch: ~Copyable {
         }
         for index in 0..<count {
             let address = names[index].address
-            // Nobody's address is no line of the cache, and takes long to be found so.
+            // To find that 0 is the address of nothing takes the processor long.
             guard address != 0 else { continue }
             smalloc_prefetch(address)
             // Header, name and 64 bytes of data take two lines, or begin a third.
@@ -109,9 +109,9 @@ extension Registry {
     /// not matter, since nothing is read there.
     @inline(__always)
     func prefetchSlot(_ hash: UInt64) {
-        let place = place(of: hash)
-        let view = view(of: place.shard)
-        let first = NameTable.firstSlot(of: view, tag: place.tag)
+        let bucket = bucket(of: hash)
+        let view = view(of: bucket.shard)
+        let first = NameTable.firstSlot(of: view, tag: bucket.tag)
         smalloc_prefetch(first)
         // Most searches end within four slots: in this line or, begun in its second half, the next.
         smalloc_prefetch(first &+ 32)
@@ -121,11 +121,11 @@ extension Registry {
     /// use.
     @inline(__always)
     func likelyAddress(_ hash: UInt64) -> UInt {
-        let place = place(of: hash)
-        let lock = lock(of: place.shard)
-        // A hint waits for nobody.
+        let bucket = bucket(of: hash)
+        let lock = lock(of: bucket.shard)
+        // It is but a hint: a lock that another thread holds is not waited for.
         guard lock.tryLock() else { return 0 }
         defer { lock.unlock() }
-        return shards[place.shard].table.likelyAddress(tag: place.tag)
+        return shards[bucket.shard].table.likelyAddress(tag: bucket.tag)
     }
 }

@@ -3,8 +3,8 @@
 //
 // It keeps the allocation, the ranges and how far it has come, and no pointer between two system
 // calls: each asks `access` again. A pin keeps the memory, as far as it reached at the beginning,
-// until the end. Serves whoever moves more than 64 KiB by one request: without it such data would
-// be copied once more, and kept whole meanwhile.
+// until the end. It serves clients that move more than 64 KiB by one request: without it such data
+// would be copied once more, and kept whole meanwhile.
 
 internal import SmallocSystem
 internal import SmallocWire
@@ -161,8 +161,8 @@ final class Pieces {
 
     /// The next bytes in memory.
     ///
-    /// Under the lock. They are at hand: the first `access`, when the request was checked, saw to
-    /// that, and the pin keeps them.
+    /// Under the lock. They are there: the first `access`, when the request was checked, made sure
+    /// of it, and the pin keeps them.
     private func place(_ offset: Int, _ size: Int) -> UnsafeMutableRawPointer {
         guard case .here(let start) = allocation.access(Extent(offset: offset, size: size), intent)
         else { preconditionFailure("pinned memory is not at hand") }

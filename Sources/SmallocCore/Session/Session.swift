@@ -31,7 +31,8 @@ public struct Session: ~Copyable {
         case turn
         /// After the output, the pieces of `fillViews` must leave; then `serve` again.
         case send
-        /// `work` must run; then `finish`, then `serve` again.
+        /// `work` must run, then `finish`; or memory must come back, see `whenMemoryIsBack`. Then
+        /// `serve` again.
         case work
         /// After the output the connection ends.
         case close
@@ -78,7 +79,7 @@ public struct Session: ~Copyable {
 
     /// Makes a session that waits for its first byte.
     ///
-    /// - Parameter owner: The user who connected, as of then; `noOwner` over TCP.
+    /// - Parameter owner: The user that connected, as of then; `noOwner` over TCP.
     public init(owner: UInt32 = Session.noOwner) { caller = Caller(owner: owner) }
 
     /// A number that no user has.
@@ -91,8 +92,7 @@ public struct Session: ~Copyable {
     /// - Returns: Bytes consumed. The rest must come again, in front of what arrives next.
     public mutating func serve(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Int {
         if pause == .output || pause == .turn { pause = .none }
-        caller.cost = 0
-        caller.age = 0
+        caller.beginTurn()
         guard pause == .none else { return 0 }
         wanted = 0
         if mode == .detecting, let first = input.first, !detect(first, loop) { return 0 }
@@ -106,7 +106,9 @@ public struct Session: ~Copyable {
                 waitForOutput(loop, isLimit: limit.isAtLimit)
                 break
             }
-            if caller.cost >= BatchLimit.costMax {
+            if caller.cost >= BatchLimit.costMax || caller.touches >= Caller.touchesMax,
+                caller.isTurnSpent()
+            {
                 pause = .turn
                 break
             }
@@ -128,7 +130,7 @@ public struct Session: ~Copyable {
         return false
     }
 
-    /// Sees to what a request has come to: the only place that does.
+    /// Does what the outcome of a request asks for: the only place that does.
     ///
     /// - Parameters:
     ///   - header: Operation and cookie for a reply that comes later; nil in text mode.
@@ -174,7 +176,7 @@ public struct Session: ~Copyable {
         pending.operation = operation
         pending.cookie = cookie
         switch pending.cause {
-        case .work:
+        case .work, .memory:
             ordered = pending
             pause = .work
         case .turn:
@@ -220,11 +222,12 @@ public struct Session: ~Copyable {
         pause = .close
     }
 
-    /// There was no memory for replies, and some are missing: what the client has got by then is
-    /// right, and nothing may follow it.
+    /// There was no memory for replies, and some are missing: what was sent before them is right,
+    /// and nothing may be sent after it.
     @inline(never)
     private mutating func lose(_ loop: LoopContext) {
-        loop.output.pointee.truncate(to: 0)
+        // Here, since the peer finds nothing to send: the next session has no part in the loss.
+        loop.output.pointee.reset(keeping: LoopContext.outputSize)
         loop.counters.add(.errors)
         close(.outOfMemory)
     }
@@ -361,11 +364,31 @@ public struct Session: ~Copyable {
         guard let pending = ordered, let work = pending.work else { return }
         ordered = nil
         if pause == .work { pause = .none }
-        // Nothing is said behind a goodbye.
+        // Nothing is sent behind the last reply of a connection.
         if !pending.servesAgain, pause != .close {
             answer(pending, .done(size: UInt64(work.size)), loop)
         }
         loop.registry.end(work)
+    }
+
+    /// Whether the request at hand waits for memory that is on its way back.
+    public var waitsForMemory: Bool {
+        if case .memory = ordered?.cause { true } else { false }
+    }
+
+    /// Calls back when the memory is back that `serve` paused for: on another thread, or at once.
+    ///
+    /// Then `memoryIsBack` is due, on the loop's thread.
+    public func whenMemoryIsBack(_ body: @escaping @Sendable () -> Void) {
+        guard case .memory(let pool) = ordered?.cause else { return }
+        pool.onDrained(pool.beginDrain(), body)
+    }
+
+    /// The request that waited for memory is served again with the next `serve`.
+    public mutating func memoryIsBack() {
+        guard waitsForMemory else { return }
+        ordered = nil
+        if pause == .work { pause = .none }
     }
 
     /// An event has come that a request waited for: it is answered at the next boundary of a reply.

@@ -133,6 +133,8 @@ extension Session {
             caller.nextCursor = 0
         }
         let taken = accept(outcome, 0, 0, size: 1, loop)
+        // It belongs to this line, however it was answered.
+        if taken > 0 { caller.encoding = nil }
         if pause == .none, continuation != nil { _ = goOn(loop) }
         if outgoing == nil, continuation?.cursor == 0 { continuation = nil }
         return taken > 0

@@ -28,8 +28,8 @@ struct Pattern: Sendable {
 
     /// The same, of a part of memory that others may read and write meanwhile.
     ///
-    /// A function of its own, calls included: a race of such fills is the clients' to settle, and
-    /// one of the other kind is ours.
+    /// A function of its own, calls included, for the ThreadSanitizer: a race between two such
+    /// fills is of the clients' making, and a race with `fill` is a mistake of ours.
     @inline(never)
     func fillStep(_ dest: UnsafeMutableRawPointer, _ count: Int) { repeated(dest, count) }
 

@@ -7,7 +7,7 @@ internal import SmallocSystem
 internal import SmallocWire
 internal import Synchronization
 
-/// A copy or fill of more than 1 MiB, or what a request waits for: memory that is being given back.
+/// A copy or fill of more than 1 MiB, or the wiping of memory that a request waits for.
 ///
 /// Keeps its progress, so that others get their turn between slices, and so that a stop need not
 /// wait for gigabytes. Holds references to its allocations; ended by `Registry.end`, once.
@@ -17,8 +17,6 @@ public final class Work: @unchecked Sendable {
     enum Kind {
         case copy(dest: UnsafeMutableRawPointer, source: UnsafeRawPointer)
         case fill(dest: UnsafeMutableRawPointer, pattern: Pattern)
-        /// Nothing is answered after it: the request that asked for memory is served once more.
-        case reclaim(MappingPool)
         /// Wipes what is left of another allocation's bytes; then the request is served once more.
         case wipe
     }
@@ -39,22 +37,20 @@ public final class Work: @unchecked Sendable {
     private let sliceSize: Int
     /// Bytes that are done.
     private var done = 0
-    /// A wait for memory; nil until the first slice.
-    private var wait: DrainWait?
-    private var turns: Yielding
+    private var yielding: Yielding
 
     /// Takes over the caller's references; under the locks of the allocations, if it moves bytes.
     ///
     /// - Parameter sliceSize: Bytes; a fill's slice ends with a whole pattern.
     init(
         kind: Kind, size: Int, allocations: (Allocation?, Allocation?),
-        sliceSize: Int = Work.sliceSize, turns: Yielding = Yielding()
+        sliceSize: Int = Work.sliceSize, yielding: Yielding = Yielding()
     ) {
         self.kind = kind
         self.size = size
         self.allocations = allocations
         self.sliceSize = sliceSize
-        self.turns = turns
+        self.yielding = yielding
         if isPinning {
             allocations.0?.pin()
             allocations.1?.pin()
@@ -67,19 +63,19 @@ public final class Work: @unchecked Sendable {
     var isPinning: Bool {
         switch kind {
         case .copy, .fill: true
-        case .reclaim, .wipe: false
+        case .wipe: false
         }
     }
 
     /// Whether the request that it was for is to be served once more, and not answered after it.
     var servesAgain: Bool {
         switch kind {
-        case .reclaim, .wipe: true
+        case .wipe: true
         case .copy, .fill: false
         }
     }
 
-    /// Nobody waits for it any more.
+    /// Its connection is gone, or the daemon stops.
     ///
     /// From any thread.
     public func abandon() { abandoned.store(true, ordering: .relaxed) }
@@ -94,10 +90,6 @@ public final class Work: @unchecked Sendable {
         switch kind {
         case .copy(let dest, let source): inSteps { copyStep(dest, source, $0) }
         case .fill(let dest, let pattern): inSteps { fillStep(dest, pattern, $0) }
-        case .reclaim(let pool):
-            let wait = wait ?? DrainWait(pool)
-            self.wait = wait
-            return wait.isOver(within: Work.waitMilliseconds)
         case .wipe: return wipeSlice()
         }
         return done == size
@@ -108,7 +100,7 @@ public final class Work: @unchecked Sendable {
         let end = min(size, done + sliceSize)
         while done < end {
             done += step(min(Yielding.stepSize, end - done))
-            turns.yieldIfWorthIt()
+            yielding.yieldIfWorthIt()
         }
     }
 
@@ -140,9 +132,6 @@ public final class Work: @unchecked Sendable {
         return whole
     }
 
-    /// Milliseconds of a slice that waits.
-    private static let waitMilliseconds = 20
-
     /// Wipes in steps, each under the lock, until none is left but what a piece under way covers.
     private func wipeSlice() -> Bool {
         guard let allocation = allocations.0 else { return true }
@@ -151,7 +140,7 @@ public final class Work: @unchecked Sendable {
             let isDone = allocation.wipeStale(Yielding.stepSize)
             allocation.lock.unlock()
             if isDone { return true }
-            turns.yieldIfWorthIt()
+            yielding.yieldIfWorthIt()
         }
         return false
     }

@@ -1,6 +1,6 @@
 // The sockets that the daemon listens at, from their creation to their end. libuv gets them as
 // descriptors: its own binding cuts long paths, leaves a window of wrong permissions, and removes
-// the socket file by name, whoever's it is by then.
+// the socket file by name, even if it is another process's by then.
 
 import CLibuv
 import Glibc
@@ -25,7 +25,7 @@ final class ListeningSocket: Sendable {
     /// Unix or TCP.
     let kind: Kind
     /// Where it listens, for the log: `unix:/run/smallocd/smallocd.sock`, `tcp:127.0.0.1:7000` with
-    /// the port that was chosen, and who handed it over.
+    /// the port that was chosen, and whether it was handed over.
     let description: String
     private let file: UnixSocketFile?
 
@@ -129,7 +129,7 @@ extension ListeningSocket {
         }
         do throws(StartFailure) {
             // Bound with all other bits masked the file is born with its final mode: no moment in
-            // which somebody else could connect. The mask belongs to the process, whose other
+            // which another user could connect. The mask belongs to the process, whose other
             // threads have nothing to do yet.
             let mask = umask(mode_t(~mode & 0o777))
             let result = address.withSocketAddress { Glibc.bind(descriptor, $0, $1) }

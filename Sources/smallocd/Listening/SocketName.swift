@@ -1,5 +1,5 @@
 // What a socket is, asked of the socket: family, address, port. And the check of sockets that
-// somebody else opened.
+// another process opened.
 
 import CLibuv
 import Glibc

@@ -1,6 +1,6 @@
-// The file of a Unix socket and the lock beside it. Two daemons started at once, a daemon that was
-// killed, one that is still stopping, a file that is something else: whoever holds the lock, and
-// nobody else, may replace or remove the socket, and only if it is one and ours.
+// The file of a Unix socket and the lock beside it. Two daemons may start at once, one may have
+// been killed or be stopping still, and the file may be something else. So only the daemon that
+// holds the lock replaces or removes the file, and only if it is a socket of the daemon's own user.
 
 import CLibuv
 import Glibc
@@ -14,7 +14,7 @@ final class UnixSocketFile: Sendable {
     private let lock: Int32
     private let identity = Locked<FileIdentity?>(nil)
 
-    /// Locks a path and clears it of a socket that nobody listens at.
+    /// Locks a path and clears it of a socket that no process listens at.
     ///
     /// - Parameter path: May exist only as a socket of this user that refuses connections.
     /// - Throws: A `StartFailure`: "already running", or what is in the way.
@@ -121,7 +121,7 @@ final class UnixSocketFile: Sendable {
         }
     }
 
-    /// Returns if nobody listens at the path, throws if somebody does or may.
+    /// Returns if no process listens at the path, throws if one does or may.
     private static func probe(_ path: String) throws(StartFailure) {
         guard var address = UnixAddress(path) else {
             throw .configuration("unix:\(path): not a path")

@@ -1,5 +1,5 @@
-// How often one cause may be logged. Whoever provokes ten thousand errors a second must not fill a
-// disk with them, nor hide what else happens.
+// How often one cause may be logged. A client that provokes ten thousand errors a second must not
+// fill a disk with them, nor hide what else happens.
 
 import SmallocCore
 import SmallocSystem

@@ -1,6 +1,6 @@
 // Where the log's lines leave the process. Standard error may be a pipe that is not read, or a
-// terminal that was stopped; the loops that log must not wait for it. What it does not take at once
-// is dropped and counted.
+// terminal that was stopped; the loops that log must not wait for it. Lines that it does not take
+// at once are dropped and counted.
 
 import CLibuv
 import Glibc
@@ -55,17 +55,19 @@ final class LogOutput: Sendable {
     /// - Parameter line: Without its end. What is beyond `lineSizeMax` is cut off.
     func write(_ line: String) {
         state.withLock { state in
-            if !(settle(&state) && put(line, &state)) { state.dropped += 1 }
+            if !(sendRest(&state) && put(line, &state)) { state.dropped += 1 }
         }
     }
 
     /// Writes what is due of earlier lines, and how many were dropped, if that is possible now.
     func flush() {
-        state.withLock { _ = settle(&$0) }
+        state.withLock { _ = sendRest(&$0) }
     }
 
-    /// Whether nothing of earlier lines is due any more.
-    private func settle(_ state: inout State) -> Bool {
+    /// Writes what is due of earlier lines.
+    ///
+    /// - Returns: Whether nothing of them is due any more.
+    private func sendRest(_ state: inout State) -> Bool {
         while !state.rest.isEmpty {
             let count = state.rest.withUnsafeBytes { attempt($0) }
             guard count > 0 else { return false }

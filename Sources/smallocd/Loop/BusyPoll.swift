@@ -16,10 +16,10 @@ struct BusyPoll {
     private let window: UInt64
     /// When there was last something to do.
     private var activeAt: UInt64 = 0
-    /// Until when it sleeps, because somebody else wants the processor.
+    /// Until when it sleeps, because another thread wants the processor.
     private var restsUntil: UInt64 = 0
-    /// Nanoseconds of a yield that only somebody who computes takes; a client that shares the
-    /// processor is back with its next request before.
+    /// Nanoseconds of a yield that only a thread which computes takes; a client that shares the
+    /// processor sends its next request before.
     private static let contended: UInt64 = 500_000
     /// Nanoseconds for which it sleeps then.
     private static let rest: UInt64 = 500_000_000
@@ -42,7 +42,7 @@ struct BusyPoll {
         return isPolling
     }
 
-    /// Others were let go first, which took from `before` to `after`.
+    /// Other threads were let go first, which took from `before` to `after`.
     mutating func yielded(from before: UInt64, to after: UInt64) {
         if after &- before > BusyPoll.contended { restsUntil = after &+ BusyPoll.rest }
     }

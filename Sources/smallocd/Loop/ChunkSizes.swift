@@ -6,9 +6,9 @@ struct ChunkSizes {
     ///
     /// A peer that keeps up could hold the loop in one call for a gigabyte.
     let receivedSize: Int
-    /// The same of what is sent by a copy.
+    /// The same of what one system call sends.
     ///
-    /// A Unix socket takes as much only from whom its reader keeps up with.
+    /// A Unix socket takes as much only while its reader keeps up.
     let sentSize: Int
     /// Bytes that one peer sends or receives in a row.
     let turn: Int
@@ -17,15 +17,16 @@ struct ChunkSizes {
         receivedSize: 32 << 10, sentSize: 32 << 10, turn: 32 << 10)
     static let coarse = ChunkSizes(
         receivedSize: 1 << 20, sentSize: 1 << 20, turn: 1 << 20)
-    /// Received in larger pieces, 64 MiB took a tenth longer.
+    /// The same over TCP.
     ///
-    /// What comes meanwhile has to wait for the call's end. Sent in smaller ones, 1 MiB did.
+    /// Received in larger pieces, 64 MiB took a tenth longer: data that comes meanwhile waits for
+    /// the end of the call. Sent in smaller pieces, 1 MiB took a tenth longer.
     static let coarseTCP = ChunkSizes(
         receivedSize: 256 << 10, sentSize: 1 << 20, turn: 1 << 20)
 }
 
-/// When connections of a loop were last answered at once: whoever asks such things does not want to
-/// wait for others.
+/// When connections of a loop were last answered at once: a client that asks for small things
+/// should not wait for others' large transfers.
 struct RecentActivity {
     /// How long after a small request another one is expected.
     static let milliseconds: UInt64 = 2
@@ -49,7 +50,7 @@ struct RecentActivity {
     /// How a connection's large transfers are sliced: finely if another one may want its turn.
     ///
     /// A small request then waits for a slice of a dozen microseconds; coarse slices are faster.
-    /// Its own small requests are none that it could hold up.
+    /// The connection's own small requests do not count: its transfer can't hold them up.
     func chunkSizes(
         of peer: ObjectIdentifier, at now: UInt64, orElse coarse: ChunkSizes = .coarse
     ) -> ChunkSizes {

@@ -1,9 +1,9 @@
 // Whether the other side of a TCP connection is still there.
 //
-// The kernel asks an idle one itself (keepalive), but not one that has not acknowledged what was
-// sent, or that takes nothing more: it would send again for a quarter of an hour, and ask about the
-// shut window for ever. TCP_USER_TIMEOUT is no help, as it ends who answers but keeps its window
-// shut.
+// The kernel asks the other side of an idle connection itself (keepalive). Where sent data is not
+// acknowledged it sends again for a quarter of an hour instead, and where the other side's window
+// is shut it asks about the window for ever. TCP_USER_TIMEOUT is no help: it also ends a connection
+// whose other side answers and keeps its window shut.
 
 import CSmalloc
 

@@ -8,16 +8,16 @@ import Synchronization
 /// Work on libuv's thread pool, with a reference to the peer that waits for it.
 ///
 /// The pool has few threads and takes what is queued in its order. While there is more work than
-/// threads each slice goes to the back of the queue, so that nobody waits for more than one slice
-/// of everybody else's; otherwise it goes on with the next at once, for a thread that wakes for
-/// each may keep a loop from a processor that they share.
+/// threads each slice goes to the back of the queue, so that a connection waits for one slice of
+/// each other connection at most. Otherwise the thread goes on with the next slice at once: a
+/// thread that woke for each could keep a loop from a processor that they share.
 final class WorkRequest: @unchecked Sendable {
     private let uv = allocateUV(uv_work_t.self)
     fileprivate let work: Work
     fileprivate let peer: Peer
     /// Work of all loops under way.
     private static let count = Atomic<Int>(0)
-    /// Threads of libuv's pool, unless somebody sets `UV_THREADPOOL_SIZE`.
+    /// Threads of libuv's pool, unless `UV_THREADPOOL_SIZE` is set.
     private static let threadCount = 4
 
     /// Written by the thread that runs a slice, read by the loop after it.
@@ -56,7 +56,7 @@ final class WorkRequest: @unchecked Sendable {
 
     /// A slice is done, on the loop's thread: queues the next, or ends.
     fileprivate func sliceEnded() {
-        // Nobody waits for it any more: the connection is lost, or the daemon stops.
+        // No client waits for it any more: the connection is lost, or the daemon stops.
         let isAbandoned = peer.isClosing
         if !isDone, !isAbandoned {
             if uv_queue_work(peer.loop.uv, uv, workRuns, workEnded) == 0 { return }

@@ -1,5 +1,7 @@
 // The daemon's entry: settings, sockets, server, exit code.
 
+import CLibuv
+import CReserve
 import CSmalloc
 import Glibc
 import Logging
@@ -16,11 +18,13 @@ struct Smallocd {
         openStandardDescriptors()
         // libuv writes with plain `write`: a peer that is gone must be an error, not our end.
         signal(SIGPIPE, SIG_IGN)
-        // Whoever started us may have blocked what stops us.
+        // The process that started the daemon may have blocked the signals that stop it.
         var none = sigset_t()
         sigemptyset(&none)
         pthread_sigmask(SIG_SETMASK, &none, nil)
         SystemMemory.prepare()
+        // Before any other call of libuv.
+        uv_replace_allocator(malloc, reserve_reallocate, calloc, free)
         let descriptorsMax = Machine.raiseDescriptorLimit()
         let environment = currentEnvironment()
         do throws(StartFailure) {

@@ -22,7 +22,7 @@ struct StartFailure: Error, Sendable, Equatable, CustomStringConvertible {
         StartFailure(message: message, exitCode: 78)
     }
 
-    /// Somebody else has the address: EX_UNAVAILABLE, 69.
+    /// Another process has the address: EX_UNAVAILABLE, 69.
     static func unavailable(_ message: String) -> StartFailure {
         StartFailure(message: message, exitCode: 69)
     }

@@ -185,7 +185,7 @@ extension LoadedSettings {
         where !(host.hasPrefix("127.") || host == "::1" || host == "localhost") {
             warnings.append(
                 "listening at \(host) port \(port) without encryption or passwords:"
-                    + " whoever reaches it may do everything")
+                    + " any client that reaches it may do everything")
         }
     }
 }

@@ -31,8 +31,8 @@ struct Options: ParsableCommand {
             discussion: """
                 Default: unix:$XDG_RUNTIME_DIR/smallocd.sock, or unix:/run/smallocd/smallocd.sock \
                 where there is no XDG_RUNTIME_DIR. TCP has neither encryption nor passwords: \
-                whoever can reach the port may do everything. In the environment: separated by \
-                commas.
+                any client that reaches the port may do everything. In the environment: \
+                separated by commas.
                 """, valueName: "address"))
     var listen: [String] = []
 

@@ -11,7 +11,7 @@ import SmallocWire
 struct Setting: Sendable {
     /// The word.
     let key: String
-    /// What holds if nobody sets it, as it would be written in the file.
+    /// What holds if it is not set, as it would be written in the file.
     ///
     /// nil for `listen`, whose default depends on `XDG_RUNTIME_DIR`.
     let standard: String?

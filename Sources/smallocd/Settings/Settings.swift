@@ -11,7 +11,7 @@ struct Settings: Sendable, Equatable {
     ///
     /// Never empty.
     var addresses: [Address]
-    /// Whether nobody named an address, so that `addresses` is the default one.
+    /// Whether no address was named, so that `addresses` is the default one.
     ///
     /// Sockets handed over by the service manager then take its place.
     var addressesAreDefault: Bool

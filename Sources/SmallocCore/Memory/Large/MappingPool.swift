@@ -274,9 +274,9 @@ final class MappingPool: @unchecked Sendable {
     ///
     /// - Returns: A number for `onDrained`.
     func beginDrain() -> UInt64 {
-        let isScattered = budget.scatteredSize > 0
+        let isFragmented = budget.fragmentedSize > 0
         return ring { state in
-            if isScattered { state.wantSweep() }
+            if isFragmented { state.wantSweep() }
             return state.beginDrain(budget)
         }
     }
@@ -303,7 +303,7 @@ final class MappingPool: @unchecked Sendable {
     /// To be called every second or so. Small allocations that go leave holes that malloc keeps;
     /// to look for them holds up threads that allocate, so it is done seldom.
     func returnMemory() {
-        noteScattered()
+        noteFragmented()
         ring { state in
             let now = Clock.now
             while let oldest = state.warm.first, now &- oldest.mark >= warmTime {
@@ -323,7 +323,7 @@ final class MappingPool: @unchecked Sendable {
     }
 
     /// Counts what is free between small allocations that are not.
-    func noteScattered() { budget.noteScattered(blocks.scatteredSize) }
+    func noteFragmented() { budget.noteFragmented(blocks.fragmentedSize) }
 
     /// Waits until all that was given back is free, and frees what is warm.
     ///

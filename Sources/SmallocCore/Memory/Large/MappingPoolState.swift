@@ -27,8 +27,8 @@ private final class DrainWaiter {
 extension MappingPool {
     /// All that the pool knows.
     ///
-    /// Each thing that is on its way back has a number, and the numbers grow; to wait for all that
-    /// is on its way now is to wait until all numbers up to the last one are done.
+    /// Each thing that is on its way back has a number, and the numbers grow. A request that waits
+    /// for all that is on its way now waits until all numbers up to the last one are done.
     struct State: @unchecked Sendable {
         /// What was wiped, and is kept for the next of the same size; the oldest first.
         var warm = RecordList()
@@ -41,7 +41,7 @@ extension MappingPool {
         private var lastJob: ReclaimJob?
         /// The last number that was given.
         private(set) var lastNumber: UInt64 = 0
-        /// Numbers of what the thread has in hand, or 0.
+        /// Numbers of the record and the job that the thread works on, or 0.
         var currentRecord: UInt64 = 0
         private var currentJob: UInt64 = 0
         /// The number of a sweep through small memory that is wanted or under way, or 0.
@@ -83,7 +83,7 @@ extension MappingPool {
             record.mark = nextNumber()
         }
 
-        /// Takes the oldest of the queue in hand, to wipe it or give it to the kernel.
+        /// Takes the oldest out of the queue, to wipe it or give it to the kernel.
         mutating func takeOldest() -> StorageRecord? {
             guard let record = queue.popFirst() else { return nil }
             currentRecord = record.mark
@@ -91,7 +91,7 @@ extension MappingPool {
             return record
         }
 
-        /// The record in hand is done, with so many bytes.
+        /// The record that was taken is done, with so many bytes.
         mutating func finishRecord(_ size: Int) {
             queueSize -= size
             currentRecord = 0

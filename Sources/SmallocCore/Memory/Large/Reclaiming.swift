@@ -23,27 +23,27 @@ extension MappingPool {
             return state.retriesRefused
         }
         if retries { retryRefused() }
-        var turns = Yielding()
+        var yielding = Yielding()
         var isIdle = false
         while !isIdle {
-            isIdle = !sweepIfWanted(&turns)
+            isIdle = !sweepIfWanted(&yielding)
             // By turns: a request that waits for memory should not have to wait for all handles.
-            if reclaimNext(&turns) { isIdle = false }
+            if reclaimNext(&yielding) { isIdle = false }
             if doStep() { isIdle = false }
-            turns.yieldIfWorthIt()
+            yielding.yieldIfWorthIt()
             callWaiters()
         }
     }
 
-    private func sweepIfWanted(_ turns: inout Yielding) -> Bool {
+    private func sweepIfWanted(_ yielding: inout Yielding) -> Bool {
         guard state.withLock({ $0.beginSweep() }) else { return false }
         blocks.sweep {
             // A request that waits for large memory should not have to wait for all small one.
-            while reclaimNext(&turns) {}
-            turns.yieldIfWorthIt()
+            while reclaimNext(&yielding) {}
+            yielding.yieldIfWorthIt()
         }
         smalloc_heap_trim()
-        noteScattered()
+        noteFragmented()
         state.withLock { $0.endSweep() }
         return true
     }
@@ -51,15 +51,15 @@ extension MappingPool {
     /// Wipes and keeps the oldest of the queue, or gives it to the kernel.
     ///
     /// - Returns: False: the queue is empty.
-    private func reclaimNext(_ turns: inout Yielding) -> Bool {
+    private func reclaimNext(_ yielding: inout Yielding) -> Bool {
         guard let record = state.withLock({ $0.takeOldest() }) else { return false }
         let (size, number) = (record.capacity, record.mark)
         var isDone = false
         if !record.mustGo, size == record.madeSize, size <= cleanSizeMax {
-            record.wipe { turns.yieldIfWorthIt() }
+            record.wipe { yielding.yieldIfWorthIt() }
             isDone = keep(record, number: number)
         }
-        if !isDone { isDone = release(record) { turns.yieldIfWorthIt() } }
+        if !isDone { isDone = release(record) { yielding.yieldIfWorthIt() } }
         if !isDone {
             refused.append(record)
             state.withLock { $0.hasRefused = true }

@@ -88,8 +88,10 @@ final class BlockPool: @unchecked Sendable {
     }
 
     /// Bytes of slabs that no block takes, and that no other size can have because some of their
-    /// slab's blocks are in use; one slab of each class aside, which is the daemon's own affair.
-    var scatteredSize: UInt64 {
+    /// slab's blocks are in use.
+    ///
+    /// One slab of each class is not counted: no client causes it.
+    var fragmentedSize: UInt64 {
         var live = 0
         for index in 1..<BlockPool.classCount {
             let capacity = index * BlockPool.step
@@ -138,7 +140,7 @@ final class BlockPool: @unchecked Sendable {
             slab.sizeClass.pointee = UInt8(capacity / BlockPool.step)
             own.pointee.uncut = slab.start
             own.pointee.uncutSize = slab.size
-            budget?.noteScattered(scatteredSize)
+            budget?.noteFragmented(fragmentedSize)
         }
         count(capacity, 1)
         let block = own.pointee.uncut
@@ -183,7 +185,7 @@ final class BlockPool: @unchecked Sendable {
     static var tableUnit: Int { Slab.sizeMax }
 
     private func isRun(_ size: Int) -> Bool {
-        // Of the slabs of a region all but one make a run.
+        // Of the slabs of a region all but the first make a run.
         !isPlain && size > 0 && size % Slab.sizeMax == 0 && size < 31 * Slab.sizeMax
     }
 

@@ -12,9 +12,10 @@ extension BlockPool {
 
     /// Gives slabs whose blocks are all free back to the kernel.
     ///
-    /// For a thread that may be held up: it looks at every free block. Blocks of the class that it
-    /// is at are on its hands until their slabs are judged; a thread that finds none left meanwhile
-    /// cuts new ones, until at the end of a slice it is lent those of a slab.
+    /// For a thread that may be held up: it looks at every free block. It takes all free blocks of
+    /// a class off the list, and puts those of slabs in use back. A thread that finds the list
+    /// empty meanwhile cuts new blocks; at the end of a slice the sweep puts the blocks of one slab
+    /// back for it.
     ///
     /// - Parameter pause: Called after each slice, for what else the thread has to do; not for
     ///   another sweep.

@@ -3,7 +3,7 @@ import TestSupport
 
 @testable import smallocd
 
-@Suite("ChunkSizes", .timed)
+@Suite("Recent activity", .timed)
 struct RecentActivityTests {
     private final class Asker {}
 

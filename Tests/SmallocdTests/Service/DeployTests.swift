@@ -1,4 +1,4 @@
-import Glibc
+import Foundation
 import SmallocWire
 import Testing
 import TestSupport
@@ -7,9 +7,7 @@ import TestSupport
 
 /// The files of `deploy/`, as they are shipped.
 private func deployed(_ name: String) throws -> String {
-    var folder = #filePath.split(separator: "/", omittingEmptySubsequences: false)
-    folder.removeLast(3)
-    let path = folder.joined(separator: "/") + "/deploy/" + name
+    let path = ProjectFolder.root.path + "/deploy/" + name
     return String(decoding: try readFile(path, sizeMax: 1 << 20), as: UTF8.self)
 }
 

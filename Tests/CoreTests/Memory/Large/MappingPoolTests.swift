@@ -259,7 +259,7 @@ struct MappingPoolTests {
         let comesFirst = try mostly { _ in
             while held.count < count { held.append(try #require(blocks.take(8))) }
             while let block = held.popLast() { blocks.give(block, 8) }
-            pool.noteScattered()
+            pool.noteFragmented()
             let sweep = pool.beginDrain()
             let record = try #require(pool.take(4 << 20))
             record.soil(4 << 20)

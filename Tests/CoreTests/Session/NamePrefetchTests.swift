@@ -7,7 +7,7 @@ import TestSupport
 
 @testable import SmallocCore
 
-@Suite("Names looked at ahead", .timed)
+@Suite("Name prefetch", .timed)
 struct NamePrefetchTests {
     /// A batch of requests, nearly all by name, on a few names.
     private static func batch(_ random: inout SplitMix, count: Int) -> [UInt8] {
@@ -62,7 +62,7 @@ struct NamePrefetchTests {
         }
     }
 
-    @Test("a hash belongs to the request that it was found for, not to where its name stood")
+    @Test("what was looked ahead for one name is not taken for another in its place")
     func stale() {
         let peer = NamePrefetchTests.peer(lookingAhead: true)
         let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 8)
@@ -86,8 +86,8 @@ struct NamePrefetchTests {
         }
     }
 
-    @Test("what is asked by name waits until the data before it, which is locked, has left")
-    func gathered() {
+    @Test("requests by name and by handle take effect in their order, with large reads among them")
+    func order() {
         for lookingAhead in [false, true] {
             let peer = NamePrefetchTests.peer(lookingAhead: lookingAhead)
             #expect(peer.call(.alloc, type: 2, name: "a", size: 8192).outcome == "ok")

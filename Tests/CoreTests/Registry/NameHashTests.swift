@@ -33,8 +33,8 @@ struct NameHashTests {
         #expect(Set(hashes).count == 8)
         let places = (0..<8).map { _ in
             let registry = TestDaemon().registry
-            let place = name.withUnsafeBytes { registry.place(of: $0) }
-            return UInt64(place.shard) << 16 | place.tag
+            let bucket = name.withUnsafeBytes { registry.bucket(of: $0) }
+            return UInt64(bucket.shard) << 16 | bucket.tag
         }
         #expect(Set(places).count > 1)
     }
@@ -46,9 +46,9 @@ struct NameHashTests {
         var shards = [Int](repeating: 0, count: Registry.shardCount)
         var tags = [Int](repeating: 0, count: 256)
         for number in 0..<count {
-            let place = Array("name/\(number)".utf8).withUnsafeBytes { registry.place(of: $0) }
-            shards[place.shard] += 1
-            tags[Int(place.tag >> 8)] += 1
+            let bucket = Array("name/\(number)".utf8).withUnsafeBytes { registry.bucket(of: $0) }
+            shards[bucket.shard] += 1
+            tags[Int(bucket.tag >> 8)] += 1
         }
         // Chi-squared is about its degrees of freedom; six deviations off is once in 10^9 keys.
         for counts in [shards, tags] {

@@ -6,7 +6,7 @@ import SmallocSystem
 import SmallocWire
 @testable import SmallocCore
 
-@Suite("Turns of threads", .timed)
+@Suite("Yielding", .timed)
 struct YieldingTests {
     @Test("a thread that gives way has a niceness of ten more than the others, however often")
     func givesWay() {
@@ -37,7 +37,7 @@ struct YieldingTests {
 
         init(takes: UInt64) { self.takes = takes }
 
-        var turns: Yielding {
+        var yielding: Yielding {
             Yielding(now: { self.now }) {
                 self.offers += 1
                 self.now += self.takes
@@ -48,35 +48,35 @@ struct YieldingTests {
     @Test("a loop with a few requests is offered every turn")
     func offers() {
         let loop = Other(takes: Yielding.contended)
-        var turns = loop.turns
-        for _ in 0..<100 { turns.yieldIfWorthIt() }
+        var yielding = loop.yielding
+        for _ in 0..<100 { yielding.yieldIfWorthIt() }
         #expect(loop.offers == 100)
     }
 
     @Test("who computes is offered a turn seldom, and takes one part in twenty of the time")
     func rests() {
         let hog = Other(takes: 12 * Yielding.contended)
-        var turns = hog.turns
-        turns.yieldIfWorthIt()
+        var yielding = hog.yielding
+        yielding.yieldIfWorthIt()
         #expect(hog.offers == 1)
         hog.now += hog.takes * Yielding.restFactor - 1
-        turns.yieldIfWorthIt()
+        yielding.yieldIfWorthIt()
         #expect(hog.offers == 1)
         hog.now += 1
-        turns.yieldIfWorthIt()
+        yielding.yieldIfWorthIt()
         #expect(hog.offers == 2)
     }
 
     @Test("who was stopped for a minute rests for a second")
     func restsForLong() {
         let other = Other(takes: 60_000_000_000)
-        var turns = other.turns
-        turns.yieldIfWorthIt()
+        var yielding = other.yielding
+        yielding.yieldIfWorthIt()
         other.now += Yielding.restMax - 1
-        turns.yieldIfWorthIt()
+        yielding.yieldIfWorthIt()
         #expect(other.offers == 1)
         other.now += 1
-        turns.yieldIfWorthIt()
+        yielding.yieldIfWorthIt()
         #expect(other.offers == 2)
     }
 
@@ -94,7 +94,7 @@ struct YieldingTests {
             kind: isFill
                 ? .fill(dest: memory, pattern: Pattern(UnsafeRawBufferPointer(pattern)))
                 : .copy(dest: memory, source: memory + size),
-            size: size, allocations: (nil, nil), turns: other.turns)
+            size: size, allocations: (nil, nil), yielding: other.yielding)
         #expect(work.run())
         #expect(other.offers == 6)
     }

@@ -4,9 +4,6 @@ internal import SmallocWire
 
 /// The values of one `write` line, as far as they are read.
 final class Encoding {
-    /// Bytes of the line that are read at a time: at most half a millisecond.
-    static let stepSize = 16 << 10
-
     private var output = Output(capacity: 256)
     private var type: ElementType
     private var done = 0
@@ -31,6 +28,6 @@ final class Encoding {
         // Read already, and served again for another reason.
         if done == words.byteCount, done > 0 { return true }
         return try TextValues.encode(
-            words, as: type, from: &done, sizeMax: Encoding.stepSize, to: &output)
+            words, as: type, from: &done, sizeMax: Thresholds.lineSliceSize, to: &output)
     }
 }

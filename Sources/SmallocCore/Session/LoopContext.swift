@@ -22,8 +22,7 @@ public final class LoopContext {
     public let views: UnsafeMutablePointer<UnsafeRawBufferPointer>
     /// Views that `views` has room for.
     public static let viewsMax = Pieces.viewsMax
-    /// Bytes of data that are copied to the output at a time.
-    static let copiedMax = 64 << 10
+
     /// - Parameter index: The loop's number, from 0.
     public init(registry: Registry, index: Int) {
         self.registry = registry

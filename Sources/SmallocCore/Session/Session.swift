@@ -106,7 +106,7 @@ public struct Session: ~Copyable {
                 waitForOutput(loop, isLimit: limit.isAtLimit)
                 break
             }
-            if caller.cost >= BatchLimit.costMax {
+            if caller.cost >= Thresholds.turnCostMax {
                 pause = .turn
                 break
             }
@@ -319,8 +319,8 @@ public struct Session: ~Copyable {
     /// - Returns: Views of the loop's `views`; 0 if there is nothing but output.
     public mutating func fillViews(sizeMax: Int, _ loop: LoopContext) -> Int {
         guard pause == .send, let outgoing else { return 0 }
-        if loop.output.pointee.count < LoopContext.copiedMax {
-            _ = outgoing.copy(to: loop.output, sizeMax: LoopContext.copiedMax)
+        if loop.output.pointee.count < Thresholds.copiedSizeMax {
+            _ = outgoing.copy(to: loop.output, sizeMax: Thresholds.copiedSizeMax)
         }
         let count = outgoing.fill(loop.views, sizeMax: sizeMax)
         if outgoing.left == 0 { endSending(outgoing, loop) }
@@ -332,7 +332,7 @@ public struct Session: ~Copyable {
     public mutating func copyNext(sizeMax: Int, _ loop: LoopContext) {
         guard pause == .send, let outgoing else { return }
         _ = outgoing.copy(
-            to: loop.output, sizeMax: min(sizeMax, LoopContext.copiedMax), isForced: true)
+            to: loop.output, sizeMax: min(sizeMax, Thresholds.copiedSizeMax), isForced: true)
         if outgoing.left == 0 { endSending(outgoing, loop) }
     }
 

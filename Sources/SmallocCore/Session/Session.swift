@@ -432,7 +432,7 @@ public struct Session: ~Copyable {
     }
 }
 
-/// The reply to a request whose payload is still on its way, to leave when it has gone by.
+/// The reply to a request whose payload is still on its way, to leave when all of that has arrived.
 struct HeldReply: ~Copyable {
     private var bytes: UnsafeMutableRawPointer?
     private var count = 0

@@ -188,7 +188,7 @@ struct Allocation: Equatable {
         guard let block = mappings.blocks.take(blockSize) else { return nil }
         let units = nameUnits(name.count)
         var flags: Flags = mappings.blocks.isPooled(blockSize) ? .pooled : []
-        if size >= MappingPool.sizeMin {
+        if size >= Thresholds.outOfLineSizeMin {
             guard let record = mappings.makeRecord(size, owner: owner) else {
                 mappings.blocks.give(block, blockSize)
                 return nil
@@ -199,7 +199,7 @@ struct Allocation: Equatable {
         }
         let allocation = Allocation(block: block)
         allocation.references.initialize(to: Atomic(1))
-        let isInline = size < MappingPool.sizeMin
+        let isInline = size < Thresholds.outOfLineSizeMin
         allocation.sizeWord.initialize(
             to: Atomic(UInt64(size) | (isInline ? UInt64(owner) << 32 : 0)))
         // One store instead of five.
@@ -216,7 +216,7 @@ struct Allocation: Equatable {
     /// Bytes of the block: header, name, and data or the pointer to a record.
     @inline(__always)
     private static func blockSize(nameSize: Int, size: Int) -> Int {
-        headerSize + nameUnits(nameSize) * 8 + (size >= MappingPool.sizeMin ? 8 : size)
+        headerSize + nameUnits(nameSize) * 8 + (size >= Thresholds.outOfLineSizeMin ? 8 : size)
     }
 
     /// Most names have 8 to 16 bytes: their first and last 8 are all of them, and no call.

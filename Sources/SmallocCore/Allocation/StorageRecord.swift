@@ -72,8 +72,6 @@ struct StorageRecord: Equatable, @unchecked Sendable {
     }
 
     static let size = 64
-    /// Stale bytes that are wiped on the spot.
-    static let wipedAtOnceMax = 64 << 10
     private static let kindMask = 15
     private static let mustGoBit = 16
 
@@ -240,8 +238,8 @@ struct StorageRecord: Equatable, @unchecked Sendable {
             pieceEnd = extent.end
             return true
         }
-        guard staleEnd - overwrittenEnd <= StorageRecord.wipedAtOnceMax else { return false }
-        return wipeStale(StorageRecord.wipedAtOnceMax)
+        guard staleEnd - overwrittenEnd <= Thresholds.wipedAtOnceMax else { return false }
+        return wipeStale(Thresholds.wipedAtOnceMax)
     }
 
     /// See `Allocation.overwritten`.

@@ -27,7 +27,7 @@ extension Registry {
             throw .alreadyExists
         }
         // Large memory is not taken for a name that is.
-        if size.bytes >= UInt64(MappingPool.sizeMin), taken(name) {
+        if size.bytes >= UInt64(Thresholds.outOfLineSizeMin), taken(name) {
             throw .alreadyExists
         }
         guard budget.addAllocation() else {
@@ -67,8 +67,8 @@ extension Registry {
     /// its addresses from the kernel at once.
     @inline(__always)
     private static func cost(ofMaking size: UInt64) -> Int {
-        if size < UInt64(MappingPool.sizeMin) { return Int(size) }
-        return size > UInt64(MappingPool.lazySizeMax) ? 65_536 : Caller.Cost.largeMemory
+        if size < UInt64(Thresholds.outOfLineSizeMin) { return Int(size) }
+        return size > UInt64(Thresholds.lazySizeMax) ? 65_536 : Caller.Cost.largeMemory
     }
 
     /// Ends an alloc for which there was no memory: with its error, or by waiting for memory that
@@ -114,7 +114,7 @@ extension Registry {
     ) throws(SmallocError) -> Allocation {
         // Of malloc's blocks it is known only after what they take; corrected below.
         let estimate = Allocation.heapCharge(nameSize: name.byteCount, size: size)
-        if size >= MappingPool.sizeMin {
+        if size >= Thresholds.outOfLineSizeMin {
             let capacity = UInt64(mappings.capacity(for: size))
             return try makeRecorded(name, type, size, age, owner, estimate, capacity)
         }

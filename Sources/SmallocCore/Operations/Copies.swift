@@ -41,7 +41,7 @@ extension Registry {
         guard let dest = try allocation.access(extent, .modify).atHand() else {
             return later(allocation)
         }
-        if extent.size < Registry.workSizeMin {
+        if extent.size < Thresholds.workSizeMin {
             Pattern(pattern.bytes).fill(dest, extent.size)
             caller.cost += extent.size
             caller.noteTouch(of: extent.size)
@@ -106,7 +106,7 @@ extension Registry {
         guard let target = try onto.access(destExtent, .modify).atHand() else {
             return later(onto)
         }
-        if bytes < Registry.workSizeMin {
+        if bytes < Thresholds.workSizeMin {
             reply.done(size: UInt64(bytes))
             memmove(target, start, bytes)
             caller.cost += bytes

@@ -109,8 +109,8 @@ extension Registry {
         caller.encoding = nil
         try encoding.restart(as: type)
         while try !encoding.read(words) {
-            caller.cost += Encoding.stepSize * Caller.Cost.number
-            if caller.cost >= BatchLimit.costMax {
+            caller.cost += Thresholds.lineSliceSize * Caller.Cost.number
+            if caller.cost >= Thresholds.turnCostMax {
                 caller.encoding = encoding
                 return nil
             }

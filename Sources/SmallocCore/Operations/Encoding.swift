@@ -4,9 +4,6 @@ internal import SmallocWire
 
 /// The values of one `write` line, as far as they are read.
 final class Encoding {
-    /// Bytes of the line that are read at a time: at most half a millisecond.
-    static let stepSize = 16 << 10
-
     /// Bytes that a line may take without being charged for them.
     private static let freeSize: UInt64 = 128 << 10
 
@@ -42,7 +39,7 @@ final class Encoding {
         // Read already, and served again for another reason.
         if done == words.byteCount, done > 0 { return true }
         let isAll = try TextValues.encode(
-            words, as: type, from: &done, sizeMax: Encoding.stepSize, to: &output)
+            words, as: type, from: &done, sizeMax: Thresholds.lineSliceSize, to: &output)
         // Its memory has grown to twice what it holds at the most.
         let wanted = UInt64(2 * output.count)
         if wanted > charge, wanted > Encoding.freeSize {

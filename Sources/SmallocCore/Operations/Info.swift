@@ -9,10 +9,6 @@ internal import SmallocWire
 extension Registry {
     /// Entries of a page whose size the client leaves to us.
     private static let pageEntries: UInt64 = 1024
-    /// Slots that one page looks at, at most about this many: half a millisecond.
-    static let pageSlots = 16_384
-    /// Up to so many allocations a listing for people is sorted.
-    private static let sortedMax: UInt64 = 4096
 
     func stat<Reply: ReplyWriter & ~Copyable>(
         _ target: borrowing Reference, _ caller: inout Caller, _ reply: inout Reply
@@ -39,7 +35,7 @@ extension Registry {
         _ caller: inout Caller, _ reply: inout Reply
     ) -> Outcome {
         prefix.withUnsafeBytes { prefix in
-            if sorted, cursor == 0, budget.allocationCount <= Registry.sortedMax {
+            if sorted, cursor == 0, budget.allocationCount <= Thresholds.sortedMax {
                 caller.cost += Registry.shardCount * Caller.Cost.slot
                 if listSorted(prefix, &caller, &reply) { return }
             }
@@ -48,7 +44,7 @@ extension Registry {
             var slots = 0
             var shard = Int(cursor)
             reply.beginList()
-            while shard < Registry.shardCount, entries < wanted, slots < Registry.pageSlots {
+            while shard < Registry.shardCount, entries < wanted, slots < Thresholds.pageSlots {
                 slots += visit(shard, prefix) { allocation in
                     reply.listEntry(
                         name: allocation.name, type: allocation.type, size: allocation.size)

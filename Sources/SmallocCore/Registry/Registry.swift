@@ -10,10 +10,6 @@ internal import Synchronization
 /// Its methods may be called from every loop at once.
 public final class Registry: @unchecked Sendable {
     static let shardCount = 1024
-    /// From this many bytes on a copy or fill is left to another thread.
-    ///
-    /// What takes about 100 microseconds is done at once: to hand it over takes as long.
-    static let workSizeMin = (1 << 20) + 1
 
     /// A shard's table, guarded by the shard's lock.
     struct Shard: ~Copyable {
@@ -186,18 +182,15 @@ public final class Registry: @unchecked Sendable {
     /// A few handles are closed at once; more are left to the reclaiming thread, in steps.
     func end(_ caller: inout Caller) {
         caller.encoding = nil
-        guard caller.handles.count > Registry.endedAtOnceMax else {
+        guard caller.handles.count > Thresholds.closedAtOnceMax else {
             _ = close(&caller.handles, atMost: .max)
             return
         }
         // Moved out, so that the connection is rid of them at once.
         let handles = HandleBox(caller.handles.takeAll())
         mappings.enqueue(
-            ReclaimJob { [self] in close(&handles.table, atMost: Registry.endedAtOnceMax) })
+            ReclaimJob { [self] in close(&handles.table, atMost: Thresholds.closedAtOnceMax) })
     }
-
-    /// Handles that are closed in a row.
-    private static let endedAtOnceMax = 64
 
     /// Closes handles of a connection that has ended.
     ///

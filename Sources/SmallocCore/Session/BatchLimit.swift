@@ -7,11 +7,6 @@ internal import SmallocWire
 /// Every kind of reply counts, that of a refusal too: else what is refused could be asked without
 /// end.
 struct BatchLimit {
-    /// Bytes of replies that leave together: as many as stay in a processor's cache until they do.
-    private static let sizeMax = 256 << 10
-    /// Work that one call of `serve` may do, in bytes moved or their like: about a millisecond.
-    static let costMax = 8 << 20
-
     private let outputMax: Int
     private let batchMax: Int
     private let repliesMax: UInt64
@@ -21,7 +16,7 @@ struct BatchLimit {
     @inline(__always)
     init(_ loop: LoopContext) {
         outputMax = Int(truncatingIfNeeded: loop.limits.outputSizeMax)
-        batchMax = min(outputMax, BatchLimit.sizeMax)
+        batchMax = min(outputMax, Thresholds.batchSizeMax)
         repliesMax = loop.limits.requestsInFlightMax
     }
 

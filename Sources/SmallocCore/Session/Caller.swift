@@ -47,7 +47,7 @@ struct Caller: ~Copyable {
     /// Whether other connections should have their turn.
     @inline(never)
     mutating func isTurnSpent() -> Bool {
-        if cost >= BatchLimit.costMax { return true }
+        if cost >= Thresholds.turnCostMax { return true }
         touches = 0
         let now = Clock.now
         if lookedAt == 0 { lookedAt = now }

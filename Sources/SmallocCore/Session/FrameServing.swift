@@ -341,7 +341,7 @@ extension Session {
         return FrameHeader.byteCount
     }
 
-    /// Holds a reply back until `size` more bytes of its request have gone by, so that the next
+    /// Holds a reply back until `size` more bytes of its request have arrived, so that the next
     /// frame begins where the header said.
     private mutating func hold(from start: Int, _ size: UInt64, _ loop: LoopContext) {
         guard size > 0, !loop.output.pointee.isLost else { return }

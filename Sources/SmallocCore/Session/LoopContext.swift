@@ -24,8 +24,6 @@ public final class LoopContext {
     public static let viewsMax = Pieces.viewsMax
     /// Bytes of memory that the output keeps between uses.
     public static let outputKept = 512 << 10
-    /// Bytes of data that are copied to the output at a time.
-    static let copiedMax = 64 << 10
     /// Bytes that the output has room for from the start.
     static let outputSize = 128 << 10
 

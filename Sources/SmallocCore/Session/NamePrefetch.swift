@@ -28,8 +28,8 @@ struct NamePrefetch: ~Copyable {
         var address: UInt = 0
     }
 
-    /// Allocations from which on this pays: fewer are in the processor's caches anyway.
-    var countMin: UInt64 = 1 << 16
+    /// Allocations from which on this pays.
+    var countMin = Thresholds.prefetchCountMin
     private(set) var isOn = false
     private let names: UnsafeMutablePointer<Upcoming>
     /// Those looked at, from the next one on.

@@ -14,9 +14,6 @@ internal import SmallocWire
 /// Holds a reference, so that a dispose meanwhile takes nothing away under it. Ended by
 /// `Registry.end`, once.
 final class Pieces {
-    /// Ranges below this are copied, together with their neighbours: a view costs a system call
-    /// about as much as to copy so many bytes.
-    static let viewSizeMin = 2 << 10
     /// Views of one system call at most.
     static let viewsMax = 64
 
@@ -73,7 +70,7 @@ final class Pieces {
         while index < ranges.count, count < Pieces.viewsMax, sum < sizeMax {
             let range = range(index)
             let rest = range.size - position
-            if range.size < Pieces.viewSizeMin, rest > 0 { break }
+            if range.size < Thresholds.viewSizeMin, rest > 0 { break }
             if rest > 0 {
                 let size = min(rest, sizeMax - sum)
                 views[count] = UnsafeRawBufferPointer(
@@ -94,7 +91,7 @@ final class Pieces {
     /// - Returns: Bytes copied.
     func copy(to output: UnsafeMutablePointer<Output>, sizeMax: Int, isForced: Bool = false) -> Int
     {
-        guard index < ranges.count, isForced || range(index).size < Pieces.viewSizeMin else {
+        guard index < ranges.count, isForced || range(index).size < Thresholds.viewSizeMin else {
             return 0
         }
         allocation.lock.lock()
@@ -102,7 +99,7 @@ final class Pieces {
         var sum = 0
         while index < ranges.count, sum < sizeMax {
             let range = range(index)
-            guard isForced || range.size < Pieces.viewSizeMin else { break }
+            guard isForced || range.size < Thresholds.viewSizeMin else { break }
             let size = min(range.size - position, sizeMax - sum)
             output.pointee.append(place(range.offset + position, size), size)
             sum += size
@@ -118,7 +115,7 @@ final class Pieces {
     /// What comes there is told by `received`.
     func room(sizeMax: Int) -> UnsafeMutableRawBufferPointer {
         let none = UnsafeMutableRawBufferPointer(start: nil, count: 0)
-        guard index < ranges.count, range(index).size >= Pieces.viewSizeMin else { return none }
+        guard index < ranges.count, range(index).size >= Thresholds.viewSizeMin else { return none }
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         let range = range(index)

@@ -106,7 +106,7 @@ public struct Session: ~Copyable {
                 waitForOutput(loop, isLimit: limit.isAtLimit)
                 break
             }
-            if caller.cost >= BatchLimit.costMax || caller.touches >= Caller.touchesMax,
+            if caller.cost >= Thresholds.turnCostMax || caller.touches >= Caller.touchesMax,
                 caller.isTurnSpent()
             {
                 pause = .turn
@@ -322,8 +322,8 @@ public struct Session: ~Copyable {
     /// - Returns: Views of the loop's `views`; 0 if there is nothing but output.
     public mutating func fillViews(sizeMax: Int, _ loop: LoopContext) -> Int {
         guard pause == .send, let outgoing else { return 0 }
-        if loop.output.pointee.count < LoopContext.copiedMax {
-            _ = outgoing.copy(to: loop.output, sizeMax: LoopContext.copiedMax)
+        if loop.output.pointee.count < Thresholds.copiedSizeMax {
+            _ = outgoing.copy(to: loop.output, sizeMax: Thresholds.copiedSizeMax)
         }
         let count = outgoing.fill(loop.views, sizeMax: sizeMax)
         if outgoing.left == 0 { endSending(outgoing, loop) }
@@ -335,7 +335,7 @@ public struct Session: ~Copyable {
     public mutating func copyNext(sizeMax: Int, _ loop: LoopContext) {
         guard pause == .send, let outgoing else { return }
         _ = outgoing.copy(
-            to: loop.output, sizeMax: min(sizeMax, LoopContext.copiedMax), isForced: true)
+            to: loop.output, sizeMax: min(sizeMax, Thresholds.copiedSizeMax), isForced: true)
         if outgoing.left == 0 { endSending(outgoing, loop) }
     }
 
@@ -455,7 +455,7 @@ public struct Session: ~Copyable {
     }
 }
 
-/// The reply to a request whose payload is still on its way, to leave when it has gone by.
+/// The reply to a request whose payload is still on its way, to leave when all of that has arrived.
 struct HeldReply: ~Copyable {
     private var bytes: UnsafeMutableRawPointer?
     private var count = 0

@@ -23,10 +23,6 @@ final class TextContinuation {
 }
 
 extension Session {
-    /// Bytes of an allocation that are shown at a time: whole elements of every type, whole groups
-    /// of base64.
-    private static let shownSizeMax = 24 * 1024
-
     /// Answers the line at the start of `input`, or drops one that is too long.
     ///
     /// - Returns: Bytes consumed; 0: the line is not whole, or has to be served once more.
@@ -154,7 +150,7 @@ extension Session {
                 waitForOutput(loop)
                 return false
             }
-            guard caller.cost < BatchLimit.costMax else {
+            guard caller.cost < Thresholds.turnCostMax else {
                 pause = .turn
                 return false
             }
@@ -172,7 +168,7 @@ extension Session {
     private mutating func show(_ pieces: Pieces, _ format: TextFormat, _ loop: LoopContext) {
         var reply = TextReplies(
             continuing: pieces.allocation.type, output: loop.output, format: format)
-        guard pieces.fill(loop.views, sizeMax: Session.shownSizeMax) > 0,
+        guard pieces.fill(loop.views, sizeMax: Thresholds.shownSliceSize) > 0,
             let start = loop.views[0].baseAddress
         else { return }
         let size = loop.views[0].count

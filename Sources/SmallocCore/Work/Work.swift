@@ -21,15 +21,6 @@ public final class Work: @unchecked Sendable {
         case wipe
     }
 
-    /// Bytes that one slice moves: a few milliseconds, a hundred times what it costs to queue the
-    /// next.
-    static let sliceSize = 32 << 20
-    /// Copies of this size or more go past the caches, which could not hold them anyway.
-    ///
-    /// `memmove` does so too, but decides by the size of one call, and from a size on that differs
-    /// between machines by a factor of a hundred.
-    static let streamedSizeMin = 32 << 20
-
     let kind: Kind
     /// Bytes.
     let size: Int
@@ -44,7 +35,7 @@ public final class Work: @unchecked Sendable {
     /// - Parameter sliceSize: Bytes; a fill's slice ends with a whole pattern.
     init(
         kind: Kind, size: Int, allocations: (Allocation?, Allocation?),
-        sliceSize: Int = Work.sliceSize, yielding: Yielding = Yielding()
+        sliceSize: Int = Thresholds.workSliceSize, yielding: Yielding = Yielding()
     ) {
         self.kind = kind
         self.size = size
@@ -115,7 +106,7 @@ public final class Work: @unchecked Sendable {
         if distance == 0 { return size - done }
         let isBackward = distance > 0 && distance < size
         let start = isBackward ? size - done - count : done
-        if size >= Work.streamedSizeMin, abs(distance) >= count {
+        if size >= Thresholds.streamedSizeMin, abs(distance) >= count {
             smalloc_copy_streaming(dest + start, source + start, count)
         } else {
             memmove(dest + start, source + start, count)

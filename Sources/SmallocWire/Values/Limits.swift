@@ -21,7 +21,7 @@ public struct Limits: Equatable, Sendable {
     public var connectionsMax: UInt64 = 65_536
     /// Bytes of payload in one frame.
     ///
-    /// Large payloads are never buffered, so this guards patience more than memory.
+    /// Large payloads are never buffered, so a larger limit takes no more memory.
     public var frameSizeMax: UInt64 = 1 << 30
     /// Replies that may wait to leave on one connection before reading from it stops.
     public var requestsInFlightMax: UInt64 = 4096

@@ -1,4 +1,5 @@
-// How much of a large transfer a loop moves at a time.
+// How much of a large transfer a loop moves at a time. The core's own decisions of this kind stand
+// in SmallocCore/Thresholds.swift.
 
 /// Sizes in bytes of what one connection may move before others have their turn.
 struct ChunkSizes {

@@ -18,7 +18,7 @@ struct AllocationTests {
         _ name: String, _ type: ElementType = .uint8, size: Int
     ) -> Allocation {
         // The pool takes the charge of a mapping back, so it is charged here as the registry does.
-        if size >= MappingPool.sizeMin {
+        if size >= Thresholds.outOfLineSizeMin {
             #expect(
                 budget.charge(UInt64(mappings.capacity(for: size)) + MappingPool.recordCharge))
         }

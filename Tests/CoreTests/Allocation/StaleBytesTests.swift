@@ -22,7 +22,7 @@ struct StaleBytesTests {
     }
 
     private static func make(_ pool: MappingPool, _ size: Int) -> Allocation {
-        if size >= MappingPool.sizeMin {
+        if size >= Thresholds.outOfLineSizeMin {
             _ = pool.budget.charge(UInt64(pool.capacity(for: size)) + MappingPool.recordCharge)
         }
         return Array("n".utf8).withUnsafeBytes {
@@ -92,7 +92,7 @@ struct StaleBytesTests {
                 allocation.overwritten(upTo: end)
                 let left = allocation.record?.isStale == true ? size - end : 0
                 let first = StaleBytesTests.bytes(allocation, 0, size, .read)
-                #expect((first != nil) == (left <= StorageRecord.wipedAtOnceMax), "\(size) \(end)")
+                #expect((first != nil) == (left <= Thresholds.wipedAtOnceMax), "\(size) \(end)")
                 if first == nil {
                     var steps = 1
                     while !allocation.wipeStale(Yielding.stepSize) { steps += 1 }

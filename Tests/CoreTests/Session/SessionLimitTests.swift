@@ -224,7 +224,7 @@ struct SessionLimitTests {
     func longAnswers() {
         let daemon = TestDaemon()
         let peer = daemon.greeted()
-        let count = 8 * Registry.pageSlots
+        let count = 8 * Thresholds.pageSlots
         for number in 0..<count {
             peer.feed(frame(.alloc, flags: 2, type: 2, name: "n\(number)", size: 1))
         }

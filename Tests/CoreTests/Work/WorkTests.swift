@@ -73,11 +73,12 @@ struct WorkTests {
     @Test(
         "copies that go past the caches are right where they touch and overlap",
         arguments: [
-            Work.sliceSize, Work.sliceSize + 1, Work.sliceSize - 1, 1, 63, 64, 4097, 5 << 20,
+            Thresholds.workSliceSize, Thresholds.workSliceSize + 1, Thresholds.workSliceSize - 1, 1,
+            63, 64, 4097, 5 << 20,
             Yielding.stepSize, Yielding.stepSize + 1, Yielding.stepSize - 1,
         ])
     func streamed(distance: Int) {
-        let size = Work.streamedSizeMin + 1_000_003
+        let size = Thresholds.streamedSizeMin + 1_000_003
         let memory = WorkTests.memory(size + distance + 40)
         defer { memory.deallocate() }
         let before = WorkTests.memory(size + distance + 40)
@@ -85,7 +86,8 @@ struct WorkTests {
         // Each at an address of its own, so that neither end is aligned.
         for (from, to) in [(1, 1 + distance), (distance + 17, 17)] {
             memory.copyMemory(from: UnsafeRawBufferPointer(before))
-            let work = WorkTests.copy(memory, from: from, to: to, size, sliceSize: Work.sliceSize)
+            let work = WorkTests.copy(
+                memory, from: from, to: to, size, sliceSize: Thresholds.workSliceSize)
             #expect(WorkTests.slices(work) == 2)
             let base = before.baseAddress!
             let (now, end) = (memory.baseAddress!, memory.count)
@@ -108,7 +110,8 @@ struct WorkTests {
         defer { memory.deallocate() }
         for (from, to) in [(0, distance), (distance, 0)] {
             memory.copyMemory(from: UnsafeRawBufferPointer(before))
-            let work = WorkTests.copy(memory, from: from, to: to, size, sliceSize: Work.sliceSize)
+            let work = WorkTests.copy(
+                memory, from: from, to: to, size, sliceSize: Thresholds.workSliceSize)
             #expect(work.run())
             let (now, base) = (memory.baseAddress!, before.baseAddress!)
             #expect(memcmp(now + to, base + from, size) == 0, "copied, \(from) to \(to)")
@@ -176,7 +179,7 @@ struct WorkTests {
     func abandoned() {
         let daemon = TestDaemon()
         let peer = daemon.greeted()
-        let size = UInt64(Work.sliceSize) * 2
+        let size = UInt64(Thresholds.workSliceSize) * 2
         #expect(peer.call(.alloc, type: 2, name: "a", size: size).status == .ok)
         for request in [
             frame(.fill, handle: 1, size: size, payload: [1, 2, 3, 4]),

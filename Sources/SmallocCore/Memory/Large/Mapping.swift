@@ -16,10 +16,6 @@ struct Mapping: @unchecked Sendable {
     /// The end of a mapping whose addresses go with its pages.
     var takesAddresses = false
 
-    /// Bytes that are given back by one call: the kernel locks the whole address space meanwhile,
-    /// and a loop may want memory.
-    private static let sliceSize = 4 * SystemMemory.hugePageSize
-
     /// Fresh memory of its own, or nil if the kernel refuses it.
     static func map(_ capacity: Int) -> UnsafeMutableRawPointer? {
         // Aligned for huge pages: the first touch of 4 KiB pages is what makes large memory slow.
@@ -44,8 +40,9 @@ struct Mapping: @unchecked Sendable {
         _ start: UnsafeMutableRawPointer, _ size: Int, pause: () -> Void = {}
     ) -> Bool {
         var areGone = true
-        for offset in stride(from: 0, to: size, by: sliceSize) {
-            let isDone = smalloc_return_pages(start + offset, min(sliceSize, size - offset))
+        for offset in stride(from: 0, to: size, by: Thresholds.returnSliceSize) {
+            let isDone = smalloc_return_pages(
+                start + offset, min(Thresholds.returnSliceSize, size - offset))
             areGone = areGone && isDone
             pause()
         }
@@ -61,7 +58,7 @@ struct Mapping: @unchecked Sendable {
     ) -> Int {
         var left = size
         while left > 0 {
-            let slice = (left - 1) % sliceSize + 1
+            let slice = (left - 1) % Thresholds.returnSliceSize + 1
             guard smalloc_unmap(start + (left - slice), slice) else { return left }
             left -= slice
             pause()

@@ -17,21 +17,10 @@ internal import SmallocSystem
 ///
 /// All methods from any thread. The lock is held for a few steps.
 final class MappingPool: @unchecked Sendable {
-    /// Bytes from which on an allocation is not inline.
-    static let sizeMin = 65_536
-    /// Bytes that are wiped on the spot when they come back; it takes some microseconds.
-    static let wipedAtOnceMax = 65_536
     /// Records kept warm at most, and looked at for one that fits.
     static let warmCountMax = 64
-    /// Bytes up to which memory is handed out before it is wiped, and is taken at the first access
-    /// only: to wipe it takes 20 milliseconds.
-    ///
-    /// What is larger takes its addresses at once, so that an allocation which the machine can't
-    /// have is refused as such.
-    static let lazySizeMax = 256 << 20
     /// How long warm memory is kept that no request asks for, in nanoseconds.
     static let warmTime: UInt64 = 10_000_000_000
-    private static let sweepSizeMin: UInt64 = 4 << 20
 
     /// Where smaller memory comes from: its free slabs are given back by the same thread.
     let blocks: BlockPool
@@ -112,8 +101,8 @@ final class MappingPool: @unchecked Sendable {
 
     // MARK: Records
 
-    /// A record for `size` bytes, without memory yet up to `lazySizeMax`; nil: no memory, or too
-    /// many kernel mappings.
+    /// A record for `size` bytes, without memory yet up to `Thresholds.lazySizeMax`; nil: no
+    /// memory, or too many kernel mappings.
     ///
     /// The caller has charged `capacity(for: size)` and `recordCharge`.
     func makeRecord(_ size: Int, owner: UInt32) -> StorageRecord? {
@@ -125,7 +114,7 @@ final class MappingPool: @unchecked Sendable {
         }
         let record = StorageRecord(address: address)
         record.initialize(capacity: capacity, owner: owner, pool: self)
-        guard capacity > MappingPool.lazySizeMax, !attach(record, unwiped: false) else {
+        guard capacity > Thresholds.lazySizeMax, !attach(record, unwiped: false) else {
             return record
         }
         uncountMapping(capacity)
@@ -202,7 +191,7 @@ final class MappingPool: @unchecked Sendable {
             return free(record)
         }
         // What was truncated may have a tail in the queue, and goes behind it.
-        if record.writtenSize > MappingPool.wipedAtOnceMax || record.capacity < record.madeSize
+        if record.writtenSize > Thresholds.wipedAtOnceMax || record.capacity < record.madeSize
             || record.capacity > SystemMemory.hugePageSize
         {
             return ring { $0.enqueue(record) }
@@ -216,7 +205,7 @@ final class MappingPool: @unchecked Sendable {
 
     /// Takes back the end of memory whose beginning stays in use.
     func give(forGood tail: Mapping) {
-        if tail.writtenSize <= MappingPool.wipedAtOnceMax,
+        if tail.writtenSize <= Thresholds.wipedAtOnceMax,
             tail.capacity <= SystemMemory.hugePageSize,
             tail.giveBack()
         {
@@ -313,9 +302,9 @@ final class MappingPool: @unchecked Sendable {
             }
             state.retriesRefused = state.hasRefused
             let freed = budget.heapFreedSize
-            let isQuiet = freed - state.freedAtLastLook < MappingPool.sweepSizeMin / 8
+            let isQuiet = freed - state.freedAtLastLook < Thresholds.sweepSizeMin / 8
             state.freedAtLastLook = freed
-            let enough = max(MappingPool.sweepSizeMin, budget.usedSize / 8)
+            let enough = max(Thresholds.sweepSizeMin, budget.usedSize / 8)
             guard isQuiet, !state.wantsSweep, freed - state.freedAtLastSweep >= enough else {
                 return
             }

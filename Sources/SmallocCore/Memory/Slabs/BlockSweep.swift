@@ -7,9 +7,6 @@
 internal import SmallocSystem
 
 extension BlockPool {
-    /// Blocks looked at in a row: some dozen microseconds.
-    private static let sliceCount = 256
-
     /// Gives slabs whose blocks are all free back to the kernel.
     ///
     /// For a thread that may be held up: it looks at every free block. It takes all free blocks of
@@ -57,7 +54,7 @@ extension BlockPool {
             chain.pointee.first = block
             chain.pointee.count += 1
             count += 1
-            guard count % BlockPool.sliceCount == 0 else { continue }
+            guard count % Thresholds.sweepSliceCount == 0 else { continue }
             lock.lock()
             let isWanted = own.pointee.free == nil && own.pointee.uncut != uncut
             uncut = own.pointee.uncut
@@ -76,7 +73,7 @@ extension BlockPool {
                 putBack(slab, lock, own)
             }
             count += 1
-            if count % BlockPool.sliceCount == 0 { pause() }
+            if count % Thresholds.sweepSliceCount == 0 { pause() }
         }
         return emptied
     }

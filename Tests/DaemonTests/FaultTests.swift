@@ -6,10 +6,8 @@ import Foundation
 import Testing
 import TestSupport
 
-@Suite(
-    .timed(seconds: 120),
-    // A sanitizer does not stand another malloc beside its own.
-    .disabled(if: DaemonProcess.isSanitized))
+// A sanitizer does not stand another malloc beside its own.
+@Suite(.timed(seconds: 120), .disabled(if: DaemonProcess.isSanitized))
 struct FaultTests {
     static let memoryMax: UInt64 = 256 << 20
     /// Calls of each kind that fail in turn, if a session makes as many.

@@ -5,10 +5,8 @@ import Foundation
 import Testing
 import TestSupport
 
-@Suite(
-    .timed(seconds: 120),
-    // A sanitizer wants terabytes of addresses for itself.
-    .disabled(if: DaemonProcess.isSanitized))
+// A sanitizer wants terabytes of addresses for itself.
+@Suite(.timed(seconds: 120), .disabled(if: DaemonProcess.isSanitized))
 struct ShortageTests {
     private static let options = ["--loops", "2", "--memory-max", "1000G"]
 

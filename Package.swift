@@ -28,6 +28,7 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CLibuv", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"])]),
         .target(name: "CSmalloc"),
+        .target(name: "CReserve", dependencies: ["CSmalloc"]),
         .target(name: "SmallocSystem", dependencies: ["CSmalloc"], swiftSettings: settings),
         .target(name: "SmallocWire", swiftSettings: borrowing),
         .target(
@@ -44,7 +45,7 @@ let package = Package(
         .executableTarget(
             name: "smallocd",
             dependencies: [
-                "CLibuv", "CSmalloc", "SmallocCore", "SmallocSystem", "SmallocWire",
+                "CLibuv", "CReserve", "CSmalloc", "SmallocCore", "SmallocSystem", "SmallocWire",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],

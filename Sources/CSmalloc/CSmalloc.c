@@ -1,12 +1,15 @@
 #define _GNU_SOURCE
 #include "CSmalloc.h"
 
+#include <errno.h>
 #include <linux/futex.h>
 #include <linux/sockios.h>
 #include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -24,8 +27,20 @@ size_t smalloc_usable_size(void *block) {
     return malloc_usable_size(block);
 }
 
+void smalloc_sort(void *entries, size_t count, size_t size,
+    int (*compare)(const void *, const void *, void *), void *context) {
+    smalloc_may_fail = true;
+    qsort_r(entries, count, size, compare, context);
+    smalloc_may_fail = false;
+}
+
 int smalloc_accept(int listener) {
     return accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+bool smalloc_register(int epoll, int descriptor) {
+    struct epoll_event event = {.events = 0, .data.fd = descriptor};
+    return epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event) == 0 || errno == EEXIST;
 }
 
 bool smalloc_peer_user(int socket, uid_t *user) {

@@ -17,20 +17,34 @@ static bool fails(int kind) {
     return true;
 }
 
-void *smalloc_allocate(size_t size) {
-    return fails(SMALLOC_FAULT_ALLOCATE) ? NULL : malloc(size);
+// Whether a call that takes memory has to fail before it is tried: while the reserve is spent, too.
+static bool is_refused(int kind) {
+    if (fails(kind)) return true;
+    if (smalloc_keep_reserve()) return false;
+    errno = ENOMEM;
+    return true;
 }
 
+void *smalloc_allocate(size_t size) { return smalloc_reallocate(NULL, size); }
+
 void *smalloc_reallocate(void *block, size_t size) {
-    return fails(SMALLOC_FAULT_ALLOCATE) ? NULL : realloc(block, size);
+    if (is_refused(SMALLOC_FAULT_ALLOCATE)) return NULL;
+    smalloc_may_fail = true;
+    void *grown = realloc(block, size);
+    smalloc_may_fail = false;
+    return grown;
 }
 
 void *smalloc_allocate_zeroed(size_t size) {
-    return fails(SMALLOC_FAULT_ALLOCATE) ? NULL : calloc(1, size);
+    if (is_refused(SMALLOC_FAULT_ALLOCATE)) return NULL;
+    smalloc_may_fail = true;
+    void *block = calloc(1, size);
+    smalloc_may_fail = false;
+    return block;
 }
 
 void *smalloc_map(size_t size) {
-    if (fails(SMALLOC_FAULT_MAP)) return NULL;
+    if (is_refused(SMALLOC_FAULT_MAP)) return NULL;
     void *start = mmap(NULL, size, PROT_READ | PROT_WRITE,
         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return start == MAP_FAILED ? NULL : start;
@@ -73,9 +87,14 @@ bool smalloc_prepare_heap(void) {
     // 32 MiB is the most that the C library takes. By default a block of 128 KiB is a mapping of
     // its own, of which the kernel allows a process only so many.
     bool is_set = mallopt(M_MMAP_THRESHOLD, 32 << 20) == 1;
-    // Else each thread has an arena of its own, and keeps what others might use.
-    is_set &= mallopt(M_ARENA_MAX, 4) == 1;
+    // Else each thread has an arena of its own, and keeps what others might use: the reserve, too.
+    is_set &= mallopt(M_ARENA_MAX, 1) == 1;
     // Else whatever is freed at the end of the heap goes back at once, and is asked for again.
     is_set &= mallopt(M_TRIM_THRESHOLD, 4 << 20) == 1;
     return is_set;
+}
+
+void smalloc_touch_stack(void) {
+    char pages[256 << 10];
+    for (size_t at = 0; at < sizeof pages; at += 4096) *(volatile char *)&pages[at] = 0;
 }

@@ -18,6 +18,8 @@ public struct Output: ~Copyable {
     public var count: Int
     @usableFromInline var capacity: Int
     @usableFromInline var lost = false
+    /// Bytes that it may take; tests set it, so that growth fails as if there were no memory.
+    @usableFromInline var capacityMax = Int.max
 
     /// Whether there was no memory to grow by, so that bytes are missing; until `reset`.
     public var isLost: Bool { lost }
@@ -126,7 +128,7 @@ public struct Output: ~Copyable {
         // Sizes come from our own limits, far from overflow; the trap would be a bug of ours.
         var wanted = capacity * 2
         while wanted - count < size { wanted *= 2 }
-        guard let grown = realloc(base, wanted) else { return false }
+        guard wanted <= capacityMax, let grown = realloc(base, wanted) else { return false }
         base = grown
         capacity = wanted
         return true

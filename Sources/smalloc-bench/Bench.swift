@@ -14,6 +14,8 @@ final class Bench {
     /// Whether big and slow points are cut down.
     let isQuick: Bool
     let contestants: [Contestant]
+    /// Two builds of the daemon are compared, and nothing else takes part.
+    let comparesBuilds: Bool
     private(set) var series: [Series] = []
     /// What could not be measured, or was answered wrongly: a line for each.
     private(set) var failures: [String] = []
@@ -26,6 +28,7 @@ final class Bench {
         self.seconds = seconds
         self.isQuick = isQuick
         self.contestants = contestants
+        comparesBuilds = contestants.contains { $0.label == Contestant.otherLabel }
         processors = Placement.available()
     }
 
@@ -40,7 +43,7 @@ final class Bench {
         _ contestant: Contestant, threads: Int = 1, on placement: Placement
     ) throws -> ServerProcess {
         try ServerProcess(contestant.kind, processors: placement.servers) {
-            contestant.kind.arguments($0, threads: threads, programs: programs)
+            contestant.arguments($0, threads: threads, programs: programs)
         }
     }
 
@@ -60,18 +63,19 @@ final class Bench {
         pinLoad(placement)
         var entrants: [Entrant] = []
         let isOwnThere = contestants.contains(where: \.isMeasured)
-        let yardsticks = yardsticks.filter { $0.kind != .smallocd || isOwnThere }
+        let yardsticks =
+            comparesBuilds ? [] : yardsticks.filter { $0.kind != .smallocd || isOwnThere }
         for contestant in contestants + yardsticks
         where point.suits(contestant) && (kind ?? contestant.kind) == contestant.kind {
             var works = [(point: point, label: contestant.label)]
-            if contestant.isMeasured { works += others }
+            if contestant.isMeasured, !comparesBuilds { works += others }
             for work in works {
                 attempt(point.name, work.label) {
                     entrants.append(try load(work.point, contestant, work.label, placement))
                 }
             }
         }
-        compete(point.name, point.work.unit, entrants + further(self))
+        compete(point.name, point.work.unit, entrants + (comparesBuilds ? [] : further(self)))
     }
 
     /// The load generator against a server that it starts.

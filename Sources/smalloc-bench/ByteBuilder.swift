@@ -35,6 +35,14 @@ struct ByteBuilder: ~Copyable {
         extend(by: size).copyMemory(from: text.utf8Start, byteCount: size)
     }
 
+    mutating func append(text: String) {
+        var text = text
+        text.withUTF8 { bytes in
+            guard let base = bytes.baseAddress else { return }
+            extend(by: bytes.count).copyMemory(from: base, byteCount: bytes.count)
+        }
+    }
+
     mutating func append<Integer: FixedWidthInteger>(littleEndian value: Integer) {
         extend(by: MemoryLayout<Integer>.size).storeBytes(of: value.littleEndian, as: Integer.self)
     }

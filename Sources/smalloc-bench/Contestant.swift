@@ -6,9 +6,17 @@ struct Contestant: Sendable {
     let label: String
     /// Options of the server beside those of its kind.
     var options: [String] = []
+    /// The daemon's executable, where it is not the one that is measured.
+    var executable: String?
 
     static let smallocd = Contestant(
         kind: .smallocd, dialect: SmallocDialect(), label: "smallocd")
+    /// Another build of the daemon, to compare the one that is measured with.
+    static func other(_ executable: String) -> Contestant {
+        Contestant(
+            kind: .smallocd, dialect: SmallocDialect(), label: otherLabel, executable: executable)
+    }
+    static let otherLabel = "other smallocd"
     static let redis = Contestant(kind: .redis, dialect: RESPDialect(), label: "redis")
     static let memcached = Contestant(
         kind: .memcached, dialect: MemcachedDialect(), label: "memcached")
@@ -35,7 +43,14 @@ struct Contestant: Sendable {
     var isServer: Bool { kind != .null }
 
     /// Whether it is the daemon as it is by default.
-    var isMeasured: Bool { kind == .smallocd && options.isEmpty }
+    var isMeasured: Bool { kind == .smallocd && options.isEmpty && executable == nil }
+
+    /// The program and its arguments; nil for the null server, which each point sets up.
+    func arguments(_ address: Address, threads: Int, programs: Programs) -> [String]? {
+        var programs = programs
+        if let executable { programs.smallocd = executable }
+        return kind.arguments(address, threads: threads, programs: programs).map { $0 + options }
+    }
 
     /// Whether it has more than a disk to read and write: things that are made, and disposed of.
     var hasNames: Bool { kind != .nbdkit }

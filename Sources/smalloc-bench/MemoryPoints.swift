@@ -13,6 +13,11 @@ enum MemoryPoints {
         }
     }
 
+    /// Resident memory of a daemon that has served one client.
+    static func idle(_ bench: Bench) {
+        measure(bench, "memory/idle", .mebibytes) { server, _ in settled(server) / 1048576 }
+    }
+
     /// Resident bytes for each of so many connections that have asked once and are idle now.
     static func connection(_ bench: Bench, count: Int) {
         measure(bench, "memory/connection/\(count)", .bytes) { server, wire in

@@ -11,10 +11,11 @@ enum PointCatalog {
     /// - Parameters:
     ///   - quick: leaves out what a short run leaves out.
     ///   - calibrate: sets the load generator against servers that only answer, too.
-    static func entries(quick: Bool, calibrate: Bool) -> [Entry] {
+    ///   - builds: adds points that are there to compare two builds of the daemon by.
+    static func entries(quick: Bool, calibrate: Bool, builds: Bool) -> [Entry] {
         let all =
             small(calibrate: calibrate) + large() + allocations() + copies() + tcp() + loops()
-            + client() + memory() + scale() + latency()
+            + client() + memory() + scale() + latency() + (builds ? ownPoints() : [])
         return quick ? all.filter(\.isQuick) : all
     }
 
@@ -138,6 +139,34 @@ enum PointCatalog {
                         name: "tcp/write/\(sizeName(size))/1x1", work: .write(size), tcp: true)))
         }
         return entries
+    }
+
+    /// Points of smallocd's own.
+    private static func ownPoints() -> [Entry] {
+        var points = [LoadPoint(name: "ping/1x16", work: .ping, depth: 16)]
+        for size in [64, 4 << 10, 64 << 10] {
+            for (verb, work) in [("read", Work.read(size)), ("write", Work.write(size))] {
+                let name = "\(verb)/\(sizeName(size))"
+                points.append(LoadPoint(name: "\(name)/1x16", work: work, depth: 16))
+                for (lanes, depth) in [(1, 1), (1, 16), (50, 16)] {
+                    points.append(
+                        LoadPoint(
+                            name: "tcp/\(name)/\(lanes)x\(depth)", work: work, lanes: lanes,
+                            depth: depth, tcp: true))
+                }
+            }
+        }
+        for (size, depth) in [(64, 1), (64, 16), (1 << 20, 1), (64 << 20, 1)] {
+            points.append(
+                LoadPoint(
+                    name: "fill/\(sizeName(size))/1x\(depth)", work: .fill(size), depth: depth))
+        }
+        for depth in [1, 16] {
+            points.append(LoadPoint(name: "copy/64B/1x\(depth)", work: .copy(64), depth: depth))
+        }
+        let known = Set(tcp().map(\.name))
+        return points.filter { !known.contains($0.name) }.map { load($0) }
+            + [Entry(name: "memory/idle", measure: MemoryPoints.idle)]
     }
 
     /// The load sleeps at all of them, so that they can be compared: where it has to share a

@@ -28,8 +28,8 @@ final class PreparedLoad {
             contestant.kind, tcp: point.tcp, processors: placement.servers
         ) { address in
             isServer
-                ? contestant.kind.arguments(address, threads: point.threads, programs: programs)
-                    .map { wrapper + $0 + contestant.options }
+                ? contestant.arguments(address, threads: point.threads, programs: programs)
+                    .map { wrapper + $0 }
                 : try Self.nullArguments(point, contestant, address, pattern)
         }
         control = isServer ? try contestant.connect(to: server) : nil
@@ -82,7 +82,7 @@ final class PreparedLoad {
 
     private static func usesHandles(_ point: LoadPoint) -> Bool {
         switch point.work {
-        case .read, .write, .copy: point.preload == 0
+        case .read, .write, .fill, .copy: point.preload == 0
         case .ping, .allocDispose, .allocWriteDispose: false
         }
     }
@@ -103,6 +103,8 @@ final class PreparedLoad {
                 // Zeros, so that what is found afterwards was written by the runs.
                 try control.exchange(pattern) { dialect.create(target, size: size, &$0) }
                 written.append((target, target.content(size)))
+            case .fill(let size):
+                try control.makeFilled(target, size: size, pattern)
             case .copy(let size):
                 let source = Target(number: number + point.targetCount)
                 try control.makeFilled(source, size: size, pattern)
@@ -155,6 +157,8 @@ final class PreparedLoad {
                 case .read(let size):
                     dialect.read(target, content: target.content(size), &builder)
                 case .write(let size): dialect.write(target, size: size, &builder)
+                case .fill(let size):
+                    (dialect as? SmallocDialect)?.fill(target, size: size, &builder)
                 case .copy(let size):
                     _ = dialect.copy(targets[1], to: targets[0], size: size, &builder)
                 case .allocDispose(let size):

@@ -30,6 +30,12 @@ struct RunCommand: ParsableCommand {
     @Option(help: "Seconds of each run (default 0.5, with --quick 0.25).") var seconds: Double?
     @Option(help: "Servers to measure, with commas: smallocd, redis, memcached, nbdkit.")
     var servers = "smallocd,redis,memcached,nbdkit"
+    @Option(
+        help: ArgumentHelp(
+            "Compares smallocd with this other build of it, and with nothing else: of each point "
+                + "the median of the rounds' ratios, above 1 where smallocd is better.",
+            valueName: "executable"))
+    var beside: String?
     @Flag(
         help: ArgumentHelp(
             "Sets the load generator against a server that only answers in each protocol, not in "
@@ -50,6 +56,9 @@ struct RunCommand: ParsableCommand {
         guard (seconds ?? 1) > 0, (seconds ?? 1) <= 3600 else {
             throw ValidationError("--seconds takes more than 0, and 3600 at most")
         }
+        if let beside, !ProgramOptions.isThere(beside) {
+            throw ValidationError("there is no program \(beside)")
+        }
         let known = Contestant.all.map(\.label)
         for server in wantedServers where !known.contains(server) {
             throw ValidationError(
@@ -63,7 +72,8 @@ struct RunCommand: ParsableCommand {
         signal(SIGPIPE, SIG_IGN)
         let entries = PointCatalog.entries(
             // A whole run shows that the load does not limit, too.
-            quick: quick && points.isEmpty, calibrate: calibrate || points.isEmpty && !quick
+            quick: quick && points.isEmpty, calibrate: calibrate || points.isEmpty && !quick,
+            builds: beside != nil
         ).filter { entry in
             points.isEmpty || points.contains { fnmatch($0, entry.name, 0) == 0 }
         }
@@ -122,6 +132,10 @@ struct RunCommand: ParsableCommand {
         print(report.machine.text)
         print("\(report.rounds) alternating rounds of \(report.seconds) s; MB = 10^6 bytes")
         print()
+        if let comparison = results.comparison {
+            print(comparison)
+            return try end(report)
+        }
         print(results.text)
         print(Results.legend)
         print()
@@ -143,6 +157,13 @@ struct RunCommand: ParsableCommand {
             try Plot(results, subtitle: subtitle).svg
                 .write(toFile: plot, atomically: true, encoding: .utf8)
         }
+        try end(report)
+    }
+
+    /// Prints what failed.
+    ///
+    /// - Throws: `ExitCode`, if anything did.
+    private func end(_ report: Report) throws {
         guard !report.failures.isEmpty else { return }
         print("FAILED:")
         for failure in report.failures { print("  \(failure)") }
@@ -151,7 +172,7 @@ struct RunCommand: ParsableCommand {
 
     /// Raises the descriptor limit, here and for the servers: thousands of connections need as
     /// many.
-    private static func raiseDescriptorLimit() {
+    static func raiseDescriptorLimit() {
         var limit = rlimit()
         getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
         limit.rlim_cur = limit.rlim_max
@@ -160,6 +181,7 @@ struct RunCommand: ParsableCommand {
 
     /// The servers that were asked for and are there.
     private func contestants(_ programs: Programs) -> [Contestant] {
+        if let beside { return [.smallocd, .other(beside)] }
         let wanted = Set(wantedServers)
         let there = [programs.smallocd, programs.redis, programs.memcached, programs.nbdkit]
         return zip(Contestant.all, there).filter { contestant, program in

@@ -7,6 +7,9 @@ struct SmallocBench: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "smalloc-bench",
         abstract: "Measures smallocd, by the clock and by counting instructions.",
-        subcommands: [RunCommand.self, InstructionsCommand.self, NullServer.self],
+        subcommands: [
+            RunCommand.self, InstructionsCommand.self, TurnsCommand.self, NullServer.self,
+            Pinger.self,
+        ],
         defaultSubcommand: RunCommand.self)
 }

@@ -4,19 +4,22 @@ struct SmallocDialect: Dialect {
     let cookieOffset: Int? = 8
 
     /// Numbers of `protocol/values.json`.
-    private enum Operation {
+    enum Operation {
         static let hello: UInt8 = 1
         static let ping: UInt8 = 2
         static let alloc: UInt8 = 3
         static let open: UInt8 = 4
+        static let list: UInt8 = 7
         static let read: UInt8 = 8
         static let write: UInt8 = 9
         static let fill: UInt8 = 10
         static let copy: UInt8 = 11
         static let dispose: UInt8 = 12
+        static let stats: UInt8 = 15
     }
-    private static let noHandle: UInt8 = 2
-    private static let uint8: UInt8 = 2
+    static let vectored: UInt8 = 1
+    static let noHandle: UInt8 = 2
+    static let uint8: UInt8 = 2
     static let headerSize = 40
 
     /// The hello frame alone; its reply's payload varies.
@@ -113,9 +116,11 @@ struct SmallocDialect: Dialect {
         if nameSize > 0 { batch.request.bytes.append(nameOf: target) }
     }
 
-    private func frame(
+    /// Appends a header; the payload, of `payload` bytes, is the caller's to append.
+    func frame(
         _ bytes: inout ByteBuilder, magic: UInt8, operation: UInt8, flags: UInt8 = 0,
-        nameSize: Int = 0, type: UInt8 = 0, handle: UInt32 = 0, payload: Int = 0, size: Int = 0
+        nameSize: Int = 0, type: UInt8 = 0, handle: UInt32 = 0, payload: Int = 0, offset: Int = 0,
+        size: Int = 0
     ) {
         bytes.append(littleEndian: magic)
         bytes.append(littleEndian: UInt8(1))
@@ -127,7 +132,7 @@ struct SmallocDialect: Dialect {
         bytes.append(littleEndian: UInt64(0))
         bytes.append(littleEndian: handle)
         bytes.append(littleEndian: UInt32(payload))
-        bytes.append(littleEndian: UInt64(0))
+        bytes.append(littleEndian: UInt64(offset))
         bytes.append(littleEndian: UInt64(size))
     }
 }

@@ -197,7 +197,7 @@ final class Wire {
         try receive(buffer, payload)
     }
 
-    private func send(_ bytes: iovec) throws {
+    func send(_ bytes: iovec) throws {
         var sent = 0
         while sent < bytes.iov_len {
             let left = min(callSizeMax, bytes.iov_len - sent)
@@ -208,7 +208,7 @@ final class Wire {
         }
     }
 
-    private func receive(_ place: UnsafeMutableRawPointer, _ size: Int) throws {
+    func receive(_ place: UnsafeMutableRawPointer, _ size: Int) throws {
         var received = 0
         while received < size {
             let left = min(callSizeMax, size - received)

@@ -9,6 +9,8 @@ enum Work {
     case allocDispose(Int)
     /// Make an allocation, write it whole, dispose of it.
     case allocWriteDispose(Int)
+    /// Fill with one byte, which only smallocd can.
+    case fill(Int)
     /// Copy inside the server.
     case copy(Int)
 
@@ -16,7 +18,7 @@ enum Work {
         switch self {
         case .ping: 0
         case .read(let size), .write(let size), .allocDispose(let size),
-            .allocWriteDispose(let size), .copy(let size):
+            .allocWriteDispose(let size), .fill(let size), .copy(let size):
             size
         }
     }
@@ -27,7 +29,7 @@ enum Work {
         switch self {
         case .ping: .operations
         case .read(let size), .write(let size): size >= 64 << 10 ? .megabytes : .operations
-        case .copy: .megabytes
+        case .fill, .copy: .megabytes
         case .allocDispose, .allocWriteDispose: .jobs
         }
     }
@@ -65,7 +67,7 @@ struct LoadPoint {
         switch work {
         case .ping: 0
         case .read: preload > 0 ? 0 : lanes * depth * variants
-        case .write: lanes * depth * variants
+        case .write, .fill: lanes * depth * variants
         // One pair, over and over, as memmove is measured.
         case .copy: 1
         case .allocDispose, .allocWriteDispose: lanes * depth
@@ -80,6 +82,7 @@ struct LoadPoint {
             default: return false
             }
         }
+        if case .fill = work, contestant.kind != .smallocd { return false }
         switch (contestant.kind, work) {
         case (.memcached, .copy), (.null, .copy), (.null, .allocDispose),
             (.null, .allocWriteDispose):

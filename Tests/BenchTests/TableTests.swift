@@ -51,7 +51,7 @@ struct TableTests {
 
     /// Every series that a mark looks at: of the daemon as good as `factor` says, and of all others.
     private static func results(_ factor: Double, note: String = "") -> Results {
-        let points = PointCatalog.entries(quick: false, calibrate: false).map(\.name)
+        let points = PointCatalog.entries(quick: false, calibrate: false, builds: true).map(\.name)
         let others = [
             "redis", "memcached", "nbdkit", "raw C", "memmove", Yardsticks.pingPongLabel,
             Yardsticks.streamLabel,

@@ -3,6 +3,7 @@
 //
 // Not part of the package's build; see README.md beside it.
 
+import Dispatch
 import SmallocCore
 import SmallocWire
 
@@ -38,6 +39,11 @@ private struct Connection: ~Copyable {
             case .none: if consumed == 0 || tail.isEmpty { return check() }
             case .output, .turn: continue
             case .send: send()
+            case .work where session.waitsForMemory:
+                let isBack = DispatchSemaphore(value: 0)
+                session.whenMemoryIsBack { isBack.signal() }
+                isBack.wait()
+                session.memoryIsBack()
             case .work:
                 while session.work?.run() == false {}
                 session.finish(daemon)

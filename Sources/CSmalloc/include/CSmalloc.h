@@ -52,6 +52,22 @@ bool smalloc_start_thread(
 /// their own. False: the C library does not take one of the settings.
 bool smalloc_prepare_heap(void);
 
+/// Sets memory of the heap aside, once, for what can't fail. False: there is none.
+bool smalloc_set_reserve(size_t size);
+/// Takes the reserve back if it was spent. False: there is no memory for it yet, and what can fail
+/// should.
+bool smalloc_keep_reserve(void);
+/// Frees the reserve, under its lock, for a call that follows and can't fail.
+void smalloc_spend_reserve(void);
+void smalloc_lock_reserve(void);
+void smalloc_unlock_reserve(void);
+/// Whether this thread is in a call that can fail, and so must not spend the reserve.
+extern _Thread_local bool smalloc_may_fail;
+
+/// Touches the main thread's stack as far down as it ever goes: where there are no addresses left
+/// it could not grow later.
+void smalloc_touch_stack(void);
+
 /// Gives free pages of the heap back to the kernel. Holds up threads that allocate meanwhile.
 void smalloc_heap_trim(void);
 
@@ -63,6 +79,11 @@ static inline void smalloc_prefetch(uintptr_t address) {
     __builtin_prefetch((const void *)address);
 }
 
+/// Sorts `count` entries of `size` bytes, with memory beside them only where there is some.
+void smalloc_sort(void *entries, size_t count, size_t size,
+    int (*compare)(const void *_Nullable left, const void *_Nullable right, void *_Nullable context),
+    void *_Nullable context);
+
 /// Copies much memory past the caches, at up to twice the speed of a copy through them.
 ///
 /// The two must not overlap.
@@ -70,6 +91,10 @@ void smalloc_copy_streaming(void *dest, const void *source, size_t size);
 
 /// `accept4` without an address, non-blocking and close-on-exec: a descriptor, or -1 and errno.
 int smalloc_accept(int listener);
+
+/// Registers a descriptor with an epoll descriptor for no event but its end, unless it is registered
+/// already. False and errno: the kernel has no memory for it, or a user has no more to watch.
+bool smalloc_register(int epoll, int descriptor);
 
 /// `SO_PEERCRED`: who connected a Unix socket. False and errno, if the kernel does not say.
 bool smalloc_peer_user(int socket, uid_t *user);

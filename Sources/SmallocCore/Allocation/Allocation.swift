@@ -130,11 +130,14 @@ struct Allocation: Equatable {
 
     var storage: StorageKind { flags.contains(.recorded) ? .mapping : .heap }
 
-    /// The user that the allocation belongs to, by the system's number; nil: inline data has no
-    /// room for it.
+    /// The user that the allocation belongs to, by the system's number.
     var owner: UInt32 {
         record?.owner ?? UInt32(sizeWord.pointee.load(ordering: .relaxed) >> 32)
     }
+
+    /// Whether the data is in the block.
+    @inline(__always)
+    var isInline: Bool { !flags.contains(.recorded) }
 
     /// Whether memory is still to be made for it, by the first `access` to its bytes.
     var hasNoMemory: Bool { record?.kind == StorageRecord.Kind.none }

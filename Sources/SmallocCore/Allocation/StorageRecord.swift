@@ -67,6 +67,8 @@ struct StorageRecord: Equatable, @unchecked Sendable {
         case mapping
         /// The end of an allocation's memory, whose beginning stays in use.
         case tail
+        /// The same of a mapping of its own, of which the addresses go as well.
+        case mappingTail
     }
 
     static let size = 64
@@ -211,7 +213,7 @@ struct StorageRecord: Equatable, @unchecked Sendable {
             if extent.size == 0 { return .here(address) }
             guard attachMemory(extent, intent, length: length) else { return .failed }
         case .arena, .mapping: break
-        case .tail: preconditionFailure("an allocation has more than a tail")
+        case .tail, .mappingTail: preconditionFailure("an allocation has more than a tail")
         }
         if overwrittenEnd < staleEnd, !isFree(extent, intent) { return .later }
         if intent != .read, extent.size > 0, extent.end > writtenSize { writtenSize = extent.end }

@@ -60,6 +60,11 @@ extension Allocation {
         record.capacity = kept
         let written = max(record.writtenSize - kept, 0)
         record.cut(to: kept)
-        return Mapping(base: base + kept, capacity: capacity - kept, writtenSize: written)
+        // Addresses are many, but a client could take all of them if what it cut off kept them.
+        let takesAddresses = record.kind == .mapping && record.madeSize == capacity
+        if takesAddresses { record.madeSize = kept }
+        return Mapping(
+            base: base + kept, capacity: capacity - kept, writtenSize: written,
+            takesAddresses: takesAddresses)
     }
 }

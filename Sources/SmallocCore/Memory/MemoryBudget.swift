@@ -35,6 +35,8 @@ final class MemoryBudget: Sendable {
 
     /// Charges `size` bytes unless that is over the limit.
     func charge(_ size: UInt64) -> Bool {
+        // Not even for a moment: another loop would be refused what fits.
+        guard size <= limits.memorySizeMax else { return false }
         let total = used.wrappingAdd(size, ordering: .relaxed).newValue
         // Warm memory is taken into account by the caller dropping it before it gives up.
         let whole = total &+ pooled.load(ordering: .relaxed) &+ fragmentedSize

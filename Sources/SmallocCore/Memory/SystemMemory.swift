@@ -10,13 +10,28 @@ public enum SystemMemory {
     /// Bytes of a huge page, and the alignment of what may become one.
     static let hugePageSize = 2 << 20
 
-    /// Prepares the C library's heap, whose large blocks would be kernel mappings otherwise.
+    /// Bytes set aside at the start for what can't fail: a kilobyte for each of 3,000 connections.
     ///
-    /// To be called once, before the first thread is started.
+    /// Less than what the heap keeps at its end: `smalloc_prepare_heap`.
+    private static let reserveSize = 3 << 20
+
+    /// Prepares the C library's heap, whose large blocks would be kernel mappings otherwise, and
+    /// sets the reserve aside.
     ///
-    /// - Returns: False: the C library has refused a setting, and works as it does by default.
+    /// To be called once, by the main thread, before the first other one is started.
+    ///
+    /// - Returns: False: the C library has refused a setting, and works as it does by default, or
+    ///   there is no memory for the reserve.
     @discardableResult
-    public static func prepare() -> Bool { smalloc_prepare_heap() }
+    public static func prepare() -> Bool {
+        smalloc_touch_stack()
+        return smalloc_prepare_heap() && smalloc_set_reserve(reserveSize)
+    }
+
+    /// Takes the reserve back if it was spent, and there is memory for it again.
+    ///
+    /// To be called every second or so, from any thread; calls for memory try it as well.
+    public static func keepReserve() { _ = smalloc_keep_reserve() }
 
     /// The kernel mappings that allocations may take together.
     ///

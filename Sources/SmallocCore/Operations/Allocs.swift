@@ -78,10 +78,13 @@ extension Registry {
         _ name: RawSpan, _ size: WireSize, _ error: SmallocError, _ caller: inout Caller
     ) throws(SmallocError) -> Outcome {
         budget.removeAllocation()
+        let waits = caller.waits
+        caller.waits = 0
         if taken(name) { throw .alreadyExists }
         guard error.status == .memoryLimit else { throw error }
+        caller.waits = waits
         let mapped = mappings.capacity(for: Int(size.bytes))
-        if let work = workForMemory(UInt64(mapped), &caller) { return .later(Pending(.work(work))) }
+        if let outcome = waitForMemory(UInt64(mapped), &caller) { return outcome }
         throw error
     }
 
@@ -90,7 +93,7 @@ extension Registry {
     ///
     /// So it is when nothing is on its way any more, but the bytes would fit: they came back a
     /// moment ago. Nil: it does not help to wait.
-    func workForMemory(_ size: UInt64, _ caller: inout Caller) -> Work? {
+    func waitForMemory(_ size: UInt64, _ caller: inout Caller) -> Outcome? {
         guard size > 0 || mappings.pendingSize > 0 || mappings.warmSize > 0,
             caller.waits < 3,
             budget.canFit(size, returning: UInt64(mappings.pendingSize))
@@ -99,7 +102,7 @@ extension Registry {
             return nil
         }
         caller.waits += 1
-        return Work(kind: .reclaim(mappings), size: 0, allocations: (nil, nil))
+        return .later(Pending(.memory(mappings)))
     }
 
     /// Makes an allocation within the memory limit.

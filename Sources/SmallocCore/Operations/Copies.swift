@@ -44,6 +44,7 @@ extension Registry {
         if extent.size < Thresholds.workSizeMin {
             Pattern(pattern.bytes).fill(dest, extent.size)
             caller.cost += extent.size
+            caller.noteTouch(of: extent.size)
             reply.done(size: UInt64(extent.size))
             return .answered
         }
@@ -109,6 +110,7 @@ extension Registry {
             reply.done(size: UInt64(bytes))
             memmove(target, start, bytes)
             caller.cost += bytes
+            caller.noteTouch(of: bytes)
             return .answered
         }
         from.retain()

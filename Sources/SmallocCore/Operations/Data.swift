@@ -78,7 +78,7 @@ extension Registry {
         defer { letGo(allocation, target) }
         switch payload {
         case .bytes(let bytes):
-            guard try store(bytes.bytes, in: allocation, start, unit) else {
+            guard try store(bytes.bytes, in: allocation, start, unit, &caller) else {
                 return later(allocation)
             }
             reply.done(size: UInt64(bytes.byteCount))
@@ -86,7 +86,7 @@ extension Registry {
             guard let encoding = try encode(words, as: allocation.type, &caller) else {
                 return .later(Pending(.turn))
             }
-            guard try store(encoding.values, in: allocation, start, unit) else {
+            guard try store(encoding.values, in: allocation, start, unit, &caller) else {
                 caller.encoding = encoding
                 return later(allocation)
             }
@@ -104,7 +104,7 @@ extension Registry {
     private func encode(
         _ words: RawSpan, as type: ElementType, _ caller: inout Caller
     ) throws(SmallocError) -> Encoding? {
-        let encoding = caller.encoding ?? Encoding(type)
+        let encoding = caller.encoding ?? Encoding(type, budget)
         // Kept only where the line is served again, and not if it can't be any more.
         caller.encoding = nil
         try encoding.restart(as: type)
@@ -123,7 +123,8 @@ extension Registry {
     /// - Returns: False: nothing is written, the bytes are not at hand.
     @inline(__always)
     private func store(
-        _ bytes: UnsafeRawBufferPointer, in allocation: Allocation, _ start: UInt64, _ unit: Unit
+        _ bytes: UnsafeRawBufferPointer, in allocation: Allocation, _ start: UInt64, _ unit: Unit,
+        _ caller: inout Caller
     ) throws(SmallocError) -> Bool {
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
@@ -134,6 +135,7 @@ extension Registry {
         guard let source = bytes.baseAddress else { return true }
         guard let data = try allocation.access(extent, .modify).atHand() else { return false }
         data.copyMemory(from: source, byteCount: extent.size)
+        if !allocation.isInline { caller.touches &+= 1 }
         return true
     }
 
@@ -152,6 +154,7 @@ extension Registry {
         guard let base = try allocation.access(ranges.whole, .modify).atHand() else {
             return later(allocation)
         }
+        caller.touches += Caller.touchesMax
         data.withUnsafeBytes { data in
             guard var source = data.baseAddress else { return }
             for extent in ranges.extents {

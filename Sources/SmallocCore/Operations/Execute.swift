@@ -44,7 +44,11 @@ extension Registry {
         var error = first
         while isOvertaken(request, caller) {
             do throws(SmallocError) {
-                return try perform(request, &caller, &reply)
+                let outcome = try perform(request, &caller, &reply)
+                if outcome.servesAgain, let operation = request.operation {
+                    counters.uncount(operation)
+                }
+                return outcome
             } catch let other {
                 error = other
                 if error.status != .noData { break }

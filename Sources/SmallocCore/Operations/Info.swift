@@ -1,6 +1,7 @@
 // Operations that tell: stat, list, stats.
 // protocol/spec.md § Operations is the source.
 
+internal import CSmalloc
 internal import Glibc
 internal import SmallocSystem
 internal import SmallocWire
@@ -36,8 +37,7 @@ extension Registry {
         prefix.withUnsafeBytes { prefix in
             if sorted, cursor == 0, budget.allocationCount <= Thresholds.sortedMax {
                 caller.cost += Registry.shardCount * Caller.Cost.slot
-                listSorted(prefix, &caller, &reply)
-                return
+                if listSorted(prefix, &caller, &reply) { return }
             }
             let wanted = count == 0 ? Registry.pageEntries : min(count, Registry.pageEntries)
             var entries: UInt64 = 0
@@ -77,49 +77,42 @@ extension Registry {
         return slots
     }
 
-    /// One entry of a sorted listing: where its name stands among all of them.
-    private struct Entry {
-        var start: Int
-        var nameSize: Int
-        var type: ElementType
-        var size: UInt64
-    }
-
+    /// Lists all names in their order.
+    ///
+    /// - Returns: False: there is no memory to sort them in, and none was told.
     private func listSorted<Reply: ReplyWriter & ~Copyable>(
         _ prefix: UnsafeRawBufferPointer, _ caller: inout Caller, _ reply: inout Reply
-    ) {
+    ) -> Bool {
         // At most 4,096 names; more that come meanwhile are told as well, and are few.
         var names = Output(capacity: 4096)
-        var entries: [Entry] = []
+        var table = Output(capacity: 4096)
         for shard in 0..<Registry.shardCount {
             _ = visit(shard, prefix) { allocation in
                 let name = allocation.name
-                entries.append(
-                    Entry(
-                        start: names.count, nameSize: name.count, type: allocation.type,
-                        size: allocation.size))
+                let entry = ListEntry(
+                    start: names.count, nameSize: name.count, type: allocation.type,
+                    size: allocation.size)
+                table.reserve(MemoryLayout<ListEntry>.stride)
+                    .initializeMemory(as: ListEntry.self, to: entry)
                 if let start = name.baseAddress { names.append(start, name.count) }
             }
         }
+        guard !names.isLost, !table.isLost else { return false }
+        let count = table.count / MemoryLayout<ListEntry>.stride
+        let entries = table.base.bindMemory(to: ListEntry.self, capacity: count)
+        // Swift's sort takes memory that it can't do without; this one does without.
+        smalloc_sort(
+            entries, count, MemoryLayout<ListEntry>.stride, compareListEntries,
+            names.base)
         reply.beginList()
-        // Without memory for the names none is told.
-        if names.isLost { entries = [] }
-        let bytes = names.bytes
-        entries.sort { left, right in
-            let (first, second) = (
-                UnsafeRawBufferPointer(rebasing: bytes[left.start...].prefix(left.nameSize)),
-                UnsafeRawBufferPointer(rebasing: bytes[right.start...].prefix(right.nameSize))
-            )
-            return first.lexicographicallyPrecedes(second)
-        }
-        for entry in entries {
+        for index in 0..<count {
+            let entry = entries[index]
             reply.listEntry(
-                name: UnsafeRawBufferPointer(
-                    rebasing: bytes[entry.start...].prefix(entry.nameSize)),
-                type: entry.type, size: entry.size)
+                name: entry.name(in: names.base), type: entry.type, size: entry.size)
         }
-        caller.cost += entries.count * Caller.Cost.sorting
+        caller.cost += count * Caller.Cost.sorting
         reply.endList(nextCursor: 0)
+        return true
     }
 
     func stats<Reply: ReplyWriter & ~Copyable>(
@@ -176,4 +169,30 @@ extension Registry {
         (.truncate, "requests_truncate"), (.rename, "requests_rename"),
         (.stats, "requests_stats"), (.quit, "requests_quit"),
     ]
+}
+
+/// One entry of a sorted listing: where its name stands among all of them.
+private struct ListEntry {
+    var start: Int
+    var nameSize: Int
+    var type: ElementType
+    var size: UInt64
+
+    func name(in names: UnsafeRawPointer) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: names + start, count: nameSize)
+    }
+}
+
+/// Orders two entries by their names, as bytes.
+private func compareListEntries(
+    _ left: UnsafeRawPointer?, _ right: UnsafeRawPointer?, _ names: UnsafeMutableRawPointer?
+) -> Int32 {
+    guard let left, let right, let names else { return 0 }
+    let first = left.load(as: ListEntry.self).name(in: names)
+    let second = right.load(as: ListEntry.self).name(in: names)
+    if let one = first.baseAddress, let other = second.baseAddress {
+        let order = memcmp(one, other, min(first.count, second.count))
+        if order != 0 { return order }
+    }
+    return first.count < second.count ? -1 : first.count > second.count ? 1 : 0
 }

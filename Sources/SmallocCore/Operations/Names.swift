@@ -52,9 +52,7 @@ extension Registry {
         }
         if let error = caller.handles.reserve(budget) {
             release(allocation)
-            if error == .memoryLimit, let work = workForMemory(0, &caller) {
-                return .later(Pending(.work(work)))
-            }
+            if error == .memoryLimit, let outcome = waitForMemory(0, &caller) { return outcome }
             throw error
         }
         caller.waits = 0

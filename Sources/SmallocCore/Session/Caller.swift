@@ -1,6 +1,8 @@
 // A connection as the registry sees it: its user, its handles, and what its present request has
 // cost so far.
 
+internal import SmallocSystem
+
 /// The connection that asks.
 struct Caller: ~Copyable {
     /// The user that connected; `Session.noOwner` over TCP.
@@ -10,6 +12,11 @@ struct Caller: ~Copyable {
     ///
     /// Copies of small data are not in it: they are limited with the replies and the input.
     var cost = 0
+    /// Requests since the last look at the clock that may have touched memory for the first time:
+    /// what that takes, up to a millisecond for a huge page, only the clock tells.
+    var touches = 0
+    /// When the clock was first looked at since `serve` was called; 0: not yet.
+    private var lookedAt: UInt64 = 0
     /// Seconds since the registry's birth and 1, or 0: not asked for since `serve` was called.
     var age: UInt64 = 0
     /// How often the present request has waited for memory.
@@ -22,6 +29,37 @@ struct Caller: ~Copyable {
     var encoding: Encoding?
 
     init(owner: UInt32) { self.owner = owner }
+
+    /// Touches after which the clock is looked at.
+    static let touchesMax = 2
+    /// Nanoseconds that one call of `serve` may take, from its first look at the clock on.
+    private static let turnMax: UInt64 = 1_000_000
+
+    /// `serve` is called.
+    @inline(__always)
+    mutating func beginTurn() {
+        cost = 0
+        touches = 0
+        lookedAt = 0
+        age = 0
+    }
+
+    /// Whether other connections should have their turn.
+    @inline(never)
+    mutating func isTurnSpent() -> Bool {
+        if cost >= Thresholds.turnCostMax { return true }
+        touches = 0
+        let now = Clock.now
+        if lookedAt == 0 { lookedAt = now }
+        return now - lookedAt >= Caller.turnMax
+    }
+
+    /// Bytes were written that may be memory's first.
+    @inline(__always)
+    mutating func noteTouch(of size: Int) {
+        // More than a few pages take long enough to look at the clock at once.
+        if size > 16 << 10 { touches += Caller.touchesMax }
+    }
 
     /// What requests cost besides the bytes that they move, as bytes of a copy: 8 KiB take about a
     /// microsecond.

@@ -57,7 +57,7 @@ struct HandleTable: ~Copyable {
         let size = wider * MemoryLayout<UInt>.stride
         let estimate = capacity == 0 ? 0 : UInt64(size)
         guard estimate == 0 || budget.charge(estimate) else { return .memoryLimit }
-        guard let memory = realloc(entries, size) else {
+        guard let memory = smalloc_reallocate(entries, size) else {
             budget.uncharge(estimate)
             return .outOfMemory
         }

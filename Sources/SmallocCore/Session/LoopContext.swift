@@ -22,6 +22,10 @@ public final class LoopContext {
     public let views: UnsafeMutablePointer<UnsafeRawBufferPointer>
     /// Views that `views` has room for.
     public static let viewsMax = Pieces.viewsMax
+    /// Bytes of memory that the output keeps between uses.
+    public static let outputKept = 512 << 10
+    /// Bytes that the output has room for from the start.
+    static let outputSize = 128 << 10
 
     /// - Parameter index: The loop's number, from 0.
     public init(registry: Registry, index: Int) {
@@ -29,7 +33,7 @@ public final class LoopContext {
         limits = registry.limits
         counters = registry.counters[index]
         output = .allocate(capacity: 1)
-        output.initialize(to: Output(capacity: 128 * 1024))
+        output.initialize(to: Output(capacity: LoopContext.outputSize))
         prefetch = .allocate(capacity: 1)
         prefetch.initialize(to: NamePrefetch())
         views = .allocate(capacity: LoopContext.viewsMax)

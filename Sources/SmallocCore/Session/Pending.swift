@@ -11,6 +11,8 @@ public final class Pending {
     enum Cause {
         /// A thread works on memory. Requests behind it on the connection wait.
         case work(Work)
+        /// Memory is on its way back; then the request is served again. Requests behind it wait.
+        case memory(MappingPool)
         /// The others have their turn; then the request is served again.
         case turn
         /// An event that may be long in coming. What comes behind it on the connection goes on.
@@ -41,7 +43,7 @@ public final class Pending {
     var servesAgain: Bool {
         switch cause {
         case .work(let work): work.servesAgain
-        case .turn: true
+        case .memory, .turn: true
         case .event: false
         }
     }

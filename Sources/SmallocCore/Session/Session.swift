@@ -31,7 +31,8 @@ public struct Session: ~Copyable {
         case turn
         /// After the output, the pieces of `fillViews` must leave; then `serve` again.
         case send
-        /// `work` must run; then `finish`, then `serve` again.
+        /// `work` must run, then `finish`; or memory must come back, see `whenMemoryIsBack`. Then
+        /// `serve` again.
         case work
         /// After the output the connection ends.
         case close
@@ -91,8 +92,7 @@ public struct Session: ~Copyable {
     /// - Returns: Bytes consumed. The rest must come again, in front of what arrives next.
     public mutating func serve(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Int {
         if pause == .output || pause == .turn { pause = .none }
-        caller.cost = 0
-        caller.age = 0
+        caller.beginTurn()
         guard pause == .none else { return 0 }
         wanted = 0
         if mode == .detecting, let first = input.first, !detect(first, loop) { return 0 }
@@ -106,7 +106,9 @@ public struct Session: ~Copyable {
                 waitForOutput(loop, isLimit: limit.isAtLimit)
                 break
             }
-            if caller.cost >= Thresholds.turnCostMax {
+            if caller.cost >= Thresholds.turnCostMax || caller.touches >= Caller.touchesMax,
+                caller.isTurnSpent()
+            {
                 pause = .turn
                 break
             }
@@ -174,7 +176,7 @@ public struct Session: ~Copyable {
         pending.operation = operation
         pending.cookie = cookie
         switch pending.cause {
-        case .work:
+        case .work, .memory:
             ordered = pending
             pause = .work
         case .turn:
@@ -224,7 +226,8 @@ public struct Session: ~Copyable {
     /// and nothing may be sent after it.
     @inline(never)
     private mutating func lose(_ loop: LoopContext) {
-        loop.output.pointee.truncate(to: 0)
+        // Here, since the peer finds nothing to send: the next session has no part in the loss.
+        loop.output.pointee.reset(keeping: LoopContext.outputSize)
         loop.counters.add(.errors)
         close(.outOfMemory)
     }
@@ -366,6 +369,26 @@ public struct Session: ~Copyable {
             answer(pending, .done(size: UInt64(work.size)), loop)
         }
         loop.registry.end(work)
+    }
+
+    /// Whether the request at hand waits for memory that is on its way back.
+    public var waitsForMemory: Bool {
+        if case .memory = ordered?.cause { true } else { false }
+    }
+
+    /// Calls back when the memory is back that `serve` paused for: on another thread, or at once.
+    ///
+    /// Then `memoryIsBack` is due, on the loop's thread.
+    public func whenMemoryIsBack(_ body: @escaping @Sendable () -> Void) {
+        guard case .memory(let pool) = ordered?.cause else { return }
+        pool.onDrained(pool.beginDrain(), body)
+    }
+
+    /// The request that waited for memory is served again with the next `serve`.
+    public mutating func memoryIsBack() {
+        guard waitsForMemory else { return }
+        ordered = nil
+        if pause == .work { pause = .none }
     }
 
     /// An event has come that a request waited for: it is answered at the next boundary of a reply.

@@ -61,6 +61,7 @@ extension Session {
     }
 
     private mutating func refuseLine(_ loop: LoopContext) {
+        caller.encoding = nil
         loop.counters.add(.errors)
         caller.cost += Caller.Cost.refusal
         var reply = TextReplies(output: loop.output)
@@ -118,7 +119,9 @@ extension Session {
         case .help(let verb):
             reply.help(verb)
             return true
-        case .list(let asked, _, _, _): prefix = asked.withUnsafeBytes { Array($0) }
+        case .list(let asked, _, _, _):
+            // No name is longer, so no more of it is looked at.
+            prefix = asked.withUnsafeBytes { Array($0.prefix(Limits.nameSizeMax + 1)) }
         case .read: continuation = TextContinuation(format: format)
         default: break
         }
@@ -129,6 +132,8 @@ extension Session {
             caller.nextCursor = 0
         }
         let taken = accept(outcome, 0, 0, size: 1, loop)
+        // It belongs to this line, however it was answered.
+        if taken > 0 { caller.encoding = nil }
         if pause == .none, continuation != nil { _ = goOn(loop) }
         if outgoing == nil, continuation?.cursor == 0 { continuation = nil }
         return taken > 0

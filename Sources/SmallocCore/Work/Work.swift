@@ -7,7 +7,7 @@ internal import SmallocSystem
 internal import SmallocWire
 internal import Synchronization
 
-/// A copy or fill of more than 1 MiB, or what a request waits for: memory that is being given back.
+/// A copy or fill of more than 1 MiB, or the wiping of memory that a request waits for.
 ///
 /// Keeps its progress, so that others get their turn between slices, and so that a stop need not
 /// wait for gigabytes. Holds references to its allocations; ended by `Registry.end`, once.
@@ -17,8 +17,6 @@ public final class Work: @unchecked Sendable {
     enum Kind {
         case copy(dest: UnsafeMutableRawPointer, source: UnsafeRawPointer)
         case fill(dest: UnsafeMutableRawPointer, pattern: Pattern)
-        /// Nothing is answered after it: the request that asked for memory is served once more.
-        case reclaim(MappingPool)
         /// Wipes what is left of another allocation's bytes; then the request is served once more.
         case wipe
     }
@@ -30,8 +28,6 @@ public final class Work: @unchecked Sendable {
     private let sliceSize: Int
     /// Bytes that are done.
     private var done = 0
-    /// A wait for memory; nil until the first slice.
-    private var wait: DrainWait?
     private var yielding: Yielding
 
     /// Takes over the caller's references; under the locks of the allocations, if it moves bytes.
@@ -58,19 +54,19 @@ public final class Work: @unchecked Sendable {
     var isPinning: Bool {
         switch kind {
         case .copy, .fill: true
-        case .reclaim, .wipe: false
+        case .wipe: false
         }
     }
 
     /// Whether the request that it was for is to be served once more, and not answered after it.
     var servesAgain: Bool {
         switch kind {
-        case .reclaim, .wipe: true
+        case .wipe: true
         case .copy, .fill: false
         }
     }
 
-    /// No client waits for it any more.
+    /// Its connection is gone, or the daemon stops.
     ///
     /// From any thread.
     public func abandon() { abandoned.store(true, ordering: .relaxed) }
@@ -85,10 +81,6 @@ public final class Work: @unchecked Sendable {
         switch kind {
         case .copy(let dest, let source): inSteps { copyStep(dest, source, $0) }
         case .fill(let dest, let pattern): inSteps { fillStep(dest, pattern, $0) }
-        case .reclaim(let pool):
-            let wait = wait ?? DrainWait(pool)
-            self.wait = wait
-            return wait.isOver(within: Work.waitMilliseconds)
         case .wipe: return wipeSlice()
         }
         return done == size
@@ -130,9 +122,6 @@ public final class Work: @unchecked Sendable {
         pattern.fillStep(dest + done, whole)
         return whole
     }
-
-    /// Milliseconds of a slice that waits.
-    private static let waitMilliseconds = 20
 
     /// Wipes in steps, each under the lock, until none is left but what a piece under way covers.
     private func wipeSlice() -> Bool {

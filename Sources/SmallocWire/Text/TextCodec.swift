@@ -95,7 +95,10 @@ public enum TextCodec {
         let start = words.isAtEnd ? 0 : try index(&words, form)
         let count: UInt64? = words.isAtEnd ? nil : try index(&words, form)
         if !words.isAtEnd {
-            guard let named = TextFormat(named: words.next().text) else { throw usage(form) }
+            let word = words.next()
+            guard word.byteCount <= 16, let named = TextFormat(named: word.text) else {
+                throw usage(form)
+            }
             format = named
         }
         try end(words, form)

@@ -111,7 +111,13 @@ public struct TextReplies: ReplyWriter, ~Copyable {
         listed += 1
         output.pointee.append("ITEM ")
         append(name)
-        output.pointee.append(" \(type.name) \(size >> UInt64(type.shift))\n")
+        output.pointee.append(0x20)
+        output.pointee.append(type.name)
+        output.pointee.append(0x20)
+        // At most 2^47, and so a signed number.
+        NumberText.print(
+            Int64(truncatingIfNeeded: size >> UInt64(type.shift)), to: &output.pointee)
+        output.pointee.append(0x0A)
     }
 
     /// See `ReplyWriter.endList`.

@@ -51,7 +51,9 @@ final class Acceptor {
     fileprivate func start() {
         guard !isClosed else { return }
         let result = uv_poll_start(poll, Int32(UV_READABLE.rawValue), acceptorReadable)
-        if result != 0 { rest(-result) }
+        guard result == 0 else { return rest(-result) }
+        // Before libuv does, which ends the process where the kernel refuses.
+        if !smalloc_register(uv_backend_fd(loops[0].uv), socket.descriptor) { rest(errno) }
     }
 
     fileprivate func accept() {
@@ -95,8 +97,9 @@ final class Acceptor {
         if socket.kind == .tcp { smalloc_watch_tcp(descriptor) }
         if index == 0 {
             loop.adopt(descriptor, socket.kind, owner: owner)
-        } else {
-            loop.post(.adopt(descriptor, socket.kind, owner: owner))
+        } else if !loop.post(.adopt(descriptor, socket.kind, owner: owner)) {
+            loop.connectionCount.wrappingSubtract(1, ordering: .relaxed)
+            Glibc.close(descriptor)
         }
     }
 

@@ -21,6 +21,13 @@ final class Loop: @unchecked Sendable {
         case drain
         /// The limits have changed.
         case retime
+        /// The memory is back that a peer of this loop waits for.
+        case memoryIsBack(PeerReference)
+    }
+
+    /// A peer on its way through other threads, which do not touch it.
+    struct PeerReference: @unchecked Sendable {
+        let peer: Peer
     }
 
     /// Bytes that one read takes at most.
@@ -60,9 +67,21 @@ final class Loop: @unchecked Sendable {
     /// Something was read since the last poll.
     var isActive = false
     var recentActivity = RecentActivity()
-    private let mailbox = Locked<[Message]>([])
+    private struct Mailbox {
+        var messages: [Message] = []
+        /// The loop turns no more.
+        var isClosed = false
+    }
+
+    private let mailbox = Locked(Mailbox())
+    /// What was in the mailbox, and is being read; room for the next mail after it.
+    private var mail: [Message] = []
+    /// Messages that may wait: room for them is taken at the start.
+    private static let mailMax = 1024
     private var firstPeer: Peer?
-    private var turnAgain: [Peer] = []
+    /// Peers that let others have their turn, linked through themselves.
+    private var firstTurn: Peer?
+    private var lastTurn: Peer?
     private var drainEnds: UInt64 = 0
     private var isClosed = false
     /// Called on this loop's thread when it has drained and turns no more.
@@ -83,6 +102,8 @@ final class Loop: @unchecked Sendable {
         polled = allocateUV(uv_check_t.self)
         polling = allocateUV(uv_idle_t.self)
         busyPoll = BusyPoll(microseconds: busyPollMicroseconds)
+        mail.reserveCapacity(Loop.mailMax)
+        mailbox.withLock { $0.messages.reserveCapacity(Loop.mailMax) }
         check(uv_loop_init(uv), "uv_loop_init")
         let me = Unmanaged.passUnretained(self).toOpaque()
         check(uv_async_init(uv, async, loopMailed), "uv_async_init")
@@ -113,21 +134,29 @@ final class Loop: @unchecked Sendable {
     // MARK: Mail
 
     /// Asks something of the loop, from any thread.
-    func post(_ message: Message) {
-        mailbox.withLock { $0.append(message) }
-        uv_async_send(async)
+    ///
+    /// - Returns: False: it has not read what was asked of it, and takes no more connections.
+    @discardableResult
+    func post(_ message: Message) -> Bool {
+        mailbox.withLock { mailbox -> Bool in
+            guard !mailbox.isClosed else { return false }
+            if case .adopt = message, mailbox.messages.count >= Loop.mailMax { return false }
+            mailbox.messages.append(message)
+            // Under the lock: the handle is closed only after no message is taken any more.
+            uv_async_send(async)
+            return true
+        }
     }
 
     fileprivate func openMail() {
-        let messages = mailbox.withLock { mail -> [Message] in
-            defer { mail = [] }
-            return mail
-        }
-        for message in messages {
+        mailbox.withLock { swap(&$0.messages, &mail) }
+        defer { mail.removeAll(keepingCapacity: true) }
+        for message in mail {
             switch message {
             case .adopt(let descriptor, let kind, let owner): adopt(descriptor, kind, owner: owner)
             case .drain: drain()
             case .retime: retime()
+            case .memoryIsBack(let reference): reference.peer.memoryIsBack()
             }
         }
     }
@@ -171,21 +200,33 @@ final class Loop: @unchecked Sendable {
 
     /// Lets others have their turn before the peer goes on.
     func turnAgain(_ peer: Peer) {
-        turnAgain.append(peer)
+        if let lastTurn { lastTurn.nextTurn = peer } else { firstTurn = peer }
+        lastTurn = peer
         uv_idle_start(idle, loopIdle)
     }
 
     fileprivate func takeTurns() {
         uv_idle_stop(idle)
-        let peers = turnAgain
-        turnAgain = []
-        for (index, peer) in peers.enumerated() {
+        // What is polled for next must not be put off for these, or nothing new was ever read.
+        defer { turnClock.beginPart() }
+        var next = firstTurn
+        let last = lastTurn
+        firstTurn = nil
+        lastTurn = nil
+        var isFirst = true
+        while let peer = next {
             // The first one always goes on.
-            if turnClock.begin(), index > 0 {
-                turnAgain = Array(peers[index...]) + turnAgain
+            if turnClock.begin(), !isFirst {
+                // The rest comes before those that have been put off meanwhile.
+                last?.nextTurn = firstTurn
+                firstTurn = peer
+                lastTurn = lastTurn ?? last
                 uv_idle_start(idle, loopIdle)
                 return
             }
+            isFirst = false
+            next = peer.nextTurn
+            peer.nextTurn = nil
             peer.takeTurn()
         }
     }
@@ -249,6 +290,7 @@ final class Loop: @unchecked Sendable {
     private func finish() {
         guard !isClosed else { return }
         isClosed = true
+        mailbox.withLock { $0.isClosed = true }
         uv_close(UnsafeMutableRawPointer(async).handle, nil)
         uv_close(UnsafeMutableRawPointer(timer).handle, nil)
         uv_close(UnsafeMutableRawPointer(idle).handle, nil)

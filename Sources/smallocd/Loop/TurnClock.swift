@@ -34,6 +34,13 @@ struct TurnClock {
         return callbacks % TurnClock.lookEvery == 0 ? look() : wasSpent
     }
 
+    /// What comes next has a time of its own: peers that go on, and new input, take turns with each
+    /// other.
+    mutating func beginPart() {
+        callbacks = 0
+        wasSpent = false
+    }
+
     @inline(never)
     private mutating func look() -> Bool {
         let now = Clock.now

@@ -10,8 +10,6 @@ import SmallocWire
 ///
 /// Belongs to its loop's thread; retained from `start` to the close callback.
 final class Peer {
-    /// Memory that the output buffer keeps between uses.
-    static let outputKept = 512 << 10
     /// Bytes read at first when a large write is expected: its header and name, little of its data.
     private static let bulkHeadSize = 512
     /// How long the other side may take to close after we have said goodbye.
@@ -28,11 +26,14 @@ final class Peer {
     @exclusivity(unchecked) var input = UnconsumedInput()
     var next: Peer?
     unowned(unsafe) var previous: Peer?
+    /// The next of those that wait for their turn.
+    var nextTurn: Peer?
 
     private var isReading = false
     var isWriting = false
     var isWorking = false
     var isWaitingForTurn = false
+    var isWaitingForMemory = false
     /// Unconsumed input may hold whole requests.
     private var mustServe = false
     var inputEnded = false
@@ -174,10 +175,12 @@ final class Peer {
     }
 
     private func keep(_ bytes: UnsafeRawPointer, _ size: Int) {
-        guard size > 0 else { return }
+        guard size > 0, session.pause != .close, !isClosing else { return }
         do throws(SmallocError) {
             try input.append(bytes, size, loop.context.registry)
         } catch {
+            // Behind half a reply nothing can be said.
+            if session.isAnswering { return close("no memory for its input") }
             session.fail(error, loop.context)
         }
     }
@@ -241,9 +244,11 @@ final class Peer {
             case .send:
                 break
             case .work where session.work == nil:
-                // An event ends it.
+                // An event ends it, or memory that comes back.
                 mustServe = true
-                return pauseReading()
+                pauseReading()
+                if session.waitsForMemory { waitForMemory() }
+                return
             case .work:
                 mustServe = true
                 return beginWork()
@@ -281,6 +286,23 @@ final class Peer {
             while !work.run() {}
             didWork()
         }
+    }
+
+    /// Has the loop told when memory is back; this stays until then.
+    private func waitForMemory() {
+        guard !isWaitingForMemory else { return }
+        isWaitingForMemory = true
+        let reference = Loop.PeerReference(peer: self)
+        session.whenMemoryIsBack { [loop] in loop.post(.memoryIsBack(reference)) }
+    }
+
+    /// The memory is back that was waited for.
+    func memoryIsBack() {
+        isWaitingForMemory = false
+        guard !isClosing else { return }
+        session.memoryIsBack()
+        activeAt = loop.now
+        run()
     }
 
     func didWork() {

@@ -13,7 +13,7 @@ extension Peer {
         if transport.kind == .tcp, liveness.isGone(transport.descriptor, now: now) {
             return close("the other side does not answer any more")
         }
-        guard !isWriting, !isWorking, !isWaitingForTurn else { return }
+        guard !isWriting, !isWorking, !isWaitingForTurn, !isWaitingForMemory else { return }
         if isLeaving {
             if now - activeAt > Peer.goodbyeMilliseconds { close("goodbye was said") }
             return

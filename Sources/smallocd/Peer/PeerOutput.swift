@@ -22,6 +22,11 @@ extension Peer {
             return false
         }
         let output = loop.context.output
+        if output.pointee.isLost {
+            output.pointee.reset(keeping: LoopContext.outputKept)
+            close("no memory for a reply")
+            return false
+        }
         while true {
             let sizes = session.pause == .send ? chunkSizes : .coarse
             let pieces =
@@ -30,14 +35,14 @@ extension Peer {
             let head = output.pointee.count
             if head == 0, pieces == 0 { return true }
             guard case .taken(let written) = send(pieces) else {
-                output.pointee.reset(keeping: Peer.outputKept)
+                output.pointee.reset(keeping: LoopContext.outputKept)
                 close("writing failed")
                 return false
             }
             sent += written
             loop.context.counters.add(.bytesWritten, UInt64(written))
             if written < head { return queueOutput(from: written) }
-            output.pointee.reset(keeping: Peer.outputKept)
+            output.pointee.reset(keeping: LoopContext.outputKept)
             if pieces > 0 {
                 let size = (0..<pieces).reduce(0) { $0 + loop.context.views[$1].count }
                 session.sent(written - head, loop.context)
@@ -78,7 +83,7 @@ extension Peer {
         let left = output.pointee.count - written
         // Without memory for the rest the client can't get what it is owed.
         guard let request = waiting(from: written) else {
-            output.pointee.reset(keeping: Peer.outputKept)
+            output.pointee.reset(keeping: LoopContext.outputKept)
             close("no memory for what it does not read")
             return false
         }
@@ -99,7 +104,7 @@ extension Peer {
         let left = output.pointee.count - written
         guard loop.context.registry.chargeBuffer(left) else { return nil }
         let request: WriteRequest?
-        if left < Peer.outputKept / 2 {
+        if left < LoopContext.outputKept / 2 {
             request = WriteRequest(
                 copying: UnsafeRawBufferPointer(rebasing: output.pointee.bytes[written...]))
         } else {
@@ -108,7 +113,7 @@ extension Peer {
             }
         }
         if request == nil { loop.context.registry.unchargeBuffer(left) }
-        output.pointee.reset(keeping: Peer.outputKept)
+        output.pointee.reset(keeping: LoopContext.outputKept)
         return request
     }
 

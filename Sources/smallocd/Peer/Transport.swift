@@ -2,6 +2,7 @@
 // place later, which changes bytes on their way, as TLS does.
 
 import CLibuv
+import CSmalloc
 import Glibc
 
 /// A connected byte stream of one loop.
@@ -33,7 +34,7 @@ struct Transport {
     ) {
         self.kind = kind
         let size = kind == .unix ? MemoryLayout<uv_pipe_t>.size : MemoryLayout<uv_tcp_t>.size
-        guard let memory = malloc(size) else { return nil }
+        guard let memory = smalloc_allocate(size) else { return nil }
         handle = memory
         let opened: Int32
         if kind == .unix {
@@ -74,11 +75,22 @@ struct Transport {
     /// - Returns: False: it is broken, and the request is still the caller's.
     func queue(_ request: WriteRequest) -> Bool {
         var buffer = uv_buf_t(request.bytes)
+        guard register() else { return false }
         return uv_write(request.uv, handle.stream, &buffer, 1, peerWrote) == 0
     }
 
     /// Has `peerAllocate` and `peerRead` called for what arrives.
-    func startReading() -> Bool { uv_read_start(handle.stream, peerAllocate, peerRead) == 0 }
+    ///
+    /// - Returns: False: it is broken, or the system can't watch it.
+    func startReading() -> Bool {
+        register() && uv_read_start(handle.stream, peerAllocate, peerRead) == 0
+    }
+
+    /// Has the kernel watch the socket before libuv asks for it, which ends the process where the
+    /// kernel refuses.
+    private func register() -> Bool {
+        smalloc_register(uv_backend_fd(handle.handle.pointee.loop), descriptor)
+    }
 
     func stopReading() { uv_read_stop(handle.stream) }
 

@@ -178,6 +178,7 @@ final class Server {
     fileprivate func keepHouse() {
         daemonLog.flush()
         loops[0].context.registry.returnMemory()
+        SystemMemory.keepReserve()
         guard let limit = manager.watchdogMilliseconds else { return }
         // Every loop ticks at least once a second, on the same clock: one that hangs is silence.
         let now = loops[0].now

@@ -1,5 +1,7 @@
 // The daemon's entry: settings, sockets, server, exit code.
 
+import CLibuv
+import CReserve
 import CSmalloc
 import Glibc
 import Logging
@@ -21,6 +23,8 @@ struct Smallocd {
         sigemptyset(&none)
         pthread_sigmask(SIG_SETMASK, &none, nil)
         SystemMemory.prepare()
+        // Before any other call of libuv.
+        uv_replace_allocator(malloc, reserve_reallocate, calloc, free)
         let descriptorsMax = Machine.raiseDescriptorLimit()
         let environment = currentEnvironment()
         do throws(StartFailure) {

@@ -285,6 +285,14 @@ struct OperationErrorTests {
         #expect(daemon.registry.budget.allocationCount == 4)
     }
 
+    @Test("rename tells of a name that is none before it tells of what is missing")
+    func renameOrder() {
+        let peer = TestDaemon().greeted()
+        #expect(peer.call(.rename, handle: 99, payload: Array("a b".utf8)).status == .invalidName)
+        #expect(peer.call(.rename, handle: 99, payload: Array("b".utf8)).status == .noData)
+        #expect(peer.call(.rename, name: "gone", payload: []).status == .invalidName)
+    }
+
     @Test(
         "a read whose reply would be over the frame size is refused, of one range or many",
         arguments: [4096, 65_536, 100_000])

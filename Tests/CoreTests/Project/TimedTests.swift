@@ -31,7 +31,9 @@ struct TimedTests {
         for path in paths {
             let text = try String(contentsOfFile: root + "/" + path, encoding: .utf8)
             let lines = text.split(separator: "\n")
-            let suites = lines.filter { $0.hasPrefix("@Suite") }
+            // Of one that goes over several lines the first two.
+            let suites = lines.indices.filter { lines[$0].hasPrefix("@Suite") }
+                .map { lines[$0] + (lines.indices.contains($0 + 1) ? lines[$0 + 1] : "") }
             #expect(!suites.isEmpty, "\(path) has no suite")
             for suite in suites { #expect(suite.contains(".timed"), "\(path): \(suite)") }
             // One outside of a suite would have none.

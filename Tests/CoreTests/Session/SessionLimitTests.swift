@@ -79,6 +79,64 @@ struct SessionLimitTests {
         #expect(peer.output.filter { $0 == 0x0A }.count == 100)
     }
 
+    @Test("the rest of a line that is too long is dropped, in whatever pieces it comes")
+    func longLineTails() {
+        let line = Array((String(repeating: "x", count: 40) + " dispose a\n").utf8)
+        for cut in 1..<line.count {
+            let peer = TestDaemon { $0.lineSizeMax = 16 }.connect()
+            #expect(peer.line("alloc a 4") == "OK")
+            peer.feed(Array(line[..<cut]))
+            peer.feed(Array(line[cut...]))
+            let said = String(decoding: peer.output, as: UTF8.self)
+            #expect(said.split(separator: "\n").count == 1 && said.hasPrefix("ERR lineTooLong"))
+            #expect(peer.line("read a") == "OK 0 0 0 0", "cut after \(cut) bytes")
+        }
+    }
+
+    @Test("a long line of numbers leaves others their turn, and is one write all the same")
+    func longLines() throws {
+        let daemon = TestDaemon()
+        let peer = daemon.connect()
+        let count = 200_000
+        #expect(peer.line("alloc a \(count) Uint32") == "OK")
+        let words = (0..<count).map { "\($0)" }.joined(separator: " ")
+        let before = peer.turns
+        #expect(peer.line("write a 0 \(words.prefix(1 << 19))x") != "OK")
+        #expect(peer.turns > before)
+        #expect(peer.line("read a 1 3") == "OK 0 0 0", "a word that is none: nothing is written")
+        // What has the name changes its type while the line is read.
+        peer.moves = false
+        let whole = words.prefix(1 << 19).split(separator: " ").dropLast()
+        peer.feed("write a 0 " + whole.joined(separator: " ") + "\n")
+        #expect(peer.pause == .turn)
+        let other = daemon.connect()
+        #expect(other.line("dispose a") == "OK")
+        #expect(other.line("alloc a \(count) Double") == "OK")
+        peer.moves = true
+        peer.run()
+        #expect(peer.output == Array("OK\n".utf8))
+        #expect(peer.line("read a 1 3") == "OK 1 2 3")
+        #expect(peer.line("read a \(whole.count - 1) 2") == "OK \(whole.count - 1) 0")
+    }
+
+    @Test("values of a long line that is refused are not those of the next one")
+    func refusedLongLine() {
+        let daemon = TestDaemon()
+        let peer = daemon.connect()
+        #expect(peer.line("alloc a 200000 Uint32") == "OK")
+        peer.moves = false
+        peer.feed("write a 0 " + String(repeating: "7 ", count: 200_000) + "\n")
+        #expect(peer.pause == .turn)
+        let other = daemon.connect()
+        #expect(other.line("dispose a") == "OK")
+        #expect(other.line("alloc b 200000 Uint32") == "OK")
+        peer.moves = true
+        peer.run()
+        #expect(String(decoding: peer.output, as: UTF8.self).hasPrefix("ERR noData"))
+        #expect(peer.line("write b 0 1 2") == "OK")
+        #expect(peer.line("read b 0 4") == "OK 1 2 0 0")
+    }
+
     @Test("large reads pipelined one behind another leave one by one")
     func largeReads() {
         let daemon = TestDaemon()

@@ -1,5 +1,7 @@
 // The other half of a session, without sockets: feeds it bytes, moves what it says must be moved.
 
+import Dispatch
+
 @testable import SmallocCore
 import SmallocWire
 
@@ -133,6 +135,13 @@ final class TestPeer {
                 sendAll()
             case .work:
                 if !moves { return }
+                if session.waitsForMemory {
+                    let isBack = DispatchSemaphore(value: 0)
+                    session.whenMemoryIsBack { isBack.signal() }
+                    isBack.wait()
+                    session.memoryIsBack()
+                    continue
+                }
                 while session.work?.run() == false {}
                 session.finish(loop)
                 session.checkInvariants()
@@ -163,6 +172,8 @@ final class TestPeer {
 
     /// Moves the loop's output here.
     func take() {
+        // As the daemon's peer does.
+        guard loop.output.pointee.count > 0 else { return }
         largestOutput = max(largestOutput, loop.output.pointee.count)
         output += loop.output.pointee.bytes
         loop.output.pointee.reset(keeping: 128 * 1024)

@@ -109,6 +109,22 @@ struct NumberTextTests {
         ])
     func refuses(_ text: String) { #expect(number(text) == nil) }
 
+    @Test("exponents of any number of digits are read as the standard library reads them")
+    func exponents() {
+        for digits in 1...390 {
+            for sign in ["", "+", "-"] {
+                for first in ["0", "1", "9"] {
+                    let exponent = first + String(repeating: "9", count: digits - 1)
+                    for mantissa in ["1", "0", "12.5", "-7"] {
+                        let text = "\(mantissa)e\(sign)\(exponent)"
+                        guard text.utf8.count <= 400 else { continue }
+                        #expect(number(text) == Double(text), "\(text)")
+                    }
+                }
+            }
+        }
+    }
+
     @Test("bytes that are no UTF-8 are refused")
     func refusesNoise() {
         #expect(withSpan([0xFF, 0x31]) { NumberText.number($0) } == nil)

@@ -13,6 +13,8 @@ struct Mapping: @unchecked Sendable {
     let capacity: Int
     /// Bytes from the start that may be other than zero.
     var writtenSize = 0
+    /// The end of a mapping whose addresses go with its pages.
+    var takesAddresses = false
 
     /// Fresh memory of its own, or nil if the kernel refuses it.
     static func map(_ capacity: Int) -> UnsafeMutableRawPointer? {
@@ -21,6 +23,13 @@ struct Mapping: @unchecked Sendable {
         // Without them it is slow, and right.
         if let start { _ = smalloc_welcome_huge(start, capacity, true) }
         return start
+    }
+
+    /// Gives back what was cut off: its pages, and its addresses if it has them.
+    ///
+    /// - Returns: False: the kernel refuses some of it.
+    func giveBack() -> Bool {
+        takesAddresses ? Mapping.unmap(base, capacity) == 0 : Mapping.returnPages(base, capacity)
     }
 
     /// Gives pages back and keeps the addresses, in slices.

@@ -207,13 +207,13 @@ final class MappingPool: @unchecked Sendable {
     func give(forGood tail: Mapping) {
         if tail.writtenSize <= Thresholds.wipedAtOnceMax,
             tail.capacity <= SystemMemory.hugePageSize,
-            Mapping.returnPages(tail.base, tail.capacity)
+            tail.giveBack()
         {
             return budget.uncharge(UInt64(tail.capacity))
         }
         guard let address = blocks.take(StorageRecord.size) else {
             // Slower, but there is no memory to note it in.
-            if Mapping.returnPages(tail.base, tail.capacity) {
+            if tail.giveBack() {
                 budget.uncharge(UInt64(tail.capacity))
             }
             return
@@ -221,7 +221,9 @@ final class MappingPool: @unchecked Sendable {
         budget.chargeAnyway(MappingPool.recordCharge)
         let record = StorageRecord(address: address)
         record.initialize(capacity: tail.capacity, owner: 0, pool: self)
-        record.attach(tail.base, .tail, madeSize: tail.capacity, writtenSize: 0)
+        record.attach(
+            tail.base, tail.takesAddresses ? .mappingTail : .tail, madeSize: tail.capacity,
+            writtenSize: 0)
         record.mustGo = true
         ring { $0.enqueue(record) }
     }

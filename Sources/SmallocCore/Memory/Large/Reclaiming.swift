@@ -95,6 +95,12 @@ extension MappingPool {
         case .none: return true
         case .tail:
             guard Mapping.returnPages(base, size, pause: pause) else { return false }
+        case .mappingTail:
+            let left = Mapping.unmap(base, size, pause: pause)
+            guard left == 0 else {
+                record.madeSize = left
+                return false
+            }
         case .arena:
             guard Mapping.returnPages(base, record.capacity, pause: pause) else { return false }
             if wasCut, !returnTails(of: record) { return false }
@@ -133,14 +139,15 @@ extension MappingPool {
     private func returnTails(of record: StorageRecord) -> Bool {
         guard refused.count > 0, let base = record.base else { return true }
         var areGone = true
-        refused.forEach { tail in
-            guard tail.kind == .tail, let start = tail.base,
-                (base..<base + record.madeSize).contains(start)
-            else { return }
-            refused.remove(tail)
-            guard !release(tail) else { return }
+        // Each of them once: those that are refused again stand behind the last.
+        for _ in 0..<refused.count {
+            guard let tail = refused.popFirst() else { break }
+            let isOurs =
+                tail.kind == .tail
+                && tail.base.map { (base..<base + record.madeSize).contains($0) } == true
+            if isOurs, release(tail) { continue }
             refused.append(tail)
-            areGone = false
+            if isOurs { areGone = false }
         }
         return areGone
     }

@@ -133,7 +133,8 @@ public struct Session: ~Copyable {
     /// Does what the outcome of a request asks for: the only place that does.
     ///
     /// - Parameters:
-    ///   - header: Operation and cookie for a reply that comes later; nil in text mode.
+    ///   - operation: Of the request, for a reply that comes later; 0 in text mode.
+    ///   - cookie: The same.
     ///   - size: Bytes of the request.
     /// - Returns: Bytes consumed: `size`; 0 if the request has to be served once more.
     @inline(__always)

@@ -31,7 +31,7 @@ struct Caller: ~Copyable {
     init(owner: UInt32) { self.owner = owner }
 
     /// Touches after which the clock is looked at.
-    static let touchesMax = 2
+    static let touchesMax = 1
     /// Nanoseconds that one call of `serve` may take, from its first look at the clock on.
     private static let turnMax: UInt64 = 1_000_000
 

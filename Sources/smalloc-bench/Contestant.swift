@@ -28,10 +28,6 @@ struct Contestant: Sendable {
     static let sleeping = Contestant(
         kind: .smallocd, dialect: SmallocDialect(), label: "smallocd, busy-poll 0",
         options: ["--busy-poll", "0"])
-    /// The daemon as it is for processes of other users: large data is copied into the socket.
-    static let copying = Contestant(
-        kind: .smallocd, dialect: SmallocDialect(), label: "smallocd, zero-copy off",
-        options: ["--zero-copy", "off"])
     /// The raw exchange of the daemon's own requests and replies, in plain C.
     static let raw = Contestant(kind: .null, dialect: SmallocDialect(), label: "raw C")
     /// The same for the peers' protocols, only to see what the load generator can drive.

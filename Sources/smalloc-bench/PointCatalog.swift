@@ -69,7 +69,7 @@ enum PointCatalog {
                     entries.append(
                         load(
                             point, quick: lanes == 1,
-                            besides: work.isRead ? [.raw, .copying] : [.raw]
+                            besides: [.raw]
                         ) { bench in
                             guard lanes == 1 else { return [] }
                             return size == 64 << 20

@@ -108,7 +108,6 @@ extension Results {
         up. CPU: the server's, kernel included. smallocd is x: how many \
         times better than this one, the median of the rounds' ratios. raw C: a server in C that \
         only answers. C ping-pong, C one way: two threads in C on one socket, without a poll. \
-        smallocd asks again for up to 50 us before it sleeps; with busy-poll 0 it does not. It \
-        sends large data without a copy to its own user; with zero-copy off it copies.
+        smallocd asks again for up to 50 us before it sleeps; with busy-poll 0 it does not.
         """
 }

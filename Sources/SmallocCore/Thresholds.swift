@@ -79,6 +79,11 @@ enum Thresholds {
     /// `Session.serve`, long answers in text and long lines ask. See `Caller.Cost`.
     @inline(__always) static var turnCostMax: Int { 8 << 20 }
 
+    /// Nanoseconds after which `Caller.isTurnSpent` ends a turn that touches memory for the first
+    /// time: the kernel may take milliseconds for one huge page, so that no more than one is
+    /// touched in a turn where it does.
+    @inline(__always) static var touchTimeMax: UInt64 { 1_000_000 }
+
     /// Bytes that one slice of a copy or fill moves on another thread: a few milliseconds, a
     /// hundred times what it costs to queue the next.
     ///

@@ -67,7 +67,9 @@ extension Registry {
     /// its addresses from the kernel at once.
     @inline(__always)
     private static func cost(ofMaking size: UInt64) -> Int {
-        if size < UInt64(Thresholds.outOfLineSizeMin) { return Int(size) }
+        if size < UInt64(Thresholds.outOfLineSizeMin) {
+            return Int(size) + Caller.Cost.inlineMemory
+        }
         return size > UInt64(Thresholds.lazySizeMax) ? 65_536 : Caller.Cost.largeMemory
     }
 

@@ -42,9 +42,9 @@ extension Registry {
             return later(allocation)
         }
         if extent.size < Thresholds.workSizeMin {
+            if !allocation.isInline { caller.willTouch() }
             Pattern(pattern.bytes).fill(dest, extent.size)
             caller.cost += extent.size
-            caller.noteTouch(of: extent.size)
             reply.done(size: UInt64(extent.size))
             return .answered
         }
@@ -108,9 +108,9 @@ extension Registry {
         }
         if bytes < Thresholds.workSizeMin {
             reply.done(size: UInt64(bytes))
+            if !onto.isInline { caller.willTouch() }
             memmove(target, start, bytes)
             caller.cost += bytes
-            caller.noteTouch(of: bytes)
             return .answered
         }
         from.retain()

@@ -134,8 +134,8 @@ extension Registry {
             size: WireSize(bytes: UInt64(bytes.count)), length: allocation.size)
         guard let source = bytes.baseAddress else { return true }
         guard let data = try allocation.access(extent, .modify).atHand() else { return false }
+        if !allocation.isInline { caller.willTouch() }
         data.copyMemory(from: source, byteCount: extent.size)
-        if !allocation.isInline { caller.touches &+= 1 }
         return true
     }
 
@@ -154,7 +154,7 @@ extension Registry {
         guard let base = try allocation.access(ranges.whole, .modify).atHand() else {
             return later(allocation)
         }
-        caller.touches += Caller.touchesMax
+        if !allocation.isInline { caller.willTouch() }
         data.withUnsafeBytes { data in
             guard var source = data.baseAddress else { return }
             for extent in ranges.extents {

@@ -58,8 +58,9 @@ extension Registry {
         return .answered
     }
 
+    /// Answers a request with an error, also one that was not understood.
     @inline(never)
-    private func refuse<Reply: ReplyWriter & ~Copyable>(
+    func refuse<Reply: ReplyWriter & ~Copyable>(
         _ error: SmallocError, _ caller: inout Caller, _ counters: Counters, _ reply: inout Reply
     ) {
         counters.add(.errors)

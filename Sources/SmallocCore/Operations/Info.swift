@@ -53,8 +53,8 @@ extension Registry {
                 shard += 1
             }
             caller.cost += slots * Caller.Cost.slot
-            caller.nextCursor = shard < Registry.shardCount ? UInt64(shard) : 0
-            reply.endList(nextCursor: caller.nextCursor)
+            caller.nextCursor = shard < Registry.shardCount ? UInt16(shard) : 0
+            reply.endList(nextCursor: UInt64(caller.nextCursor))
         }
         return .answered
     }

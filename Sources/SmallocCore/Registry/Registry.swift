@@ -261,8 +261,8 @@ public final class Registry: @unchecked Sendable {
     /// The same, asked of the clock once for all that one call of `serve` does.
     @inline(__always)
     func age(_ caller: inout Caller) -> UInt32 {
-        if caller.age == 0 { caller.age = UInt64(age) + 1 }
-        return UInt32(truncatingIfNeeded: caller.age - 1)
+        if caller.age == 0 { caller.age = age &+ 1 }
+        return caller.age &- 1
     }
 
     /// When an allocation was made, in milliseconds since 1970.

@@ -5,42 +5,37 @@ internal import SmallocSystem
 
 /// The connection that asks.
 struct Caller: ~Copyable {
+    // Small ones first, and no larger than they need be: there is one of these for each connection.
     /// The user that connected; `Session.noOwner` over TCP.
     let owner: UInt32
+    /// Seconds since the registry's birth and 1, or 0: not asked for since `serve` was called.
+    var age: UInt32 = 0
+    /// The shard where a listing of several pages goes on; 0: it is complete.
+    var nextCursor: UInt16 = 0
+    /// How often the present request has waited for memory.
+    var waits: UInt8 = 0
+    /// The connection ends after the reply.
+    var isEnding = false
+    /// Memory may have been touched for the first time since the clock was looked at.
+    private(set) var hasTouched = false
     var handles = HandleTable()
     /// Work done since `serve` was called, as bytes of a copy.
     ///
     /// Copies of small data are not in it: they are limited with the replies and the input.
     var cost = 0
-    /// Requests since the last look at the clock that may have touched memory for the first time:
-    /// what that takes, up to a millisecond for a huge page, only the clock tells.
-    var touches = 0
-    /// When the clock was first looked at since `serve` was called; 0: not yet.
-    private var lookedAt: UInt64 = 0
-    /// Seconds since the registry's birth and 1, or 0: not asked for since `serve` was called.
-    var age: UInt64 = 0
-    /// How often the present request has waited for memory.
-    var waits = 0
-    /// Where a listing of several pages goes on; 0: it is complete.
-    var nextCursor: UInt64 = 0
-    /// The connection ends after the reply.
-    var isEnding = false
+    /// When memory was first touched since `serve` was called; 0: not yet.
+    private var touchedAt: UInt64 = 0
     /// The values of a long line that are read already.
     var encoding: Encoding?
 
     init(owner: UInt32) { self.owner = owner }
 
-    /// Touches after which the clock is looked at.
-    static let touchesMax = 1
-    /// Nanoseconds that one call of `serve` may take, from its first look at the clock on.
-    private static let turnMax: UInt64 = 1_000_000
-
     /// `serve` is called.
     @inline(__always)
     mutating func beginTurn() {
         cost = 0
-        touches = 0
-        lookedAt = 0
+        hasTouched = false
+        touchedAt = 0
         age = 0
     }
 
@@ -48,17 +43,18 @@ struct Caller: ~Copyable {
     @inline(never)
     mutating func isTurnSpent() -> Bool {
         if cost >= Thresholds.turnCostMax { return true }
-        touches = 0
-        let now = Clock.now
-        if lookedAt == 0 { lookedAt = now }
-        return now - lookedAt >= Caller.turnMax
+        hasTouched = false
+        return touchedAt != 0 && Clock.now - touchedAt >= Thresholds.touchTimeMax
     }
 
-    /// Bytes were written that may be memory's first.
+    /// Bytes are about to be written that may be their memory's first.
+    ///
+    /// What the kernel takes for that, up to milliseconds for a huge page, only the clock tells; it
+    /// is looked at before the next request.
     @inline(__always)
-    mutating func noteTouch(of size: Int) {
-        // More than a few pages take long enough to look at the clock at once.
-        if size > 16 << 10 { touches += Caller.touchesMax }
+    mutating func willTouch() {
+        hasTouched = true
+        if touchedAt == 0 { touchedAt = Clock.now }
     }
 
     /// What requests cost besides the bytes that they move, as bytes of a copy: 8 KiB take about a
@@ -66,6 +62,9 @@ struct Caller: ~Copyable {
     enum Cost {
         /// To look at one range of a vectored request.
         static let range = 1 << 10
+        /// To make an allocation in a block: its memory may be the first of a huge page, so a turn
+        /// makes five hundred.
+        static let inlineMemory = 16 << 10
         /// To make, or to part with, an allocation of large memory.
         static let largeMemory = 32 << 10
         /// To tell all statistics.

@@ -16,7 +16,7 @@ extension Session {
     mutating func serveFrame(
         _ input: UnsafeRawPointer, arrived: Int, _ loop: LoopContext
     ) -> Int {
-        if isMidPayload, arrived > 0 {
+        if isMidRequest, arrived > 0 {
             return absorb(UnsafeRawBufferPointer(start: input, count: arrived), loop)
         }
         guard arrived >= FrameHeader.byteCount, isGreeted else {
@@ -256,15 +256,13 @@ extension Session {
             outcome = loop.registry.execute(request, &caller, loop.counters, &reply)
         } catch {
             loop.counters.count(operation)
-            loop.counters.add(.errors)
-            caller.cost += Caller.Cost.refusal
-            reply.error(error)
+            loop.registry.refuse(error, &caller, loop.counters, &reply)
             outcome = .answered
         }
         let taken = accept(
             outcome, header.operation, header.cookie, size: FrameHeader.byteCount + needed, loop)
         let rest = UInt64(header.payloadSize) - UInt64(needed)
-        if rest > 0, taken > 0, incoming == nil, pause == .none { hold(from: before, rest, loop) }
+        if rest > 0, taken > 0, !isMidRequest, pause == .none { hold(from: before, rest, loop) }
         return taken
     }
 
@@ -325,14 +323,12 @@ extension Session {
             refuseStream(loop)
             return 0
         }
-        loop.counters.add(.errors)
-        caller.cost += Caller.Cost.refusal
         // A reader should take what is dropped in large pieces.
         expectsBulk = false
         let before = loop.output.pointee.count
         var reply = FrameReplies(
             output: loop.output, operation: header.operation, cookie: header.cookie)
-        reply.error(error)
+        loop.registry.refuse(error, &caller, loop.counters, &reply)
         guard !error.status.closes else {
             close(error.status)
             return 0
@@ -345,11 +341,11 @@ extension Session {
     /// frame begins where the header said.
     private mutating func hold(from start: Int, _ size: UInt64, _ loop: LoopContext) {
         guard size > 0, !loop.output.pointee.isLost else { return }
-        guard heldReply.take(loop.output, from: start) else {
+        guard let refusal = Refusal(loop.output, from: start, payloadSize: size) else {
             // In its place comes the last reply of the connection.
             loop.output.pointee.truncate(to: start)
             return fail(.outOfMemory, loop)
         }
-        refusedSize = size
+        progress = .refusing(refusal)
     }
 }

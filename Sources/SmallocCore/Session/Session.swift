@@ -7,7 +7,6 @@
 // `serve` consumes whole requests and says why it stopped. What it did not consume comes again,
 // with more behind it. It knows nothing of sockets, loops or time.
 
-internal import CSmalloc
 internal import Glibc
 public import SmallocWire
 
@@ -60,15 +59,8 @@ public struct Session: ~Copyable {
     var scanned = 0
     var caller: Caller
 
-    /// Data on its way out of an allocation.
-    var outgoing: Pieces?
-    /// Data on its way into one.
-    var incoming: Pieces?
-    /// Bytes of a refused payload that are still to come, and the reply that leaves then.
-    var refusedSize: UInt64 = 0
-    var heldReply = HeldReply()
-    /// The request at work; those behind it wait.
-    var ordered: Pending?
+    /// What it is in the middle of.
+    var progress = Progress.none
     /// Requests that wait for events; those behind them go on.
     var unordered: [Pending] = []
     /// How text mode goes on with an answer that did not fit at once.
@@ -106,7 +98,7 @@ public struct Session: ~Copyable {
                 waitForOutput(loop, isLimit: limit.isAtLimit)
                 break
             }
-            if caller.cost >= Thresholds.turnCostMax || caller.touches >= Caller.touchesMax,
+            if caller.cost >= Thresholds.turnCostMax || caller.hasTouched,
                 caller.isTurnSpent()
             {
                 pause = .turn
@@ -151,7 +143,7 @@ public struct Session: ~Copyable {
         case .receive(let pieces):
             pieces.operation = operation
             pieces.cookie = cookie
-            incoming = pieces
+            progress = .receiving(pieces)
             return size
         case .later(let pending):
             return accept(pending, operation, cookie, size: size, loop)
@@ -165,7 +157,7 @@ public struct Session: ~Copyable {
     ) -> Int {
         pieces.operation = operation
         pieces.cookie = cookie
-        outgoing = pieces
+        progress = .sending(pieces)
         if mode == .frames { pause = .send } else { _ = goOn(loop) }
         return size
     }
@@ -178,13 +170,13 @@ public struct Session: ~Copyable {
         pending.cookie = cookie
         switch pending.cause {
         case .work, .memory:
-            ordered = pending
+            progress = .waiting(pending)
             pause = .work
         case .turn:
             pause = .turn
         case .event where mode == .text:
             // Lines are answered in their order.
-            ordered = pending
+            progress = .waiting(pending)
             pause = .work
         case .event:
             unordered.append(pending)
@@ -237,23 +229,21 @@ public struct Session: ~Copyable {
     ///
     /// Not while its work runs.
     public mutating func end(_ loop: LoopContext) {
-        if let outgoing { loop.registry.end(outgoing) }
-        if let incoming { loop.registry.end(incoming) }
-        if let work = ordered?.work { loop.registry.end(work) }
-        outgoing = nil
-        incoming = nil
-        ordered = nil
+        switch progress {
+        case .sending(let pieces), .receiving(let pieces): loop.registry.end(pieces)
+        case .waiting(let pending): if let work = pending.work { loop.registry.end(work) }
+        case .none, .refusing: break
+        }
+        progress = .none
         unordered = []
         continuation = nil
-        heldReply.drop()
         loop.registry.end(&caller)
         pause = .close
     }
 
     /// Whether a request has begun to arrive or to be answered, input that waits aside.
     public var isBusy: Bool {
-        incoming != nil || outgoing != nil || ordered != nil || refusedSize > 0
-            || continuation != nil
+        isMidRequest || continuation != nil
     }
 
     /// Whether a part of an answer has left, and the rest is to come.
@@ -285,9 +275,11 @@ public struct Session: ~Copyable {
         if incoming.left == 0 { endReceiving(incoming, loop) }
     }
 
-    /// Whether the next bytes are a request's payload, and no frame.
+    /// Whether a request is not done with: in binary mode the next bytes are its payload then.
     @inline(__always)
-    var isMidPayload: Bool { incoming != nil || refusedSize > 0 }
+    var isMidRequest: Bool {
+        if case .none = progress { false } else { true }
+    }
 
     /// Takes input that belongs to a write begun, or to a payload refused.
     ///
@@ -298,15 +290,17 @@ public struct Session: ~Copyable {
             if incoming.left == 0 { endReceiving(incoming, loop) }
             return taken
         }
-        guard refusedSize > 0 else { return 0 }
-        let size = Int(min(refusedSize, UInt64(input.count)))
-        refusedSize -= UInt64(size)
-        if refusedSize == 0 { heldReply.release(to: loop.output) }
+        guard case .refusing(let refusal) = progress else { return 0 }
+        let size = refusal.drop(input.count)
+        if refusal.left == 0 {
+            progress = .none
+            refusal.reply(to: loop.output)
+        }
         return size
     }
 
     private mutating func endReceiving(_ pieces: Pieces, _ loop: LoopContext) {
-        incoming = nil
+        progress = .none
         expectsBulk = true
         var reply = FrameReplies(
             output: loop.output, operation: pieces.operation, cookie: pieces.cookie)
@@ -348,7 +342,7 @@ public struct Session: ~Copyable {
     }
 
     private mutating func endSending(_ pieces: Pieces, _ loop: LoopContext) {
-        outgoing = nil
+        progress = .none
         loop.registry.end(pieces)
         if pause == .send { pause = .none }
     }
@@ -363,7 +357,7 @@ public struct Session: ~Copyable {
     /// The work is done: answers its request.
     public mutating func finish(_ loop: LoopContext) {
         guard let pending = ordered, let work = pending.work else { return }
-        ordered = nil
+        progress = .none
         if pause == .work { pause = .none }
         // Nothing is sent behind the last reply of a connection.
         if !pending.servesAgain, pause != .close {
@@ -388,7 +382,7 @@ public struct Session: ~Copyable {
     /// The request that waited for memory is served again with the next `serve`.
     public mutating func memoryIsBack() {
         guard waitsForMemory else { return }
-        ordered = nil
+        progress = .none
         if pause == .work { pause = .none }
     }
 
@@ -396,7 +390,7 @@ public struct Session: ~Copyable {
     mutating func complete(_ pending: Pending, _ result: Pending.Result, _ loop: LoopContext) {
         pending.result = result
         if ordered === pending {
-            ordered = nil
+            progress = .none
             if pause == .work { pause = .none }
             if pause != .close { answer(pending, result, loop) }
         } else {
@@ -440,54 +434,24 @@ public struct Session: ~Copyable {
     ///
     /// Called after each step in tests.
     func checkInvariants() {
-        precondition(incoming == nil || outgoing == nil, "data goes one way at a time")
-        precondition(incoming == nil || refusedSize == 0, "a payload is taken or refused")
-        precondition(heldReply.isEmpty == (refusedSize == 0), "a held reply without a payload")
-        precondition(pause != .send || outgoing != nil, "nothing to send")
-        precondition(pause != .work || ordered != nil, "nothing to wait for")
-        precondition(ordered == nil || pause == .work || pause == .close, "work goes by itself")
+        switch progress {
+        case .none:
+            precondition(pause != .send && pause != .work, "a pause for nothing")
+        case .sending(let pieces):
+            precondition(pieces.left > 0, "a request that is done with")
+            precondition(mode == .text || pause == .send || pause == .close)
+            pieces.checkInvariants()
+        case .receiving(let pieces):
+            precondition(mode == .frames && pieces.left > 0, "a request that is done with")
+            pieces.checkInvariants()
+        case .refusing(let refusal):
+            precondition(mode == .frames && refusal.left > 0, "a payload that has gone by")
+        case .waiting:
+            precondition(pause == .work || pause == .close, "a request that nothing waits for")
+        }
         precondition(mode == .text || continuation == nil, "frames have no continuation")
-        precondition(mode == .frames || (incoming == nil && refusedSize == 0))
         precondition(unordered.count <= Session.waitsMax)
         precondition(!isGreeted || mode == .frames, "text is never greeted")
-        incoming?.checkInvariants()
-        outgoing?.checkInvariants()
         if caller.handles.count < 4096 { caller.handles.checkInvariants() }
     }
-}
-
-/// The reply to a request whose payload is still on its way, to leave when all of that has arrived.
-struct HeldReply: ~Copyable {
-    private var bytes: UnsafeMutableRawPointer?
-    private var count = 0
-
-    var isEmpty: Bool { bytes == nil }
-
-    /// Takes what the output holds beyond its first `start` bytes.
-    ///
-    /// - Returns: False: no memory for it.
-    mutating func take(_ output: UnsafeMutablePointer<Output>, from start: Int) -> Bool {
-        let size = output.pointee.count - start
-        guard let memory = smalloc_allocate(size) else { return false }
-        memory.copyMemory(from: output.pointee.base + start, byteCount: size)
-        output.pointee.truncate(to: start)
-        drop()
-        bytes = memory
-        count = size
-        return true
-    }
-
-    /// Puts the reply behind what the output holds.
-    mutating func release(to output: UnsafeMutablePointer<Output>) {
-        if let bytes { output.pointee.append(bytes, count) }
-        drop()
-    }
-
-    mutating func drop() {
-        free(bytes)
-        bytes = nil
-        count = 0
-    }
-
-    deinit { free(bytes) }
 }

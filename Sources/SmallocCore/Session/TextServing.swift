@@ -128,7 +128,8 @@ extension Session {
         let outcome = loop.registry.execute(request, &caller, loop.counters, &reply)
         if let prefix, caller.nextCursor != 0 {
             continuation = TextContinuation(
-                format: format, prefix: prefix, cursor: caller.nextCursor, listed: reply.listed)
+                format: format, prefix: prefix, cursor: UInt64(caller.nextCursor),
+                listed: reply.listed)
             caller.nextCursor = 0
         }
         let taken = accept(outcome, 0, 0, size: 1, loop)
@@ -177,7 +178,7 @@ extension Session {
         pieces.advance(size)
         guard pieces.left == 0 else { return }
         reply.endData()
-        outgoing = nil
+        progress = .none
         loop.registry.end(pieces)
     }
 
@@ -185,14 +186,19 @@ extension Session {
     private mutating func nextPage(_ continuation: TextContinuation, _ loop: LoopContext) {
         var reply = TextReplies(output: loop.output, listed: continuation.listed)
         continuation.prefix.withUnsafeBytes { prefix in
-            let outcome = loop.registry.list(
-                RawSpan(_unsafeBytes: prefix), continuation.cursor, 0, false, &caller, &reply)
+            let outcome = loop.registry.execute(
+                .list(
+                    prefix: RawSpan(_unsafeBytes: prefix), cursor: continuation.cursor, count: 0,
+                    sorted: false),
+                &caller, loop.counters, &reply)
+            // All pages are one request.
+            loop.counters.uncount(.list)
             guard case .answered = outcome else {
                 preconditionFailure("a page of a listing is answered at once")
             }
         }
         continuation.listed = reply.listed
-        continuation.cursor = caller.nextCursor
+        continuation.cursor = UInt64(caller.nextCursor)
         caller.nextCursor = 0
     }
 }

@@ -10,11 +10,11 @@ import SmallocSystem
 struct TurnClock {
     /// Nanoseconds after which the rest of a turn's work is left to the next turn: whatever one
     /// connection, or a thousand, ask for, others wait for about as long.
-    private static let spent: UInt64 = 2_000_000
+    private static let spent: UInt64 = 1_000_000
     /// Nanoseconds between two looks at the processor time, at least.
     private static let sampleGap: UInt64 = 250_000
     /// Callbacks between two looks at the clock: one connection has no more in a turn.
-    private static let lookEvery = 4
+    private static let lookEvery = 2
 
     /// Callbacks of this turn.
     private var callbacks = 0

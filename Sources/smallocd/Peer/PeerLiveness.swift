@@ -18,8 +18,10 @@ struct Liveness {
     static let goneMilliseconds: UInt64 = 40_000
 
     private var lookedAt: UInt64
-    /// When it was first seen to owe an answer, and since when it has given none.
-    private var silentSince: UInt64?
+    /// When it was first seen to owe an answer, and since when it has given none; `never`: it owes
+    /// none.
+    private var silentSince = Liveness.never
+    private static let never = UInt64.max
 
     /// - Parameter now: A monotonic clock, in milliseconds.
     init(now: UInt64) { lookedAt = now }
@@ -39,11 +41,12 @@ struct Liveness {
     /// The same with what the kernel says, as `smalloc_unanswered_milliseconds` tells it.
     mutating func isGone(unanswered: Int64, now: UInt64) -> Bool {
         guard unanswered > 0 else {
-            silentSince = nil
+            silentSince = Liveness.never
             return false
         }
         // An answer since then was to another question, and this one is as young as this look.
-        guard let since = silentSince, now - min(now, UInt64(unanswered)) <= since else {
+        let since = silentSince
+        guard since != Liveness.never, now - min(now, UInt64(unanswered)) <= since else {
             silentSince = now
             return false
         }

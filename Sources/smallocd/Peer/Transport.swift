@@ -17,7 +17,10 @@ struct Transport {
     }
 
     let handle: UnsafeMutableRawPointer
-    let kind: ListeningSocket.Kind
+    /// Which kind of socket it is: libuv knows.
+    var kind: ListeningSocket.Kind {
+        handle.handle.pointee.type == UV_NAMED_PIPE ? .unix : .tcp
+    }
 
     /// Whether what is read may go straight to where it belongs.
     var receivesInPlace: Bool { true }
@@ -32,7 +35,6 @@ struct Transport {
     init?(
         _ loop: UnsafeMutablePointer<uv_loop_t>, _ descriptor: Int32, _ kind: ListeningSocket.Kind
     ) {
-        self.kind = kind
         let size = kind == .unix ? MemoryLayout<uv_pipe_t>.size : MemoryLayout<uv_tcp_t>.size
         guard let memory = smalloc_allocate(size) else { return nil }
         handle = memory

@@ -17,8 +17,7 @@ final class WorkRequest: @unchecked Sendable {
     fileprivate let peer: Peer
     /// Work of all loops under way.
     private static let count = Atomic<Int>(0)
-    /// Threads of libuv's pool, unless `UV_THREADPOOL_SIZE` is set.
-    private static let threadCount = 4
+    private static let threadCount = ThreadPool.size
 
     /// Written by the thread that runs a slice, read by the loop after it.
     fileprivate var isDone = false

@@ -69,6 +69,10 @@ bool smalloc_return_pages(void *start, size_t size) {
     return !fails(SMALLOC_FAULT_ADVISE) && madvise(start, size, MADV_DONTNEED) == 0;
 }
 
+bool smalloc_remove_pages(void *start, size_t size) {
+    return !fails(SMALLOC_FAULT_ADVISE) && madvise(start, size, MADV_REMOVE) == 0;
+}
+
 bool smalloc_welcome_huge(void *start, size_t size, bool is_welcome) {
     if (fails(SMALLOC_FAULT_ADVISE)) return false;
     // A kernel that has no huge pages does not know the word, and keeps to it.

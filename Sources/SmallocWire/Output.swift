@@ -21,6 +21,14 @@ public struct Output: ~Copyable {
     /// Bytes that it may take; tests set it, so that growth fails as if there were no memory.
     @usableFromInline var capacityMax = Int.max
 
+    /// Descriptors that leave with the bytes held, in their order, at most two; -1: none.
+    ///
+    /// Whoever sends them closes them.
+    public var descriptors: (Int32, Int32) = (-1, -1)
+
+    /// Whether there are descriptors that leave with the bytes.
+    @inlinable public var passesDescriptors: Bool { descriptors.0 >= 0 }
+
     /// Whether there was no memory to grow by, so that bytes are missing; until `reset`.
     public var isLost: Bool { lost }
     private static let capacityMin = 16

@@ -25,6 +25,31 @@ public struct AllocationStatus: Sendable {
     }
 }
 
+/// What `map` tells.
+public struct MapStatus: Sendable, Equatable {
+    /// What its elements are.
+    public var type: ElementType
+    /// Where its data begins in the file, a multiple of the page size.
+    public var offset: UInt64
+    /// Bytes.
+    public var size: UInt64
+    /// Its slot of the state memory; 0: it has no bytes, and none.
+    public var slot: UInt32
+    /// Which user of the slot it is.
+    public var generation: UInt32
+
+    /// Takes what `map` tells.
+    public init(
+        type: ElementType, offset: UInt64, size: UInt64, slot: UInt32, generation: UInt32
+    ) {
+        self.type = type
+        self.offset = offset
+        self.size = size
+        self.slot = slot
+        self.generation = generation
+    }
+}
+
 /// Where an allocation's bytes are.
 ///
 /// The raw value is the number in a `stat` reply.
@@ -46,6 +71,9 @@ public protocol ReplyWriter: ~Copyable {
     mutating func done(size: UInt64)
     /// An allocation was made or opened; the handle is 0 if none was wanted.
     mutating func opened(handle: UInt32, type: ElementType, size: UInt64)
+    /// Descriptors come with the reply, in the order: the allocation's, if it has bytes, and the
+    /// state memory's, if the connection has not got it yet.
+    mutating func mapped(_ status: MapStatus, _ descriptors: (Int32, Int32))
     mutating func hello(_ limits: Limits)
     mutating func pong()
     mutating func bye()

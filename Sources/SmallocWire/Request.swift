@@ -64,6 +64,8 @@ public enum Request: ~Escapable {
     case dispose(Reference)
     case truncate(Reference, length: UInt64, Unit)
     case rename(Reference, newName: RawSpan, RenameFlags)
+    case map(Reference, MapFlags)
+    case unmap(Reference)
     case stats
     /// Text mode only.
     case help(verb: RawSpan)
@@ -89,6 +91,8 @@ extension Request {
         case .dispose: .dispose
         case .truncate: .truncate
         case .rename: .rename
+        case .map: .map
+        case .unmap: .unmap
         case .stats: .stats
         case .quit: .quit
         case .help: nil

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #pragma clang assume_nonnull begin
 
@@ -12,6 +13,8 @@
 void smalloc_futex_wait(uint32_t *word, uint32_t expected);
 /// Wakes one thread that sleeps on `word`.
 void smalloc_futex_wake(uint32_t *word);
+/// Wakes all threads of all processes that sleep on a word of shared memory.
+void smalloc_futex_wake_all(void *word);
 
 /// `malloc_usable_size`: bytes that a block of malloc really has.
 size_t smalloc_usable_size(void *_Nullable block);
@@ -24,6 +27,7 @@ enum {
     SMALLOC_FAULT_UNMAP = 2,
     SMALLOC_FAULT_ADVISE = 3,
     SMALLOC_FAULT_THREAD = 4,
+    SMALLOC_FAULT_FILE = 5,
 };
 
 /// `malloc`, for sizes and numbers that a client chooses: NULL if there is no memory.
@@ -41,8 +45,58 @@ void *_Nullable smalloc_map_aligned(size_t size, size_t alignment);
 bool smalloc_unmap(void *start, size_t size);
 /// `MADV_DONTNEED`: the pages go back, and read as zeros. False: they may be as they were.
 bool smalloc_return_pages(void *start, size_t size);
+/// `MADV_REMOVE`: pages of a shared mapping go back, and read as zeros for all that map them. False:
+/// they may be as they were.
+bool smalloc_remove_pages(void *start, size_t size);
 /// Tells the kernel whether huge pages are welcome. False: it did not take the advice.
 bool smalloc_welcome_huge(void *start, size_t size, bool is_welcome);
+
+/// An anonymous file of `size` bytes that can neither shrink nor grow nor be executed, for its user
+/// alone: a descriptor, or -1 and errno. Its memory is taken page by page when it is touched.
+int smalloc_file_create(size_t size);
+/// Maps all of it, shared and writable, at a multiple of `alignment`, a power of two and of the page
+/// size. NULL and errno: the kernel refuses.
+void *_Nullable smalloc_file_map(int file, size_t size, size_t alignment);
+/// Maps a part of it over addresses that are mapped already. False and errno: they are as they were.
+bool smalloc_file_replace(int file, size_t offset, void *start, size_t size);
+/// Writes all of `bytes` to where the file was never written, by system calls, and leaves zeros out.
+/// False and errno: some of it, or nothing, is written.
+bool smalloc_file_write(int file, size_t offset, const void *bytes, size_t size);
+/// Gives pages back, which read as zeros. False and errno: they may be as they were.
+bool smalloc_file_punch(int file, size_t offset, size_t size);
+/// Opens it anew, so that the kernel counts who holds it: a descriptor, or -1 and errno, which is
+/// EWOULDBLOCK while a process has a lease on it.
+int smalloc_file_reopen(int file, bool is_writable);
+/// Who else holds it by `smalloc_file_reopen`, a mapping counts as the descriptor that it is of: 0
+/// no process, 1 only for reading, 2 for writing, or a lease hides it; -1 and errno: not known.
+///
+/// It opens the file itself: calls for one file must follow each other. `O_PATH` descriptors, and
+/// pages in pipes, are not seen.
+int smalloc_file_holders(int file);
+
+/// A descriptor that tells when files are gone, or -1 and errno.
+int smalloc_watch_create(void);
+/// Watches for the end of a file, when its last holder of any kind is gone: a number, or -1 and
+/// errno.
+int smalloc_watch_file(int watch, int file);
+/// Numbers of files that are gone, at most `room`: how many; -1: none now; -2: some were missed.
+int smalloc_watch_next(int watch, int *gone, int room);
+
+/// Descriptors that one message carries at most.
+#define SMALLOC_PASSED_MAX 2
+/// Descriptors that one call receives at most: more than a kernel puts into one message.
+#define SMALLOC_RECEIVED_MAX 254
+
+/// Sends bytes with descriptors, which go with the first of them: bytes sent, or -1 and errno.
+///
+/// Never waits. EAGAIN: the socket is full; ETOOMANYREFS: too many descriptors are under way.
+ssize_t smalloc_send_descriptors(int socket, const struct iovec *views, size_t count,
+    const int *descriptors, size_t passed);
+/// Receives bytes, and the descriptors that come with them, close-on-exec: as `recv`.
+///
+/// Descriptors for which there is no room are closed.
+ssize_t smalloc_receive_descriptors(int socket, void *bytes, size_t size, int *descriptors,
+    size_t room, size_t *received);
 
 /// Starts a thread that is never joined. False: there is none to be had, and `body` is not called.
 bool smalloc_start_thread(

@@ -55,6 +55,8 @@ struct Allocation: Equatable {
     @inline(__always)
     var size: UInt64 {
         get {
+            // In this order: a promotion takes the owner out of the word before it sets the flag.
+            let flags = Flags(rawValue: flagsByte.pointee.load(ordering: .acquiring))
             let word = sizeWord.pointee.load(ordering: .relaxed)
             return flags.contains(.recorded) ? word : word & 0xFFFF_FFFF
         }
@@ -62,6 +64,11 @@ struct Allocation: Equatable {
             let owner = flags.contains(.recorded) ? 0 : sizeWord.pointee.load(ordering: .relaxed)
             sizeWord.pointee.store(newValue | owner & ~0xFFFF_FFFF, ordering: .relaxed)
         }
+    }
+
+    /// The flags, as a thread sees them that has not the lock.
+    private var flagsByte: UnsafeMutablePointer<Atomic<UInt8>> {
+        (block + 19).assumingMemoryBound(to: Atomic<UInt8>.self)
     }
 
     /// Never changes.
@@ -116,7 +123,8 @@ struct Allocation: Equatable {
 
     /// What is known of data that is not inline; nil: it is.
     ///
-    /// Which record it is never changes; what is in it is guarded by the lock.
+    /// It comes with the allocation or with its promotion, and stays; what is in it is guarded by the
+    /// lock.
     var record: StorageRecord? {
         guard flags.contains(.recorded) else { return nil }
         return StorageRecord(address: place.load(as: UnsafeMutableRawPointer.self))
@@ -138,6 +146,20 @@ struct Allocation: Equatable {
     /// Whether the data is in the block.
     @inline(__always)
     var isInline: Bool { !flags.contains(.recorded) }
+
+    /// Whether its bytes move to a file: they are touched under the lock only, meanwhile.
+    var isMoving: Bool { record?.sharing.contains(.moving) ?? false }
+
+    /// Whether clients can map it.
+    var isShared: Bool { record?.kind == .memfd }
+
+    /// A system call, or a slice of work, is about to move bytes without the lock.
+    ///
+    /// Under the lock. Promotion waits until it has called `endWork`.
+    func beginWork() { record?.atWork += 1 }
+
+    /// Ends what `beginWork` began; under the lock.
+    func endWork() { record?.atWork -= 1 }
 
     /// Whether memory is still to be made for it, by the first `access` to its bytes.
     var hasNoMemory: Bool { record?.kind == StorageRecord.Kind.none }
@@ -180,16 +202,21 @@ struct Allocation: Equatable {
     /// Makes a zero-filled allocation with one reference, or nil if the machine has no memory.
     ///
     /// Cost: up to 64 KiB is zeroed here; what is larger gets its memory with the first access.
+    ///
+    /// - Parameter isShareable: Whether clients will map it; a file was counted for it then.
     static func make(
         name: UnsafeRawBufferPointer, type: ElementType, size: Int, created: UInt32,
-        owner: UInt32, mappings: MappingPool
+        owner: UInt32, isShareable: Bool = false, mappings: MappingPool
     ) -> Allocation? {
-        let blockSize = blockSize(nameSize: name.count, size: size)
+        let isInline = size < Thresholds.outOfLineSizeMin && !isShareable
+        let blockSize = blockSize(nameSize: name.count, size: isInline ? size : 0)
         guard let block = mappings.blocks.take(blockSize) else { return nil }
         let units = nameUnits(name.count)
         var flags: Flags = mappings.blocks.isPooled(blockSize) ? .pooled : []
-        if size >= Thresholds.outOfLineSizeMin {
-            guard let record = mappings.makeRecord(size, owner: owner) else {
+        if !isInline {
+            guard
+                let record = mappings.makeRecord(size, owner: owner, isShareable: isShareable)
+            else {
                 mappings.blocks.give(block, blockSize)
                 return nil
             }
@@ -199,7 +226,6 @@ struct Allocation: Equatable {
         }
         let allocation = Allocation(block: block)
         allocation.references.initialize(to: Atomic(1))
-        let isInline = size < Thresholds.outOfLineSizeMin
         allocation.sizeWord.initialize(
             to: Atomic(UInt64(size) | (isInline ? UInt64(owner) << 32 : 0)))
         // One store instead of five.
@@ -213,10 +239,22 @@ struct Allocation: Equatable {
         return allocation
     }
 
-    /// Bytes of the block: header, name, and data or the pointer to a record.
+    /// Bytes of the block: header, name, and data or the pointer to a record, which any data may
+    /// become.
     @inline(__always)
     private static func blockSize(nameSize: Int, size: Int) -> Int {
-        headerSize + nameUnits(nameSize) * 8 + (size >= Thresholds.outOfLineSizeMin ? 8 : size)
+        headerSize + nameUnits(nameSize) * 8
+            + (size >= Thresholds.outOfLineSizeMin ? 8 : max(size, 8))
+    }
+
+    /// Replaces inline data by a record, which has its bytes.
+    ///
+    /// Under the lock.
+    func becomeRecorded(_ record: StorageRecord) {
+        let size = size
+        sizeWord.pointee.store(size, ordering: .relaxed)
+        place.storeBytes(of: record.address, as: UnsafeMutableRawPointer.self)
+        flagsByte.pointee.store(flags.union(.recorded).rawValue, ordering: .releasing)
     }
 
     /// Most names have 8 to 16 bytes: their first and last 8 are all of them, and no call.

@@ -10,6 +10,11 @@
 //   48  pieceEnd        8  in a list of the pool: a number or a time
 //   56  pins            4  transfers and work under way
 //   60  owner           4  the user that the allocation belongs to
+//   64  descriptor      4  of shared memory: its file, and 1; else 0
+//   68  slot            4  of shared memory: its place in the state memory
+//   72  atWork          4  system calls and slices under way that move bytes without the lock
+//   76  sharing         4  flags, see `Sharing`
+//   80  movedEnd        8  bytes of a mapping that are in the file already
 //
 // Stale bytes are another allocation's: memory that was given back may be handed, before it is
 // wiped, to a request that overwrites all of it. They are [overwrittenEnd, staleEnd). That
@@ -69,9 +74,24 @@ struct StorageRecord: Equatable, @unchecked Sendable {
         case tail
         /// The same of a mapping of its own, of which the addresses go as well.
         case mappingTail
+        /// A file in memory, mapped here, that clients can map as well.
+        case memfd
+        /// The end of one.
+        case memfdTail
     }
 
-    static let size = 64
+    /// What is known of memory that clients map, or that is on its way to be such.
+    struct Sharing: OptionSet {
+        let rawValue: UInt32
+        /// A client asked for memory that can be mapped.
+        static let shareable = Sharing(rawValue: 1)
+        /// A client was given a descriptor: its pages are never another allocation's.
+        static let handedOut = Sharing(rawValue: 2)
+        /// Its bytes move to a file: they are touched under the lock only, meanwhile.
+        static let moving = Sharing(rawValue: 4)
+    }
+
+    static let size = 88
     private static let kindMask = 15
     private static let mustGoBit = 16
 
@@ -133,6 +153,42 @@ struct StorageRecord: Equatable, @unchecked Sendable {
         nonmutating set { address.storeBytes(of: newValue, toByteOffset: 60, as: UInt32.self) }
     }
 
+    // MARK: Sharing
+
+    /// The file of shared memory; -1: none.
+    var descriptor: Int32 {
+        get { address.load(fromByteOffset: 64, as: Int32.self) - 1 }
+        nonmutating set { address.storeBytes(of: newValue + 1, toByteOffset: 64, as: Int32.self) }
+    }
+
+    /// Its place in the state memory; 0: none.
+    var slot: UInt32 {
+        get { address.load(fromByteOffset: 68, as: UInt32.self) }
+        nonmutating set { address.storeBytes(of: newValue, toByteOffset: 68, as: UInt32.self) }
+    }
+
+    /// System calls and slices of work under way that move bytes without the lock.
+    var atWork: UInt32 {
+        get { address.load(fromByteOffset: 72, as: UInt32.self) }
+        nonmutating set { address.storeBytes(of: newValue, toByteOffset: 72, as: UInt32.self) }
+    }
+
+    var sharing: Sharing {
+        get { Sharing(rawValue: address.load(fromByteOffset: 76, as: UInt32.self)) }
+        nonmutating set {
+            address.storeBytes(of: newValue.rawValue, toByteOffset: 76, as: UInt32.self)
+        }
+    }
+
+    /// Bytes from the first one that a promotion has moved to the file.
+    var movedEnd: Int {
+        get { word(80) }
+        nonmutating set { set(80, newValue) }
+    }
+
+    /// Whether it stands for one of the files that are counted.
+    var isCountedShare: Bool { sharing.contains(.shareable) || descriptor >= 0 }
+
     /// Fills in a new record, which gets its memory of `pool` later.
     func initialize(capacity: Int, owner: UInt32, pool: MappingPool) {
         memset(address, 0, StorageRecord.size)
@@ -149,6 +205,12 @@ struct StorageRecord: Equatable, @unchecked Sendable {
         set(16, madeSize | kind.rawValue)
         self.writtenSize = writtenSize
         for offset in [32, 40, 48] { set(offset, 0) }
+    }
+
+    /// Its mapping has moved to its file as a whole.
+    func becomeFile(slot: UInt32) {
+        set(16, madeSize | Kind.memfd.rawValue)
+        self.slot = slot
     }
 
     /// Makes what is written zero in steps, the last one first.
@@ -212,8 +274,9 @@ struct StorageRecord: Equatable, @unchecked Sendable {
             // Nothing is there to be read or written.
             if extent.size == 0 { return .here(address) }
             guard attachMemory(extent, intent, length: length) else { return .failed }
-        case .arena, .mapping: break
-        case .tail, .mappingTail: preconditionFailure("an allocation has more than a tail")
+        case .arena, .mapping, .memfd: break
+        case .tail, .mappingTail, .memfdTail:
+            preconditionFailure("an allocation has more than a tail")
         }
         if overwrittenEnd < staleEnd, !isFree(extent, intent) { return .later }
         if intent != .read, extent.size > 0, extent.end > writtenSize { writtenSize = extent.end }
@@ -225,9 +288,14 @@ struct StorageRecord: Equatable, @unchecked Sendable {
         guard let pointer = UnsafeRawPointer(bitPattern: word(32)) else { return false }
         let pool = Unmanaged<MappingPool>.fromOpaque(pointer).takeUnretainedValue()
         let isWhole = intent == .overwrite && extent.offset == 0
-        guard pool.attach(self, unwiped: isWhole) else { return false }
-        // What lies behind the last byte is out of reach, and is wiped when it is given back.
-        if isWhole { staleEnd = min(writtenSize, Int(length)) }
+        guard pool.attach(self, unwiped: isWhole, size: length) else { return false }
+        guard isWhole, writtenSize > 0, let base else { return true }
+        staleEnd = min(writtenSize, Int(length))
+        // What lies behind the last byte, less than a page, could be mapped one day.
+        if writtenSize > Int(length) {
+            memset(base + Int(length), 0, writtenSize - Int(length))
+            writtenSize = Int(length)
+        }
         return true
     }
 
@@ -280,6 +348,7 @@ struct StorageRecord: Equatable, @unchecked Sendable {
         precondition(capacity > 0 && capacity % SystemMemory.pageSize == 0, "pages are charged")
         guard kind != .none else {
             precondition(base == nil && pins == 0, "no memory, and nothing under way in it")
+            precondition(atWork == 0 && descriptor < 0, "and no file")
             return
         }
         precondition(base != nil && capacity <= madeSize, "what is charged has addresses")
@@ -287,5 +356,7 @@ struct StorageRecord: Equatable, @unchecked Sendable {
         precondition(writtenSize <= capacity, "what is written has memory")
         precondition(overwrittenEnd >= 0 && overwrittenEnd <= staleEnd, "stale bytes are a range")
         precondition(staleEnd <= writtenSize, "stale bytes are written ones")
+        precondition((kind == .memfd) == (slot != 0), "shared memory has a slot")
+        precondition(kind != .memfd || descriptor >= 0, "and a file")
     }
 }

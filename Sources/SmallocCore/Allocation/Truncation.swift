@@ -2,6 +2,7 @@
 // connections have handles, goes back to the system, in whole pages, as soon as no transfer can be
 // in the middle of moving it.
 
+internal import Glibc
 internal import SmallocSystem
 
 /// Transfers and work move bytes without the lock, where the memory was when they began.
@@ -39,6 +40,7 @@ extension Allocation {
     /// - Returns: As `takeTail`.
     func endForAll(_ mappings: MappingPool, ownReferences: UInt64 = 1) -> Mapping? {
         flags.insert(.disposed)
+        if let record, record.slot != 0 { mappings.shares?.state.end(record.slot) }
         guard record != nil, referenceCount > ownReferences else { return nil }
         size = 0
         return takeTail(mappings)
@@ -49,6 +51,9 @@ extension Allocation {
     /// Under the lock. They are the caller's to give back to the pool, before its reference.
     func takeTail(_ mappings: MappingPool) -> Mapping? {
         guard let record, record.pins == 0 else { return nil }
+        if record.kind == .memfd { return takeSharedTail(record, mappings) }
+        // A mapping that is on its way to a file.
+        if record.descriptor >= 0 { return nil }
         // A page at least, so that there is always memory behind a pointer.
         let kept = max(mappings.capacity(for: Int(size)), mappings.pageSize)
         let capacity = record.capacity
@@ -65,6 +70,41 @@ extension Allocation {
         if takesAddresses { record.madeSize = kept }
         return Mapping(
             base: base + kept, capacity: capacity - kept, writtenSize: written,
-            takesAddresses: takesAddresses)
+            kind: takesAddresses ? .mappingTail : .tail)
+    }
+
+    /// The same of memory that clients map.
+    ///
+    /// What was disposed of is parted with as a whole: who has mapped it keeps it. What was cut off
+    /// reads as zeros for all, and stays charged if a client could touch it again.
+    private func takeSharedTail(_ record: StorageRecord, _ mappings: MappingPool) -> Mapping? {
+        guard let base = record.base else { return nil }
+        if flags.contains(.disposed) {
+            let file = Mapping.File(
+                descriptor: record.descriptor, slot: record.slot, owner: record.owner,
+                sharing: record.sharing)
+            let whole = Mapping(
+                base: base, capacity: record.capacity, writtenSize: record.writtenSize,
+                kind: .memfd, file: file)
+            // It is charged a page as long as it is open somewhere, as all that has a record is.
+            mappings.budget.chargeAnyway(UInt64(mappings.pageSize))
+            let owner = record.owner
+            record.initialize(capacity: mappings.pageSize, owner: owner, pool: mappings)
+            return whole
+        }
+        let kept = max(mappings.capacity(for: Int(size)), mappings.pageSize)
+        // Behind the last byte, up to the page's end: a client could see it.
+        memset(base + Int(size), 0, min(kept, record.capacity) - Int(size))
+        let end = record.capacity
+        guard kept < end else { return nil }
+        let written = max(record.writtenSize - kept, 0)
+        record.cut(to: kept)
+        if record.sharing.contains(.handedOut) {
+            mappings.budget.chargeAnyway(UInt64(end - kept))
+        } else {
+            record.capacity = kept
+        }
+        return Mapping(
+            base: base + kept, capacity: end - kept, writtenSize: written, kind: .memfdTail)
     }
 }

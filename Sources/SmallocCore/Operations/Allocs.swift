@@ -26,16 +26,25 @@ extension Registry {
         if wantsHandle, caller.handles.isFull, taken(name) {
             throw .alreadyExists
         }
+        let isShareable = flags.contains(.shareable)
         // Large memory is not taken for a name that is.
-        if size.bytes >= UInt64(Thresholds.outOfLineSizeMin), taken(name) {
+        if isShareable || size.bytes >= UInt64(Thresholds.outOfLineSizeMin), taken(name) {
             throw .alreadyExists
         }
+        if isShareable { try addShare() }
         guard budget.addAllocation() else {
+            if isShareable { mappings.shares?.remove() }
             throw taken(name) ? .alreadyExists : .allocationLimit
         }
         let allocation: Allocation
         do throws(SmallocError) {
-            allocation = try make(name, type, Int(size.bytes), age(&caller), caller.owner)
+            allocation = try make(
+                name, type, Int(size.bytes), age(&caller), caller.owner, isShareable)
+        } catch {
+            if isShareable { mappings.shares?.remove() }
+            return try refuseAlloc(name, size, error, &caller)
+        }
+        do throws(SmallocError) {
             if wantsHandle, let error = caller.handles.reserve(budget) {
                 release(allocation)
                 throw error
@@ -61,6 +70,12 @@ extension Registry {
         if wantsHandle { handle = caller.handles.open(allocation) }
         reply.opened(handle: handle, type: type, size: size.bytes)
         return .answered
+    }
+
+    /// Counts one more file for memory that clients will map.
+    @inline(never)
+    private func addShare() throws(SmallocError) {
+        guard mappings.shares?.add() == true else { throw .shareLimit }
     }
 
     /// What an alloc costs, as bytes of a copy: inline data is wiped, and what is very large takes
@@ -112,14 +127,14 @@ extension Registry {
     /// - Throws: `.memoryLimit`, `.outOfMemory`.
     @inline(__always)
     private func make(
-        _ name: RawSpan, _ type: ElementType, _ size: Int, _ age: UInt32, _ owner: UInt32
+        _ name: RawSpan, _ type: ElementType, _ size: Int, _ age: UInt32, _ owner: UInt32,
+        _ isShareable: Bool
     ) throws(SmallocError) -> Allocation {
+        if size >= Thresholds.outOfLineSizeMin || isShareable {
+            return try makeRecorded(name, type, size, age, owner, isShareable)
+        }
         // Of malloc's blocks it is known only after what they take; corrected below.
         let estimate = Allocation.heapCharge(nameSize: name.byteCount, size: size)
-        if size >= Thresholds.outOfLineSizeMin {
-            let capacity = UInt64(mappings.capacity(for: size))
-            return try makeRecorded(name, type, size, age, owner, estimate, capacity)
-        }
         guard budget.charge(estimate) else { throw .memoryLimit }
         let made = Allocation.make(
             name: name.bytes, type: type, size: size, created: age, owner: owner,
@@ -138,15 +153,20 @@ extension Registry {
     @inline(never)
     private func makeRecorded(
         _ name: RawSpan, _ type: ElementType, _ size: Int, _ age: UInt32, _ owner: UInt32,
-        _ estimate: UInt64, _ capacity: UInt64
+        _ isShareable: Bool
     ) throws(SmallocError) -> Allocation {
         mappings.noteFragmented()
+        let estimate = Allocation.heapCharge(nameSize: name.byteCount, size: isShareable ? 0 : size)
+        let capacity = UInt64(
+            isShareable
+                ? max(mappings.capacity(for: size), mappings.pageSize)
+                : mappings.capacity(for: size))
         let charge = estimate + capacity + MappingPool.recordCharge
         var error = SmallocError.memoryLimit
         if budget.charge(charge) {
             let made = Allocation.make(
                 name: name.bytes, type: type, size: size, created: age, owner: owner,
-                mappings: mappings)
+                isShareable: isShareable, mappings: mappings)
             if let made {
                 if !made.flags.contains(.pooled) {
                     budget.correct(from: estimate, to: made.heapCharge(mappings.blocks))

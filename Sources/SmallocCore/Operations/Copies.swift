@@ -53,7 +53,7 @@ extension Registry {
             Pending(
                 .work(
                     Work(
-                        kind: .fill(dest: dest, pattern: Pattern(pattern.bytes)),
+                        kind: .fill(dest: extent, pattern: Pattern(pattern.bytes)),
                         size: extent.size, allocations: (allocation, nil)))))
     }
 
@@ -119,7 +119,7 @@ extension Registry {
             Pending(
                 .work(
                     Work(
-                        kind: .copy(dest: target, source: start), size: bytes,
+                        kind: .copy(dest: destExtent, source: sourceExtent), size: bytes,
                         allocations: (from, onto)))))
     }
 

@@ -96,6 +96,8 @@ extension Registry {
             return try truncate(target, length, unit, &caller, &reply)
         case .rename(let target, let newName, let flags):
             return try rename(target, newName, flags, &caller, &reply)
+        case .map(let target, let flags): return try map(target, flags, &caller, &reply)
+        case .unmap(let target): return try unmap(target, &caller, &reply)
         case .stat(let target): return try stat(target, &caller, &reply)
         case .list(let prefix, let cursor, let count, let sorted):
             guard cursor < UInt64(Registry.shardCount) else {
@@ -104,7 +106,11 @@ extension Registry {
             return list(prefix, cursor, count, sorted, &caller, &reply)
         case .stats: return stats(&caller, &reply)
         case .hello:
-            reply.hello(limits.snapshot)
+            var told = limits.snapshot
+            if caller.takesDescriptors, mappings.shares != nil {
+                told.features |= Limits.mapFeature
+            }
+            reply.hello(told)
             return .answered
         case .ping:
             reply.pong()

@@ -129,6 +129,7 @@ extension Registry {
         reply.statistic("memory_warm_bytes", budget.pooledSize)
         reply.statistic("memory_returning_bytes", UInt64(mappings.pendingSize))
         reply.statistic("memory_scattered_bytes", budget.fragmentedSize)
+        reply.statistic("memory_held_bytes", mappings.shares?.heldSize ?? 0)
         let accepted = total(.connectionsAccepted)
         reply.statistic("connections", accepted &- total(.connectionsClosed))
         reply.statistic("connections_accepted", accepted)
@@ -167,7 +168,8 @@ extension Registry {
         (.list, "requests_list"), (.read, "requests_read"), (.write, "requests_write"),
         (.fill, "requests_fill"), (.copy, "requests_copy"), (.dispose, "requests_dispose"),
         (.truncate, "requests_truncate"), (.rename, "requests_rename"),
-        (.stats, "requests_stats"), (.quit, "requests_quit"),
+        (.stats, "requests_stats"), (.quit, "requests_quit"), (.map, "requests_map"),
+        (.unmap, "requests_unmap"),
     ]
 }
 

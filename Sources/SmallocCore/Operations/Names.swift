@@ -226,6 +226,7 @@ extension Registry {
             throw .invalidArgument("the size is not a whole number of elements")
         }
         allocation.size = size.bytes
+        mappings.tellSize(of: allocation)
         cut = allocation.takeTail(mappings)
         reply.done(size: size.bytes)
         return .answered

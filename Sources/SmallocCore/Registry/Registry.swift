@@ -59,7 +59,8 @@ public final class Registry: @unchecked Sendable {
         self.nameHash = nameHash
         counters = (0..<loops).map { _ in Counters() }
         budget = MemoryBudget(limits: limits, mappingsMax: mappingsMax)
-        mappings = MappingPool(budget: budget, cleanSizeMax: warmSizeMax)
+        mappings = MappingPool(
+            budget: budget, cleanSizeMax: warmSizeMax, shares: SharedFiles())
         shards = .allocate(capacity: Registry.shardCount)
         lines = .allocate(capacity: Registry.shardCount)
         for index in 0..<Registry.shardCount {
@@ -160,7 +161,10 @@ public final class Registry: @unchecked Sendable {
     // MARK: Ends
 
     /// Ends a transfer, done or not.
-    func end(_ pieces: Pieces) { letGoPinned(pieces.allocation) }
+    func end(_ pieces: Pieces) {
+        pieces.endWork()
+        letGoPinned(pieces.allocation)
+    }
 
     /// Ends work, done or not.
     ///
@@ -168,6 +172,7 @@ public final class Registry: @unchecked Sendable {
     func end(_ work: Work) {
         for allocation in [work.allocations.0, work.allocations.1] {
             guard let allocation else { continue }
+            if case .promote(let promotion) = work.kind { promotion.end(allocation) }
             if work.isPinning { letGoPinned(allocation) } else { release(allocation) }
         }
     }

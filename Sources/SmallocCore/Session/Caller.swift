@@ -2,6 +2,7 @@
 // cost so far.
 
 internal import SmallocSystem
+internal import SmallocWire
 
 /// The connection that asks.
 struct Caller: ~Copyable {
@@ -16,6 +17,12 @@ struct Caller: ~Copyable {
     var waits: UInt8 = 0
     /// The connection ends after the reply.
     var isEnding = false
+    /// Whether descriptors can be sent to it.
+    let takesDescriptors: Bool
+    /// Whether it was sent the state memory's.
+    var hasStateMemory = false
+    /// Why the promotion failed that the present request waited for; 0: it did not.
+    private var promotionFailure: UInt16 = 0
     /// Memory may have been touched for the first time since the clock was looked at.
     private(set) var hasTouched = false
     var handles = HandleTable()
@@ -28,7 +35,23 @@ struct Caller: ~Copyable {
     /// The values of a long line that are read already.
     var encoding: Encoding?
 
-    init(owner: UInt32) { self.owner = owner }
+    init(owner: UInt32, takesDescriptors: Bool = false) {
+        self.owner = owner
+        self.takesDescriptors = takesDescriptors
+    }
+
+    /// Why the promotion failed that the present request waited for.
+    var promotionError: SmallocError? {
+        get {
+            switch Status(rawValue: promotionFailure) {
+            case .ok: nil
+            case .memoryLimit: .memoryLimit
+            case .outOfMemory: .outOfMemory
+            default: .shareLimit
+            }
+        }
+        set { promotionFailure = newValue?.status.rawValue ?? 0 }
+    }
 
     /// `serve` is called.
     @inline(__always)

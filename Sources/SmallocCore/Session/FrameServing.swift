@@ -261,6 +261,10 @@ extension Session {
         }
         let taken = accept(
             outcome, header.operation, header.cookie, size: FrameHeader.byteCount + needed, loop)
+        // Its descriptors leave with it, and with no other reply.
+        if loop.output.pointee.passesDescriptors, pause == .none {
+            waitForOutput(loop, isLimit: false)
+        }
         let rest = UInt64(header.payloadSize) - UInt64(needed)
         if rest > 0, taken > 0, !isMidRequest, pause == .none { hold(from: before, rest, loop) }
         return taken

@@ -29,6 +29,8 @@ final class Pieces {
     private var position = 0
     /// Bytes still to move.
     private(set) var left: Int
+    /// A system call moves bytes without the lock.
+    private var isAtWork = false
 
     /// Takes over the caller's reference, and pins the memory.
     ///
@@ -66,6 +68,7 @@ final class Pieces {
     func fill(_ views: UnsafeMutablePointer<UnsafeRawBufferPointer>, sizeMax: Int) -> Int {
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
+        if allocation.isMoving { return 0 }
         var (count, sum, index, position) = (0, 0, index, position)
         while index < ranges.count, count < Pieces.viewsMax, sum < sizeMax {
             let range = range(index)
@@ -82,7 +85,38 @@ final class Pieces {
             index += 1
             position = 0
         }
+        if count > 0 { beginWork() }
         return count
+    }
+
+    /// `count` bytes of the views have left, perhaps none.
+    func sent(_ count: Int) {
+        endWork()
+        advance(count)
+    }
+
+    /// Whether what leaves next has to be copied: it is being moved.
+    var mustCopy: Bool {
+        allocation.lock.lock()
+        defer { allocation.lock.unlock() }
+        return allocation.isMoving
+    }
+
+    // Views and rooms are used without the lock: a promotion waits until that is over.
+
+    private func beginWork() {
+        guard !isAtWork else { return }
+        isAtWork = true
+        allocation.beginWork()
+    }
+
+    /// No view or room is used any more.
+    func endWork() {
+        guard isAtWork else { return }
+        isAtWork = false
+        allocation.lock.lock()
+        allocation.endWork()
+        allocation.lock.unlock()
     }
 
     /// Copies what leaves next to the output and passes it: small ranges, or, if `isForced`, any.
@@ -118,6 +152,8 @@ final class Pieces {
         guard index < ranges.count, range(index).size >= Thresholds.viewSizeMin else { return none }
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
+        if allocation.isMoving { return none }
+        beginWork()
         let range = range(index)
         let size = min(range.size - position, sizeMax)
         return UnsafeMutableRawBufferPointer(
@@ -126,6 +162,7 @@ final class Pieces {
 
     /// `count` bytes, or none, have arrived in what `room` gave.
     func received(_ count: Int) {
+        endWork()
         if intent == .overwrite {
             allocation.lock.lock()
             allocation.overwritten(upTo: position + count)

@@ -71,8 +71,12 @@ public struct Session: ~Copyable {
 
     /// Makes a session that waits for its first byte.
     ///
-    /// - Parameter owner: The user that connected, as of then; `noOwner` over TCP.
-    public init(owner: UInt32 = Session.noOwner) { caller = Caller(owner: owner) }
+    /// - Parameters:
+    ///   - owner: The user that connected, as of then; `noOwner` over TCP.
+    ///   - takesDescriptors: Whether descriptors can be sent with its replies.
+    public init(owner: UInt32 = Session.noOwner, takesDescriptors: Bool = false) {
+        caller = Caller(owner: owner, takesDescriptors: takesDescriptors)
+    }
 
     /// A number that no user has.
     public static let noOwner = UInt32.max
@@ -219,6 +223,10 @@ public struct Session: ~Copyable {
     /// and nothing may be sent after it.
     @inline(never)
     private mutating func lose(_ loop: LoopContext) {
+        let descriptors = loop.output.pointee.descriptors
+        if descriptors.0 >= 0 { Glibc.close(descriptors.0) }
+        if descriptors.1 >= 0 { Glibc.close(descriptors.1) }
+        loop.output.pointee.descriptors = (-1, -1)
         // Here, since the peer finds nothing to send: the next session has no part in the loss.
         loop.output.pointee.reset(keeping: LoopContext.outputSize)
         loop.counters.add(.errors)
@@ -318,7 +326,8 @@ public struct Session: ~Copyable {
     public mutating func fillViews(sizeMax: Int, _ loop: LoopContext) -> Int {
         guard pause == .send, let outgoing else { return 0 }
         if loop.output.pointee.count < Thresholds.copiedSizeMax {
-            _ = outgoing.copy(to: loop.output, sizeMax: Thresholds.copiedSizeMax)
+            _ = outgoing.copy(
+                to: loop.output, sizeMax: Thresholds.copiedSizeMax, isForced: outgoing.mustCopy)
         }
         let count = outgoing.fill(loop.views, sizeMax: sizeMax)
         if outgoing.left == 0 { endSending(outgoing, loop) }
@@ -337,7 +346,7 @@ public struct Session: ~Copyable {
     /// `count` bytes of the views have left.
     public mutating func sent(_ count: Int, _ loop: LoopContext) {
         guard let outgoing else { return }
-        outgoing.advance(count)
+        outgoing.sent(count)
         if outgoing.left == 0 { endSending(outgoing, loop) }
     }
 
@@ -359,6 +368,7 @@ public struct Session: ~Copyable {
         guard let pending = ordered, let work = pending.work else { return }
         progress = .none
         if pause == .work { pause = .none }
+        if case .promote(let promotion) = work.kind { caller.promotionError = promotion.error }
         // Nothing is sent behind the last reply of a connection.
         if !pending.servesAgain, pause != .close {
             answer(pending, .done(size: UInt64(work.size)), loop)

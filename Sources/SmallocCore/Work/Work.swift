@@ -15,10 +15,12 @@ internal import Synchronization
 /// Used by one thread at a time: those that run its slices, in turn, and its loop's between them.
 public final class Work: @unchecked Sendable {
     enum Kind {
-        case copy(dest: UnsafeMutableRawPointer, source: UnsafeRawPointer)
-        case fill(dest: UnsafeMutableRawPointer, pattern: Pattern)
+        case copy(dest: Extent, source: Extent)
+        case fill(dest: Extent, pattern: Pattern)
         /// Wipes what is left of another allocation's bytes; then the request is served once more.
         case wipe
+        /// Gives the allocation memory that clients can map; then the request is served once more.
+        case promote(Promotion)
     }
 
     let kind: Kind
@@ -31,6 +33,8 @@ public final class Work: @unchecked Sendable {
     private var yielding: Yielding
 
     /// Takes over the caller's references; under the locks of the allocations, if it moves bytes.
+    ///
+    /// A copy's first allocation is its source, a fill's its dest.
     ///
     /// - Parameter sliceSize: Bytes; a fill's slice ends with a whole pattern.
     init(
@@ -54,14 +58,14 @@ public final class Work: @unchecked Sendable {
     var isPinning: Bool {
         switch kind {
         case .copy, .fill: true
-        case .wipe: false
+        case .wipe, .promote: false
         }
     }
 
     /// Whether the request that it was for is to be served once more, and not answered after it.
     var servesAgain: Bool {
         switch kind {
-        case .wipe: true
+        case .wipe, .promote: true
         case .copy, .fill: false
         }
     }
@@ -79,11 +83,50 @@ public final class Work: @unchecked Sendable {
     /// - Returns: Whether that was the last one; else to be called again, after others.
     public func run() -> Bool {
         switch kind {
-        case .copy(let dest, let source): inSteps { copyStep(dest, source, $0) }
-        case .fill(let dest, let pattern): inSteps { fillStep(dest, pattern, $0) }
+        case .copy(let dest, let source):
+            guard let target = begin(1, dest, .modify) else { return false }
+            guard let start = begin(0, source, .read) else {
+                endSlice(1)
+                return false
+            }
+            inSteps { copyStep(target, start, $0) }
+            endSlice(0)
+            endSlice(1)
+        case .fill(let dest, let pattern):
+            guard let target = begin(0, dest, .modify) else { return false }
+            inSteps { fillStep(target, pattern, $0) }
+            endSlice(0)
         case .wipe: return wipeSlice()
+        case .promote(let promotion):
+            guard let allocation = allocations.0 else { return true }
+            return promotion.run(allocation, steps: sliceSize / Yielding.stepSize)
         }
         return done == size
+    }
+
+    /// Where the bytes are for this slice: a promotion may have moved them.
+    ///
+    /// - Returns: Nil: they are being moved, by steps of some hundred microseconds.
+    private func begin(
+        _ index: Int, _ extent: Extent, _ intent: Intent
+    ) -> UnsafeMutableRawPointer? {
+        guard let allocation = index == 0 ? allocations.0 : allocations.1 else { return nil }
+        allocation.lock.lock()
+        defer { allocation.lock.unlock() }
+        // They are pinned, and were at hand when the request was checked.
+        guard !allocation.isMoving, case .here(let start) = allocation.access(extent, intent) else {
+            usleep(100)
+            return nil
+        }
+        allocation.beginWork()
+        return start
+    }
+
+    private func endSlice(_ index: Int) {
+        guard let allocation = index == 0 ? allocations.0 : allocations.1 else { return }
+        allocation.lock.lock()
+        allocation.endWork()
+        allocation.lock.unlock()
     }
 
     /// Moves the bytes of a slice by steps of at most so many.

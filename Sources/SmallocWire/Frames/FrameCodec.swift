@@ -135,6 +135,10 @@ public enum FrameCodec {
         case .stat, .dispose:
             guard oneTarget, noNumbers, empty else { throw shape }
             return operation == .stat ? .stat(target) : .dispose(target)
+        case .map, .unmap:
+            guard oneTarget, noNumbers, empty else { throw shape }
+            return operation == .map
+                ? .map(target, MapFlags(rawValue: header.flags)) : .unmap(target)
         case .list:
             guard !handled, empty else { throw shape }
             return .list(prefix: name, cursor: header.offset, count: header.size, sorted: false)

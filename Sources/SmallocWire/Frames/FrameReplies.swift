@@ -51,6 +51,17 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
         _ = header(type: type.rawValue, handle: handle, size: size)
     }
 
+    /// See `ReplyWriter.mapped`.
+    public mutating func mapped(_ status: MapStatus, _ descriptors: (Int32, Int32)) {
+        let count: UInt32 = descriptors.0 < 0 ? 0 : descriptors.1 < 0 ? 1 : 2
+        let target = header(
+            type: status.type.rawValue, payloadSize: 12, offset: status.offset, size: status.size)
+        target.storeBytes(of: status.slot.littleEndian, as: UInt32.self)
+        target.storeBytes(of: status.generation.littleEndian, toByteOffset: 4, as: UInt32.self)
+        target.storeBytes(of: count.littleEndian, toByteOffset: 8, as: UInt32.self)
+        output.pointee.descriptors = descriptors
+    }
+
     /// See `ReplyWriter.hello`.
     public mutating func hello(_ limits: Limits) {
         let fields = limits.helloFields

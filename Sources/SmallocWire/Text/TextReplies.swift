@@ -35,6 +35,9 @@ public struct TextReplies: ReplyWriter, ~Copyable {
     /// See `ReplyWriter.ok`.
     public mutating func ok() { output.pointee.append("OK\n") }
 
+    /// See `ReplyWriter.mapped`: text mode has no verb that it answers.
+    public mutating func mapped(_ status: MapStatus, _ descriptors: (Int32, Int32)) { ok() }
+
     /// See `ReplyWriter.done`.
     public mutating func done(size: UInt64) { ok() }
 

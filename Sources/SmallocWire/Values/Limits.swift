@@ -44,6 +44,9 @@ public struct Limits: Equatable, Sendable {
     /// off.
     public var requestTimeoutMilliseconds: UInt64 = 30_000
 
+    /// What the daemon can do beyond the base of version 1: bits, see protocol/values.json.
+    public var features: UInt64 = 0
+
     /// Bytes up to which one request is atomic towards others on the same allocation.
     @inlinable public static var atomicSizeMax: Int { 65_536 }
     /// Bytes of a name; fits the header's one byte.
@@ -55,13 +58,16 @@ public struct Limits: Equatable, Sendable {
     /// Bytes of the software name in a hello.
     @inlinable public static var softwareSizeMax: Int { 64 }
 
+    /// Feature bit: allocations can be mapped over this connection.
+    @inlinable public static var mapFeature: UInt64 { 1 }
+
     /// The defaults above.
     public init() {}
 
     /// The greeting's numbers, in the order of `helloFields` in protocol/values.json.
     public var helloFields: [UInt64] {
         [
-            UInt64(FrameHeader.currentVersion), UInt64(FrameHeader.currentVersion), 0,
+            UInt64(FrameHeader.currentVersion), UInt64(FrameHeader.currentVersion), features,
             lengthSizeMax, memorySizeMax, allocationsMax, connectionsMax, frameSizeMax,
             requestsInFlightMax, handlesMax, outputSizeMax, lineSizeMax, idleTimeoutMilliseconds,
             requestTimeoutMilliseconds, UInt64(Limits.atomicSizeMax), nameSizeMax,
@@ -78,6 +84,7 @@ public struct Limits: Equatable, Sendable {
         func field(_ index: Int, _ fallback: UInt64) -> UInt64 {
             index < fields.count ? fields[index] : fallback
         }
+        features = field(2, features)
         lengthSizeMax = field(3, lengthSizeMax)
         memorySizeMax = field(4, memorySizeMax)
         allocationsMax = field(5, allocationsMax)

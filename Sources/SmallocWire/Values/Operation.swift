@@ -22,6 +22,8 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     case rename = 14
     case stats = 15
     case quit = 16
+    case map = 18
+    case unmap = 19
 
     /// The operation of a number from the wire, nil if there is none.
     ///
@@ -29,8 +31,11 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     @inlinable @inline(__always)
     public init?(wire number: UInt8) {
         let index = number &- 1
-        guard index < 16 else { return nil }
-        // The cases are numbered without a gap, and laid out in the order of their numbers.
+        guard index < 16 else {
+            self.init(rawValue: number)
+            return
+        }
+        // These are numbered without a gap, and laid out in the order of their numbers.
         self = unsafeBitCast(index, to: Operation.self)
     }
 
@@ -69,6 +74,27 @@ public struct AllocFlags: OptionSet, Sendable {
     /// Makes the allocation, and opens no handle to it.
     @inlinable
     public static var noHandle: AllocFlags { AllocFlags(rawValue: 2) }
+    /// Makes it of memory that clients can map: the first `map` finds it ready.
+    @inlinable
+    public static var shareable: AllocFlags { AllocFlags(rawValue: 4) }
+}
+
+/// Flags of `map`.
+@frozen
+public struct MapFlags: OptionSet, Sendable {
+    /// The bits on the wire.
+    public let rawValue: UInt8
+
+    /// Takes any bits, also unknown ones.
+    @inlinable
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    /// Maps it for reading and writing.
+    @inlinable
+    public static var writable: MapFlags { MapFlags(rawValue: 1) }
+    /// Has its pages made before the reply, so that no access waits for one.
+    @inlinable
+    public static var populate: MapFlags { MapFlags(rawValue: 2) }
 }
 
 /// Flags of `rename`.
@@ -92,7 +118,8 @@ extension Operation {
     public var flags: UInt8 {
         switch self {
         case .read, .write: TransferFlags.vectored.rawValue
-        case .alloc: AllocFlags.noHandle.rawValue
+        case .alloc: AllocFlags.noHandle.rawValue | AllocFlags.shareable.rawValue
+        case .map: MapFlags.writable.rawValue | MapFlags.populate.rawValue
         case .rename: RenameFlags.replace.rawValue
         default: 0
         }

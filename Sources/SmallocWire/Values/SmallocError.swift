@@ -139,6 +139,18 @@ extension SmallocError {
     public static var allocationLimit: SmallocError {
         SmallocError(.allocationLimit, .error, "the daemon holds as many allocations as it may")
     }
+    /// The limit of memory that clients map.
+    public static var shareLimit: SmallocError {
+        SmallocError(.shareLimit, .error, "the daemon shares as many allocations as it may")
+    }
+    /// A lease of another process is in the way.
+    public static var leased: SmallocError {
+        SmallocError(.busy, .error, "another process has a lease on its memory")
+    }
+    /// A map over a socket that carries no descriptors.
+    public static var mapNeedsUnixSocket: SmallocError {
+        SmallocError(.unknownOperation, .error, "map needs a Unix socket")
+    }
     /// The connection's limit of handles.
     public static var handleLimit: SmallocError {
         SmallocError(.handleLimit, .error, "the connection holds as many handles as it may")

@@ -66,6 +66,10 @@ public struct Status: RawRepresentable, Hashable, Sendable {
     public static var allocationLimit: Status { Status(rawValue: 0x8010) }
     /// The connection holds as many handles as it may.
     public static var handleLimit: Status { Status(rawValue: 0x8011) }
+    /// Another process is in the way for now.
+    public static var busy: Status { Status(rawValue: 0x8012) }
+    /// The daemon shares as many allocations as it may, or has no descriptor for one more.
+    public static var shareLimit: Status { Status(rawValue: 0x8016) }
     /// The bytes are no frame; the stream can't be followed any more.
     public static var malformedFrame: Status { Status(rawValue: 0xC001) }
     /// The first frame of a binary connection must be hello.
@@ -106,6 +110,8 @@ public struct Status: RawRepresentable, Hashable, Sendable {
         (.memoryLimit, "memoryLimit", .error),
         (.allocationLimit, "allocationLimit", .error),
         (.handleLimit, "handleLimit", .error),
+        (.busy, "busy", .error),
+        (.shareLimit, "shareLimit", .error),
         (.malformedFrame, "malformedFrame", .error),
         (.helloRequired, "helloRequired", .error),
         (.connectionLimit, "connectionLimit", .error),

@@ -55,6 +55,9 @@ final class Loop: @unchecked Sendable {
 
     private let async: UnsafeMutablePointer<uv_async_t>
     private let timer: UnsafeMutablePointer<uv_timer_t>
+    /// Runs while a peer waits to pass descriptors: libuv can't tell when its socket has room.
+    private let passing: UnsafeMutablePointer<uv_timer_t>
+    private static let passingMilliseconds: UInt64 = 5
     private let idle: UnsafeMutablePointer<uv_idle_t>
     /// Called after each poll; and, while it runs, what keeps the next one from sleeping.
     private let polled: UnsafeMutablePointer<uv_check_t>
@@ -82,6 +85,8 @@ final class Loop: @unchecked Sendable {
     /// Peers that let others have their turn, linked through themselves.
     private var firstTurn: Peer?
     private var lastTurn: Peer?
+    /// Peers whose sockets are full and owe descriptors, linked through themselves.
+    private var firstPassing: Peer?
     private var drainEnds: UInt64 = 0
     private var isClosed = false
     /// Called on this loop's thread when it has drained and turns no more.
@@ -98,6 +103,7 @@ final class Loop: @unchecked Sendable {
         uv = allocateUV(uv_loop_t.self)
         async = allocateUV(uv_async_t.self)
         timer = allocateUV(uv_timer_t.self)
+        passing = allocateUV(uv_timer_t.self)
         idle = allocateUV(uv_idle_t.self)
         polled = allocateUV(uv_check_t.self)
         polling = allocateUV(uv_idle_t.self)
@@ -110,6 +116,8 @@ final class Loop: @unchecked Sendable {
         async.pointee.data = me
         check(uv_timer_init(uv, timer), "uv_timer_init")
         timer.pointee.data = me
+        check(uv_timer_init(uv, passing), "uv_timer_init")
+        passing.pointee.data = me
         check(uv_idle_init(uv, idle), "uv_idle_init")
         idle.pointee.data = me
         check(uv_check_init(uv, polled), "uv_check_init")
@@ -188,6 +196,7 @@ final class Loop: @unchecked Sendable {
 
     /// The peer is gone for good.
     func remove(_ peer: Peer) {
+        forgetPassing(peer)
         let next = peer.next
         if let previous = peer.previous { previous.next = next } else { firstPeer = next }
         next?.previous = peer.previous
@@ -257,6 +266,44 @@ final class Loop: @unchecked Sendable {
         busyPoll.yielded(from: before, to: uv_hrtime())
     }
 
+    // MARK: Descriptors
+
+    /// Has a peer try again soon to pass descriptors.
+    func passAgain(_ peer: Peer) {
+        peer.nextPassing = firstPassing
+        firstPassing = peer
+        uv_timer_start(passing, loopPasses, Loop.passingMilliseconds, 0)
+    }
+
+    /// A peer is gone that may wait to pass descriptors.
+    private func forgetPassing(_ peer: Peer) {
+        var place: Peer? = nil
+        var next = firstPassing
+        while let each = next {
+            if each === peer {
+                if let place {
+                    place.nextPassing = each.nextPassing
+                } else {
+                    firstPassing = each.nextPassing
+                }
+                each.nextPassing = nil
+                return
+            }
+            place = each
+            next = each.nextPassing
+        }
+    }
+
+    fileprivate func passDescriptors() {
+        var next = firstPassing
+        firstPassing = nil
+        while let peer = next {
+            next = peer.nextPassing
+            peer.nextPassing = nil
+            peer.passAgain()
+        }
+    }
+
     // MARK: Time
 
     /// Sets the timer by the limits in force: coarse, since deadlines are seconds.
@@ -293,6 +340,7 @@ final class Loop: @unchecked Sendable {
         mailbox.withLock { $0.isClosed = true }
         uv_close(UnsafeMutableRawPointer(async).handle, nil)
         uv_close(UnsafeMutableRawPointer(timer).handle, nil)
+        uv_close(UnsafeMutableRawPointer(passing).handle, nil)
         uv_close(UnsafeMutableRawPointer(idle).handle, nil)
         uv_close(UnsafeMutableRawPointer(polled).handle, nil)
         uv_close(UnsafeMutableRawPointer(polling).handle, nil)
@@ -315,6 +363,12 @@ private func loopTicked(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
     guard let loop = loop(of: handle?.pointee.data) else { return }
     _ = loop.turnClock.begin()
     loop.tick()
+}
+
+private func loopPasses(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
+    guard let loop = loop(of: handle?.pointee.data) else { return }
+    _ = loop.turnClock.begin()
+    loop.passDescriptors()
 }
 
 private func loopIdle(_ handle: UnsafeMutablePointer<uv_idle_t>?) {

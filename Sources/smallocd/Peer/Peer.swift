@@ -31,6 +31,12 @@ final class Peer {
 
     private var isReading = false
     var isWriting = false
+    /// A reply whose descriptors wait until the socket takes them.
+    var heldPassing: Passing?
+    /// Descriptors sent that may not be received yet.
+    var passedCount: UInt8 = 0
+    /// The next of the loop's that wait to pass descriptors.
+    var nextPassing: Peer?
     var isWorking = false
     var isWaitingForTurn = false
     var isWaitingForMemory = false
@@ -63,7 +69,7 @@ final class Peer {
         guard let transport = Transport(loop.uv, descriptor, kind) else { return nil }
         self.loop = loop
         self.transport = transport
-        session = Session(owner: owner)
+        session = Session(owner: owner, takesDescriptors: transport.passesDescriptors)
         liveness = Liveness(now: loop.now)
         activeAt = loop.now
         progressAt = loop.now

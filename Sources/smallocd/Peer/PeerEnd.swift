@@ -39,6 +39,8 @@ extension Peer {
     func close(_ reason: StaticString) {
         guard !isClosing else { return }
         isClosing = true
+        heldPassing?.close(loop.context.registry)
+        heldPassing = nil
         loop.log.debug("connection closed", metadata: metadata(reason))
         if isWorking { session.work?.abandon() } else { endSession() }
         input.removeFirst(input.count, loop.context.registry)

@@ -22,6 +22,7 @@ extension Peer {
             return false
         }
         let output = loop.context.output
+        if output.pointee.passesDescriptors { return pass() }
         if output.pointee.isLost {
             output.pointee.reset(keeping: LoopContext.outputKept)
             close("no memory for a reply")
@@ -41,7 +42,10 @@ extension Peer {
             }
             sent += written
             loop.context.counters.add(.bytesWritten, UInt64(written))
-            if written < head { return queueOutput(from: written) }
+            if written < head {
+                if pieces > 0 { session.sent(0, loop.context) }
+                return queueOutput(from: written)
+            }
             output.pointee.reset(keeping: LoopContext.outputKept)
             if pieces > 0 {
                 let size = (0..<pieces).reduce(0) { $0 + loop.context.views[$1].count }
@@ -78,7 +82,7 @@ extension Peer {
     /// which all connections of the loop share otherwise.
     ///
     /// - Returns: False, always: `didWrite` follows, or it is closed.
-    private func queueOutput(from written: Int) -> Bool {
+    func queueOutput(from written: Int) -> Bool {
         let output = loop.context.output
         let left = output.pointee.count - written
         // Without memory for the rest the client can't get what it is owed.
@@ -99,7 +103,7 @@ extension Peer {
     }
 
     /// The output beyond `written` bytes, with memory of its own; the output is empty after it.
-    private func waiting(from written: Int) -> WriteRequest? {
+    func waiting(from written: Int) -> WriteRequest? {
         let output = loop.context.output
         let left = output.pointee.count - written
         guard loop.context.registry.chargeBuffer(left) else { return nil }

@@ -16,6 +16,15 @@ struct Transport {
         case failed
     }
 
+    /// What `send` with descriptors found.
+    enum Passed {
+        /// So many bytes were taken, perhaps none, and the descriptors if it is not none.
+        case taken(Int)
+        /// Too many descriptors of this user's are under way in sockets.
+        case tooMany
+        case failed
+    }
+
     let handle: UnsafeMutableRawPointer
     /// Which kind of socket it is: libuv knows.
     var kind: ListeningSocket.Kind {
@@ -71,6 +80,29 @@ struct Transport {
         if written == UVError.again { return .taken(0) }
         return written < 0 ? .failed : .taken(Int(written))
     }
+
+    /// Sends as much as the socket takes at once, with descriptors before or at the first byte.
+    ///
+    /// Not while a queued write is under way. The descriptors stay the caller's.
+    func send(_ bytes: UnsafeRawBufferPointer, passing descriptors: (Int32, Int32)) -> Passed {
+        // A client that receives nothing could hold all descriptors that may be under way.
+        var view = iovec(
+            iov_base: UnsafeMutableRawPointer(mutating: bytes.baseAddress), iov_len: bytes.count)
+        let count = descriptors.1 < 0 ? 1 : 2
+        let sent = withUnsafeBytes(of: descriptors) { pair in
+            smalloc_send_descriptors(
+                descriptor, &view, 1, pair.assumingMemoryBound(to: Int32.self).baseAddress!, count)
+        }
+        if sent >= 0 { return .taken(sent) }
+        switch errno {
+        case EAGAIN, ENOBUFS: return .taken(0)
+        case ETOOMANYREFS: return .tooMany
+        default: return .failed
+        }
+    }
+
+    /// Whether the other side has received all that was sent.
+    var isAllReceived: Bool { smalloc_unread_size(descriptor) == 0 }
 
     /// Leaves bytes to libuv; `peerWrote` follows.
     ///

@@ -51,6 +51,12 @@ struct WriteRequest {
                 bytes: UnsafeRawBufferPointer(start: memory + start, count: size), owned: memory))
     }
 
+    /// The first `count` bytes have left.
+    func advance(_ count: Int, _ registry: Registry) {
+        registry.unchargeBuffer(count)
+        trailer.pointee.bytes = UnsafeRawBufferPointer(rebasing: bytes[count...])
+    }
+
     /// The request of a callback.
     init(uv: UnsafeMutablePointer<uv_write_t>) { self.uv = uv }
 

@@ -18,6 +18,10 @@ struct Smallocd {
         openStandardDescriptors()
         // libuv writes with plain `write`: a peer that is gone must be an error, not our end.
         signal(SIGPIPE, SIG_IGN)
+        // A client's lease on shared memory, or a limit on the size of files, must not end the
+        // daemon.
+        signal(SIGIO, SIG_IGN)
+        signal(SIGXFSZ, SIG_IGN)
         // The process that started the daemon may have blocked the signals that stop it.
         var none = sigset_t()
         sigemptyset(&none)

@@ -166,13 +166,14 @@ extension LoadedSettings {
         }
     }
 
-    /// Connections stay 64 below the limit of descriptors, or at a quarter of a tiny one: what is
-    /// left is for listeners, loops, and the file that a reread opens.
+    /// Connections stay 64 below three quarters of the limit of descriptors, or at a quarter of a tiny
+    /// one: what is left is for memory that clients map, listeners, loops, and the file that a
+    /// reread opens.
     ///
     /// - Parameter machine: Its limit of descriptors.
     private mutating func lowerConnections(machine: Machine) {
         let limit = machine.descriptorsMax
-        let most = max(1, limit > 64 ? max(limit - 64, limit / 4) : limit / 4)
+        let most = max(1, limit > 256 ? limit / 4 * 3 - 64 : limit / 4)
         guard settings.limits.connectionsMax > most else { return }
         warnings.append(
             "connections-max lowered from \(settings.limits.connectionsMax) to \(most):"

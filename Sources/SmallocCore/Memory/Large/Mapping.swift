@@ -13,8 +13,18 @@ struct Mapping: @unchecked Sendable {
     let capacity: Int
     /// Bytes from the start that may be other than zero.
     var writtenSize = 0
-    /// The end of a mapping whose addresses go with its pages.
-    var takesAddresses = false
+    /// Of what was cut off, how it is given back: a tail, or all of a file.
+    var kind = StorageRecord.Kind.tail
+    /// All of a file, with what is known of it.
+    var file: File?
+
+    /// A file that clients map.
+    struct File {
+        let descriptor: Int32
+        let slot: UInt32
+        let owner: UInt32
+        let sharing: StorageRecord.Sharing
+    }
 
     /// Fresh memory of its own, or nil if the kernel refuses it.
     static func map(_ capacity: Int) -> UnsafeMutableRawPointer? {
@@ -29,7 +39,26 @@ struct Mapping: @unchecked Sendable {
     ///
     /// - Returns: False: the kernel refuses some of it.
     func giveBack() -> Bool {
-        takesAddresses ? Mapping.unmap(base, capacity) == 0 : Mapping.returnPages(base, capacity)
+        switch kind {
+        case .mappingTail: Mapping.unmap(base, capacity) == 0
+        case .memfdTail: Mapping.removePages(base, capacity)
+        default: Mapping.returnPages(base, capacity)
+        }
+    }
+
+    /// Gives pages of shared memory back and keeps the addresses, in slices.
+    ///
+    /// - Parameter pause: Called after each.
+    /// - Returns: False: the kernel refuses some of it, as it does where a client has sealed it.
+    static func removePages(
+        _ start: UnsafeMutableRawPointer, _ size: Int, pause: () -> Void = {}
+    ) -> Bool {
+        for offset in stride(from: 0, to: size, by: Thresholds.returnSliceSize) {
+            let slice = min(Thresholds.returnSliceSize, size - offset)
+            guard smalloc_remove_pages(start + offset, slice) else { return false }
+            pause()
+        }
+        return true
     }
 
     /// Gives pages back and keeps the addresses, in slices.

@@ -25,6 +25,8 @@ final class MappingPool: @unchecked Sendable {
     /// Where smaller memory comes from: its free slabs are given back by the same thread.
     let blocks: BlockPool
     let arenas: Arenas
+    /// Memory that clients map; nil: there is none here.
+    let shares: SharedFiles?
     let state = Locked(State())
     let budget: MemoryBudget
     /// Bytes of warm memory kept at most.
@@ -39,13 +41,14 @@ final class MappingPool: @unchecked Sendable {
 
     init(
         budget: MemoryBudget, cleanSizeMax: Int, blocks: BlockPool = BlockPool(),
-        warmTime: UInt64 = MappingPool.warmTime
+        warmTime: UInt64 = MappingPool.warmTime, shares: SharedFiles? = nil
     ) {
         self.budget = budget
         self.warmTime = warmTime
         self.blocks = blocks
         blocks.budget = budget
         arenas = Arenas(budget: budget)
+        self.shares = shares
         self.cleanSizeMax = cleanSizeMax
         bell = .allocate(capacity: 1)
         sem_init(bell, 0, 0)
@@ -105,8 +108,13 @@ final class MappingPool: @unchecked Sendable {
     /// memory, or too many kernel mappings.
     ///
     /// The caller has charged `capacity(for: size)` and `recordCharge`.
-    func makeRecord(_ size: Int, owner: UInt32) -> StorageRecord? {
-        let capacity = capacity(for: size)
+    ///
+    /// - Parameter isShareable: Whether its memory will be a file, which the caller has counted.
+    func makeRecord(
+        _ size: Int, owner: UInt32, isShareable: Bool = false
+    ) -> StorageRecord? {
+        // A file has a page at least.
+        let capacity = max(capacity(for: size), isShareable ? pageSize : 0)
         guard countMapping(capacity) else { return nil }
         guard let address = blocks.take(StorageRecord.size) else {
             uncountMapping(capacity)
@@ -114,7 +122,9 @@ final class MappingPool: @unchecked Sendable {
         }
         let record = StorageRecord(address: address)
         record.initialize(capacity: capacity, owner: owner, pool: self)
-        guard capacity > Thresholds.lazySizeMax, !attach(record, unwiped: false) else {
+        if isShareable { record.sharing = .shareable }
+        guard capacity > Thresholds.lazySizeMax, !attach(record, unwiped: false, size: UInt64(size))
+        else {
             return record
         }
         uncountMapping(capacity)
@@ -151,8 +161,10 @@ final class MappingPool: @unchecked Sendable {
     ///
     /// Under the lock of its allocation.
     ///
+    /// - Parameter size: Bytes of the allocation.
     /// - Returns: False: the kernel refuses it, or there are too many mappings.
-    func attach(_ record: StorageRecord, unwiped: Bool) -> Bool {
+    func attach(_ record: StorageRecord, unwiped: Bool, size: UInt64) -> Bool {
+        if record.sharing.contains(.shareable) { return attachFile(record, size: size) }
         let capacity = record.capacity
         // A larger one is not taken, so that what is charged is what is used.
         let (warm, used) = state.withLock { state -> (StorageRecord?, StorageRecord?) in
@@ -185,13 +197,22 @@ final class MappingPool: @unchecked Sendable {
 
     /// Takes a record back, and its charge with it once its memory is free or warm and clean.
     func give(_ record: StorageRecord) {
-        guard record.kind != .none else {
+        switch record.kind {
+        case .none:
             budget.uncharge(UInt64(record.capacity))
             uncountMapping(record.capacity)
+            if record.sharing.contains(.shareable) { shares?.remove() }
             return free(record)
+        case .memfd:
+            shares?.state.end(record.slot)
+            record.mustGo = true
+            return ring { $0.enqueue(record) }
+        default: break
         }
+        if record.descriptor >= 0 { dropHalfMoved(record) }
         // What was truncated may have a tail in the queue, and goes behind it.
-        if record.writtenSize > Thresholds.wipedAtOnceMax || record.capacity < record.madeSize
+        if record.mustGo || record.writtenSize > Thresholds.wipedAtOnceMax
+            || record.capacity < record.madeSize
             || record.capacity > SystemMemory.hugePageSize
         {
             return ring { $0.enqueue(record) }
@@ -205,7 +226,7 @@ final class MappingPool: @unchecked Sendable {
 
     /// Takes back the end of memory whose beginning stays in use.
     func give(forGood tail: Mapping) {
-        if tail.writtenSize <= Thresholds.wipedAtOnceMax,
+        if tail.writtenSize <= Thresholds.wipedAtOnceMax, tail.file == nil,
             tail.capacity <= SystemMemory.hugePageSize,
             tail.giveBack()
         {
@@ -213,7 +234,7 @@ final class MappingPool: @unchecked Sendable {
         }
         guard let address = blocks.take(StorageRecord.size) else {
             // Slower, but there is no memory to note it in.
-            if tail.giveBack() {
+            if tail.file == nil, tail.giveBack() {
                 budget.uncharge(UInt64(tail.capacity))
             }
             return
@@ -221,9 +242,13 @@ final class MappingPool: @unchecked Sendable {
         budget.chargeAnyway(MappingPool.recordCharge)
         let record = StorageRecord(address: address)
         record.initialize(capacity: tail.capacity, owner: 0, pool: self)
-        record.attach(
-            tail.base, tail.takesAddresses ? .mappingTail : .tail, madeSize: tail.capacity,
-            writtenSize: 0)
+        record.attach(tail.base, tail.kind, madeSize: tail.capacity, writtenSize: 0)
+        if let file = tail.file {
+            record.owner = file.owner
+            record.descriptor = file.descriptor
+            record.slot = file.slot
+            record.sharing = file.sharing
+        }
         record.mustGo = true
         ring { $0.enqueue(record) }
     }
@@ -295,7 +320,9 @@ final class MappingPool: @unchecked Sendable {
     /// to look for them holds up threads that allocate, so it is done seldom.
     func returnMemory() {
         noteFragmented()
+        let mustLook = (shares?.heldSize ?? 0) > 0
         ring { state in
+            state.looksForGone = state.looksForGone || mustLook
             let now = Clock.now
             while let oldest = state.warm.first, now &- oldest.mark >= warmTime {
                 state.evictOldest(budget)

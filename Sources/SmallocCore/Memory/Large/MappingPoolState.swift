@@ -58,6 +58,8 @@ extension MappingPool {
         /// Whether the kernel has refused to take something back, and that is to be tried again.
         var hasRefused = false
         var retriesRefused = false
+        /// Whether files that clients held may be gone.
+        var looksForGone = false
         /// The thread was woken, and has not looked yet.
         var isRung = false
 
@@ -192,7 +194,9 @@ extension MappingPool {
             return waiter.body
         }
 
-        var hasWork: Bool { queue.count > 0 || jobs != nil || wantsSweep || retriesRefused }
+        var hasWork: Bool {
+            queue.count > 0 || jobs != nil || wantsSweep || retriesRefused || looksForGone
+        }
 
         func checkInvariants() {
             warm.checkInvariants()

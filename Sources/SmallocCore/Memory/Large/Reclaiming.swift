@@ -17,11 +17,15 @@ extension MappingPool {
 
     /// Does all that is to be done.
     func reclaimAll() {
-        let retries = state.withLock { state -> Bool in
+        let (retries, looksForGone) = state.withLock { state -> (Bool, Bool) in
             state.isRung = false
-            defer { state.retriesRefused = false }
-            return state.retriesRefused
+            defer {
+                state.retriesRefused = false
+                state.looksForGone = false
+            }
+            return (state.retriesRefused, state.looksForGone)
         }
+        if looksForGone { shares?.releaseGone(budget) }
         if retries { retryRefused() }
         var yielding = Yielding()
         var isIdle = false
@@ -95,6 +99,9 @@ extension MappingPool {
         case .none: return true
         case .tail:
             guard Mapping.returnPages(base, size, pause: pause) else { return false }
+        case .memfdTail:
+            guard Mapping.removePages(base, size, pause: pause) else { return false }
+        case .memfd: return releaseFile(record, base, pause: pause)
         case .mappingTail:
             let left = Mapping.unmap(base, size, pause: pause)
             guard left == 0 else {
@@ -153,13 +160,21 @@ extension MappingPool {
     }
 
     /// Takes the charge off tails that the kernel has refused, and that have gone with the whole.
-    private func forgetTails(in range: Range<UnsafeMutableRawPointer>) {
-        guard refused.count > 0 else { return }
+    ///
+    /// - Returns: Bytes that they were charged.
+    @discardableResult
+    func forgetTails(in range: Range<UnsafeMutableRawPointer>) -> Int {
+        guard refused.count > 0 else { return 0 }
+        var size = 0
         refused.forEach { tail in
-            guard tail.kind == .tail, let start = tail.base, range.contains(start) else { return }
+            guard tail.kind == .tail || tail.kind == .memfdTail, let start = tail.base,
+                range.contains(start)
+            else { return }
             refused.remove(tail)
             budget.uncharge(UInt64(tail.capacity))
+            size += tail.capacity
             free(tail)
         }
+        return size
     }
 }

@@ -1,0 +1,103 @@
+// Operations that make an allocation's bytes part of a client's address space.
+// protocol/spec.md § Operations is the source of every check and its order.
+
+internal import CSmalloc
+internal import Glibc
+internal import SmallocSystem
+internal import SmallocWire
+
+extension Registry {
+    /// Answers with a descriptor of the allocation's memory, opened anew for the client.
+    ///
+    /// Memory that can't be mapped yet is promoted first, off the loop.
+    func map<Reply: ReplyWriter & ~Copyable>(
+        _ target: borrowing Reference, _ flags: MapFlags, _ caller: inout Caller,
+        _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
+        guard caller.takesDescriptors, let shares = mappings.shares else {
+            throw .mapNeedsUnixSocket
+        }
+        let allocation = try resolve(target, caller, missing: .noData)
+        defer { letGo(allocation, target) }
+        if let error = caller.promotionError {
+            caller.promotionError = nil
+            throw error
+        }
+        allocation.lock.lock()
+        defer { allocation.lock.unlock() }
+        try checkAlive(allocation, .noData)
+        let size = allocation.size
+        guard size > 0 else {
+            reply.mapped(
+                MapStatus(type: allocation.type, offset: 0, size: 0, slot: 0, generation: 0),
+                (-1, -1))
+            return .answered
+        }
+        guard let record = allocation.record, record.kind == .memfd, !allocation.isMoving else {
+            allocation.retain()
+            return .later(
+                Pending(
+                    .work(
+                        Work(
+                            kind: .promote(Promotion(mappings)), size: 0,
+                            allocations: (allocation, nil)))))
+        }
+        let isWritable = flags.contains(.writable)
+        let file = try Registry.reopen(record.descriptor, isWritable: isWritable)
+        var state: Int32 = -1
+        if !caller.hasStateMemory {
+            do throws(SmallocError) {
+                state = try Registry.reopen(shares.state.descriptor, isWritable: false)
+            } catch {
+                Glibc.close(file)
+                throw error
+            }
+        }
+        record.sharing.insert(.handedOut)
+        caller.hasStateMemory = true
+        caller.cost += Caller.Cost.largeMemory
+        reply.mapped(
+            MapStatus(
+                type: allocation.type, offset: 0, size: size, slot: record.slot,
+                generation: shares.state.generation(of: record.slot)), (file, state))
+        return .answered
+    }
+
+    /// A hint that the client has unmapped something: the daemon asks the kernel anyway.
+    func unmap<Reply: ReplyWriter & ~Copyable>(
+        _ target: borrowing Reference, _ caller: inout Caller, _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
+        guard caller.takesDescriptors, mappings.shares != nil else { throw .mapNeedsUnixSocket }
+        let allocation = try resolve(target, caller, missing: .noData)
+        defer { letGo(allocation, target) }
+        allocation.lock.lock()
+        defer { allocation.lock.unlock() }
+        try checkAlive(allocation, .noData)
+        reply.ok()
+        return .answered
+    }
+
+    /// Opens a file anew: the kernel counts those that clients have apart from the daemon's own.
+    private static func reopen(
+        _ descriptor: Int32, isWritable: Bool
+    ) throws(SmallocError) -> Int32 {
+        let file = smalloc_file_reopen(descriptor, isWritable)
+        if file >= 0 { return file }
+        switch errno {
+        case EWOULDBLOCK: throw .leased
+        case EMFILE, ENFILE: throw .shareLimit
+        default: throw .outOfMemory
+        }
+    }
+
+    /// Which maps of an allocation are out: 0 none, 1 read-only ones, 2 writable ones.
+    ///
+    /// Under its lock. The kernel is asked; what it can't say counts as writable.
+    func mapsOut(_ allocation: Allocation) -> UInt64 {
+        guard let record = allocation.record, record.kind == .memfd,
+            record.sharing.contains(.handedOut)
+        else { return 0 }
+        let holders = smalloc_file_holders(record.descriptor)
+        return holders < 0 ? 2 : UInt64(holders)
+    }
+}

@@ -1,0 +1,273 @@
+// Gives an allocation memory that clients can map, its bytes unchanged, while requests go on.
+//
+// Small memory is copied at once, under the lock. A mapping moves slice by slice to where it is:
+// each slice is written to the file, and the file is mapped over it, under the lock; so addresses
+// stay as they were, and a request sees the old memory or the new one. Meanwhile nothing moves bytes
+// without the lock: system calls and slices of work that do are waited for, each of which ends by
+// itself; transfers go on by copies. So a client that does not read, or that trickles, holds nothing
+// up.
+
+internal import CSmalloc
+internal import Glibc
+internal import SmallocSystem
+internal import SmallocWire
+
+/// The promotion of one allocation, for one request.
+///
+/// Used by one thread at a time, as its `Work` is.
+final class Promotion {
+    /// Bytes that move under one hold of the lock: some hundred microseconds.
+    private static let stepSize = 1 << 20
+
+    private let mappings: MappingPool
+    /// Whether this one has begun to move the allocation, and others wait for it.
+    private var isMoving = false
+    /// Why it can't be.
+    private(set) var error: SmallocError?
+
+    init(_ mappings: MappingPool) { self.mappings = mappings }
+
+    /// Does some of it.
+    ///
+    /// - Returns: Whether there is nothing left to do; else to be called again.
+    func run(_ allocation: Allocation, steps: Int) -> Bool {
+        do throws(SmallocError) {
+            for _ in 0..<steps {
+                if try step(allocation) { return true }
+            }
+            return false
+        } catch {
+            self.error = error
+            end(allocation)
+            return true
+        }
+    }
+
+    /// Ends it, done or not: requests move bytes without the lock again.
+    func end(_ allocation: Allocation) {
+        guard isMoving, let record = allocation.record else { return }
+        isMoving = false
+        allocation.lock.lock()
+        record.sharing.remove(.moving)
+        // What was cut off meanwhile, or disposed of.
+        let cut = allocation.takeTail(mappings)
+        allocation.lock.unlock()
+        if let cut { mappings.give(forGood: cut) }
+    }
+
+    private func step(_ allocation: Allocation) throws(SmallocError) -> Bool {
+        if isMoving { return try moveStep(allocation) }
+        allocation.lock.lock()
+        let isGone = allocation.flags.contains(.disposed)
+        let kind = allocation.record?.kind
+        let isWaiting = allocation.isMoving
+        allocation.lock.unlock()
+        // The request, served again, finds out what it needs to know.
+        if isGone || kind == .memfd { return true }
+        if isWaiting {
+            // Another connection's promotion of the same.
+            usleep(200)
+            return false
+        }
+        if kind == .mapping {
+            try begin(allocation)
+            return false
+        }
+        return try kind == StorageRecord.Kind.none ? attach(allocation) : copy(allocation)
+    }
+
+    /// Gives what was never touched a file for its memory.
+    ///
+    /// - Returns: False: it was touched meanwhile.
+    private func attach(_ allocation: Allocation) throws(SmallocError) -> Bool {
+        guard let shares = mappings.shares, shares.add() else { throw .shareLimit }
+        allocation.lock.lock()
+        defer { allocation.lock.unlock() }
+        guard let record = allocation.record, record.kind == .none,
+            !allocation.flags.contains(.disposed)
+        else {
+            shares.remove()
+            return false
+        }
+        guard !record.sharing.contains(.shareable) else {
+            shares.remove()
+            guard mappings.attachFile(record, size: allocation.size) else { throw .outOfMemory }
+            return true
+        }
+        guard mappings.attachFile(record, size: allocation.size) else {
+            shares.remove()
+            throw .outOfMemory
+        }
+        return true
+    }
+
+    // MARK: A copy
+
+    /// Moves inline data, or a slot of an arena, to a file.
+    ///
+    /// - Returns: False: it is to be tried again.
+    private func copy(_ allocation: Allocation) throws(SmallocError) -> Bool {
+        guard let shares = mappings.shares else { throw .shareLimit }
+        allocation.lock.lock()
+        let record = allocation.record
+        let capacity =
+            record?.capacity ?? max(mappings.capacity(for: Int(allocation.size)), mappings.pageSize)
+        allocation.lock.unlock()
+        guard shares.add() else { throw .shareLimit }
+        var undo = Undo()
+        defer { if !undo.isDone { undo.run(mappings, shares) } }
+        undo.charge = UInt64(capacity) + (record == nil ? MappingPool.recordCharge : 0)
+        guard mappings.budget.charge(undo.charge) else {
+            undo.charge = 0
+            throw .memoryLimit
+        }
+        guard mappings.budget.chargeMappings(1) else { throw .shareLimit }
+        undo.countsMapping = true
+        guard let made = mappings.makeFile(capacity, size: 0, shares) else { throw .shareLimit }
+        undo.file = made
+        undo.capacity = capacity
+        var newRecord: StorageRecord?
+        if record == nil {
+            guard let address = mappings.blocks.take(StorageRecord.size) else { throw .outOfMemory }
+            newRecord = StorageRecord(address: address)
+            undo.record = newRecord
+        }
+        // The pages before the lock: to take fresh ones is what takes long.
+        memset(made.base, 0, capacity)
+        allocation.lock.lock()
+        defer { allocation.lock.unlock() }
+        guard !allocation.flags.contains(.disposed) else { return true }
+        if let newRecord {
+            guard allocation.isInline, Int(allocation.size) <= capacity else { return false }
+            newRecord.initialize(capacity: capacity, owner: allocation.owner, pool: mappings)
+            made.base.copyMemory(from: allocation.data, byteCount: Int(allocation.size))
+            fill(newRecord, made, capacity, allocation)
+            allocation.becomeRecorded(newRecord)
+            undo.isDone = true
+            return true
+        }
+        guard let record, record.capacity == capacity, record.kind == .arena, record.atWork == 0,
+            record.wipeStale(.max),
+            let old = record.base
+        else {
+            usleep(20)
+            return false
+        }
+        guard let oldRecord = takeOver(record) else { throw .outOfMemory }
+        made.base.copyMemory(from: old, byteCount: record.writtenSize)
+        let written = record.writtenSize
+        fill(record, made, capacity, allocation)
+        record.writtenSize = written
+        undo.isDone = true
+        // Transfers under way ask for their bytes anew, and get the new ones.
+        mappings.give(oldRecord)
+        return true
+    }
+
+    /// A second record for memory that is replaced.
+    private func takeOver(_ record: StorageRecord) -> StorageRecord? {
+        guard let base = record.base, let address = mappings.blocks.take(StorageRecord.size) else {
+            return nil
+        }
+        mappings.budget.chargeAnyway(MappingPool.recordCharge)
+        let old = StorageRecord(address: address)
+        old.initialize(capacity: record.capacity, owner: record.owner, pool: mappings)
+        old.attach(
+            base, record.kind, madeSize: record.madeSize, writtenSize: record.writtenSize)
+        return old
+    }
+
+    private func fill(
+        _ record: StorageRecord,
+        _ made: (base: UnsafeMutableRawPointer, descriptor: Int32, slot: UInt32), _ capacity: Int,
+        _ allocation: Allocation
+    ) {
+        let written = allocation.isInline ? Int(allocation.size) : 0
+        record.attach(made.base, .memfd, madeSize: capacity, writtenSize: written)
+        record.descriptor = made.descriptor
+        record.slot = made.slot
+        mappings.shares?.state.resize(made.slot, to: allocation.size)
+    }
+
+    /// What to take back if a promotion fails.
+    private struct Undo {
+        var charge: UInt64 = 0
+        var countsMapping = false
+        var file: (base: UnsafeMutableRawPointer, descriptor: Int32, slot: UInt32)?
+        var capacity = 0
+        var record: StorageRecord?
+        var isDone = false
+
+        func run(_ mappings: MappingPool, _ shares: SharedFiles) {
+            if let file {
+                _ = Mapping.unmap(file.base, capacity)
+                close(file.descriptor)
+                shares.state.give(file.slot)
+            }
+            if let record { mappings.blocks.give(record.address, StorageRecord.size) }
+            if countsMapping { mappings.budget.unchargeMappings(1) }
+            mappings.budget.uncharge(charge)
+            shares.remove()
+        }
+    }
+
+    // MARK: In place
+
+    /// Has a mapping touched under the lock only, and its file made.
+    private func begin(_ allocation: Allocation) throws(SmallocError) {
+        guard let shares = mappings.shares else { throw .shareLimit }
+        allocation.lock.lock()
+        defer { allocation.lock.unlock() }
+        guard let record = allocation.record, record.kind == .mapping, !allocation.isMoving,
+            !allocation.flags.contains(.disposed)
+        else { return }
+        if record.descriptor < 0 {
+            guard shares.add() else { throw .shareLimit }
+            let descriptor = smalloc_file_create(record.capacity)
+            guard descriptor >= 0 else {
+                shares.remove()
+                throw .shareLimit
+            }
+            record.descriptor = descriptor
+            record.movedEnd = 0
+        }
+        record.sharing.insert(.moving)
+        isMoving = true
+    }
+
+    /// Moves the next slice.
+    private func moveStep(_ allocation: Allocation) throws(SmallocError) -> Bool {
+        guard let shares = mappings.shares, let record = allocation.record else { return true }
+        // Both copies of a slice at most are there at a time: that much is charged beside.
+        allocation.lock.lock()
+        guard record.atWork == 0, record.wipeStale(Promotion.stepSize), let base = record.base
+        else {
+            allocation.lock.unlock()
+            usleep(20)
+            return false
+        }
+        let at = record.movedEnd
+        if at < record.capacity {
+            let size = min(Promotion.stepSize, record.capacity - at)
+            // What was never written is a hole.
+            let written = max(0, min(size, record.writtenSize - at))
+            let isMoved =
+                smalloc_file_write(record.descriptor, at, base + at, written)
+                && smalloc_file_replace(record.descriptor, at, base + at, size)
+            if isMoved { record.movedEnd = at + size }
+            allocation.lock.unlock()
+            guard isMoved else { throw .outOfMemory }
+            return false
+        }
+        let slot = shares.state.take(size: allocation.size)
+        guard slot != 0 else {
+            allocation.lock.unlock()
+            throw .shareLimit
+        }
+        record.becomeFile(slot: slot)
+        _ = smalloc_welcome_huge(base, record.capacity, true)
+        allocation.lock.unlock()
+        end(allocation)
+        return true
+    }
+}

@@ -63,10 +63,28 @@ void *smalloc_file_map(int file, size_t size, size_t alignment) {
     return start;
 }
 
-bool smalloc_file_replace(int file, size_t offset, void *start, size_t size) {
+bool smalloc_file_replace(int file, size_t offset, void *start, size_t size, bool is_writable) {
     if (fails(SMALLOC_FAULT_MAP, ENOMEM)) return false;
-    return mmap(start, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, (off_t)offset)
+    // A shared mapping by a descriptor that can write stands in the way of the seal, even one that
+    // is only for reading. A private one that is never written shows the same pages.
+    return mmap(start, size, is_writable ? PROT_READ | PROT_WRITE : PROT_READ,
+               (is_writable ? MAP_SHARED : MAP_PRIVATE) | MAP_FIXED, file, (off_t)offset)
         != MAP_FAILED;
+}
+
+bool smalloc_file_freeze(int file) {
+    if (fails(SMALLOC_FAULT_FILE, ENOMEM)) return false;
+    int seals = fcntl(file, F_GET_SEALS);
+    // A client may have sealed what it may write anyway.
+    if (seals >= 0 && seals & F_SEAL_WRITE) return true;
+    return fcntl(file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SEAL) == 0;
+}
+
+bool smalloc_populate(void *start, size_t size, bool is_writable) {
+    if (fails(SMALLOC_FAULT_ADVISE, ENOMEM)) return false;
+    // Linux 5.14; before it pages come with the first access, as without this.
+    return madvise(start, size, is_writable ? 23 /* MADV_POPULATE_WRITE */ : 22) == 0
+        || errno == EINVAL;
 }
 
 // What is zero is left out by so many bytes.

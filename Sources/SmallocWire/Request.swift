@@ -66,6 +66,7 @@ public enum Request: ~Escapable {
     case rename(Reference, newName: RawSpan, RenameFlags)
     case map(Reference, MapFlags)
     case unmap(Reference)
+    case freeze(Reference)
     case stats
     /// Text mode only.
     case help(verb: RawSpan)
@@ -93,6 +94,7 @@ extension Request {
         case .rename: .rename
         case .map: .map
         case .unmap: .unmap
+        case .freeze: .freeze
         case .stats: .stats
         case .quit: .quit
         case .help: nil

@@ -57,8 +57,14 @@ int smalloc_file_create(size_t size);
 /// Maps all of it, shared and writable, at a multiple of `alignment`, a power of two and of the page
 /// size. NULL and errno: the kernel refuses.
 void *_Nullable smalloc_file_map(int file, size_t size, size_t alignment);
-/// Maps a part of it over addresses that are mapped already. False and errno: they are as they were.
-bool smalloc_file_replace(int file, size_t offset, void *start, size_t size);
+/// Maps a part of it over addresses that are mapped already, for writing or in a way that lets it be
+/// frozen. False and errno: they are as they were.
+bool smalloc_file_replace(int file, size_t offset, void *start, size_t size, bool is_writable);
+/// Seals it against all writing, for ever. False and errno: EBUSY, while a process has it mapped for
+/// writing; it may wait for system calls that use its pages, some 160 milliseconds.
+bool smalloc_file_freeze(int file);
+/// Has pages made, or read, before they are touched. False: there is no memory for them.
+bool smalloc_populate(void *start, size_t size, bool is_writable);
 /// Writes all of `bytes` to where the file was never written, by system calls, and leaves zeros out.
 /// False and errno: some of it, or nothing, is written.
 bool smalloc_file_write(int file, size_t offset, const void *bytes, size_t size);

@@ -35,6 +35,8 @@ struct Allocation: Equatable {
         static let disposed = Flags(rawValue: 2)
         /// The block is cut from a slab, and not malloc's.
         static let pooled = Flags(rawValue: 4)
+        /// Its bytes can't be changed any more.
+        static let frozen = Flags(rawValue: 16)
     }
 
     private var references: UnsafeMutablePointer<Atomic<UInt32>> {
@@ -172,10 +174,19 @@ struct Allocation: Equatable {
     /// piece of a transfer.
     @inline(__always)
     func access(_ extent: Extent, _ intent: Intent) -> Access {
-        let place = place
-        guard flags.contains(.recorded) else { return .here(place + extent.offset) }
-        return StorageRecord(address: place.load(as: UnsafeMutableRawPointer.self))
-            .access(extent, intent, length: size)
+        guard flags.isDisjoint(with: [.recorded, .frozen]) else {
+            return accessRecorded(extent, intent)
+        }
+        return .here(place + extent.offset)
+    }
+
+    @inline(never)
+    private func accessRecorded(_ extent: Extent, _ intent: Intent) -> Access {
+        if intent != .read, flags.contains(.frozen) {
+            return record?.sharing.contains(.freezing) == true ? .busy : .frozen
+        }
+        guard let record else { return .here(place + extent.offset) }
+        return record.access(extent, intent, length: size)
     }
 
     /// Bytes up to `end` have arrived of a request that overwrites the whole allocation.
@@ -192,7 +203,8 @@ struct Allocation: Equatable {
 
     /// Checks what must hold under the lock.
     func checkInvariants() {
-        precondition(flags.isSubset(of: [.recorded, .disposed, .pooled]), "flags are known")
+        precondition(
+            flags.isSubset(of: [.recorded, .disposed, .pooled, .frozen]), "flags are known")
         precondition(nameRoom >= 8 && nameRoom <= 256, "there is room for a pointer")
         record?.checkInvariants(length: size)
     }

@@ -15,6 +15,7 @@
 //   72  atWork          4  system calls and slices under way that move bytes without the lock
 //   76  sharing         4  flags, see `Sharing`
 //   80  movedEnd        8  bytes of a mapping that are in the file already
+//   88  writers         4  transfers and work under way that write
 //
 // Stale bytes are another allocation's: memory that was given back may be handed, before it is
 // wiped, to a request that overwrites all of it. They are [overwrittenEnd, staleEnd). That
@@ -47,16 +48,22 @@ enum Access {
     case later
     /// The system has no memory for them; nothing has changed.
     case failed
+    /// They can't be changed any more.
+    case frozen
+    /// They are being frozen, which may fail.
+    case busy
 
     /// The first of the bytes, or nil for `later`.
     ///
-    /// - Throws: `.outOfMemory` for `failed`.
+    /// - Throws: `.outOfMemory` for `failed`, `.frozen`, `.busy`.
     @inline(__always)
     func atHand() throws(SmallocError) -> UnsafeMutableRawPointer? {
         switch self {
         case .here(let start): return start
         case .later: return nil
         case .failed: throw .outOfMemory
+        case .frozen: throw .frozen
+        case .busy: throw .busy
         }
     }
 }
@@ -89,9 +96,13 @@ struct StorageRecord: Equatable, @unchecked Sendable {
         static let handedOut = Sharing(rawValue: 2)
         /// Its bytes move to a file: they are touched under the lock only, meanwhile.
         static let moving = Sharing(rawValue: 4)
+        /// It is being frozen: a request that would write is answered `busy`.
+        static let freezing = Sharing(rawValue: 8)
+        /// Its pages were made before they were touched.
+        static let populated = Sharing(rawValue: 16)
     }
 
-    static let size = 88
+    static let size = 96
     private static let kindMask = 15
     private static let mustGoBit = 16
 
@@ -184,6 +195,12 @@ struct StorageRecord: Equatable, @unchecked Sendable {
     var movedEnd: Int {
         get { word(80) }
         nonmutating set { set(80, newValue) }
+    }
+
+    /// Transfers and work under way that write.
+    var writers: UInt32 {
+        get { address.load(fromByteOffset: 88, as: UInt32.self) }
+        nonmutating set { address.storeBytes(of: newValue, toByteOffset: 88, as: UInt32.self) }
     }
 
     /// Whether it stands for one of the files that are counted.
@@ -358,5 +375,6 @@ struct StorageRecord: Equatable, @unchecked Sendable {
         precondition(staleEnd <= writtenSize, "stale bytes are written ones")
         precondition((kind == .memfd) == (slot != 0), "shared memory has a slot")
         precondition(kind != .memfd || descriptor >= 0, "and a file")
+        precondition(writers <= pins, "who writes has pinned it")
     }
 }

@@ -16,16 +16,23 @@ extension Allocation {
     /// Keeps the memory where it is, as far as it reaches now, until `unpin`.
     ///
     /// Under the lock, with a reference.
-    func pin() { record?.pins += 1 }
+    ///
+    /// - Parameter writes: Whether it changes bytes: meanwhile the allocation can't be frozen.
+    func pin(writes: Bool) {
+        guard let record else { return }
+        record.pins += 1
+        if writes { record.writers += 1 }
+    }
 
     /// Ends a `pin`.
     ///
     /// - Returns: What was cut off meanwhile, as `takeTail`.
-    func unpin(_ mappings: MappingPool) -> Mapping? {
+    func unpin(_ mappings: MappingPool, writes: Bool) -> Mapping? {
         lock.lock()
         defer { lock.unlock() }
         guard let record else { return nil }
         record.pins -= 1
+        if writes { record.writers -= 1 }
         // With the last reference all of it goes, and in one piece.
         return isUnshared ? nil : takeTail(mappings)
     }
@@ -92,13 +99,16 @@ extension Allocation {
             record.initialize(capacity: mappings.pageSize, owner: owner, pool: mappings)
             return whole
         }
+        guard !flags.contains(.frozen) else { return nil }
         let kept = max(mappings.capacity(for: Int(size)), mappings.pageSize)
-        // Behind the last byte, up to the page's end: a client could see it.
-        memset(base + Int(size), 0, min(kept, record.capacity) - Int(size))
+        if record.writtenSize > Int(size) {
+            // Behind the last byte, up to the page's end: a client could see it.
+            memset(base + Int(size), 0, min(kept, record.writtenSize) - Int(size))
+        }
         let end = record.capacity
         guard kept < end else { return nil }
         let written = max(record.writtenSize - kept, 0)
-        record.cut(to: kept)
+        record.cut(to: Int(size))
         if record.sharing.contains(.handedOut) {
             mappings.budget.chargeAnyway(UInt64(end - kept))
         } else {

@@ -97,6 +97,7 @@ extension Registry {
         case .rename(let target, let newName, let flags):
             return try rename(target, newName, flags, &caller, &reply)
         case .map(let target, let flags): return try map(target, flags, &caller, &reply)
+        case .freeze(let target): return try freeze(target, &caller, &reply)
         case .unmap(let target): return try unmap(target, &caller, &reply)
         case .stat(let target): return try stat(target, &caller, &reply)
         case .list(let prefix, let cursor, let count, let sorted):
@@ -107,6 +108,7 @@ extension Registry {
         case .stats: return stats(&caller, &reply)
         case .hello:
             var told = limits.snapshot
+            told.features = Limits.freezeFeature
             if caller.takesDescriptors, mappings.shares != nil {
                 told.features |= Limits.mapFeature
             }

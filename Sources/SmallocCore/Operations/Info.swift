@@ -169,7 +169,7 @@ extension Registry {
         (.fill, "requests_fill"), (.copy, "requests_copy"), (.dispose, "requests_dispose"),
         (.truncate, "requests_truncate"), (.rename, "requests_rename"),
         (.stats, "requests_stats"), (.quit, "requests_quit"), (.map, "requests_map"),
-        (.unmap, "requests_unmap"),
+        (.unmap, "requests_unmap"), (.freeze, "requests_freeze"),
     ]
 }
 

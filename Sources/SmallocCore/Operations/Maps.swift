@@ -33,16 +33,22 @@ extension Registry {
                 (-1, -1))
             return .answered
         }
-        guard let record = allocation.record, record.kind == .memfd, !allocation.isMoving else {
+        let populates = flags.contains(.populate)
+        guard let record = allocation.record, record.kind == .memfd,
+            !populates || record.sharing.contains(.populated)
+        else {
             allocation.retain()
             return .later(
                 Pending(
                     .work(
                         Work(
-                            kind: .promote(Promotion(mappings)), size: 0,
+                            kind: .promote(Promotion(mappings, populates: populates)), size: 0,
                             allocations: (allocation, nil)))))
         }
         let isWritable = flags.contains(.writable)
+        guard !isWritable || !allocation.flags.contains(.frozen) else {
+            throw record.sharing.contains(.freezing) ? .busy : .frozen
+        }
         let file = try Registry.reopen(record.descriptor, isWritable: isWritable)
         var state: Int32 = -1
         if !caller.hasStateMemory {
@@ -75,6 +81,46 @@ extension Registry {
         try checkAlive(allocation, .noData)
         reply.ok()
         return .answered
+    }
+
+    /// Makes an allocation's bytes unchangeable, for ever: off the loop, if clients map it.
+    func freeze<Reply: ReplyWriter & ~Copyable>(
+        _ target: borrowing Reference, _ caller: inout Caller, _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
+        let allocation = try resolve(target, caller, missing: .noData)
+        defer { letGo(allocation, target) }
+        allocation.lock.lock()
+        defer { allocation.lock.unlock() }
+        try checkAlive(allocation, .noData)
+        let record = allocation.record
+        if allocation.flags.contains(.frozen) {
+            if record?.sharing.contains(.freezing) == true { throw .busy }
+            reply.ok()
+            return .answered
+        }
+        // Neither a transfer that writes, nor a move to a file, may go on in what is frozen.
+        if let record, record.writers > 0 || record.sharing.contains(.moving) { throw .busy }
+        // What was never touched gets memory that can be frozen, and all of it is its own.
+        if let record, allocation.size > 0 {
+            if record.kind == .none {
+                _ = try allocation.access(Extent(offset: 0, size: 1), .read).atHand()
+            }
+            if record.isStale { return later(allocation) }
+        }
+        allocation.flags.insert(.frozen)
+        guard let record, record.kind == .memfd else {
+            reply.ok()
+            return .answered
+        }
+        record.sharing.insert(.freezing)
+        allocation.pin(writes: false)
+        allocation.retain()
+        return .later(
+            Pending(
+                .work(
+                    Work(
+                        kind: .freeze(Freezing(mappings)), size: 0, allocations: (allocation, nil)))
+            ))
     }
 
     /// Opens a file anew: the kernel counts those that clients have apart from the daemon's own.

@@ -219,6 +219,9 @@ extension Registry {
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noDataToTruncate)
+        if allocation.flags.contains(.frozen) {
+            throw allocation.record?.sharing.contains(.freezing) == true ? .busy : .frozen
+        }
         let size = WireSize(length, unit, allocation.type)
         guard size.bytes <= limits.lengthSizeMax else { throw .truncateOverMaxLength }
         guard size.bytes <= allocation.size else { throw .truncateOverLength }

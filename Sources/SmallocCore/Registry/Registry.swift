@@ -163,22 +163,28 @@ public final class Registry: @unchecked Sendable {
     /// Ends a transfer, done or not.
     func end(_ pieces: Pieces) {
         pieces.endWork()
-        letGoPinned(pieces.allocation)
+        letGoPinned(pieces.allocation, writes: pieces.intent != .read)
     }
 
     /// Ends work, done or not.
     ///
     /// Not while it runs.
     func end(_ work: Work) {
-        for allocation in [work.allocations.0, work.allocations.1] {
+        let allocations = [work.allocations.0, work.allocations.1]
+        for (index, allocation) in allocations.enumerated() {
             guard let allocation else { continue }
             if case .promote(let promotion) = work.kind { promotion.end(allocation) }
-            if work.isPinning { letGoPinned(allocation) } else { release(allocation) }
+            if case .freeze(let freezing) = work.kind { freezing.end(allocation) }
+            if work.isPinning {
+                letGoPinned(allocation, writes: work.writes(index))
+            } else {
+                release(allocation)
+            }
         }
     }
 
-    private func letGoPinned(_ allocation: Allocation) {
-        if let cut = allocation.unpin(mappings) { mappings.give(forGood: cut) }
+    private func letGoPinned(_ allocation: Allocation, writes: Bool) {
+        if let cut = allocation.unpin(mappings, writes: writes) { mappings.give(forGood: cut) }
         release(allocation)
     }
 

@@ -23,7 +23,7 @@ final class Pieces {
     var cookie: UInt64 = 0
     /// Bytes in all.
     let size: Int
-    private let intent: Intent
+    let intent: Intent
     private let ranges: Ranges
     private var index = 0
     private var position = 0
@@ -45,7 +45,7 @@ final class Pieces {
         size = Int(ranges.total.bytes)
         left = size
         self.ranges = ranges
-        allocation.pin()
+        allocation.pin(writes: intent != .read)
         advance(0)
     }
 

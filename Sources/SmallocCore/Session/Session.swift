@@ -371,7 +371,8 @@ public struct Session: ~Copyable {
         if case .promote(let promotion) = work.kind { caller.promotionError = promotion.error }
         // Nothing is sent behind the last reply of a connection.
         if !pending.servesAgain, pause != .close {
-            answer(pending, .done(size: UInt64(work.size)), loop)
+            answer(
+                pending, work.error.map { .failed($0) } ?? .done(size: UInt64(work.size)), loop)
         }
         loop.registry.end(work)
     }

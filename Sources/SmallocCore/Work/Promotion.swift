@@ -17,15 +17,22 @@ internal import SmallocWire
 /// Used by one thread at a time, as its `Work` is.
 final class Promotion {
     /// Bytes that move under one hold of the lock: some hundred microseconds.
-    private static let stepSize = 1 << 20
+    private static let stepSize = 256 << 10
 
     private let mappings: MappingPool
+    private let populates: Bool
+    /// Bytes that were populated; pinned while it is not nil.
+    private var populated: Int?
     /// Whether this one has begun to move the allocation, and others wait for it.
     private var isMoving = false
     /// Why it can't be.
     private(set) var error: SmallocError?
 
-    init(_ mappings: MappingPool) { self.mappings = mappings }
+    /// - Parameter populates: Whether its pages are made, too, so that no access waits for one.
+    init(_ mappings: MappingPool, populates: Bool) {
+        self.mappings = mappings
+        self.populates = populates
+    }
 
     /// Does some of it.
     ///
@@ -33,7 +40,7 @@ final class Promotion {
     func run(_ allocation: Allocation, steps: Int) -> Bool {
         do throws(SmallocError) {
             for _ in 0..<steps {
-                if try step(allocation) { return true }
+                if try step(allocation), isComplete(allocation) { return true }
             }
             return false
         } catch {
@@ -43,8 +50,21 @@ final class Promotion {
         }
     }
 
+    /// Whether there is nothing left to do, once a step says so.
+    private func isComplete(_ allocation: Allocation) -> Bool {
+        guard populates else { return true }
+        allocation.lock.lock()
+        defer { allocation.lock.unlock() }
+        return allocation.flags.contains(.disposed)
+            || allocation.record?.sharing.contains(.populated) == true
+    }
+
     /// Ends it, done or not: requests move bytes without the lock again.
     func end(_ allocation: Allocation) {
+        if populated != nil {
+            populated = nil
+            if let cut = allocation.unpin(mappings, writes: false) { mappings.give(forGood: cut) }
+        }
         guard isMoving, let record = allocation.record else { return }
         isMoving = false
         allocation.lock.lock()
@@ -59,10 +79,17 @@ final class Promotion {
         if isMoving { return try moveStep(allocation) }
         allocation.lock.lock()
         let isGone = allocation.flags.contains(.disposed)
-        let kind = allocation.record?.kind
+        let record = allocation.record
+        let kind = record?.kind
+        let isPopulated = !populates || record?.sharing.contains(.populated) == true
+        if kind == .memfd, !isPopulated, !isGone, populated == nil {
+            allocation.pin(writes: false)
+            populated = 0
+        }
         let isWaiting = allocation.isMoving
         allocation.lock.unlock()
         // The request, served again, finds out what it needs to know.
+        if populated != nil, kind == .memfd { return try populate(allocation) }
         if isGone || kind == .memfd { return true }
         if isWaiting {
             // Another connection's promotion of the same.
@@ -99,6 +126,34 @@ final class Promotion {
             throw .outOfMemory
         }
         return true
+    }
+
+    // MARK: Pages
+
+    /// Makes the pages of the next slice; readers and writers go on.
+    private func populate(_ allocation: Allocation) throws(SmallocError) -> Bool {
+        guard let record = allocation.record, let base = record.base, let at = populated else {
+            return true
+        }
+        let size = min(Promotion.stepSize, record.capacity - at)
+        allocation.lock.lock()
+        let isWritable = !allocation.flags.contains(.frozen)
+        allocation.lock.unlock()
+        // A freeze meanwhile leaves nothing to write, and so makes this fail.
+        guard size <= 0 || smalloc_populate(base + at, size, isWritable) || isFrozen(allocation)
+        else { throw .outOfMemory }
+        populated = at + size
+        guard at + size >= record.capacity else { return false }
+        allocation.lock.lock()
+        record.sharing.insert(.populated)
+        allocation.lock.unlock()
+        return true
+    }
+
+    private func isFrozen(_ allocation: Allocation) -> Bool {
+        allocation.lock.lock()
+        defer { allocation.lock.unlock() }
+        return allocation.flags.contains(.frozen)
     }
 
     // MARK: A copy
@@ -141,6 +196,7 @@ final class Promotion {
             guard allocation.isInline, Int(allocation.size) <= capacity else { return false }
             newRecord.initialize(capacity: capacity, owner: allocation.owner, pool: mappings)
             made.base.copyMemory(from: allocation.data, byteCount: Int(allocation.size))
+            try freeze(made, capacity, allocation)
             fill(newRecord, made, capacity, allocation)
             allocation.becomeRecorded(newRecord)
             undo.isDone = true
@@ -153,8 +209,9 @@ final class Promotion {
             usleep(20)
             return false
         }
-        guard let oldRecord = takeOver(record) else { throw .outOfMemory }
         made.base.copyMemory(from: old, byteCount: record.writtenSize)
+        try freeze(made, capacity, allocation)
+        guard let oldRecord = takeOver(record) else { throw .outOfMemory }
         let written = record.writtenSize
         fill(record, made, capacity, allocation)
         record.writtenSize = written
@@ -162,6 +219,17 @@ final class Promotion {
         // Transfers under way ask for their bytes anew, and get the new ones.
         mappings.give(oldRecord)
         return true
+    }
+
+    /// Freezes the copy of what was frozen before.
+    private func freeze(
+        _ made: (base: UnsafeMutableRawPointer, descriptor: Int32, slot: UInt32), _ capacity: Int,
+        _ allocation: Allocation
+    ) throws(SmallocError) {
+        guard allocation.flags.contains(.frozen) else { return }
+        guard smalloc_file_replace(made.descriptor, 0, made.base, capacity, false),
+            seal(allocation, made.descriptor, made.slot)
+        else { throw .outOfMemory }
     }
 
     /// A second record for memory that is replaced.
@@ -211,6 +279,16 @@ final class Promotion {
         }
     }
 
+    /// Seals the new file of what was frozen before: no process has it yet.
+    ///
+    /// Under the lock, with no writable mapping of the file. False: the system refuses.
+    private func seal(_ allocation: Allocation, _ descriptor: Int32, _ slot: UInt32) -> Bool {
+        guard allocation.flags.contains(.frozen) else { return true }
+        guard smalloc_file_freeze(descriptor) else { return false }
+        mappings.shares?.state.raise(.frozen, of: slot)
+        return true
+    }
+
     // MARK: In place
 
     /// Has a mapping touched under the lock only, and its file made.
@@ -253,7 +331,8 @@ final class Promotion {
             let written = max(0, min(size, record.writtenSize - at))
             let isMoved =
                 smalloc_file_write(record.descriptor, at, base + at, written)
-                && smalloc_file_replace(record.descriptor, at, base + at, size)
+                && smalloc_file_replace(
+                    record.descriptor, at, base + at, size, !allocation.flags.contains(.frozen))
             if isMoved { record.movedEnd = at + size }
             allocation.lock.unlock()
             guard isMoved else { throw .outOfMemory }
@@ -263,6 +342,11 @@ final class Promotion {
         guard slot != 0 else {
             allocation.lock.unlock()
             throw .shareLimit
+        }
+        guard seal(allocation, record.descriptor, slot) else {
+            shares.state.give(slot)
+            allocation.lock.unlock()
+            throw .outOfMemory
         }
         record.becomeFile(slot: slot)
         _ = smalloc_welcome_huge(base, record.capacity, true)

@@ -21,6 +21,8 @@ public final class Work: @unchecked Sendable {
         case wipe
         /// Gives the allocation memory that clients can map; then the request is served once more.
         case promote(Promotion)
+        /// Makes the allocation's bytes unchangeable.
+        case freeze(Freezing)
     }
 
     let kind: Kind
@@ -47,10 +49,13 @@ public final class Work: @unchecked Sendable {
         self.sliceSize = sliceSize
         self.yielding = yielding
         if isPinning {
-            allocations.0?.pin()
-            allocations.1?.pin()
+            allocations.0?.pin(writes: writes(0))
+            allocations.1?.pin(writes: writes(1))
         }
     }
+
+    /// Whether it changes bytes of the allocation: of the last one.
+    func writes(_ index: Int) -> Bool { isPinning && index == (allocations.1 == nil ? 0 : 1) }
 
     private let abandoned = Atomic<Bool>(false)
 
@@ -58,7 +63,7 @@ public final class Work: @unchecked Sendable {
     var isPinning: Bool {
         switch kind {
         case .copy, .fill: true
-        case .wipe, .promote: false
+        case .wipe, .promote, .freeze: false
         }
     }
 
@@ -66,7 +71,16 @@ public final class Work: @unchecked Sendable {
     var servesAgain: Bool {
         switch kind {
         case .wipe, .promote: true
-        case .copy, .fill: false
+        case .copy, .fill, .freeze: false
+        }
+    }
+
+    /// What went wrong, if it is done and anything did.
+    var error: SmallocError? {
+        switch kind {
+        case .promote(let promotion): promotion.error
+        case .freeze(let freezing): freezing.error
+        case .copy, .fill, .wipe: nil
         }
     }
 
@@ -100,6 +114,9 @@ public final class Work: @unchecked Sendable {
         case .promote(let promotion):
             guard let allocation = allocations.0 else { return true }
             return promotion.run(allocation, steps: sliceSize / Yielding.stepSize)
+        case .freeze(let freezing):
+            guard let allocation = allocations.0 else { return true }
+            return freezing.run(allocation)
         }
         return done == size
     }

@@ -132,9 +132,10 @@ public enum FrameCodec {
         case .close:
             guard handled, !named, noNumbers, empty else { throw shape }
             return .close(handle: header.handle)
-        case .stat, .dispose:
+        case .stat, .dispose, .freeze:
             guard oneTarget, noNumbers, empty else { throw shape }
-            return operation == .stat ? .stat(target) : .dispose(target)
+            return operation == .stat
+                ? .stat(target) : operation == .dispose ? .dispose(target) : .freeze(target)
         case .map, .unmap:
             guard oneTarget, noNumbers, empty else { throw shape }
             return operation == .map

@@ -63,6 +63,10 @@ public enum TextCodec {
             return .truncate(Reference(handle: 0, name: name), length: length, .elements)
         case "rename":
             return try rename(&words)
+        case "freeze":
+            let name = try word(&words, "freeze NAME")
+            try end(words, "freeze NAME")
+            return .freeze(Reference(handle: 0, name: name))
         case "dispose", "stat":
             let name = try word(&words, "\(operation) NAME")
             try end(words, "\(operation) NAME")

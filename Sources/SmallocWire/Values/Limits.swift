@@ -60,6 +60,8 @@ public struct Limits: Equatable, Sendable {
 
     /// Feature bit: allocations can be mapped over this connection.
     @inlinable public static var mapFeature: UInt64 { 1 }
+    /// Feature bit: allocations can be frozen.
+    @inlinable public static var freezeFeature: UInt64 { 16 }
 
     /// The defaults above.
     public init() {}

@@ -24,6 +24,7 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     case quit = 16
     case map = 18
     case unmap = 19
+    case freeze = 23
 
     /// The operation of a number from the wire, nil if there is none.
     ///

@@ -143,6 +143,14 @@ extension SmallocError {
     public static var shareLimit: SmallocError {
         SmallocError(.shareLimit, .error, "the daemon shares as many allocations as it may")
     }
+    /// A change of an allocation that is frozen.
+    public static var frozen: SmallocError {
+        SmallocError(.frozen, .error, "the allocation is frozen")
+    }
+    /// A change of an allocation that is being frozen, or a freeze of one that is being changed.
+    public static var busy: SmallocError {
+        SmallocError(.busy, .error, "another process or request is at work on the allocation")
+    }
     /// A lease of another process is in the way.
     public static var leased: SmallocError {
         SmallocError(.busy, .error, "another process has a lease on its memory")

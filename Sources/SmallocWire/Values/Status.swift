@@ -68,6 +68,8 @@ public struct Status: RawRepresentable, Hashable, Sendable {
     public static var handleLimit: Status { Status(rawValue: 0x8011) }
     /// Another process is in the way for now.
     public static var busy: Status { Status(rawValue: 0x8012) }
+    /// The allocation can't be changed any more.
+    public static var frozen: Status { Status(rawValue: 0x8013) }
     /// The daemon shares as many allocations as it may, or has no descriptor for one more.
     public static var shareLimit: Status { Status(rawValue: 0x8016) }
     /// The bytes are no frame; the stream can't be followed any more.
@@ -111,6 +113,7 @@ public struct Status: RawRepresentable, Hashable, Sendable {
         (.allocationLimit, "allocationLimit", .error),
         (.handleLimit, "handleLimit", .error),
         (.busy, "busy", .error),
+        (.frozen, "frozen", .error),
         (.shareLimit, "shareLimit", .error),
         (.malformedFrame, "malformedFrame", .error),
         (.helloRequired, "helloRequired", .error),

@@ -37,6 +37,9 @@ func describe(_ request: borrowing Request) -> String {
     case .rename(let target, let newName, let flags):
         return "rename \(describe(target)) to '\(newName.text)'"
             + (flags.contains(.replace) ? " replacing" : "")
+    case .map(let target, let flags): return "map \(describe(target)) flags \(flags.rawValue)"
+    case .unmap(let target): return "unmap \(describe(target))"
+    case .freeze(let target): return "freeze \(describe(target))"
     case .stats: return "stats"
     case .help(let verb): return "help '\(verb.text)'"
     case .quit: return "quit"

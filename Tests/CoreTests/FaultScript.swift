@@ -93,7 +93,9 @@ struct FaultScript {
     // MARK: Frames
 
     private mutating func request() -> [UInt8] {
-        switch below(20) {
+        switch below(23) {
+        case 20, 21: return target(.map, flags: UInt8(below(4)))
+        case 22: return below(3) == 0 ? target(.freeze) : target(.unmap)
         case 0...3: return alloc()
         case 4...6: return read()
         case 7...9: return write()
@@ -131,7 +133,7 @@ struct FaultScript {
     private mutating func alloc() -> [UInt8] {
         let isNamed = below(5) > 0
         return frame(
-            .alloc, flags: isNamed && below(3) == 0 ? 2 : 0, type: UInt8(1 + below(2)),
+            .alloc, flags: (isNamed && below(3) == 0 ? 2 : 0) | (below(4) == 0 ? 4 : 0), type: UInt8(1 + below(2)),
             cookie: cookie, name: isNamed ? name() : "", size: size())
     }
 

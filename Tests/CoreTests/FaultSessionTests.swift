@@ -26,6 +26,7 @@ struct FaultSessionTests {
         "each call that fails is an answer or an end, and leaves nothing behind",
         arguments: [
             SMALLOC_FAULT_ALLOCATE, SMALLOC_FAULT_MAP, SMALLOC_FAULT_ADVISE, SMALLOC_FAULT_UNMAP,
+            SMALLOC_FAULT_FILE,
         ])
     func each(_ kind: Int) {
         var random = SplitMix(for: "sessions whose calls of kind \(kind) fail")
@@ -119,7 +120,7 @@ private final class FaultRun {
     }
 
     private func connect(_ connection: Int) -> TestPeer {
-        let peer = TestPeer(loops[connection % 2])
+        let peer = TestPeer(loops[connection % 2], takesDescriptors: true)
         if connection < FaultScript.binaryCount {
             peer.feed(frame(.hello))
             if replies(in: peer.output)?.last?.status != .ok { fault = "no greeting" }
@@ -139,6 +140,7 @@ private final class FaultRun {
             } else if let wrong = wrong(with: peer, step) {
                 fault = "step \(index): \(wrong)"
             }
+            peer.closeDescriptors()
             beat(index)
             if index % 8 == 0 { registry.checkInvariants() }
         }

@@ -248,7 +248,7 @@ struct StaleBytesTests {
                 Issue.record("the overwriting request waits, seed \(round.seed)")
                 return
             }
-            allocation.pin()
+            allocation.pin(writes: true)
             allocation.lock.unlock()
             let arrived = min(Int(random.next() % UInt64(count + 1)), end - at)
             memset(start, 1, arrived)
@@ -257,7 +257,7 @@ struct StaleBytesTests {
             allocation.overwritten(upTo: at)
             allocation.checkInvariants()
             allocation.lock.unlock()
-            _ = allocation.unpin(round.pool)
+            _ = allocation.unpin(round.pool, writes: true)
         }
         round.reached.pointee = at
     }

@@ -68,6 +68,16 @@ struct FieldSweepTests {
         case .quit:
             if !zero { world.check(frame(.quit, offset: offset, size: size), .malformedRequest) }
         case .open: world.check(frame(.open, name: "x", offset: offset, size: size), neither)
+        case .map, .unmap:
+            // Its peers can't be sent descriptors.
+            world.check(
+                frame(operation, handle: 1, offset: offset, size: size),
+                zero ? .unknownOperation : .malformedRequest)
+        case .freeze:
+            if !zero {
+                world.check(
+                    frame(.freeze, handle: 1, offset: offset, size: size), .malformedRequest)
+            }
         case .stat:
             world.check(frame(.stat, name: "x", offset: offset, size: size), neither)
             world.check(frame(.stat, handle: 1, offset: offset, size: size), neither)
@@ -229,7 +239,7 @@ struct FieldSweepTests {
                     bytes(of: header) + [UInt8](repeating: 0x61, count: 10), .malformedRequest)
             }
         }
-        #expect(world.count == 16 * 245)
+        #expect(world.count == Operation.allCases.count * 245)
     }
 
     @Test("every element type, for every operation")

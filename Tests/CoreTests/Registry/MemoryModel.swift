@@ -26,7 +26,7 @@ struct MemoryModel {
     }
 
     let lengthMax: Int
-    private(set) var entries: [Int: Entry] = [:]
+    var entries: [Int: Entry] = [:]
     private(set) var names: [String: Int] = [:]
     /// By connection, then by handle; what is gone stays open.
     private(set) var handles: [[UInt32: Int]]

@@ -2,6 +2,7 @@
 // SMALLOC_SEED repeats a run, SMALLOC_EVENTS makes it longer.
 
 import class Foundation.ProcessInfo
+import Glibc
 import SmallocWire
 import Testing
 import TestSupport
@@ -42,7 +43,9 @@ private struct ModelRun {
 
     init(_ random: SplitMix) {
         self.random = random
-        peers = [daemon.greeted(), daemon.greeted(), daemon.connect()]
+        peers = [
+            daemon.greeted(mapping: true), daemon.greeted(mapping: true), daemon.connect(),
+        ]
     }
 
     // MARK: Choices
@@ -98,7 +101,8 @@ private struct ModelRun {
         if below(600) == 0 { return reconnect(connection) }
         let target = target(connection)
         let length = length(of: target, connection)
-        switch below(13) {
+        switch below(14) {
+        case 13: map(target, connection)
         case 0, 1: alloc(connection)
         case 2: open(connection)
         case 3: below(3) == 0 ? dispose(target, connection) : close(target, connection)
@@ -115,7 +119,7 @@ private struct ModelRun {
         peers[connection].session.end(daemon.loop)
         peers[connection].isClosed = true
         model.endConnection(connection)
-        peers[connection] = daemon.greeted()
+        peers[connection] = daemon.greeted(mapping: true)
     }
 
     mutating func call(
@@ -159,9 +163,10 @@ private struct ModelRun {
         default: break
         }
         let noHandle = name != nil && below(3) == 0
+        let shareable: UInt8 = below(10) == 0 ? 4 : 0
         last = "alloc \(name ?? "-") type \(type) size \(size)"
         let reply = peers[connection].call(
-            .alloc, flags: noHandle ? 2 : 0, type: type, name: name ?? "", size: size)
+            .alloc, flags: (noHandle ? 2 : 0) | shareable, type: type, name: name ?? "", size: size)
         var made: Int?
         expect(reply) { model throws(MemoryModel.Refusal) in
             made = try model.alloc(name, type, size, connection: connection)
@@ -170,6 +175,36 @@ private struct ModelRun {
         if reply.header.size != size || reply.header.type != type { fail("size or type") }
         if noHandle != (reply.header.handle == 0) { return fail("handle") }
         if !noHandle { model.opened(reply.header.handle, made, connection: connection) }
+    }
+
+    /// Maps, looks at all of it, and writes through the mapping.
+    mutating func map(_ target: MemoryModel.Target, _ connection: Int) {
+        let reply = call(.map, target, connection, flags: UInt8(1 + 2 * below(2)))
+        var found: Int?
+        expect(reply) { model throws(MemoryModel.Refusal) in
+            found = try model.find(target, connection: connection)
+        }
+        guard let found, !failed, let entry = model.entries[found] else { return }
+        let size = entry.bytes.count
+        if reply.header.size != UInt64(size) { return fail("size") }
+        guard size > 0 else { return }
+        let descriptors = peers[connection].takeDescriptors()
+        defer { for descriptor in descriptors { Glibc.close(descriptor) } }
+        guard let file = descriptors.first, let start = mapped(file, size) else {
+            return fail("no mapping")
+        }
+        defer { munmap(start, size) }
+        if !UnsafeRawBufferPointer(start: start, count: size).elementsEqual(entry.bytes) {
+            return fail("mapped bytes differ")
+        }
+        let (at, byte) = (below(size), UInt8(below(256)))
+        start.storeBytes(of: byte, toByteOffset: at, as: UInt8.self)
+        model.entries[found]?.bytes[at] = byte
+    }
+
+    private func mapped(_ file: Int32, _ size: Int) -> UnsafeMutableRawPointer? {
+        let start = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0)
+        return start == MAP_FAILED ? nil : start
     }
 
     mutating func open(_ connection: Int) {

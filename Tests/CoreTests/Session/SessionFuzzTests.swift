@@ -161,7 +161,8 @@ enum HostileInput {
         var bytes = random.next() % 12 == 0 ? [] : frame(.hello)
         bytes += frame(.alloc, type: 2, name: "a", size: 64)
         for _ in 0..<1 + random.next() % 14 {
-            let operation = Operation.allCases[Int(random.next() % 16)]
+            let operation = Operation.allCases[
+                Int(random.next() % UInt64(Operation.allCases.count))]
             let isByName = random.next() % 2 == 0
             let handle = isByName ? 0 : UInt32(random.next() % 6)
             let name = isByName ? name(&random) : ""
@@ -174,6 +175,7 @@ enum HostileInput {
                 type = UInt8(random.next() % 11)
                 offset = 0
                 flags = isByName && random.next() % 2 == 0 ? 2 : 0
+                if random.next() % 4 == 0 { flags |= 4 }
                 if random.next() % 8 == 0 { size = 1 << 20 + random.next() % 4 * 8 }
             case .write where random.next() % 3 == 0:
                 flags = 1
@@ -195,6 +197,9 @@ enum HostileInput {
                 payload = copyDest(
                     number(&random), handle: UInt32(random.next() % 3),
                     name: random.next() % 2 == 0 ? "a" : "")
+            case .map:
+                (offset, size) = (0, 0)
+                flags = UInt8(random.next() % 4)
             case .rename:
                 (offset, size) = (0, 0)
                 payload = Array(self.name(&random).utf8)

@@ -1,6 +1,7 @@
 // The other half of a session, without sockets: feeds it bytes, moves what it says must be moved.
 
 import Dispatch
+import Glibc
 
 @testable import SmallocCore
 import SmallocWire
@@ -24,10 +25,12 @@ struct TestDaemon {
     }
 
     /// A connection, and one that has said hello.
-    func connect() -> TestPeer { TestPeer(loop) }
+    ///
+    /// - Parameter mapping: Whether it can be sent descriptors.
+    func connect(mapping: Bool = false) -> TestPeer { TestPeer(loop, takesDescriptors: mapping) }
 
-    func greeted() -> TestPeer {
-        let peer = connect()
+    func greeted(mapping: Bool = false) -> TestPeer {
+        let peer = connect(mapping: mapping)
         peer.feed(frame(.hello))
         peer.output = []
         return peer
@@ -61,9 +64,26 @@ final class TestPeer {
     /// Whether output, pieces to send and work move on; else the session stays paused.
     var moves = true
 
-    init(_ loop: LoopContext, owner: UInt32 = Session.noOwner) {
+    /// Descriptors of the last replies that came with any; closed when others come.
+    private(set) var descriptors: [Int32] = []
+
+    init(
+        _ loop: LoopContext, owner: UInt32 = Session.noOwner, takesDescriptors: Bool = false
+    ) {
         self.loop = loop
-        session = Session(owner: owner)
+        session = Session(owner: owner, takesDescriptors: takesDescriptors)
+    }
+
+    /// Closes the descriptors that it was sent.
+    func closeDescriptors() {
+        for descriptor in descriptors { close(descriptor) }
+        descriptors = []
+    }
+
+    /// The descriptors that it was sent, which are the caller's now.
+    func takeDescriptors() -> [Int32] {
+        defer { descriptors = [] }
+        return descriptors
     }
 
     var pause: Session.Pause { session.pause }
@@ -72,6 +92,7 @@ final class TestPeer {
     var openHandles: Int { session.caller.handles.count }
 
     deinit {
+        closeDescriptors()
         if session.work == nil { session.end(loop) }
     }
 
@@ -173,6 +194,12 @@ final class TestPeer {
     /// Moves the loop's output here.
     func take() {
         // As the daemon's peer does.
+        if loop.output.pointee.passesDescriptors {
+            closeDescriptors()
+            let passed = loop.output.pointee.descriptors
+            descriptors = [passed.0, passed.1].filter { $0 >= 0 }
+            loop.output.pointee.descriptors = (-1, -1)
+        }
         guard loop.output.pointee.count > 0 else { return }
         largestOutput = max(largestOutput, loop.output.pointee.count)
         output += loop.output.pointee.bytes

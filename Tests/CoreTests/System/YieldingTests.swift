@@ -84,19 +84,27 @@ struct YieldingTests {
     func work(isFill: Bool) throws {
         let other = Other(takes: 10)
         let size = 5 * Yielding.stepSize + 64
-        let memory = UnsafeMutableRawPointer.allocate(byteCount: 2 * size, alignment: 64)
-        defer { memory.deallocate() }
-        memset(memory, 7, 2 * size)
+        let pool = MappingPool(
+            budget: MemoryBudget(limits: SharedLimits(Limits())), cleanSizeMax: 0)
+        let allocation = try #require(
+            Allocation.make(
+                name: UnsafeRawBufferPointer(start: nil, count: 0), type: .uint8, size: 2 * size,
+                created: 0, owner: 0, mappings: pool))
         let pattern = UnsafeMutableRawBufferPointer.allocate(byteCount: 64, alignment: 8)
         defer { pattern.deallocate() }
         pattern.copyBytes(from: 0..<64)
         let work = Work(
             kind: isFill
-                ? .fill(dest: memory, pattern: Pattern(UnsafeRawBufferPointer(pattern)))
-                : .copy(dest: memory, source: memory + size),
-            size: size, allocations: (nil, nil), yielding: other.yielding)
+                ? .fill(
+                    dest: Extent(offset: 0, size: size),
+                    pattern: Pattern(UnsafeRawBufferPointer(pattern)))
+                : .copy(
+                    dest: Extent(offset: 0, size: size), source: Extent(offset: size, size: size)),
+            size: size, allocations: (allocation, isFill ? nil : allocation),
+            yielding: other.yielding)
         #expect(work.run())
         #expect(other.offers == 6)
+        withExtendedLifetime(pool) {}
     }
 
     @Test("memory is wiped and unmapped in steps")

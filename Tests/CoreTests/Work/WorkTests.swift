@@ -33,13 +33,33 @@ struct WorkTests {
         return count
     }
 
-    private static func copy(
+    /// Keeps the block of `allocation`.
+    private let pool: MappingPool
+    /// An allocation whose bytes are a test's own memory; never given back.
+    private let allocation: Allocation
+
+    init() throws {
+        pool = MappingPool(budget: MemoryBudget(limits: SharedLimits(Limits())), cleanSizeMax: 0)
+        allocation = try #require(
+            Allocation.make(
+                name: UnsafeRawBufferPointer(start: nil, count: 0), type: .uint8, size: 1 << 20,
+                created: 0, owner: 0, mappings: pool))
+    }
+
+    private func allocation(of memory: UnsafeMutableRawBufferPointer) -> Allocation {
+        allocation.record?.attach(
+            memory.baseAddress!, .mapping, madeSize: 1 << 30, writtenSize: 0)
+        return allocation
+    }
+
+    private func copy(
         _ memory: UnsafeMutableRawBufferPointer, from: Int, to: Int, _ size: Int, sliceSize: Int
     ) -> Work {
-        Work(
+        let allocation = allocation(of: memory)
+        return Work(
             kind: .copy(
-                dest: memory.baseAddress! + to, source: UnsafeRawPointer(memory.baseAddress! + from)
-            ), size: size, allocations: (nil, nil), sliceSize: sliceSize)
+                dest: Extent(offset: to, size: size), source: Extent(offset: from, size: size)),
+            size: size, allocations: (allocation, allocation), sliceSize: sliceSize)
     }
 
     @Test("copies of every overlap and size are those of memmove, however they are sliced")
@@ -54,7 +74,7 @@ struct WorkTests {
                 for to in 0..<room {
                     for size in 1..<room - max(from, to) + 1 {
                         memory.copyBytes(from: before)
-                        let work = WorkTests.copy(
+                        let work = copy(
                             memory, from: from, to: to, size, sliceSize: sliceSize)
                         let slices = WorkTests.slices(work)
                         var expected = before
@@ -86,7 +106,7 @@ struct WorkTests {
         // Each at an address of its own, so that neither end is aligned.
         for (from, to) in [(1, 1 + distance), (distance + 17, 17)] {
             memory.copyMemory(from: UnsafeRawBufferPointer(before))
-            let work = WorkTests.copy(
+            let work = copy(
                 memory, from: from, to: to, size, sliceSize: Thresholds.workSliceSize)
             #expect(WorkTests.slices(work) == 2)
             let base = before.baseAddress!
@@ -110,7 +130,7 @@ struct WorkTests {
         defer { memory.deallocate() }
         for (from, to) in [(0, distance), (distance, 0)] {
             memory.copyMemory(from: UnsafeRawBufferPointer(before))
-            let work = WorkTests.copy(
+            let work = copy(
                 memory, from: from, to: to, size, sliceSize: Thresholds.workSliceSize)
             #expect(work.run())
             let (now, base) = (memory.baseAddress!, before.baseAddress!)
@@ -124,7 +144,7 @@ struct WorkTests {
     func same() {
         let memory = WorkTests.memory(1000)
         defer { memory.deallocate() }
-        let work = WorkTests.copy(memory, from: 3, to: 3, 900, sliceSize: 10)
+        let work = copy(memory, from: 3, to: 3, 900, sliceSize: 10)
         #expect(work.run())
     }
 
@@ -142,9 +162,9 @@ struct WorkTests {
                     let (first, last) = (memory[0], memory[size + 1])
                     let work = Work(
                         kind: .fill(
-                            dest: memory.baseAddress! + 1,
+                            dest: Extent(offset: 1, size: size),
                             pattern: Pattern(UnsafeRawBufferPointer(pattern))), size: size,
-                        allocations: (nil, nil), sliceSize: sliceSize)
+                        allocations: (allocation(of: memory), nil), sliceSize: sliceSize)
                     let slices = WorkTests.slices(work)
                     let whole = (sliceSize + length - 1) / length * length
                     #expect(slices == (size + whole - 1) / whole)

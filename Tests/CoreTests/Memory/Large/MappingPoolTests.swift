@@ -19,7 +19,8 @@ extension MappingPool {
         guard budget.charge(UInt64(capacity(for: size)) + MappingPool.recordCharge),
             let record = makeRecord(size, owner: 0)
         else { return nil }
-        return record.kind != .none || attach(record, unwiped: unwiped) ? record : nil
+        return record.kind != .none || attach(record, unwiped: unwiped, size: UInt64(size))
+            ? record : nil
     }
 }
 

@@ -39,6 +39,8 @@ extension Peer {
     func close(_ reason: StaticString) {
         guard !isClosing else { return }
         isClosing = true
+        // What it is owed and did not get: the buffer is the loop's, and the next peer's then.
+        loop.context.output.pointee.reset(keeping: LoopContext.outputKept)
         heldPassing?.close(loop.context.registry)
         heldPassing = nil
         loop.log.debug("connection closed", metadata: metadata(reason))

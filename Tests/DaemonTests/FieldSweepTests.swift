@@ -113,7 +113,7 @@ import TestSupport
                 }
             }
         }
-        for operation in UInt8(21)...255 {
+        for operation in UInt8(28)...255 {
             sweep.add(
                 TestFrame(operation, flags: operation, payload: [1, 2, 3]), "unknownOperation")
         }
@@ -178,7 +178,7 @@ private final class Sweep {
             #expect(
                 got == expected ?? "ok" && reply.cookie == frame.cookie
                     && reply.operation == frame.operation,
-                "\(frame) flags \(frame.flags) type \(frame.type) nameSize \(frame.nameSize): \(got) \(reply.text)"
+                "\(frame) \(expected ?? "ok") flags \(frame.flags) type \(frame.type) nameSize \(frame.nameSize): \(got) \(reply.text)"
             )
         }
         count += batch.count

@@ -58,7 +58,8 @@ enum FrameModel {
         case "open": return handled || !named || rest != 0
         case "close": return named || !handled || rest != 0
         case "list": return handled || rest != 0
-        case "stat", "dispose", "truncate": return named == handled || rest != 0
+        case "stat", "dispose", "truncate", "map", "unmap", "freeze":
+            return named == handled || rest != 0
         case "rename", "fill": return named == handled
         case "read" where frame.flags & 1 == 0: return named == handled || rest != 0
         case "write" where frame.flags & 1 == 0:
@@ -95,7 +96,7 @@ enum FrameModel {
         case "rename":
             return rest == 0 ? "invalidName" : size == nil ? renameTarget(frame) : "skip"
         case "stat": return size == nil ? "noData" : nil
-        case "truncate", "dispose", "close", "open":
+        case "truncate", "dispose", "close", "open", "map", "unmap", "freeze":
             return size == nil || (name == "open" && target != "a") ? "noData" : "skip"
         case "fill":
             guard size != nil else { return "noData" }

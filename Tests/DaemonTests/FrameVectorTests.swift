@@ -37,8 +37,9 @@ import TestSupport
     func allAtOnce(tcp: Bool) throws {
         let daemon = try DaemonProcess(tcp: tcp)
         let socket = try tcp ? daemon.connectTCP() : daemon.connect()
-        try socket.send(Vectors.pairs.flatMap(\.request.frame))
-        for (_, reply) in Vectors.pairs {
+        let pairs = Vectors.pairs.filter { !tcp || $0.request.unixSocket != true }
+        try socket.send(pairs.flatMap(\.request.frame))
+        for (_, reply) in pairs {
             guard check(try socket.receiveFrame(), reply) else { return }
         }
         #expect(try socket.isEnded())

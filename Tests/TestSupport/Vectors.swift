@@ -26,6 +26,8 @@ public struct FrameVector: Decodable, Sendable, CustomStringConvertible {
     public let hex: String
     public let varies: [[Int]]?
     public let payloadVaries: Bool?
+    /// Whether it is meant for Unix sockets only.
+    public let unixSocket: Bool?
 
     /// The whole frame.
     public var frame: [UInt8] { bytes(hex: hex) ?? [] }

@@ -55,6 +55,10 @@ struct TextHelp: Sendable {
                 "example: rename samples.new samples replace",
             ]),
         TextHelp(
+            verb: "freeze", form: "freeze NAME",
+            meaning: "make what an allocation holds unchangeable",
+            more: ["there is no way back; it can still be read, renamed and disposed of"]),
+        TextHelp(
             verb: "stat", form: "stat NAME", meaning: "tell about an allocation", more: []),
         TextHelp(
             verb: "list", form: "list [PREFIX]", meaning: "tell names, types and lengths",

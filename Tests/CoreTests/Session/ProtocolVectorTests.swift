@@ -19,7 +19,7 @@ struct ProtocolVectorTests {
 
     @Test("each request of frames.json gets the reply that follows it")
     func frames() {
-        let peer = daemon().connect()
+        let peer = daemon().connect(mapping: true)
         for (request, reply) in Vectors.pairs {
             peer.output = []
             peer.feed(request.frame)
@@ -34,7 +34,7 @@ struct ProtocolVectorTests {
         "each entry of malformed.json gets its status, and the close or not",
         arguments: Vectors.malformed)
     func malformed(_ vector: MalformedVector) {
-        let peer = vector.hello ? daemon().greeted() : daemon().connect()
+        let peer = vector.hello ? daemon().greeted(mapping: true) : daemon().connect(mapping: true)
         peer.feed(vector.frame)
         let closedBySession = peer.isClosed
         if vector.end == true { peer.feedEnd() }
@@ -51,7 +51,7 @@ struct ProtocolVectorTests {
         let lines = spec.components(separatedBy: "\n")
         let start = try #require(lines.firstIndex { $0.hasPrefix("### 7.15 ") })
         let page = lines[start...].prefix { !$0.hasPrefix("### 7.16 ") }
-        let peer = daemon().connect()
+        let peer = daemon().connect(mapping: true)
         peer.feed(Array("stats\n".utf8))
         let told = String(decoding: peer.output, as: UTF8.self).split(separator: "\n")
         let keys = told.dropLast().map { String($0.split(separator: " ")[1]) }
@@ -80,7 +80,7 @@ struct ProtocolVectorTests {
         "each transcript is answered as it says, whole and byte by byte",
         arguments: Transcript.all, [1, 1_000_000])
     func transcripts(_ transcript: Transcript, _ size: Int) {
-        let peer = daemon().connect()
+        let peer = daemon().connect(mapping: true)
         peer.feed(transcript.input) { size }
         if transcript.endsInput { peer.feedEnd() }
         let fault = transcript.fault(in: String(decoding: peer.output, as: UTF8.self))

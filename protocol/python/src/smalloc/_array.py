@@ -109,8 +109,8 @@ class Array:
         return len(self._shape)
 
     @property
-    def size(self) -> int:
-        """Elements, as in numpy. (Elsewhere here a size is bytes.)"""
+    def length(self) -> int:
+        """Elements, of all axes; what numpy calls the size, which is bytes here."""
         return length_of(self._shape)
 
     @property
@@ -121,7 +121,7 @@ class Array:
     @property
     def nbytes(self) -> int:
         """Bytes of all elements."""
-        return self.size * self.itemsize
+        return self.length * self.itemsize
 
     def __len__(self) -> int:
         if not self._shape:
@@ -129,7 +129,7 @@ class Array:
         return self._shape[0]
 
     def __bool__(self) -> bool:
-        raise TypeError("an array is neither true nor false; look at its size or its elements")
+        raise TypeError("an array is neither true nor false; look at its length or its elements")
 
     def __repr__(self) -> str:
         name = "anonymous" if self.name is None else repr(self.name)
@@ -157,7 +157,7 @@ class Array:
 
     def fill(self, value: Any) -> None:
         """Store a number in all elements, inside the daemon."""
-        self._allocation.fill(value, 0, self.size)
+        self._allocation.fill(value, 0, self.length)
 
     def close(self) -> None:
         """Close the allocation's handle. Idempotent."""

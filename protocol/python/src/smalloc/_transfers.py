@@ -11,8 +11,8 @@ from ._allocation import Allocation
 from ._array import Array
 from ._buffers import readable, writable
 from ._connection import Call, Connection, Handle, Outcome
-from ._errors import InvalidArgumentError, InvalidNameError, OutOfRangeError, ProtocolError
-from ._errors import SmallocError, Status, TooLargeError
+from ._errors import InvalidArgumentError, InvalidNameError, OutOfMemoryError, OutOfRangeError
+from ._errors import ProtocolError, SmallocError, Status, TooLargeError
 from ._info import Limits, Stat
 from ._wire import Operation, Reply, Request
 
@@ -61,7 +61,7 @@ class Transfers(ABC):
             if len(payload) != size:
                 raise nonsense("%d bytes were asked for and %d came" % (size, len(payload)))
             return payload
-        data = bytearray(size)
+        data = _memory(size)
         self.read_into(target, data, offset)
         return bytes(data)
 
@@ -111,7 +111,7 @@ class Transfers(ABC):
         Raises InvalidNameError, NotFoundError, OutOfRangeError.
         """
         pairs = [(whole(offset), whole(size)) for offset, size in ranges]
-        data = bytearray(sum(size for _, size in pairs))
+        data = _memory(sum(size for _, size in pairs))
         self._ranges(target, pairs, memoryview(data), is_write=False)
         return bytes(data)
 
@@ -287,6 +287,15 @@ def whole(number: int) -> int:
     if not 0 <= whole <= _wire.U64_MAX:
         raise OutOfRangeError(Status.OUT_OF_RANGE, "%d is outside of every allocation" % whole)
     return whole
+
+
+def _memory(size: int) -> bytearray:
+    try:
+        return bytearray(size)
+    except (MemoryError, OverflowError):
+        raise OutOfMemoryError(
+            Status.OUT_OF_MEMORY, "there is no memory for %d bytes in this process" % size
+        ) from None
 
 
 def _cut(view: memoryview, piece: int) -> Iterator[Tuple[int, memoryview]]:

@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tupl
 
 from ._errors import Status, UnknownTypeError
 
+_CLASS = type
 Number = Union[int, float, bool, complex]
 # Makes the bytes of one element of a number.
 _Store = Callable[["ElementType", Any], bytes]
@@ -94,9 +95,9 @@ class ElementType:
             found = _BY_NAME.get(type)
         elif isinstance(type, int) and not isinstance(type, bool):
             found = _BY_NUMBER.get(type)
-        elif type in _BY_CLASS:
+        elif isinstance(type, _CLASS) and type in _BY_CLASS:
             found = _BY_CLASS[type]
-        else:
+        elif type is not None:
             # Whoever has a dtype has numpy loaded.
             numpy = sys.modules.get("numpy")
             if numpy is not None:

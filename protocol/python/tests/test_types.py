@@ -75,7 +75,11 @@ class StoreTests(unittest.TestCase):
             self.stored("Int64", 1.0)
 
     def test_bool_and_complex(self) -> None:
-        self.assertEqual(self.stored("Bool", 0, 2, -0.0, NAN), [False, True, False, True])
+        self.assertEqual(self.stored("Bool", 0, 1, -0.0, True), [False, True, False, True])
+        self.assertEqual(ElementType.BOOL.unpack(b"\x00\x02\xff"), [False, True, True])
+        for bad in (2, NAN, 0.5):
+            with self.assertRaises(ValueError):
+                self.stored("Bool", bad)
         self.assertEqual(self.stored("ComplexFloat", 1 + 2j, 3), [1 + 2j, 3])
         self.assertEqual(self.stored("ComplexFloat", 1e39j)[0].imag, INF)
         self.assertEqual(self.stored("ComplexDouble", 0.1 - 5e-324j), [0.1 - 5e-324j])

@@ -229,6 +229,9 @@ class Array:
             return _nest(self.type.unpack(data), shape)
         if not self.nbytes or not len(data):
             numbers = numpy.zeros(shape, self.dtype)
+        elif self.type is ElementType.BOOL:
+            # Others may have written other bytes than 0 and 1, all of which are true.
+            numbers = (numpy.frombuffer(data, "u1") != 0).reshape(shape)
         else:
             numbers = numpy.frombuffer(data, self.dtype).reshape(shape)
         if not shape and not as_array:

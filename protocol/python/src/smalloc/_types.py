@@ -134,10 +134,10 @@ class ElementType:
 
         Numbers are first taken as doubles; what does not fit an integer type wraps around, is
         clamped for Uint8Clamped, and becomes infinite for the floats. Int64 and Uint64 take
-        integers only, exactly.
+        integers only, exactly, Bool takes 0 and 1, and the complex types two such numbers.
 
         Raises TypeError for what is no number, OverflowError for an integer that Int64 or Uint64
-        does not hold.
+        does not hold, ValueError for another number than 0 and 1 into Bool.
         """
         if self._format and "Complex" not in self.name and self._format != "?":
             try:
@@ -246,8 +246,10 @@ def _store_bfloat16(type: ElementType, value: Any) -> bytes:
 
 
 def _store_bool(type: ElementType, value: Any) -> bytes:
-    # NaN is not 0.
-    return b"\x01" if _double(value) != 0 else b"\x00"
+    number = _double(value)
+    if number not in (0, 1):
+        raise ValueError("%s takes 0, 1, False and True, not %r" % (type.name, value))
+    return b"\x01" if number else b"\x00"
 
 
 def _store_complex(type: ElementType, value: Any) -> bytes:

@@ -8,10 +8,12 @@ import threading
 import time
 import unittest
 import unittest.mock
+import warnings
 from typing import Any, Callable, List
 
 import smalloc
-from smalloc import _wire
+from smalloc import _shared, _wire
+from smalloc._connection import Connection
 from smalloc._wire import Operation
 from support import Daemon, DaemonTestCase
 
@@ -154,6 +156,16 @@ class CloseTests(DaemonTestCase):
             self.assertIn("Interrupt", str(error))
             self.assertFalse(self.client.is_live)
 
+    def test_an_interrupt_in_the_middle_of_a_reply(self) -> None:
+        a = self.client.alloc(4, name="a")
+        with unittest.mock.patch.object(Connection, "_wait", side_effect=KeyboardInterrupt):
+            with self.assertRaises(KeyboardInterrupt):
+                a.read_bytes()
+        self.assertFalse(self.client.is_live)
+        with self.assertRaises(smalloc.ConnectionLostError) as caught:
+            self.client.open("a")
+        self.assertIn("KeyboardInterrupt", str(caught.exception))
+
     def test_a_signals_handler_in_a_call_is_refused_and_does_not_hang(self) -> None:
         found: List[str] = []
 
@@ -187,6 +199,20 @@ class CloseTests(DaemonTestCase):
         self.client.ping()
         self.assertEqual(self.client.stat("a").handles, 0)
 
+    def test_a_client_that_is_dropped_closes_its_connection_at_once(self) -> None:
+        count = int(self.client.stats()["connections"])
+        other = smalloc.Client(self.daemon.address)
+        a, array = other.alloc(1, name="a"), other.get("a")
+        self.addCleanup(gc.enable)
+        gc.disable()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            del a, array, other
+        deadline = time.monotonic() + 10
+        while self.client.stats()["connections"] != count and time.monotonic() < deadline:
+            time.sleep(0.005)
+        self.assertEqual(self.client.stats()["connections"], count)
+
     def test_a_closed_handle_is_not_another_allocation(self) -> None:
         # The daemon gives numbers again: a call under way with a handle that is closed must not
         # reach what has its number now.
@@ -205,14 +231,16 @@ class CloseTests(DaemonTestCase):
 
         thread = threading.Thread(target=read)
         thread.start()
-        for _ in range(500):
-            current[0].close()
-            other = self.client.alloc(1)
-            other.write(b"\xff")
-            other.close()
-            current[0] = self.client.alloc(1)
-        stop.set()
-        thread.join(20)
+        try:
+            for _ in range(500):
+                current[0].close()
+                other = self.client.alloc(1)
+                other.write(b"\xff")
+                other.close()
+                current[0] = self.client.alloc(1)
+        finally:
+            stop.set()
+            thread.join(20)
         self.assertEqual(wrong, [])
 
 
@@ -274,7 +302,8 @@ class ForkTests(DaemonTestCase):
                 raise AssertionError
             except smalloc.ForkedError:
                 pass
-            smalloc.Client(self.daemon.address).ping()
+            with smalloc.Client(self.daemon.address) as own:
+                own.ping()
 
         try:
             for _ in range(5):
@@ -283,6 +312,12 @@ class ForkTests(DaemonTestCase):
             stop.set()
             thread.join(20)
         self.client.ping()
+
+    def test_a_fork_while_another_thread_connects_for_a_pickle_does_not_hang(self) -> None:
+        data = pickle.dumps(self.client.put("a", b"1"))
+        with _shared._lock:
+            code = in_child(lambda: pickle.loads(data).close())
+        self.assertEqual(code, 0)
 
     def test_a_child_does_not_keep_its_parents_connection(self) -> None:
         count = int(self.client.stats()["connections"])

@@ -7,11 +7,11 @@ import io
 import os
 import re
 import unittest
-from typing import Any, Iterator, Tuple
+from typing import Any, Dict, Iterator, Tuple
 from unittest import mock
 
 import smalloc
-from support import PACKAGE, TESTS, DaemonTestCase
+from support import PACKAGE, ROOT, TESTS, DaemonTestCase, needs_numpy
 
 SOURCES = sorted(PACKAGE.glob("src/smalloc/*.py"))
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -35,6 +35,16 @@ class ReadmeTests(DaemonTestCase):
         with contextlib.redirect_stdout(said):
             exec(compile(example, "README.md", "exec"), {"client": self.client})
         self.assertIn("# " + said.getvalue().strip(), example)
+
+    @needs_numpy
+    def test_the_example_of_the_projects_readme(self) -> None:
+        example = BLOCK.findall((ROOT / "README.md").read_text())[0]
+        with mock.patch.dict(os.environ, {"SMALLOC_ADDRESS": self.daemon.address}):
+            names: Dict[str, Any] = {}
+            exec(compile(example, "README.md", "exec"), names)
+            names["client"].close()
+        with self.client.get("image", (480, 640)) as image:
+            self.assertEqual(image[0, :6].tolist(), [4, 6, 2, 3, 0, 0])
 
     def test_errors_are_in_the_readme(self) -> None:
         text = (PACKAGE / "README.md").read_text()

@@ -18,7 +18,7 @@ class Wire:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(10)
         self.socket.connect(daemon.path)
-        self.reader = ReplyReader(lambda _: None)
+        self.reader = ReplyReader()
         self.ready: List[Reply] = []
 
     def send(self, data: bytes) -> None:
@@ -33,7 +33,7 @@ class Wire:
                 return None
             if count == 0:
                 return None
-            self.ready += self.reader.advance(count)
+            self.ready += self.reader.advance(count, lambda _: None)
         return self.ready.pop(0)
 
     def hello(self) -> None:

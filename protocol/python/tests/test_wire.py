@@ -4,7 +4,7 @@ import unittest
 from typing import Any, Dict, List, Optional
 
 from smalloc import _wire
-from smalloc._wire import FrameError, Header, Operation, Reply, ReplyReader, Request
+from smalloc._wire import Claim, FrameError, Header, Operation, Reply, ReplyReader, Request
 from support import protocol_file, seeded
 
 FRAMES = protocol_file("vectors/frames.json")
@@ -30,15 +30,15 @@ def header_of(fields: Dict[str, Any]) -> Header:
     )
 
 
-def feed(reader: ReplyReader, data: bytes, sizes: List[int]) -> List[Reply]:
-    """Give bytes to a reader in parts of these sizes, as far as there is room for them."""
-    replies: List[Reply] = []
+def feed(claim: Claim, data: bytes, sizes: List[int]) -> List[Reply]:
+    """Give bytes to a fresh reader in parts of these sizes, as far as there is room for them."""
+    reader, replies = ReplyReader(), []
     at, turn = 0, 0
     while at < len(data):
         room = reader.room()
         count = min(sizes[turn % len(sizes)], len(room), len(data) - at)
         room[:count] = data[at : at + count]
-        replies += reader.advance(count)
+        replies += reader.advance(count, claim)
         at += count
         turn += 1
     return replies
@@ -163,14 +163,14 @@ class ReaderTests(unittest.TestCase):
         # One that is received where it belongs, and one that is not.
         for size in (100_000, 20_000):
             stream += Header(0xE6, 1, 8, 0, 0, 0, 2, 7, 0, size, 0, size).encode() + b"x" * size
-        whole = feed(ReplyReader(lambda _: None), stream, [1 << 20])
+        whole = feed(lambda _: None, stream, [1 << 20])
         self.assertEqual(len(whole), len([f for f in FRAMES if f["direction"] == "reply"]) + 2)
         for sizes in ([1], [39, 1], [40], [41], [3, 50, 17], [65536, 1]):
-            self.assertEqual(feed(ReplyReader(lambda _: None), stream, sizes), whole, sizes)
+            self.assertEqual(feed(lambda _: None, stream, sizes), whole, sizes)
         random = seeded(self)
         for _ in range(20):
             sizes = [random.randint(1, 5000) for _ in range(50)]
-            self.assertEqual(feed(ReplyReader(lambda _: None), stream, sizes), whole)
+            self.assertEqual(feed(lambda _: None, stream, sizes), whole)
 
     def test_a_payload_goes_into_the_claimed_memory(self) -> None:
         for size in (0, 1, 16384, 16385, 200_000):
@@ -178,8 +178,8 @@ class ReaderTests(unittest.TestCase):
                 data = bytes(range(256)) * (size // 256 + 1)
                 memory = bytearray(size)
                 frame = Header(0xE6, 1, 8, 0, 0, 0, 2, 7, 0, size, 0, size).encode() + data[:size]
-                reader = ReplyReader(lambda _, view=memoryview(memory): view)
-                replies = feed(reader, frame * 2, sizes)
+                view = memoryview(memory)
+                replies = feed(lambda _: view, frame * 2, sizes)
                 self.assertEqual([reply.payload for reply in replies], [b"", b""])
                 self.assertEqual(memory, data[:size])
 
@@ -192,19 +192,19 @@ class ReaderTests(unittest.TestCase):
         good = bytearray.fromhex(BY_NAME["read reply"]["hex"])
         for change, why in ((b"\xe5", "magic"), (b"E", "text")):
             with self.assertRaises(FrameError, msg=why):
-                feed(ReplyReader(bounded), change + good[1:], [1])
+                feed(bounded, change + good[1:], [1])
         for at, value in ((1, 2), (6, 5), (23, 0xFF)):
             bad = bytearray(good)
             bad[at] = value
             with self.assertRaises(FrameError, msg=str(at)):
-                feed(ReplyReader(bounded), bytes(bad), [1000])
+                feed(bounded, bytes(bad), [1000])
         random = seeded(self)
         for _ in range(3000):
             stream = bytearray(good * 3)
             for _ in range(random.randint(1, 4)):
                 stream[random.randrange(len(stream))] = random.randrange(256)
             try:
-                for reply in feed(ReplyReader(bounded), bytes(stream), [random.randint(1, 200)]):
+                for reply in feed(bounded, bytes(stream), [random.randint(1, 200)]):
                     self.assertEqual(len(reply.payload), reply.header.payload_size)
             except FrameError:
                 pass

@@ -270,7 +270,7 @@ class Client(Transfers):
         element type; or, with a `dtype`, a list of numbers, which are stored as ElementType.pack
         does. Others find what was there before or all of the new values: these are written into
         an anonymous allocation, which then takes the name. So nothing is left of a put that
-        fails, whenever that is.
+        fails, whenever that is, and for a moment there has to be memory for both.
 
         Raises TypeError, UnknownTypeError, InvalidNameError, OutOfMemoryError and others of
         `alloc`.

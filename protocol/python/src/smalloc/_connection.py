@@ -97,7 +97,7 @@ class Connection:
         self._process = os.getpid()
         # Why there is no connection any more.
         self._ended: Optional[SmallocError] = None
-        self._reader = ReplyReader(self._claim)
+        self._reader = ReplyReader()
         self._pendings: Dict[int, _Pending] = {}
         self._cookie = 0
         self._unsent: Deque[memoryview] = deque()
@@ -348,7 +348,7 @@ class Connection:
         if count == 0:
             raise self._lost("the daemon closed it")
         try:
-            for reply in self._reader.advance(count):
+            for reply in self._reader.advance(count, self._claim):
                 self._accept(reply)
         except FrameError:
             if self._greeted:

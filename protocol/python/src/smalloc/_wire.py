@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
-from typing import Callable, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 PROTOCOL_VERSION = 1
 REQUEST_MAGIC = 0xE5
@@ -270,17 +270,19 @@ _DIRECT_SIZE = 16384
 _INPUT_SIZE = 65536
 
 
+Claim = Callable[[Header], Optional[memoryview]]
+
+
 class ReplyReader:
     """Turns the bytes of a connection into replies, however they were cut.
 
-    The caller receives into `room()` and tells by `advance` how many bytes came. `claim` is asked
-    with each header, before its payload is taken: it gives the memory that the payload goes to,
-    exactly as long as that is, or None to have it in the reply, or raises to refuse it. It is
+    The caller receives into `room()` and tells by `advance` how many bytes came. Its `claim` is
+    asked with each header, before the payload is taken: it gives the memory that the payload goes
+    to, exactly as long as that is, or None to have it in the reply, or raises to refuse it. It is
     what bounds the memory that a reply can take.
     """
 
-    def __init__(self, claim: Callable[[Header], Optional[memoryview]]) -> None:
-        self._claim = claim
+    def __init__(self) -> None:
         self._input = bytearray(_INPUT_SIZE)
         self._view = memoryview(self._input)
         self._end = 0  # Of the input, bytes that are there: less than a header's, between calls.
@@ -305,7 +307,7 @@ class ReplyReader:
             return self._target[self._filled :]
         return self._view[self._end :]
 
-    def advance(self, count: int) -> Iterable[Reply]:
+    def advance(self, count: int, claim: Claim) -> List[Reply]:
         """Take `count` bytes that were received into `room()`; give the replies now whole.
 
         Raises FrameError, and whatever `claim` raises; the connection can't be followed any more.
@@ -314,9 +316,9 @@ class ReplyReader:
             self._filled += count
             return [self._finish()] if self._filled == len(self._target) else []
         self._end += count
-        return self._parse()
+        return self._parse(claim)
 
-    def _parse(self) -> List[Reply]:
+    def _parse(self, claim: Claim) -> List[Reply]:
         replies: List[Reply] = []
         at = 0
         while True:
@@ -331,7 +333,7 @@ class ReplyReader:
                     raise FrameError("a reply has version %d" % header.version)
                 if header.name_size > header.payload_size:
                     raise FrameError("a reply's name is longer than its payload")
-                target = self._claim(header)
+                target = claim(header)
                 at += HEADER_SIZE
                 if target is None:
                     size = header.payload_size

@@ -94,7 +94,7 @@ test: packages ## Run every test
 	@$(call install-packages,$(TEST_PACKAGES))
 	swift build --build-tests
 	swift test --skip-build --no-parallel $(ARGS)
-	[ -n "$(ARGS)" ] || protocol/python/tests/run
+	$(if $(ARGS),,protocol/python/tests/run)
 
 test-python: packages ## Run the tests of the Python client
 	@$(call install-packages,$(TEST_PACKAGES))

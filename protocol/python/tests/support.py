@@ -1,5 +1,6 @@
 """What the tests share: a daemon of their own, the project's folders, seeds, numpy if there."""
 
+import functools
 import json
 import os
 import pathlib
@@ -7,10 +8,11 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
-from typing import Any, List, Optional
+from typing import Any, Callable, List, Optional
 
 import smalloc
 
@@ -31,18 +33,21 @@ def protocol_file(path: str) -> Any:
     return json.loads((PROTOCOL / path).read_text())
 
 
-def seeded(test: unittest.TestCase) -> random.Random:
-    """A random source whose seed shows where the test fails; SMALLOC_SEED gives it again."""
-    seed = int(os.environ.get("SMALLOC_SEED") or random.randrange(2**32))
-    test.addCleanup(_tell_seed, test, seed)
-    return random.Random(seed)
+def seeded(test: Callable[[Any, random.Random], None]) -> Callable[[Any], None]:
+    """Give a test a random source; tell its seed where the test fails, take it by SMALLOC_SEED."""
 
+    @functools.wraps(test)
+    def run(self: unittest.TestCase) -> None:
+        seed = int(os.environ.get("SMALLOC_SEED") or random.randrange(2**32))
+        try:
+            test(self, random.Random(seed))
+        except unittest.SkipTest:
+            raise
+        except BaseException:
+            print("%s failed with SMALLOC_SEED=%d" % (self.id(), seed), file=sys.stderr)
+            raise
 
-def _tell_seed(test: unittest.TestCase, seed: int) -> None:
-    outcome = getattr(test, "_outcome", None)
-    errors = getattr(getattr(outcome, "result", None), "failures", [])
-    if not getattr(outcome, "success", True) or errors:
-        print("SMALLOC_SEED=%d  %s" % (seed, test.id()))
+    return run
 
 
 def daemon_path() -> str:

@@ -3,10 +3,12 @@
 import array
 import math
 import unittest
+from random import Random
 from typing import Any
 
 import smalloc
 from smalloc import ElementType
+
 from support import DaemonTestCase, needs_numpy, numpy, seeded
 
 # Values that each type holds exactly.
@@ -139,8 +141,8 @@ class AllocationTests(DaemonTestCase):
         a.stat()
         self.assertEqual((len(a), len(a.read_bytes())), (10, 10))
 
-    def test_a_random_history_against_a_list(self) -> None:
-        random = seeded(self)
+    @seeded
+    def test_a_random_history_against_a_list(self, random: Random) -> None:
         a = self.client.alloc(200, "Int32")
         model = [0] * 200
         for _ in range(600):

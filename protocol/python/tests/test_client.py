@@ -5,12 +5,14 @@ import pickle
 import socket
 import threading
 import unittest
+from random import Random
 from typing import List
 from unittest import mock
 
 import smalloc
 from smalloc import Client, ElementType
 from smalloc._address import default_address, parse_address
+
 from support import Daemon, DaemonTestCase, seeded
 
 
@@ -137,8 +139,8 @@ class OperationTests(DaemonTestCase):
         self.assertEqual(error.message, "object has no external array data")
         self.assertEqual(str(error), "noData: object has no external array data (allocation nope)")
 
-    def test_large_data_goes_in_pieces(self) -> None:
-        random = seeded(self)
+    @seeded
+    def test_large_data_goes_in_pieces(self, random: Random) -> None:
         data = random.randbytes(10_000_003)
         self.client.create("a", len(data))
         opened = self.client.stats()["requests_open"]
@@ -152,8 +154,8 @@ class OperationTests(DaemonTestCase):
             self.assertEqual(a.readinto(buffer, 7), len(buffer))
             self.assertEqual(buffer, data[7:9_000_008])
 
-    def test_ranges(self) -> None:
-        random = seeded(self)
+    @seeded
+    def test_ranges(self, random: Random) -> None:
         model = bytearray(random.randbytes(100_000))
         a = self.client.alloc(len(model))
         a.write(model)

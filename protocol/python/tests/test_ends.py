@@ -15,6 +15,7 @@ import smalloc
 from smalloc import _shared, _wire
 from smalloc._connection import Connection
 from smalloc._wire import Operation
+
 from support import Daemon, DaemonTestCase
 
 

@@ -5,10 +5,12 @@ import socket
 import tempfile
 import threading
 import unittest
+from random import Random
 from typing import Any, Callable
 
 import smalloc
 from smalloc._wire import Header
+
 from support import seeded
 
 
@@ -198,8 +200,8 @@ class HostileTests(unittest.TestCase):
         with self.assertRaises(TypeError):
             a[0] = 1
 
-    def test_random_bytes_never_hang_or_crash(self) -> None:
-        random = seeded(self)
+    @seeded
+    def test_random_bytes_never_hang_or_crash(self, random: Random) -> None:
         for _ in range(150):
 
             def answer(connection: socket.socket) -> None:

@@ -1,10 +1,12 @@
 """Selections of elements, against nested lists that are indexed one axis after another."""
 
 import unittest
+from random import Random
 from typing import Any, List, Tuple
 
 from smalloc import OutOfRangeError
 from smalloc._index import select
+
 from support import seeded
 
 
@@ -32,8 +34,8 @@ def flat(values: Any) -> List[int]:
 
 
 class IndexTests(unittest.TestCase):
-    def test_selections(self) -> None:
-        random = seeded(self)
+    @seeded
+    def test_selections(self, random: Random) -> None:
         for _ in range(4000):
             shape = tuple(random.choice((0, 1, 1, 2, 3, 5)) for _ in range(random.randint(0, 4)))
             index: List[Any] = []

@@ -11,6 +11,7 @@ from typing import Any, Dict, Iterator, Tuple
 from unittest import mock
 
 import smalloc
+
 from support import PACKAGE, ROOT, TESTS, DaemonTestCase, needs_numpy
 
 SOURCES = sorted(PACKAGE.glob("src/smalloc/*.py"))

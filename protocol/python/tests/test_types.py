@@ -5,9 +5,11 @@ import math
 import pickle
 import struct
 import unittest
+from random import Random
 from typing import Any, List
 
 from smalloc import ElementType, UnknownTypeError
+
 from support import needs_numpy, numpy, seeded
 
 NAN, INF = math.nan, math.inf
@@ -41,7 +43,8 @@ class StoreTests(unittest.TestCase):
         self.assertEqual(ElementType.FLOAT.pack([1.0, odd]).hex(), "0000803f0000c07f")
         self.assertEqual(ElementType.FLOAT16.pack([odd, 65520, 65519]).hex(), "007e007cff7b")
 
-    def test_bfloat16_is_the_nearest_ties_to_even(self) -> None:
+    @seeded
+    def test_bfloat16_is_the_nearest_ties_to_even(self, random: Random) -> None:
         bits = lambda value: ElementType.BFLOAT16.pack([value])[::-1].hex()  # noqa: E731
         self.assertEqual(bits(1.0), "3f80")
         self.assertEqual(bits(1 + 2**-8), "3f80")
@@ -51,7 +54,6 @@ class StoreTests(unittest.TestCase):
         self.assertEqual(bits(1 + 3 * 2**-8 - 2**-40), "3f81")
         self.assertEqual([bits(NAN), bits(INF), bits(-1e39)], ["7fc0", "7f80", "ff80"])
         self.assertEqual(bits(9.2e-41), "0001")
-        random = seeded(self)
         for _ in range(5000):
             exact = struct.unpack("<d", random.randbytes(8))[0]
             if exact != exact:
@@ -90,8 +92,8 @@ class StoreTests(unittest.TestCase):
                 with self.assertRaises(TypeError, msg=(type, bad)):
                     self.stored(type, bad)
 
-    def test_every_pattern_of_bits_reads_back(self) -> None:
-        random = seeded(self)
+    @seeded
+    def test_every_pattern_of_bits_reads_back(self, random: Random) -> None:
         for number in range(1, 17):
             type = ElementType.of_number(number)
             data = random.randbytes(type.itemsize * 1000)

@@ -5,6 +5,7 @@ import re
 import unittest
 
 from smalloc import ElementType, Limits, Status, _wire
+
 from support import protocol_file
 
 VALUES = protocol_file("values.json")

@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Optional
 from smalloc import SmallocError, _wire
 from smalloc._errors import error_of
 from smalloc._wire import Header, Reply, ReplyReader
+
 from support import Daemon, protocol_file
 from test_wire import OPERATIONS, STATUSES, header_of
 

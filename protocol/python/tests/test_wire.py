@@ -1,10 +1,12 @@
 """Frames as bytes: the vectors both ways, replies however they are cut, hostile replies."""
 
 import unittest
+from random import Random
 from typing import Any, Dict, List, Optional
 
 from smalloc import _wire
 from smalloc._wire import Claim, FrameError, Header, Operation, Reply, ReplyReader, Request
+
 from support import protocol_file, seeded
 
 FRAMES = protocol_file("vectors/frames.json")
@@ -156,7 +158,8 @@ def rebuilt(header: Header, payload: bytes) -> Request:
 
 
 class ReaderTests(unittest.TestCase):
-    def test_replies_are_the_same_however_they_are_cut(self) -> None:
+    @seeded
+    def test_replies_are_the_same_however_they_are_cut(self, random: Random) -> None:
         stream = b"".join(
             bytes.fromhex(frame["hex"]) for frame in FRAMES if frame["direction"] == "reply"
         )
@@ -167,7 +170,6 @@ class ReaderTests(unittest.TestCase):
         self.assertEqual(len(whole), len([f for f in FRAMES if f["direction"] == "reply"]) + 2)
         for sizes in ([1], [39, 1], [40], [41], [3, 50, 17], [65536, 1]):
             self.assertEqual(feed(lambda _: None, stream, sizes), whole, sizes)
-        random = seeded(self)
         for _ in range(20):
             sizes = [random.randint(1, 5000) for _ in range(50)]
             self.assertEqual(feed(lambda _: None, stream, sizes), whole)
@@ -183,7 +185,8 @@ class ReaderTests(unittest.TestCase):
                 self.assertEqual([reply.payload for reply in replies], [b"", b""])
                 self.assertEqual(memory, data[:size])
 
-    def test_hostile_bytes_are_refused_and_take_no_memory(self) -> None:
+    @seeded
+    def test_hostile_bytes_are_refused_and_take_no_memory(self, random: Random) -> None:
         def bounded(header: Header) -> Optional[memoryview]:
             if header.payload_size > 1 << 16:
                 raise FrameError("too large")
@@ -198,7 +201,6 @@ class ReaderTests(unittest.TestCase):
             bad[at] = value
             with self.assertRaises(FrameError, msg=str(at)):
                 feed(bounded, bytes(bad), [1000])
-        random = seeded(self)
         for _ in range(3000):
             stream = bytearray(good * 3)
             for _ in range(random.randint(1, 4)):

@@ -14,7 +14,6 @@ numpy. All errors are SmallocErrors. The protocol is protocol/spec.md of the pro
 from ._allocation import Allocation
 from ._array import Array
 from ._client import Client
-from ._connection import Handle
 from ._errors import (
     AlreadyExistsError,
     CannotConnectError,
@@ -50,7 +49,6 @@ __all__ = [
     "ConnectionLostError",
     "ElementType",
     "ForkedError",
-    "Handle",
     "InvalidArgumentError",
     "InvalidNameError",
     "LimitError",

@@ -55,7 +55,7 @@ class Allocation:
 
     @property
     def handle(self) -> Handle:
-        """What stands for it on the connection."""
+        """What stands for it on its connection; for Client."""
         return self._handle
 
     @property

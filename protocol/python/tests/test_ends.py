@@ -9,6 +9,7 @@ import time
 import unittest
 import unittest.mock
 import warnings
+import weakref
 from typing import Any, Callable, List
 
 import smalloc
@@ -53,6 +54,26 @@ class DeathTests(unittest.TestCase):
         client.close()
         with self.assertRaises(smalloc.ConnectionLostError):
             smalloc.Client(daemon.address)
+
+    def test_a_lost_connection_keeps_nothing_of_the_call_that_found_out(self) -> None:
+        class Buffer(bytearray):
+            pass
+
+        daemon = self.started()
+        client = smalloc.Client(daemon.address)
+        self.addCleanup(client.close)
+        a = client.alloc(100_000)
+        daemon.kill()
+        buffer = Buffer(100_000)
+        kept = weakref.ref(buffer)
+        # assertRaises would clear the frames by itself.
+        try:
+            a.readinto(buffer)
+            self.fail("the daemon is dead")
+        except smalloc.ConnectionLostError:
+            pass
+        del buffer
+        self.assertIsNone(kept())
 
     def test_a_daemon_that_is_killed_during_a_call(self) -> None:
         daemon = self.started()

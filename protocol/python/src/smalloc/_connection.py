@@ -154,7 +154,8 @@ class Connection:
 
     def _end(self, why: SmallocError) -> None:
         if self._ended is None:
-            self._ended = why
+            # Without the traceback, which keeps the frames of the call and all that they hold.
+            self._ended = type(why)(why.code, why.message)
         self._socket.close()
         self._pendings.clear()
         self._unsent.clear()

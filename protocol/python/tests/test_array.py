@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import unittest
 import unittest.mock
 from multiprocessing import get_context
@@ -137,6 +138,29 @@ class ArrayTests(DaemonTestCase):
                 except smalloc.NotFoundError:
                     pass
                 self.assertIn(other.get("a").tobytes(), (first, second))
+
+    def test_what_is_read_by_name_is_one_or_the_other(self) -> None:
+        # Of different lengths, over a frame and under one.
+        contents = [b"a" * 9_000_000, b"b" * 50, b"c" * 5_000_000, b""]
+        self.client.put("a", contents[0])
+        stop = threading.Event()
+
+        def replace() -> None:
+            with smalloc.Client(self.daemon.address) as other:
+                turn = 0
+                while not stop.wait(0.02):
+                    turn += 1
+                    other.put("a", contents[turn % 4]).close()
+
+        thread = threading.Thread(target=replace)
+        thread.start()
+        try:
+            found = [self.client.read("a") for _ in range(60)]
+        finally:
+            stop.set()
+            thread.join(20)
+        self.assertLessEqual(set(found), set(contents))
+        self.assertGreater(len(set(found)), 1)
 
     def test_indices_read_and_write_through(self) -> None:
         a = self.client.array("a", (3, 4), "Int32")

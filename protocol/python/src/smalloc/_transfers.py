@@ -4,15 +4,35 @@ from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
-from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+    Union,
+)
 
 from . import _wire
 from ._allocation import Allocation
 from ._array import Array
 from ._buffers import readable, writable
 from ._connection import Call, Connection, Handle, Outcome
-from ._errors import InvalidArgumentError, InvalidNameError, OutOfMemoryError, OutOfRangeError
-from ._errors import ProtocolError, SmallocError, Status, TooLargeError
+from ._errors import (
+    InvalidArgumentError,
+    InvalidNameError,
+    NotFoundError,
+    OutOfMemoryError,
+    OutOfRangeError,
+    ProtocolError,
+    SmallocError,
+    Status,
+    TooLargeError,
+)
 from ._info import Limits, Stat
 from ._wire import Operation, Reply, Request
 
@@ -24,6 +44,10 @@ PIECE_SIZE = 4 << 20
 # A read of up to this size is handed out as the reply's payload, a larger one is received where it
 # belongs.
 _SMALL_SIZE = 16384
+# Attempts to read what others replace meanwhile.
+_ATTEMPTS = 16
+
+_Read = TypeVar("_Read")
 
 
 class Transfers(ABC):
@@ -51,9 +75,11 @@ class Transfers(ABC):
         Raises InvalidNameError, NotFoundError, OutOfRangeError.
         """
         offset = whole(offset)
+        if isinstance(target, str) and (size is None or size > self._piece()):
+            return self._opened_to_read(target, lambda opened: self.read(opened, offset, size))
         if size is None:
-            nbytes = self.stat(target).nbytes if isinstance(target, str) else target.nbytes
-            size = max(0, nbytes - offset)
+            assert not isinstance(target, str)
+            size = max(0, target.nbytes - offset)
         size = whole(size)
         if size <= min(_SMALL_SIZE, self._piece()):
             name, handle = self._resolve(target)
@@ -74,9 +100,7 @@ class Transfers(ABC):
         view, at = writable(buffer), whole(offset)
         piece = self._piece()
         if isinstance(target, str) and len(view) > piece:
-            # The name may be another allocation's between two pieces, a handle not.
-            with self.open(target) as opened:
-                return self.read_into(opened, view, at)
+            return self._opened_to_read(target, lambda opened: self.read_into(opened, view, at))
         name, handle = self._resolve(target)
         self._all(
             Call(_wire.read(at + start, len(part), name, part), handle)
@@ -174,8 +198,11 @@ class Transfers(ABC):
         """
         offset = whole(offset)
         if size is None:
-            nbytes = self.stat(target).nbytes if isinstance(target, str) else target.nbytes
-            size = max(0, nbytes - offset)
+            if isinstance(target, str):
+                with self.open(target) as opened:
+                    self.fill(opened, pattern, offset)
+                return
+            size = max(0, target.nbytes - offset)
         data = bytes(readable(pattern))
         if not 1 <= len(data) <= _wire.FILL_PATTERN_SIZE_MAX:
             raise InvalidArgumentError(Status.INVALID_ARGUMENT, "a pattern is 1 to 64 bytes")
@@ -204,6 +231,19 @@ class Transfers(ABC):
         self._connection.call(request, handle)
 
     # Within
+
+    def _opened_to_read(self, name: str, read: Callable[[Allocation], _Read]) -> _Read:
+        """Read what has a name by a handle: between two requests the name may be another's.
+
+        Where that happens, what was read is gone, and the reading begins anew.
+        """
+        for _ in range(_ATTEMPTS):
+            with self.open(name) as opened:
+                try:
+                    return read(opened)
+                except NotFoundError:
+                    continue
+        raise NotFoundError(Status.NO_DATA, "it is replaced faster than it can be read", name)
 
     def _piece(self) -> int:
         # A frame also has a name, of 255 bytes at most.

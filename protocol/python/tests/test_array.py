@@ -162,6 +162,22 @@ class ArrayTests(DaemonTestCase):
         self.assertLessEqual(set(found), set(contents))
         self.assertGreater(len(set(found)), 1)
 
+    def test_what_is_replaced_while_it_is_read_is_read_anew(self) -> None:
+        self.client.put("a", b"old")
+        other = smalloc.Client(self.daemon.address)
+        self.addCleanup(other.close)
+        opened, replaced = self.client.open, [b"new"]
+
+        def replace(name: str) -> smalloc.Allocation:
+            found = opened(name)
+            if replaced:
+                other.put(name, replaced.pop()).close()
+            return found
+
+        with unittest.mock.patch.object(self.client, "open", replace):
+            self.assertEqual(self.client.read("a"), b"new")
+            self.assertEqual(replaced, [])
+
     def test_indices_read_and_write_through(self) -> None:
         a = self.client.array("a", (3, 4), "Int32")
         a[...] = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]

@@ -203,7 +203,8 @@ ssize_t smalloc_send_descriptors(
 }
 
 ssize_t smalloc_receive_descriptors(
-    int socket, void *bytes, size_t size, int *descriptors, size_t room, size_t *received) {
+    int socket, void *bytes, size_t size, int flags, int *descriptors, size_t room,
+    size_t *received) {
     union {
         struct cmsghdr header;
         char bytes[CMSG_SPACE(sizeof(int) * SMALLOC_RECEIVED_MAX)];
@@ -216,7 +217,7 @@ ssize_t smalloc_receive_descriptors(
         .msg_controllen = sizeof(control),
     };
     *received = 0;
-    ssize_t count = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    ssize_t count = recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
     if (count < 0) return count;
     for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header;
          header = CMSG_NXTHDR(&message, header)) {

@@ -101,8 +101,8 @@ ssize_t smalloc_send_descriptors(int socket, const struct iovec *views, size_t c
 /// Receives bytes, and the descriptors that come with them, close-on-exec: as `recv`.
 ///
 /// Descriptors for which there is no room are closed.
-ssize_t smalloc_receive_descriptors(int socket, void *bytes, size_t size, int *descriptors,
-    size_t room, size_t *received);
+ssize_t smalloc_receive_descriptors(int socket, void *bytes, size_t size, int flags,
+    int *descriptors, size_t room, size_t *received);
 
 /// Starts a thread that is never joined. False: there is none to be had, and `body` is not called.
 bool smalloc_start_thread(

@@ -39,6 +39,16 @@ extension Smalloc {
         /// Requests of a bulk transfer that are under way at a time, 1 to 64; 3 by default.
         public var chunksInFlight = 3
 
+        /// Whether reads and writes of much data at a time go by a mapping where they can, from the
+        /// second one on an allocation on; true by default.
+        ///
+        /// They do on Unix sockets, on the blocking face, from 256 KiB on; answers and errors are
+        /// those of the socket. What goes by a mapping moves at the speed of memory, and is not
+        /// atomic towards other requests, no part of it: what another client writes at the same
+        /// time may show between any two elements. The allocation is given memory that can be
+        /// shared for it, which costs copying it once.
+        public var mapsLargeTransfers = true
+
         /// Time for which a blocking call asks for its answer again and again before it sleeps;
         /// zero, not at all, by default.
         ///

@@ -30,6 +30,11 @@ final class Link: @unchecked Sendable {
 
     let rooms = RoomPool(size: SmallPart.sizeMax)
 
+    /// Whether descriptors may come: from the first map on.
+    let takesDescriptors = Atomic<Bool>(false)
+    /// What its maps are told of their allocations by.
+    private let mappedState = Locked<MappedState?>(nil)
+
     let lock = Lock()
     // All below is touched under the lock alone, which makes checks of exclusive access needless.
     @exclusivity(unchecked) var session: ClientSession
@@ -106,7 +111,7 @@ final class Link: @unchecked Sendable {
     /// - Returns: The cookie to wait by.
     func start(
         _ request: borrowing Request, _ remote: AsyncRemote, data: OutgoingData? = nil,
-        size: Int = -1, sink: (target: any Sink, offset: Int)? = nil
+        size: Int = -1, sink: (target: any Sink, offset: Int)? = nil, descriptorsAt: Int = -1
     ) throws(SmallocError) -> UInt64 {
         if Task.isCancelled { throw .cancelled }
         try fork.check()
@@ -116,12 +121,27 @@ final class Link: @unchecked Sendable {
             try lock.withLock { () throws(SmallocError) in
                 if let refusal = session.refusal(header.operation, remote) { throw refusal }
                 let cookie = session.start(
-                    header, body, data: data, size: size, sink: sink, deadline: deadline)
+                    header, body, data: data, size: size, sink: sink,
+                    descriptorsAt: descriptorsAt, deadline: deadline)
                 return (cookie, nextStep())
             }
         }
         perform(next)
         return cookie
+    }
+
+    /// Maps an allocation.
+    func map(
+        _ remote: AsyncRemote, writable: Bool, populate: Bool
+    ) async throws(SmallocError) -> MappedMemory {
+        takesDescriptors.store(true, ordering: .releasing)
+        let request = Request.map(
+            remote.handle, writable: writable, populate: populate, size: remote.size)
+        let cookie = try start(request, remote, descriptorsAt: Request.descriptorsAt)
+        let reply = try await wait(cookie).reply()
+        return try mappedState.withLock { state throws(SmallocError) in
+            try MappedMemory(reply, isWritable: writable, populates: populate, &state)
+        }
     }
 
     /// Asks for a task that waits already, and is resumed whatever happens.

@@ -63,9 +63,15 @@ struct LinkReader: ~Copyable {
     /// - Returns: Whether there may be more right now.
     private mutating func receive() throws(SmallocError) -> Bool {
         let descriptor = link.socket.descriptor
+        var descriptors: [Int32] = []
+        let takesDescriptors = link.takesDescriptors.load(ordering: .acquiring)
         let got = input.receive {
-            recv(descriptor, $0.baseAddress!, $0.count, Int32(MSG_DONTWAIT))
+            takesDescriptors
+                ? SmallocSystem.receive(
+                    on: descriptor, into: $0, flags: Int32(MSG_DONTWAIT), appending: &descriptors)
+                : recv(descriptor, $0.baseAddress!, $0.count, Int32(MSG_DONTWAIT))
         }
+        if takesDescriptors { input.received(descriptors: descriptors) }
         guard got.size > 0 else {
             if got.size == 0 { throw .connectionLost("the daemon closed the connection") }
             if errno == EAGAIN || errno == EINTR { return false }

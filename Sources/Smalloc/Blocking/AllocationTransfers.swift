@@ -70,6 +70,9 @@ extension View where Owner == BlockingOwner {
     func read(_ start: Int, into target: UnsafeMutableRawBufferPointer) throws(SmallocError) {
         let count = try type.count(bytes: target.count)
         let (offset, size) = try checked(start, count)
+        if let memory = mapped(offset, size, writes: false), let place = target.baseAddress {
+            return place.copyMemory(from: memory.base + Int(offset), byteCount: size)
+        }
         try explaining(start, count) { () throws(SmallocError) in
             guard size <= Channel.copiedSizeMax else {
                 return try move(.read, offset, CallerMemory(target), size)
@@ -91,6 +94,9 @@ extension View where Owner == BlockingOwner {
     func write(_ start: Int, from source: UnsafeRawBufferPointer) throws(SmallocError) {
         let count = try type.count(bytes: source.count)
         let (offset, size) = try checked(start, count)
+        if let memory = mapped(offset, size, writes: true), let bytes = source.baseAddress {
+            return (memory.base + Int(offset)).copyMemory(from: bytes, byteCount: size)
+        }
         try explaining(start, count) { () throws(SmallocError) in
             guard size <= Channel.copiedSizeMax else {
                 return try move(.write, offset, CallerMemory(source), size)
@@ -103,6 +109,33 @@ extension View where Owner == BlockingOwner {
                 _ = try channel.answer(to: channel.session.start(header, bytes, size: 0))
             }
         }
+    }
+
+    /// Bytes from which on a transfer may go by a mapping: below, a round trip costs less than the
+    /// faults of pages.
+    static var mappedSizeMin: Int { 256 << 10 }
+
+    /// The mapping by which a large transfer goes; nil: it goes by the socket, which also tells what
+    /// is wrong with it.
+    private func mapped(_ offset: UInt64, _ size: Int, writes: Bool) -> MappedMemory? {
+        guard size >= View.mappedSizeMin, connection.mapsLargeTransfers else { return nil }
+        let memory: MappedMemory
+        switch remote.noteLargeTransfer(writes: writes) {
+        case .bySocket: return nil
+        case .byMapping(let known): memory = known
+        case .byNewMapping:
+            let made = try? connection.map(remote, writable: true, populate: false)
+            // What is frozen can be mapped for reading.
+            let kept = made ?? (try? connection.map(remote, writable: false, populate: false))
+            remote.mapped(kept)
+            guard let kept, !writes || kept.isWritable else { return nil }
+            memory = kept
+        }
+        // Its daemon may have ended, and it may have been disposed of, truncated or frozen.
+        guard connection.isHeard(on: remote), let held = memory.liveSize(writes: writes),
+            offset <= held, UInt64(size) <= held - offset
+        else { return nil }
+        return memory
     }
 
     /// Moves many bytes; other threads have the connection now and then.

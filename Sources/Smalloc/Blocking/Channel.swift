@@ -21,6 +21,10 @@ struct Channel: ~Copyable {
     private var input = ReplyInput(capacity: 65_536)
     /// Stays empty: no tasks wait here.
     private var completions = CompletionList()
+    /// What its maps are told of their allocations by.
+    private var mappedState: MappedState?
+    /// Whether descriptors may come.
+    private var awaitsDescriptors = false
     /// Whether nothing has been sent since `beginCall`.
     private var hasSentNothing = true
 
@@ -44,6 +48,15 @@ struct Channel: ~Copyable {
         session.greeted(Limits(helloPayload: reply.payload))
     }
 
+    /// `POLLRDHUP`, which needs a macro of the C library's.
+    private static var hangUp: Int16 { 0x2000 }
+
+    /// Whether the daemon has not closed, as far as the socket knows.
+    var isOpen: Bool {
+        var wait = pollfd(fd: socket.descriptor, events: Channel.hangUp, revents: 0)
+        return poll(&wait, 1, 0) == 0
+    }
+
     /// Starts a call: from here on it counts what has been sent.
     mutating func beginCall() { hasSentNothing = true }
 
@@ -55,6 +68,21 @@ struct Channel: ~Copyable {
     /// Asks, and gives all of the reply.
     mutating func exchange(_ request: borrowing Request) throws(SmallocError) -> Reply {
         try answer(to: start(request), extraTime: request.extraTime).reply()
+    }
+
+    /// Maps an allocation.
+    mutating func map(
+        _ handle: UInt32, writable: Bool, populate: Bool, size: Int
+    ) throws(SmallocError) -> MappedMemory {
+        let request = Request.map(handle, writable: writable, populate: populate, size: size)
+        awaitsDescriptors = true
+        let none = UnsafeRawBufferPointer(start: nil, count: 0)
+        let cookie = session.start(
+            request.header, none, descriptorsAt: Request.descriptorsAt)
+        let reply = try answer(to: cookie, extraTime: request.extraTime).reply()
+        awaitsDescriptors = false
+        return try MappedMemory(
+            reply, isWritable: writable, populates: populate, &mappedState)
     }
 
     /// Enters a request whose reply is wanted as a whole, or by its size.
@@ -254,7 +282,10 @@ struct Channel: ~Copyable {
     @inline(__always)
     private mutating func take(_ flags: Int32) throws(SmallocError) -> Bool {
         let descriptor = socket.descriptor
-        let got = input.receive { recv(descriptor, $0.baseAddress!, $0.count, flags) }.size
+        let got =
+            awaitsDescriptors
+            ? takeWithDescriptors(flags)
+            : input.receive { recv(descriptor, $0.baseAddress!, $0.count, flags) }.size
         if got > 0 {
             while try input.parse(&session, into: &completions) {}
             return true
@@ -266,6 +297,18 @@ struct Channel: ~Copyable {
             throw failure(errno)
         }
         return false
+    }
+
+    @inline(never)
+    private mutating func takeWithDescriptors(_ flags: Int32) -> Int {
+        let socket = socket.descriptor
+        var descriptors: [Int32] = []
+        let got = input.receive {
+            SmallocSystem.receive(
+                on: socket, into: $0, flags: flags, appending: &descriptors)
+        }.size
+        input.received(descriptors: descriptors)
+        return got
     }
 
     /// Asks for bytes again and again for a while.

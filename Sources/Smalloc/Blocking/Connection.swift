@@ -171,6 +171,29 @@ final class Connection: @unchecked Sendable {
         try call(on: remote) { channel throws(SmallocError) in try channel.exchange(request) }
     }
 
+    /// Whether large transfers go by mappings.
+    var mapsLargeTransfers: Bool {
+        options.mapsLargeTransfers
+            && lock.withLock { state.limits.features & Limits.mapFeature != 0 }
+    }
+
+    /// Whether the daemon is there, as far as the socket knows, and the handle is of use.
+    ///
+    /// Cost: one system call.
+    func isHeard(on remote: BlockingRemote) -> Bool {
+        (try? call(on: remote) { channel throws(SmallocError) in channel.isOpen }) == true
+    }
+
+    /// Maps an allocation.
+    func map(
+        _ remote: BlockingRemote, writable: Bool, populate: Bool
+    ) throws(SmallocError) -> MappedMemory {
+        try call(on: remote) { channel throws(SmallocError) in
+            try channel.map(
+                remote.handle, writable: writable, populate: populate, size: remote.size)
+        }
+    }
+
     /// Disposes of an allocation by its handle, which is closed with it.
     func dispose(_ remote: BlockingRemote) throws(SmallocError) {
         let request = Request.dispose(.handle(remote.handle), size: UInt64(remote.size))

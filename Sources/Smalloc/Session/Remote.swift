@@ -28,7 +28,16 @@ final class Remote<Owner: HandleOwner>: Sendable {
     let owner: Owner
     let handle: UInt32
     let type: ElementType
-    private let nameState: Locked<String?>
+    private let notes: Locked<Notes>
+    /// What is known of it beside its size.
+    private struct Notes {
+        var name: String?
+        /// Reads and writes of much data so far.
+        var largeTransfers = 0
+        var memory: MappedMemory?
+        /// The daemon has refused to map it.
+        var isRefused = false
+    }
     /// Bytes.
     ///
     /// Only ever shrinks.
@@ -48,7 +57,7 @@ final class Remote<Owner: HandleOwner>: Sendable {
         self.owner = owner
         handle = reply.handle
         self.type = type
-        nameState = Locked(name?.text)
+        notes = Locked(Notes(name: name?.text))
         sizeState = Atomic(size)
     }
 
@@ -62,9 +71,40 @@ final class Remote<Owner: HandleOwner>: Sendable {
     func shrink(to size: Int) { sizeState.min(size, ordering: .relaxed) }
 
     var name: String? {
-        get { nameState.withLock { $0 } }
-        set { nameState.withLock { $0 = newValue } }
+        get { notes.withLock { $0.name } }
+        set { notes.withLock { $0.name = newValue } }
     }
+
+    /// What to do with a large transfer.
+    enum LargeTransfer {
+        case bySocket
+        /// To be mapped, and `mapped` to be told.
+        case byNewMapping
+        case byMapping(MappedMemory)
+    }
+
+    /// Counts a large transfer: the second one is worth a mapping.
+    func noteLargeTransfer(writes: Bool) -> LargeTransfer {
+        notes.withLock { notes in
+            if notes.isRefused { return .bySocket }
+            if let memory = notes.memory {
+                return writes && !memory.isWritable ? .bySocket : .byMapping(memory)
+            }
+            notes.largeTransfers += 1
+            return notes.largeTransfers < 2 ? .bySocket : .byNewMapping
+        }
+    }
+
+    /// Keeps a mapping for large transfers; nil: there is none to be had.
+    func mapped(_ memory: MappedMemory?) {
+        notes.withLock { notes in
+            notes.memory = memory
+            notes.isRefused = memory == nil
+        }
+    }
+
+    /// Lets go of the mapping for large transfers, as it stands in the way of others.
+    func unmap() { notes.withLock { $0.memory = nil } }
 
     var isGone: Bool {
         get { gone.load(ordering: .relaxed) }

@@ -58,6 +58,20 @@ struct Request: Sendable {
         return request
     }
 
+    /// Descriptors come with the reply; see `descriptorsAt`.
+    static func map(_ handle: UInt32, writable: Bool, populate: Bool, size: Int) -> Request {
+        var request = Request(.map, .handle(handle))
+        if writable { request.header.flags |= MapFlags.writable.rawValue }
+        if populate { request.header.flags |= MapFlags.populate.rawValue }
+        // It may have to be copied first.
+        request.extraTime = extraTime(UInt64(size))
+        return request
+    }
+
+    /// Where the reply to `map` tells how many descriptors come with it.
+    static var descriptorsAt: Int { 8 }
+
+    static func freeze(_ target: Target) -> Request { Request(.freeze, target) }
     static func open(_ name: AllocationName) -> Request { Request(.open, .name(name)) }
     static func close(_ handle: UInt32) -> Request { Request(.close, .handle(handle)) }
     static func stat(_ target: Target) -> Request { Request(.stat, target) }

@@ -65,7 +65,8 @@ struct PublicNamesTests {
                 "Smalloc.Address", "Smalloc.Batch", "Smalloc.Batch.Replies",
                 "Smalloc.Batch.Ticket", "Smalloc.Buffer", "Smalloc.Element",
                 "Smalloc.ElementTypes", "Smalloc.Entry", "Smalloc.ErrorClass", "Smalloc.Holder",
-                "Smalloc.Limits", "Smalloc.Options", "Smalloc.Pages", "Smalloc.Stat",
+                "Smalloc.Limits", "Smalloc.Mapping", "Smalloc.Options", "Smalloc.Pages",
+                "Smalloc.Stat",
                 "Smalloc.Stats", "Smalloc.Status", "AsyncSmalloc.Batch",
                 "AsyncSmalloc.Executor", "AsyncSmalloc.Listing",
             ])

@@ -1,0 +1,192 @@
+// An allocation as memory of this process: what `map` returns.
+
+internal import Glibc
+public import SmallocWire
+
+extension Smalloc {
+    /// Elements of an allocation as memory of this process, shared with all that use it: other
+    /// mappings, and requests by frames and by text.
+    ///
+    /// Bounds are checked, as an array's are: an index outside is a programming error and stops the
+    /// program. The memory stays until the object goes, also after others have disposed of the
+    /// allocation, and after the daemon has ended.
+    ///
+    /// What another process stores shows up as it does between threads that share memory: a single
+    /// aligned element is read and stored whole, and nothing else is ordered. See
+    /// protocol/spec.md § 3.8.
+    public final class Mapping<Element: Smalloc.Element>: @unchecked Sendable {
+        @usableFromInline let memory: MappedMemory
+        @usableFromInline let start: UnsafeMutablePointer<Element>
+        /// Elements.
+        public let count: Int
+        /// Whether elements can be stored.
+        public let isWritable: Bool
+
+        init(_ memory: MappedMemory, offset: Int, count: Int) {
+            self.memory = memory
+            start = (memory.base + offset).assumingMemoryBound(to: Element.self)
+            self.count = count
+            isWritable = memory.isWritable
+        }
+
+        /// The indices of its elements.
+        public var indices: Range<Int> { 0..<count }
+
+        /// An element.
+        ///
+        /// Cost: that of memory.
+        ///
+        /// - Parameter index: From 0 to `count` - 1. Storing needs `isWritable`.
+        @inlinable
+        public subscript(index: Int) -> Element {
+            get {
+                precondition(index >= 0 && index < count, "index out of range")
+                return start[index]
+            }
+            set {
+                precondition(index >= 0 && index < count, "index out of range")
+                precondition(isWritable, "the mapping is for reading only")
+                start[index] = newValue
+            }
+        }
+
+        /// Calls back with all elements, for reading.
+        ///
+        /// - Parameter body: The span is valid until it returns.
+        @inlinable
+        public func withSpan<Result, Failure: Error>(
+            _ body: (Span<Element>) throws(Failure) -> Result
+        ) throws(Failure) -> Result {
+            defer { withExtendedLifetime(self) {} }
+            return try body(Span(_unsafeStart: start, count: count))
+        }
+
+        /// Calls back with all elements, for reading.
+        ///
+        /// - Parameter body: The buffer is valid until it returns.
+        @inlinable
+        public func withUnsafeBufferPointer<Result, Failure: Error>(
+            _ body: (UnsafeBufferPointer<Element>) throws(Failure) -> Result
+        ) throws(Failure) -> Result {
+            defer { withExtendedLifetime(self) {} }
+            return try body(UnsafeBufferPointer(start: start, count: count))
+        }
+
+        /// Calls back with all elements, for reading and storing.
+        ///
+        /// Needs `isWritable`.
+        ///
+        /// - Parameter body: The span is valid until it returns.
+        @inlinable
+        public func withMutableSpan<Result, Failure: Error>(
+            _ body: (inout MutableSpan<Element>) throws(Failure) -> Result
+        ) throws(Failure) -> Result {
+            precondition(isWritable, "the mapping is for reading only")
+            defer { withExtendedLifetime(self) {} }
+            var span = MutableSpan(_unsafeStart: start, count: count)
+            return try body(&span)
+        }
+
+        /// Whether the allocation is still there, as far as the daemon has told in shared memory.
+        ///
+        /// Asks nobody. False after it was disposed of. A daemon that has ended says nothing any
+        /// more.
+        public var isLive: Bool { memory.liveSize != nil }
+
+        /// Elements that the allocation has now; beyond them there are zeros, and nothing that is
+        /// stored there is anyone's.
+        ///
+        /// Less than `count` after a truncate, 0 after a dispose.
+        public var liveCount: Int {
+            guard let size = memory.liveSize else { return 0 }
+            let from = UnsafeRawPointer(start) - UnsafeRawPointer(memory.base)
+            let rest = max(0, Int(clamping: size) - from)
+            return min(count, rest / MemoryLayout<Element>.stride)
+        }
+    }
+}
+
+extension Allocation {
+    /// Maps it: its elements become memory of this process.
+    ///
+    /// The first map of an allocation that was not made for it takes as long as copying it.
+    ///
+    /// - Parameters:
+    ///   - element: The Swift type of the elements; must have the allocation's element type.
+    ///   - writable: Whether elements can be stored; else the system refuses it, too.
+    ///   - populate: Whether its pages are made now, so that no access waits for one.
+    /// - Throws: An earlier failure of a subscript; `.invalidArgument` for another element type;
+    ///   `.unknownOperation` over TCP; `.noData`; the limits' errors; `.frozen`; `.busy`; transport
+    ///   errors.
+    ///
+    /// Wire: `map`.
+    public func map<Element: Smalloc.Element>(
+        _ element: Element.Type = Element.self, writable: Bool = true, populate: Bool = false
+    ) throws(SmallocError) -> Smalloc.Mapping<Element> {
+        let view = try checkedView()
+        try view.type.check(element)
+        do throws(SmallocError) {
+            return try view.mapping(
+                of: view.connection.map(view.remote, writable: writable, populate: populate))
+        } catch { throw view.explained(error) }
+    }
+
+    /// Makes its elements unchangeable, for good and for everybody, this process included.
+    ///
+    /// - Throws: An earlier failure of a subscript; `.noData`; `.busy` while something writes, or
+    ///   has it mapped for that; transport errors.
+    ///
+    /// Wire: `freeze`.
+    public func freeze() throws(SmallocError) {
+        let view = try checkedView()
+        // The library's own mapping for large transfers would be in the way.
+        view.remote.unmap()
+        try view.perform(.freeze(.handle(view.remote.handle)))
+    }
+}
+
+extension AsyncAllocation {
+    /// Maps it: its elements become memory of this process.
+    ///
+    /// See `Allocation.map(_:writable:populate:)`.
+    ///
+    /// - Throws: `.invalidArgument` for another element type; `.unknownOperation` over TCP;
+    ///   `.noData`; the limits' errors; `.frozen`; `.busy`; `.cancelled`; transport errors.
+    ///
+    /// Wire: `map`.
+    public func map<Element: Smalloc.Element>(
+        _ element: Element.Type = Element.self, writable: Bool = true, populate: Bool = false
+    ) async throws(SmallocError) -> Smalloc.Mapping<Element> {
+        try type.check(element)
+        do throws(SmallocError) {
+            return try view.mapping(
+                of: await remote.owner.link.map(remote, writable: writable, populate: populate))
+        } catch { throw view.explained(error) }
+    }
+
+    /// Makes its elements unchangeable, for good and for everybody, this process included.
+    ///
+    /// - Throws: `.noData`; `.busy` while something writes, or has it mapped for that; `.cancelled`;
+    ///   transport errors.
+    ///
+    /// Wire: `freeze`.
+    public func freeze() async throws(SmallocError) {
+        try await call(.freeze(.handle(remote.handle)))
+    }
+}
+
+extension View {
+    /// The part of a mapping that it looks at.
+    ///
+    /// Takes note of what the daemon has told of its size.
+    func mapping<Element: Smalloc.Element>(
+        of memory: MappedMemory
+    ) throws(SmallocError) -> Smalloc.Mapping<Element> {
+        remote.shrink(to: memory.size)
+        let window = window
+        let offset = min(window.start, memory.size)
+        return Smalloc.Mapping(
+            memory, offset: offset,
+            count: min(window.size, memory.size - offset) / MemoryLayout<Element>.stride)
+    }
+}

@@ -1,0 +1,113 @@
+// What a client has of an allocation's memory itself: a mapping of it, and of the state memory that
+// tells whether it still lives. protocol/spec.md § 3.8.
+
+internal import Glibc
+internal import SmallocSystem
+internal import SmallocWire
+internal import Synchronization
+
+/// The state memory of a daemon, mapped for reading.
+final class MappedState: @unchecked Sendable {
+    private let base: UnsafeMutableRawPointer
+    private let size: Int
+    private static let slotSize = 16
+    private static let liveBit: UInt32 = 1
+    private static let frozenBit: UInt32 = 2
+
+    /// Takes over its descriptor.
+    ///
+    /// Nil: the system refuses to map it.
+    init?(owning descriptor: Int32) {
+        defer { _ = Glibc.close(descriptor) }
+        var facts = Glibc.stat()
+        guard fstat(descriptor, &facts) == 0, facts.st_size > 0,
+            let start = mmap(nil, Int(facts.st_size), PROT_READ, MAP_SHARED, descriptor, 0),
+            start != MAP_FAILED
+        else { return nil }
+        base = start
+        size = Int(facts.st_size)
+    }
+
+    deinit { munmap(base, size) }
+
+    /// Bytes of the allocation of a slot; nil: it has gone.
+    ///
+    /// - Parameter writes: Nil if it is frozen, too.
+    func liveSize(_ slot: UInt32, _ generation: UInt32, writes: Bool = false) -> UInt64? {
+        let at = Int(slot) * MappedState.slotSize
+        guard at + MappedState.slotSize <= size else { return nil }
+        let word = (base + at).assumingMemoryBound(to: Atomic<UInt32>.self)
+        let held = (base + at + 8).assumingMemoryBound(to: Atomic<UInt64>.self)
+        let state = word.pointee.load(ordering: .acquiring)
+        guard state >> 8 == generation & 0xFF_FFFF, state & MappedState.liveBit != 0,
+            !writes || state & MappedState.frozenBit == 0
+        else { return nil }
+        return held.pointee.load(ordering: .acquiring)
+    }
+}
+
+/// An allocation's memory in this process.
+///
+/// Stays until the last reference goes, whatever becomes of the allocation and the daemon.
+@usableFromInline
+final class MappedMemory: @unchecked Sendable {
+    @usableFromInline let base: UnsafeMutableRawPointer
+    /// Bytes.
+    @usableFromInline let size: Int
+    let isWritable: Bool
+    private let state: MappedState?
+    private let slot: UInt32
+    private let generation: UInt32
+
+    /// Maps what a reply to `map` tells, and takes over its descriptors.
+    ///
+    /// - Parameter state: The connection's; set by its first map.
+    /// - Throws: `.unexpectedReply`; `.outOfMemory` if the system refuses.
+    init(
+        _ reply: Reply, isWritable: Bool, populates: Bool, _ state: inout MappedState?
+    ) throws(SmallocError) {
+        var descriptors = reply.descriptors[...]
+        defer { for descriptor in descriptors { _ = Glibc.close(descriptor) } }
+        guard reply.payload.count >= 12, let size = Int(exactly: reply.header.size),
+            let offset = Int(exactly: reply.header.offset)
+        else { throw .unexpectedReply("the answer to map tells no memory") }
+        func number(_ index: Int) -> UInt32 {
+            reply.payload.withUnsafeBytes {
+                UInt32(littleEndian: $0.loadUnaligned(fromByteOffset: index * 4, as: UInt32.self))
+            }
+        }
+        if descriptors.count > 1, let last = descriptors.popLast() {
+            state = MappedState(owning: last)
+        }
+        slot = number(0)
+        generation = number(1)
+        self.size = size
+        self.isWritable = isWritable
+        self.state = state
+        guard size > 0 else {
+            // An address that is never used.
+            base = UnsafeMutableRawPointer(bitPattern: 4096)!
+            return
+        }
+        guard let descriptor = descriptors.first else {
+            throw .unexpectedReply("the answer to map came without a descriptor")
+        }
+        let rights = isWritable ? PROT_READ | PROT_WRITE : PROT_READ
+        let flags = MAP_SHARED | (populates ? Int32(MAP_POPULATE) : 0)
+        guard let start = mmap(nil, size, rights, flags, descriptor, offset), start != MAP_FAILED
+        else { throw .outOfMemory }
+        base = start
+        _ = madvise(start, size, MADV_HUGEPAGE)
+    }
+
+    deinit { if size > 0 { munmap(base, size) } }
+
+    /// Bytes that the allocation has now, without asking the daemon; nil: it has gone.
+    var liveSize: UInt64? { liveSize(writes: false) }
+
+    /// The same, and nil if it is to be written to and is frozen.
+    func liveSize(writes: Bool) -> UInt64? {
+        if size == 0 { return 0 }
+        return state?.liveSize(slot, generation, writes: writes).map { min($0, UInt64(size)) }
+    }
+}

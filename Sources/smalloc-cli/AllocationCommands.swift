@@ -178,6 +178,23 @@ struct Truncate: DaemonCommand {
     }
 }
 
+struct Freeze: DaemonCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Make what allocations hold unchangeable.",
+        discussion: """
+            For good, and for everybody: who reads or maps them need not trust who wrote them. They \
+            can still be renamed, replaced and removed. What a process has mapped for writing, or \
+            writes at the time, is busy, and stays as it is.
+            """)
+
+    @OptionGroup var common: CommonOptions
+    @Argument(help: "Names.", completion: .allocation) var names: [String]
+
+    func run(_ daemon: Smalloc) throws {
+        for name in names { try about(name) { try daemon.freeze(name) } }
+    }
+}
+
 struct Rename: DaemonCommand {
     static let configuration = CommandConfiguration(
         commandName: "mv", abstract: "Give an allocation another name.",

@@ -42,7 +42,8 @@ struct SmallocCLI: ParsableCommand {
             CommandGroup(
                 name: "Allocations",
                 subcommands: [
-                    Alloc.self, List.self, Stat.self, Remove.self, Truncate.self, Rename.self,
+                    Alloc.self, List.self, Stat.self, Remove.self, Truncate.self, Freeze.self,
+                    Rename.self,
                 ]),
             CommandGroup(
                 name: "Elements",

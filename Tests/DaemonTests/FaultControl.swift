@@ -10,7 +10,7 @@ enum FaultKind: Int32, CaseIterable, Sendable {
     case map, unmap, advise
     case systemMap = 10
     case systemUnmap, systemAdvise, accept, thread, read, write, epoll, getOption, setOption
-    case shutdown, largeBlock
+    case shutdown, largeBlock, memoryFile, passing, watch, seal, reopening
 
     /// What the system may say of such a call.
     var numbers: [Int32] {
@@ -22,6 +22,11 @@ enum FaultKind: Int32, CaseIterable, Sendable {
         case .epoll: [ENOMEM, ENOSPC]
         case .getOption, .setOption: [ENOBUFS, ENOMEM]
         case .shutdown: [ENOTCONN]
+        case .memoryFile: [EMFILE, ENFILE, ENOMEM]
+        case .passing: [EAGAIN, ENOBUFS, ETOOMANYREFS, EPIPE]
+        case .watch: [ENOSPC, ENOMEM]
+        case .seal: [EBUSY, EPERM, ENOMEM, EAGAIN]
+        case .reopening: [EMFILE, ENFILE, EWOULDBLOCK, ENOENT]
         default: [ENOMEM]
         }
     }

@@ -87,11 +87,15 @@ final class FaultSession {
     }
 
     private func request(_ client: FrameClient) throws {
-        switch below(16) {
+        switch below(20) {
+        case 15, 16: _ = try client.call("map", flags: UInt8(below(4)), name: name())
+        case 17: _ = try client.call("freeze", name: name())
+        case 18: _ = try client.call("unmap", name: name())
         case 0...3:
             let sizes: [Int] = [below(1000), 65_000 + below(500), 70_000 + below(900_000), 5 << 20]
             _ = try client.call(
-                "alloc", flags: below(2) == 0 ? 2 : 0, type: 2, name: name(),
+                "alloc", flags: (below(2) == 0 ? 2 : 0) | (below(3) == 0 ? 4 : 0), type: 2,
+                name: name(),
                 size: UInt64(sizes[below(4)]))
         case 4: try write(client, size: 50_000)
         case 5: try write(client, size: 65_537 + below(800_000))

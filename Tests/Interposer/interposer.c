@@ -8,9 +8,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -33,6 +36,11 @@ enum {
     FAULT_SETSOCKOPT,
     FAULT_SHUTDOWN,
     FAULT_MALLOC,
+    FAULT_MEMFD,
+    FAULT_SENDMSG,
+    FAULT_INOTIFY,
+    FAULT_SEAL,
+    FAULT_REOPEN,
 };
 
 // Blocks of malloc that fail: smaller ones of the language's can't, and draw on the reserve.
@@ -141,7 +149,9 @@ ssize_t send(int file, const void *bytes, size_t size, int flags) {
 }
 
 ssize_t sendmsg(int file, const struct msghdr *message, int flags) {
-    return fails_on_socket(FAULT_WRITE, file) ? -1 : NEXT(sendmsg)(file, message, flags);
+    // With descriptors it is a kind of its own.
+    int kind = message->msg_controllen > 0 ? FAULT_SENDMSG : FAULT_WRITE;
+    return fails_on_socket(kind, file) ? -1 : NEXT(sendmsg)(file, message, flags);
 }
 
 int epoll_ctl(int epoll, int operation, int file, struct epoll_event *event) {
@@ -150,6 +160,33 @@ int epoll_ctl(int epoll, int operation, int file, struct epoll_event *event) {
     NEXT(epoll_ctl)(epoll, EPOLL_CTL_DEL, file, NULL);
     errno = control->number;
     return -1;
+}
+
+int memfd_create(const char *name, unsigned int flags) {
+    return fails(FAULT_MEMFD, -1) ? -1 : NEXT(memfd_create)(name, flags);
+}
+
+int inotify_add_watch(int watch, const char *path, uint32_t events) {
+    return fails(FAULT_INOTIFY, -1) ? -1 : NEXT(inotify_add_watch)(watch, path, events);
+}
+
+int fcntl(int file, int command, ...) {
+    va_list list;
+    va_start(list, command);
+    void *argument = va_arg(list, void *);
+    va_end(list);
+    bool is_seal = command == F_ADD_SEALS || command == F_SETLEASE;
+    if (is_seal && fails(FAULT_SEAL, -1)) return -1;
+    return NEXT(fcntl)(file, command, argument);
+}
+
+int open(const char *path, int flags, ...) {
+    va_list list;
+    va_start(list, flags);
+    mode_t mode = va_arg(list, mode_t);
+    va_end(list);
+    if (strncmp(path, "/proc/self/fd/", 14) == 0 && fails(FAULT_REOPEN, -1)) return -1;
+    return NEXT(open)(path, flags, mode);
 }
 
 int getsockopt(int file, int level, int name, void *value, socklen_t *size) {

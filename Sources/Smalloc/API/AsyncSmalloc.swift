@@ -217,6 +217,15 @@ public final class AsyncSmalloc: Sendable {
         try await call(.dispose(.name(AllocationName(name)), size: 0))
     }
 
+    /// Makes what a named allocation holds unchangeable, for good and for everybody.
+    ///
+    /// - Throws: `.invalidName`; `.noData`; `.busy`; `.cancelled`; transport errors.
+    ///
+    /// Wire: `freeze`.
+    public func freeze(_ name: String) async throws(SmallocError) {
+        try await call(.freeze(.name(AllocationName(name))))
+    }
+
     /// Renames an allocation.
     ///
     /// See `Allocation.rename(to:replacing:)`.

@@ -61,6 +61,15 @@ extension Smalloc {
         try connection.perform(.dispose(.name(try AllocationName(name)), size: 0), on: nil)
     }
 
+    /// Makes what a named allocation holds unchangeable, for good and for everybody.
+    ///
+    /// - Throws: `.invalidName`; `.noData`; `.busy`; transport errors.
+    ///
+    /// Wire: `freeze`.
+    public func freeze(_ name: String) throws(SmallocError) {
+        try connection.perform(.freeze(.name(try AllocationName(name))), on: nil)
+    }
+
     /// Renames an allocation.
     ///
     /// See `Allocation.rename(to:replacing:)`.

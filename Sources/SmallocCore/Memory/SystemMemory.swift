@@ -44,6 +44,20 @@ public enum SystemMemory {
         return half > 2 * reserve ? half - reserve : half / 2
     }()
 
+    /// Whether the kernel gives huge pages to memory that clients map: the word that is chosen in
+    /// `shmem_enabled`, of which `always`, `within_size` and `advise` mean yes.
+    public static var sharedHugePages: String {
+        let path = "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+        let file = open(path, O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { return "unknown" }
+        defer { close(file) }
+        var bytes = [UInt8](repeating: 0, count: 128)
+        let count = max(0, read(file, &bytes, bytes.count))
+        let words = String(decoding: bytes.prefix(count), as: UTF8.self).split(separator: " ")
+        guard let chosen = words.first(where: { $0.hasPrefix("[") }) else { return "unknown" }
+        return String(chosen.dropFirst().prefix { $0 != "]" })
+    }
+
     /// The number that a small file begins with; nil if it can't be read, or begins with none.
     static func numberInFile(_ path: String) -> UInt64? {
         let file = open(path, O_RDONLY | O_CLOEXEC)

@@ -16,9 +16,6 @@ internal import SmallocWire
 ///
 /// Used by one thread at a time, as its `Work` is.
 final class Promotion {
-    /// Bytes that move under one hold of the lock: some hundred microseconds.
-    private static let stepSize = 256 << 10
-
     private let mappings: MappingPool
     private let populates: Bool
     /// Bytes that were populated; pinned while it is not nil.
@@ -135,7 +132,7 @@ final class Promotion {
         guard let record = allocation.record, let base = record.base, let at = populated else {
             return true
         }
-        let size = min(Promotion.stepSize, record.capacity - at)
+        let size = min(Thresholds.promotedSliceSize, record.capacity - at)
         allocation.lock.lock()
         let isWritable = !allocation.flags.contains(.frozen)
         allocation.lock.unlock()
@@ -318,7 +315,8 @@ final class Promotion {
         guard let shares = mappings.shares, let record = allocation.record else { return true }
         // Both copies of a slice at most are there at a time: that much is charged beside.
         allocation.lock.lock()
-        guard record.atWork == 0, record.wipeStale(Promotion.stepSize), let base = record.base
+        guard record.atWork == 0, record.wipeStale(Thresholds.promotedSliceSize),
+            let base = record.base
         else {
             allocation.lock.unlock()
             usleep(20)
@@ -326,7 +324,7 @@ final class Promotion {
         }
         let at = record.movedEnd
         if at < record.capacity {
-            let size = min(Promotion.stepSize, record.capacity - at)
+            let size = min(Thresholds.promotedSliceSize, record.capacity - at)
             // What was never written is a hole.
             let written = max(0, min(size, record.writtenSize - at))
             let isMoved =

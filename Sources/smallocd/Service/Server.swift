@@ -85,6 +85,7 @@ final class Server {
             "smallocd \(version) serves with \(loops.count) loop(s)",
             metadata: [
                 "pid": "\(getpid())", "memory-max": "\(limits.memorySizeMax)",
+                "shared-huge-pages": "\(SystemMemory.sharedHugePages)",
             ])
         manager.ready(status: "serving")
         loops[0].run()

@@ -97,7 +97,8 @@ struct FrameErrorTests {
             let own: UInt8 =
                 switch operation {
                 case .read, .write, .rename: 1
-                case .alloc: 2
+                case .alloc: 6
+                case .map: 3
                 default: 0
                 }
             for flags in UInt8(1)...0xFF where flags & ~own != 0 {

@@ -43,7 +43,8 @@ final class SharedFiles: @unchecked Sendable {
         let mappings = Int(
             (SystemMemory.numberInFile("/proc/sys/vm/max_map_count") ?? 65_530) / 8)
         let events = Int(
-            (SystemMemory.numberInFile("/proc/sys/fs/inotify/max_queued_events") ?? 16_384) / 4)
+            (SystemMemory.numberInFile("/proc/sys/fs/inotify/max_queued_events") ?? 16_384) / 2)
+        // Each end is two events.
         return max(min(descriptors, mappings, events), 0)
     }
 

@@ -103,7 +103,8 @@ public final class Allocation: Smalloc.Holder, Sendable {
 
     /// Reads one element as a number.
     ///
-    /// Exact for all nine types.
+    /// Exact, for every type whose elements a `Double` can hold; not for `Int64`, `Uint64` and the
+    /// complex types, of which nothing is read or stored by way of a `Double`.
     ///
     /// - Parameter index: Element, from 0 to length - 1.
     /// - Throws: An earlier failure of a subscript; `.noData`; `.outOfRange`; transport errors.

@@ -116,7 +116,7 @@ extension Allocation {
     ) throws(SmallocError) {
         let view = try checkedView()
         try view.perform(
-            view.fillRequest(start, count, view.window.pattern(value)), start, count)
+            view.fillRequest(start, count, try view.window.pattern(value)), start, count)
     }
 
     /// Repeats a pattern of elements over a range, inside the daemon.

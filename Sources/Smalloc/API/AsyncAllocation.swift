@@ -51,13 +51,15 @@ public final class AsyncAllocation: Sendable {
 
     /// Reads one element as a number.
     ///
-    /// Exact for all nine types.
+    /// Exact, for every type whose elements a `Double` can hold; not for `Int64`, `Uint64` and the
+    /// complex types, of which nothing is read or stored by way of a `Double`.
     ///
     /// - Parameter index: Element, from 0 to length - 1.
     /// - Throws: `.noData`; `.outOfRange`; `.cancelled`; transport errors.
     ///
     /// Wire: `read`. Node: `obj[index]`.
     public func get(_ index: Int) async throws(SmallocError) -> Double {
+        try type.checkDouble()
         do throws(SmallocError) {
             let (offset, size) = try window.resolve(index, 1)
             let link = remote.owner.link
@@ -81,6 +83,7 @@ public final class AsyncAllocation: Sendable {
     ///
     /// Wire: `write`. Node: `obj[index] = value`.
     public func set(_ value: Double, at index: Int) async throws(SmallocError) {
+        try type.checkDouble()
         var element: UInt64 = 0
         type.store(value, at: &element)
         let link = remote.owner.link
@@ -181,7 +184,7 @@ public final class AsyncAllocation: Sendable {
     public func fill(
         _ value: Double, from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) {
-        try await call(view.fillRequest(start, count, window.pattern(value)), start, count)
+        try await call(view.fillRequest(start, count, try window.pattern(value)), start, count)
     }
 
     /// Repeats a pattern of elements over a range, inside the daemon.

@@ -47,6 +47,7 @@ extension Smalloc.Batch {
         /// - Throws: The request's failure; `.invalidArgument` if it read nothing.
         public func number(_ ticket: Smalloc.Batch.Ticket) throws(SmallocError) -> Double {
             let entry = try entry(ticket)
+            try entry.pointee.type.checkDouble()
             let bytes = record.bytes(entry)
             // What is read has whole elements; what else was asked has none.
             guard let first = bytes.baseAddress, bytes.count >= entry.pointee.type.size else {
@@ -61,6 +62,7 @@ extension Smalloc.Batch {
         /// - Throws: The request's failure.
         public func numbers(_ ticket: Smalloc.Batch.Ticket) throws(SmallocError) -> [Double] {
             let entry = try entry(ticket)
+            try entry.pointee.type.checkDouble()
             let bytes = record.bytes(entry)
             guard let base = bytes.baseAddress else { return [] }
             defer { withExtendedLifetime(record) {} }

@@ -61,6 +61,12 @@ extension ElementType {
         }
     }
 
+    /// Refuses a type whose elements no `Double` can hold.
+    @inline(__always)
+    func checkDouble() throws(SmallocError) {
+        guard isDouble else { throw .wrongElement("Double", self) }
+    }
+
     /// Elements in `size` bytes; refuses a part of one.
     func count(bytes size: Int) throws(SmallocError) -> Int {
         guard size & (self.size - 1) == 0 else { throw .partOfElement(size, self) }

@@ -42,7 +42,10 @@ struct MemoryModel {
     }
 
     static func size(of type: UInt8) -> Int? {
-        [1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 8: 8, 9: 1][type]
+        [
+            1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 8: 8, 9: 1, 10: 8, 11: 8, 12: 2, 13: 2, 14: 1,
+            15: 8, 16: 16,
+        ][type]
     }
 
     static let badName = Refusal(

@@ -149,7 +149,7 @@ private struct ModelRun {
 
     mutating func alloc(_ connection: Int) {
         let name = below(4) == 0 ? nil : name()
-        let type = UInt8(below(30) == 0 ? below(256) : 1 + below(9))
+        let type = UInt8(below(30) == 0 ? below(256) : 1 + below(16))
         let unit = UInt64(MemoryModel.size(of: type) ?? 1)
         var size = UInt64(below(100)) * unit
         switch below(40) {
@@ -299,12 +299,12 @@ private struct ModelRun {
         let length = (id.flatMap { model.entries[$0]?.bytes.count } ?? 8) / unit
         let elements = UInt64(unit)
         var (start, count) = range(in: min(length, 100))
-        // Beyond 2^60 the product would wrap here; the edges are tested elsewhere.
-        start = min(start, 1 << 60)
-        count = min(count, 1 << 60)
+        // Beyond 2^59 the product would wrap here; the edges are tested elsewhere.
+        start = min(start, 1 << 59)
+        count = min(count, 1 << 59)
         switch below(8) {
         case 0:
-            let new = UInt8(1 + below(9)), size = UInt64(below(40))
+            let new = UInt8(1 + below(16)), size = UInt64(below(40))
             let word = ElementType(rawValue: new)?.name ?? ""
             expectLine("alloc \(name) \(size) \(word)") { model throws(MemoryModel.Refusal) in
                 let unit = UInt64(MemoryModel.size(of: new) ?? 1)

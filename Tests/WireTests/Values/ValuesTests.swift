@@ -24,7 +24,7 @@ import TestSupport
             #expect(ElementType(named: type.name.uppercased()) == type)
             #expect(ElementType(named: "\(type.rawValue)") == type)
         }
-        for word in ["", "0", "10", "01", "+1", "Uint64", "uint 8", "é"] {
+        for word in ["", "0", "17", "01", "+1", "Uint128", "uint 8", "é"] {
             #expect(ElementType(named: word) == nil, "\(word)")
         }
     }

@@ -5,9 +5,25 @@ internal import Glibc
 internal import SmallocWire
 
 extension Registry {
+    /// Makes an allocation that says more of itself.
+    @inline(never)
+    func allocDescribed<Reply: ReplyWriter & ~Copyable>(
+        _ name: RawSpan, _ typeNumber: UInt8, _ typeWord: RawSpan, _ length: UInt64, _ unit: Unit,
+        _ flags: AllocFlags, _ description: borrowing Payload, _ caller: inout Caller,
+        _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
+        let description = try Description(description)
+        return try withUnsafePointer(to: description) { (description) throws(SmallocError) in
+            try alloc(
+                name, typeNumber, typeWord, length, unit, flags, description, &caller, &reply)
+        }
+    }
+
+    /// - Parameter description: Nil without the flag `described`.
     func alloc<Reply: ReplyWriter & ~Copyable>(
         _ name: RawSpan, _ typeNumber: UInt8, _ typeWord: RawSpan, _ length: UInt64, _ unit: Unit,
-        _ flags: AllocFlags, _ caller: inout Caller, _ reply: inout Reply
+        _ flags: AllocFlags, _ description: UnsafePointer<Description>?, _ caller: inout Caller,
+        _ reply: inout Reply
     ) throws(SmallocError) -> Outcome {
         guard name.byteCount == 0 || isAllowed(name) else { throw .invalidName }
         guard let type = ElementType(wire: typeNumber) else {
@@ -17,6 +33,9 @@ extension Registry {
         guard size.bytes <= limits.lengthSizeMax else { throw .overMaxLength }
         guard size.bytes % UInt64(type.size) == 0 else {
             throw .invalidArgument("the size is not a whole number of elements")
+        }
+        if let description {
+            try description.pointee.check(length: size.bytes >> UInt64(type.shift))
         }
         let wantsHandle = !flags.contains(.noHandle)
         if wantsHandle, UInt64(caller.handles.count) >= limits.handlesMax {
@@ -35,7 +54,8 @@ extension Registry {
         }
         let allocation: Allocation
         do throws(SmallocError) {
-            allocation = try make(name, type, Int(size.bytes), age(&caller), caller.owner)
+            allocation = try make(
+                name, type, Int(size.bytes), age(&caller), caller.owner, description)
             if wantsHandle, let error = caller.handles.reserve(budget) {
                 release(allocation)
                 throw error
@@ -112,18 +132,21 @@ extension Registry {
     /// - Throws: `.memoryLimit`, `.outOfMemory`.
     @inline(__always)
     private func make(
-        _ name: RawSpan, _ type: ElementType, _ size: Int, _ age: UInt32, _ owner: UInt32
+        _ name: RawSpan, _ type: ElementType, _ size: Int, _ age: UInt32, _ owner: UInt32,
+        _ description: UnsafePointer<Description>?
     ) throws(SmallocError) -> Allocation {
         // Of malloc's blocks it is known only after what they take; corrected below.
-        let estimate = Allocation.heapCharge(nameSize: name.byteCount, size: size)
+        let estimate = Allocation.heapCharge(
+            nameSize: name.byteCount, size: size, description: description)
         if size >= Thresholds.outOfLineSizeMin {
             let capacity = UInt64(mappings.capacity(for: size))
-            return try makeRecorded(name, type, size, age, owner, estimate, capacity)
+            return try makeRecorded(
+                name, type, size, age, owner, description, estimate, capacity)
         }
         guard budget.charge(estimate) else { throw .memoryLimit }
         let made = Allocation.make(
             name: name.bytes, type: type, size: size, created: age, owner: owner,
-            mappings: mappings)
+            description: description, mappings: mappings)
         guard let made else {
             budget.uncharge(estimate)
             throw .outOfMemory
@@ -138,6 +161,7 @@ extension Registry {
     @inline(never)
     private func makeRecorded(
         _ name: RawSpan, _ type: ElementType, _ size: Int, _ age: UInt32, _ owner: UInt32,
+        _ description: UnsafePointer<Description>?,
         _ estimate: UInt64, _ capacity: UInt64
     ) throws(SmallocError) -> Allocation {
         mappings.noteFragmented()
@@ -146,7 +170,7 @@ extension Registry {
         if budget.charge(charge) {
             let made = Allocation.make(
                 name: name.bytes, type: type, size: size, created: age, owner: owner,
-                mappings: mappings)
+                description: description, mappings: mappings)
             if let made {
                 if !made.flags.contains(.pooled) {
                     budget.correct(from: estimate, to: made.heapCharge(mappings.blocks))

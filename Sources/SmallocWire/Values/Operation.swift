@@ -69,6 +69,10 @@ public struct AllocFlags: OptionSet, Sendable {
     /// Makes the allocation, and opens no handle to it.
     @inlinable
     public static var noHandle: AllocFlags { AllocFlags(rawValue: 2) }
+
+    /// Says more of it, behind the name: a shape and metadata.
+    @inlinable
+    public static var described: AllocFlags { AllocFlags(rawValue: 32) }
 }
 
 /// Flags of `rename`.
@@ -92,7 +96,7 @@ extension Operation {
     public var flags: UInt8 {
         switch self {
         case .read, .write: TransferFlags.vectored.rawValue
-        case .alloc: AllocFlags.noHandle.rawValue
+        case .alloc: AllocFlags.noHandle.rawValue | AllocFlags.described.rawValue
         case .rename: RenameFlags.replace.rawValue
         default: 0
         }

@@ -130,6 +130,34 @@ public final class Allocation: Smalloc.Holder, Sendable {
         try checkedView().set(value, at: index)
     }
 
+    /// Reads one element as it lies in memory.
+    ///
+    /// - Parameters:
+    ///   - index: Element, from 0 to length - 1.
+    ///   - element: The Swift type of the elements; must have the allocation's element type.
+    /// - Throws: As `read(_:from:count:)`.
+    ///
+    /// Wire: `read`.
+    public func get<Element: Smalloc.Element>(
+        _ index: Int, as element: Element.Type
+    ) throws(SmallocError) -> Element {
+        try read(element, from: index, count: 1)[0]
+    }
+
+    /// Writes one element as it lies in memory, converting nothing.
+    ///
+    /// - Parameters:
+    ///   - value: Of the allocation's element type.
+    ///   - index: Element, from 0 to length - 1.
+    /// - Throws: As `write(_:at:)`.
+    ///
+    /// Wire: `write`.
+    public func set<Element: Smalloc.Element>(
+        _ value: Element, at index: Int
+    ) throws(SmallocError) {
+        try write([value], at: index)
+    }
+
     // MARK: Failures of subscripts
 
     /// The first failure of a subscript that no call has thrown yet; nil if all went well.

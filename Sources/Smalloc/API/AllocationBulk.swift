@@ -30,6 +30,7 @@ extension Allocation {
             adviseHuge(target)
             do throws(SmallocError) {
                 try view.read(start, into: target)
+                settle(target, as: element)
                 initialized = count
             } catch { failure = error }
         }
@@ -62,6 +63,7 @@ extension Allocation {
         let view = try checkedView()
         try view.type.check(Element.self)
         try view.read(start, into: UnsafeMutableRawBufferPointer(buffer))
+        settle(UnsafeMutableRawBufferPointer(buffer), as: Element.self)
     }
 
     /// Reads elements into raw memory, whatever their type, in the machine's byte order.

@@ -102,6 +102,40 @@ extension Allocation {
         return try view.stat(view.perform(view.statRequest))
     }
 
+    /// How its elements lie in dimensions: elements of each, the last of which lies closest
+    /// together; empty: it is a scalar.
+    ///
+    /// Nil if it was made without a shape, if it has been truncated since as far as is known here,
+    /// and of a slice.
+    ///
+    /// - Throws: As `stat()`, which is asked once if it was not made here.
+    ///
+    /// Wire: `stat`.
+    public var shape: [Int]? {
+        get throws(SmallocError) {
+            let view = try checkedView()
+            return view.shape(try description(view))
+        }
+    }
+
+    /// The bytes that were given with its `alloc`; empty if none were.
+    ///
+    /// Of a slice, those of the allocation that it looks onto.
+    ///
+    /// - Throws: As `shape`.
+    ///
+    /// Wire: `stat`.
+    public var metadata: [UInt8] {
+        get throws(SmallocError) { try description(checkedView()).metadata }
+    }
+
+    private func description(
+        _ view: BlockingView
+    ) throws(SmallocError) -> AllocationDescription {
+        if let known = view.remote.description { return known }
+        return AllocationDescription(try view.stat(view.perform(view.statRequest)))
+    }
+
     /// Stores one number into many elements, inside the daemon.
     ///
     /// - Parameters:

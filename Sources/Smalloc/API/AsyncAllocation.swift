@@ -102,6 +102,34 @@ public final class AsyncAllocation: Sendable {
         }
     }
 
+    /// Reads one element as it lies in memory.
+    ///
+    /// See `Allocation.get(_:as:)`.
+    ///
+    /// - Throws: As `read(_:from:count:)`.
+    ///
+    /// Wire: `read`.
+    @inlinable
+    public func get<Element: Smalloc.Element>(
+        _ index: Int, as element: Element.Type
+    ) async throws(SmallocError) -> Element {
+        try await read(element, from: index, count: 1)[0]
+    }
+
+    /// Writes one element as it lies in memory, converting nothing.
+    ///
+    /// See `Allocation.set(_:at:)`, the generic one.
+    ///
+    /// - Throws: As `write(_:at:)`.
+    ///
+    /// Wire: `write`.
+    @inlinable
+    public func set<Element: Smalloc.Element>(
+        _ value: Element, at index: Int
+    ) async throws(SmallocError) {
+        try await write([value], at: index)
+    }
+
     // MARK: As a whole
 
     /// Frees the memory, at once and for everybody.
@@ -172,6 +200,33 @@ public final class AsyncAllocation: Sendable {
     /// Wire: `stat`.
     public func stat() async throws(SmallocError) -> Smalloc.Stat {
         try view.stat(await call(view.statRequest))
+    }
+
+    /// How its elements lie in dimensions.
+    ///
+    /// See `Allocation.shape`.
+    ///
+    /// - Throws: As `stat()`, which is asked once if it was not made here.
+    ///
+    /// Wire: `stat`.
+    public var shape: [Int]? {
+        get async throws(SmallocError) { view.shape(try await description()) }
+    }
+
+    /// The bytes that were given with its `alloc`; empty if none were.
+    ///
+    /// See `Allocation.metadata`.
+    ///
+    /// - Throws: As `shape`.
+    ///
+    /// Wire: `stat`.
+    public var metadata: [UInt8] {
+        get async throws(SmallocError) { try await description().metadata }
+    }
+
+    private func description() async throws(SmallocError) -> AllocationDescription {
+        if let known = remote.description { return known }
+        return AllocationDescription(try await stat())
     }
 
     /// Stores one number into many elements, inside the daemon.

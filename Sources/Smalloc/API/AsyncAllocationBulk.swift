@@ -30,6 +30,7 @@ extension AsyncAllocation {
         // Not into an array, whose memory can't be pointed at while the task waits.
         guard let room = try await read(part) else { return [] }
         defer { giveBack(room) }
+        settle(UnsafeMutableRawBufferPointer(start: room, count: part.size), as: element)
         return Array(
             UnsafeBufferPointer(
                 start: room.assumingMemoryBound(to: Element.self), count: part.count))

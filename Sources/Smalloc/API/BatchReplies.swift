@@ -80,7 +80,13 @@ extension Smalloc.Batch {
             let bytes = try bytes(
                 ticket, element, Element.elementType, stride: MemoryLayout<Element>.stride)
             defer { withExtendedLifetime(self) {} }
-            return Array(bytes.assumingMemoryBound(to: element))
+            let count = bytes.count / MemoryLayout<Element>.stride
+            return [Element](unsafeUninitializedCapacity: count) { memory, initialized in
+                let target = UnsafeMutableRawBufferPointer(memory)
+                target.copyMemory(from: bytes)
+                settle(target, as: element)
+                initialized = count
+            }
         }
 
         /// What a `read` read, into an array that is there.
@@ -99,7 +105,10 @@ extension Smalloc.Batch {
             guard bytes.count == array.count * MemoryLayout<Element>.stride else {
                 throw .invalidArgument("the request read \(bytes.count) bytes")
             }
-            array.withUnsafeMutableBytes { $0.copyMemory(from: bytes) }
+            array.withUnsafeMutableBytes {
+                $0.copyMemory(from: bytes)
+                settle($0, as: Element.self)
+            }
         }
 
         /// The payload of a request, in memory that is aligned for every element and goes with

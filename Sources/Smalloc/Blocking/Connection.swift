@@ -183,13 +183,14 @@ final class Connection: @unchecked Sendable {
 
     /// Asks for a handle: alloc and open.
     func performForRemote(
-        _ request: borrowing Request, name: AllocationName?
+        _ request: borrowing Request, name: AllocationName?,
+        description: AllocationDescription? = nil
     ) throws(SmallocError) -> BlockingRemote {
         let (reply, session) = try call(on: nil) { channel throws(SmallocError) in
             (try channel.exchange(request), channel.number)
         }
         return try Remote(
-            BlockingOwner(connection: self, session: session), reply.header, name)
+            BlockingOwner(connection: self, session: session), reply.header, name, description)
     }
 
     /// Ends the connection for good.

@@ -34,6 +34,15 @@ struct PayloadReader {
         }
     }
 
+    /// Whether there are so many bytes more.
+    func has(_ size: Int) -> Bool { bytes.count - position >= size }
+
+    mutating func bytes(_ size: Int) throws(SmallocError) -> [UInt8] {
+        guard has(size) else { throw PayloadReader.short }
+        defer { position += size }
+        return Array(bytes[position..<position + size])
+    }
+
     mutating func text(_ size: Int) throws(SmallocError) -> String {
         guard bytes.count - position >= size else { throw PayloadReader.short }
         defer { position += size }

@@ -29,6 +29,8 @@ final class Remote<Owner: HandleOwner>: Sendable {
     let handle: UInt32
     let type: ElementType
     private let nameState: Locked<String?>
+    /// What it was made with, once that is known.
+    private let described: Locked<AllocationDescription?>
     /// Bytes.
     ///
     /// Only ever shrinks.
@@ -41,7 +43,10 @@ final class Remote<Owner: HandleOwner>: Sendable {
     /// Takes over the handle that a reply to alloc or open tells.
     ///
     /// - Throws: `.unexpectedReply` if it tells none.
-    init(_ owner: Owner, _ reply: FrameHeader, _ name: AllocationName?) throws(SmallocError) {
+    init(
+        _ owner: Owner, _ reply: FrameHeader, _ name: AllocationName?,
+        _ description: AllocationDescription? = nil
+    ) throws(SmallocError) {
         guard let type = ElementType(rawValue: reply.type), reply.handle != 0,
             let size = Int(exactly: reply.size)
         else { throw .unexpectedReply("the answer to \(name?.text ?? "alloc") is no allocation") }
@@ -49,6 +54,7 @@ final class Remote<Owner: HandleOwner>: Sendable {
         handle = reply.handle
         self.type = type
         nameState = Locked(name?.text)
+        described = Locked(description)
         sizeState = Atomic(size)
     }
 
@@ -64,6 +70,12 @@ final class Remote<Owner: HandleOwner>: Sendable {
     var name: String? {
         get { nameState.withLock { $0 } }
         set { nameState.withLock { $0 = newValue } }
+    }
+
+    /// Its shape, at first, and metadata; nil: not known here, which a stat changes.
+    var description: AllocationDescription? {
+        get { described.withLock { $0 } }
+        set { described.withLock { $0 = newValue } }
     }
 
     var isGone: Bool {
@@ -190,6 +202,12 @@ struct View<Owner: HandleOwner>: Sendable {
     func stat(_ reply: Reply) throws(SmallocError) -> Smalloc.Stat {
         let stat = try Smalloc.Stat(reply.header, reply.payload)
         remote.shrink(to: stat.size)
+        remote.description = AllocationDescription(stat)
         return stat
+    }
+
+    /// The shape, of what is described so: none of a slice, and none once it was truncated.
+    func shape(_ description: AllocationDescription) -> [Int]? {
+        isSlice || description.length != length ? nil : description.shape
     }
 }

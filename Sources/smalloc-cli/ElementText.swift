@@ -31,6 +31,15 @@ func forEachElement(
     }
 }
 
+/// An element's text as JSON has it: what is no number there is a string, which `write` takes.
+func jsonText(_ text: String, _ type: ElementType) -> String {
+    switch type {
+    case .bool: text == "0" ? "false" : "true"
+    case .complexFloat, .complexDouble: "\"\(text)\""
+    default: text.last == "N" || text.last == "y" ? "\"\(text)\"" : text
+    }
+}
+
 /// The bytes of values as they stand on a command line.
 ///
 /// - Parameters:

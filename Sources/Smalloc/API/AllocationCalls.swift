@@ -172,6 +172,23 @@ extension Allocation {
         try view.perform(request, start, count)
     }
 
+    /// Repeats raw memory over a range, as elements of whatever type, inside the daemon.
+    ///
+    /// - Parameters:
+    ///   - bytes: 1 to 64 bytes, a whole number of elements, with no alignment.
+    ///   - start: First element, from 0 to length.
+    ///   - count: Elements, a multiple of the pattern's; nil for all from `start` on.
+    /// - Throws: As for arrays; `.invalidArgument` for a part of an element.
+    ///
+    /// Wire: `fill`.
+    public func fill(
+        repeating bytes: UnsafeRawBufferPointer, from start: Int = 0, count: Int? = nil
+    ) throws(SmallocError) {
+        let view = try checkedView()
+        _ = try view.type.count(bytes: bytes.count)
+        try view.perform(view.fillRequest(start, count, Array(bytes)), start, count)
+    }
+
     /// Makes a slice: an object of its own that looks onto elements of this one.
     ///
     /// - Parameters:

@@ -257,6 +257,20 @@ public final class AsyncAllocation: Sendable {
             view.fillRequest(start, count, pattern.withUnsafeBytes { Array($0) }), start, count)
     }
 
+    /// Repeats bytes over a range, as elements of whatever type, inside the daemon.
+    ///
+    /// See `Allocation.fill(repeating:from:count:)`, the one for raw memory.
+    ///
+    /// - Throws: As for arrays; `.invalidArgument` for a part of an element.
+    ///
+    /// Wire: `fill`.
+    public func fill(
+        repeatingBytes bytes: [UInt8], from start: Int = 0, count: Int? = nil
+    ) async throws(SmallocError) {
+        _ = try type.count(bytes: bytes.count)
+        try await call(view.fillRequest(start, count, bytes), start, count)
+    }
+
     /// Makes a slice: an object of its own that looks onto elements of this one, and keeps it open.
     ///
     /// - Parameters:

@@ -167,6 +167,24 @@ public final class AsyncSmalloc: Sendable {
         return try await remote(request, checked, description)
     }
 
+    /// Allocates memory without a shape, and with bytes of the user's own.
+    ///
+    /// See `Smalloc.alloc(_:named:_:metadata:)`. A cancelled call may have allocated all the same.
+    ///
+    /// - Throws: As that one; `.cancelled`.
+    ///
+    /// Wire: `alloc`, flag `described` unless the metadata is empty.
+    public func alloc(
+        _ length: Int, named name: String? = nil, _ type: ElementType = .uint8, metadata: [UInt8]
+    ) async throws(SmallocError) -> AsyncAllocation {
+        let description = try AllocationDescription(nil, metadata)
+        var checked: AllocationName?
+        if let name { checked = try AllocationName(name) }
+        let request = Request.alloc(
+            size: type.bytes(length), type: type.rawValue, name: checked, described: description)
+        return try await remote(request, checked, description)
+    }
+
     /// Copies elements of one allocation onto another inside the daemon, as `memmove` does.
     ///
     /// - Parameters:

@@ -171,6 +171,29 @@ final class Connection: @unchecked Sendable {
         try call(on: remote) { channel throws(SmallocError) in try channel.exchange(request) }
     }
 
+    /// Asks for a few small things together.
+    ///
+    /// - Returns: The replies; nil for `.noData`.
+    /// - Throws: The first other error, after all have been answered.
+    func performAll(_ requests: [Request]) throws(SmallocError) -> [Reply?] {
+        try call(on: nil) { channel throws(SmallocError) in
+            let cookies = requests.map { channel.start($0) }
+            var replies: [Reply?] = []
+            var failure: SmallocError?
+            for cookie in cookies {
+                do throws(SmallocError) {
+                    replies.append(try channel.answer(to: cookie).reply())
+                } catch {
+                    if error.status.closes { throw error }
+                    if error.status != .noData { failure = failure ?? error }
+                    replies.append(nil)
+                }
+            }
+            if let failure { throw failure }
+            return replies
+        }
+    }
+
     /// Disposes of an allocation by its handle, which is closed with it.
     func dispose(_ remote: BlockingRemote) throws(SmallocError) {
         let request = Request.dispose(.handle(remote.handle), size: UInt64(remote.size))

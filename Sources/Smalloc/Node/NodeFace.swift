@@ -76,6 +76,22 @@ extension Smalloc {
             View(remote: try allocate(description.length, type, checked, description)))
     }
 
+    /// Allocates memory without a shape, and with bytes of the user's own.
+    ///
+    /// See `alloc(shape:named:_:metadata:)`.
+    ///
+    /// - Throws: As that one.
+    ///
+    /// Wire: `alloc`, flag `described` unless the metadata is empty.
+    public func alloc(
+        _ length: Int, named name: String? = nil, _ type: ElementType = .uint8, metadata: [UInt8]
+    ) throws(SmallocError) -> Allocation {
+        let description = try AllocationDescription(nil, metadata)
+        var checked: AllocationName?
+        if let name { checked = try AllocationName(name) }
+        return Allocation(View(remote: try allocate(length, type, checked, description)))
+    }
+
     /// Allocates memory and gives it to a receiver.
     ///
     /// - Parameters:
@@ -137,12 +153,12 @@ extension Smalloc {
 
     private func allocate(
         _ length: Int, _ type: ElementType, _ name: AllocationName?,
-        _ description: AllocationDescription? = nil
+        _ description: AllocationDescription = .empty
     ) throws(SmallocError) -> BlockingRemote {
         try connection.performForRemote(
             .alloc(
                 size: type.bytes(length), type: type.rawValue, name: name, described: description),
-            name: name, description: description ?? .empty)
+            name: name, description: description)
     }
 
     // MARK: copyOnto

@@ -57,7 +57,7 @@ extension Smalloc {
         try connection.perform(
             .alloc(
                 size: type.bytes(length), type: type.rawValue, name: name, opening: false,
-                described: description.isEmpty ? nil : description),
+                described: description),
             on: nil)
     }
 
@@ -98,6 +98,31 @@ extension Smalloc {
         let reply = try connection.perform(
             .stat(.name(try AllocationName(name))), on: nil)
         return try Smalloc.Stat(reply.header, reply.payload)
+    }
+
+    /// What the daemon knows of many named allocations, asked for together: a wait for each
+    /// hundred or so, and not for each.
+    ///
+    /// - Returns: As many as there are names; nil where there is none of that name.
+    /// - Throws: `.invalidName`; transport errors.
+    ///
+    /// Wire: `stat`.
+    public func stat(_ names: [String]) throws(SmallocError) -> [Smalloc.Stat?] {
+        var stats: [Smalloc.Stat?] = []
+        stats.reserveCapacity(names.count)
+        for first in stride(from: 0, to: names.count, by: 100) {
+            var requests: [Request] = []
+            for name in names[first..<min(first + 100, names.count)] {
+                requests.append(.stat(.name(try AllocationName(name))))
+            }
+            for reply in try connection.performAll(requests) {
+                stats.append(
+                    try reply.map { (reply) throws(SmallocError) in
+                        try Smalloc.Stat(reply.header, reply.payload)
+                    })
+            }
+        }
+        return stats
     }
 
     /// Lists the named allocations, all at once.

@@ -48,14 +48,15 @@ struct Request: Sendable {
 
     static func alloc(
         size: UInt64, type: UInt8, name: AllocationName?, opening: Bool = true,
-        described by: AllocationDescription? = nil
+        described by: AllocationDescription = .empty
     ) -> Request {
         var request = Request(.alloc)
         if let name { request.setName(name) }
         request.header.type = type
         request.header.size = size
         var flags: AllocFlags = opening ? [] : .noHandle
-        if let by {
+        // A daemon that knows of none is not asked for none.
+        if !by.isEmpty {
             flags.insert(.described)
             request.append(by.shape.map { UInt64($0.count) } ?? Shape.noRank)
             for dimension in by.shape ?? [] { request.append(UInt64(exactly: dimension) ?? .max) }

@@ -38,6 +38,14 @@ struct ElementTests {
         #expect(try await b.read(Element.self) == values.map { _ in values[0] })
         try await b.fill(repeating: values.suffix(2), count: 2)
         #expect(try a.read(Element.self, count: 2) == Array(values.suffix(2)))
+        try values.prefix(1).withUnsafeBytes { try a.fill(repeating: $0, from: 1) }
+        try await b.fill(repeatingBytes: values.prefix(1).withUnsafeBytes { Array($0) }, count: 1)
+        #expect(try a.read(Element.self) == values.map { _ in values[0] })
+        let part = await failure { () async throws(SmallocError) in
+            try await b.fill(repeatingBytes: [UInt8](repeating: 0, count: type.size + 1), count: 2)
+        }
+        // Of one byte each, two are two elements.
+        #expect(part?.status == (type.size == 1 ? nil : .invalidArgument))
         var read: Smalloc.Batch.Ticket?
         let replies = try smalloc.batch { batch in
             batch.write(values, of: a)

@@ -58,6 +58,42 @@ struct ShapeTests {
         #expect(try anonymous.stat().metadata == [])
     }
 
+    @Test("metadata goes without a shape")
+    func metadataAlone() async throws {
+        let name = SharedDaemon.name()
+        let a = try smalloc.alloc(3, named: name, .bool, metadata: [1, 2])
+        #expect(try a.shape == nil)
+        #expect(try a.metadata == [1, 2])
+        #expect(try smalloc.stat(name).metadata == [1, 2])
+        #expect(try smalloc.stat(name).shape == nil)
+        let daemon = try await SharedDaemon.connectAsync()
+        let b = try await daemon.alloc(3, .bool, metadata: [3])
+        #expect(try await b.stat().metadata == [3])
+        #expect(try await b.metadata == [3])
+        let none = try await daemon.alloc(3, metadata: [])
+        #expect(try await none.stat().shape == nil)
+        try smalloc.dispose(named: name)
+    }
+
+    @Test("many are told in one call, and those that are not there as none")
+    func many() throws {
+        let prefix = SharedDaemon.name()
+        let names = (0..<250).map { "\(prefix)/\($0)" }
+        for (index, name) in names.enumerated() where index % 7 != 3 {
+            try smalloc.create(name, index, .bool, shape: [1, index])
+        }
+        let stats = try smalloc.stat(names)
+        #expect(stats.map(\.?.shape) == (0..<250).map { $0 % 7 == 3 ? nil : [1, $0] })
+        #expect(try smalloc.stat([]).isEmpty)
+        let wrong = failure { () throws(SmallocError) in
+            _ = try smalloc.stat([names[0], "no name"])
+        }
+        #expect(wrong?.status == .invalidName)
+        for name in names where (try? smalloc.dispose(named: name)) == nil {
+            #expect(stats[names.firstIndex(of: name) ?? 0] == nil)
+        }
+    }
+
     @Test("a created one is described, too, and its shape is checked by the daemon")
     func created() throws {
         let name = SharedDaemon.name()

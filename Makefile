@@ -14,7 +14,7 @@ ARGS ?=
 RELEASE := -c release --static-swift-stdlib
 
 BUILD_PACKAGES := libuv1-dev pkg-config
-TEST_PACKAGES := netcat-openbsd zsh fish
+TEST_PACKAGES := netcat-openbsd zsh fish python3 python3-venv
 COUNT_PACKAGES := valgrind
 BENCH_PACKAGES := redis-server memcached nbdkit libnbd-bin
 
@@ -43,8 +43,8 @@ endef
 BIN := .build/release
 BUILT := $(BIN)/all.built
 
-.PHONY: help toolchain packages build release run test test-tsan test-asan fuzz nightly lint \
-    instructions bench bench-nio install clean
+.PHONY: help toolchain packages build release run test test-python test-tsan test-asan fuzz \
+    nightly lint instructions bench bench-nio install clean
 
 help: ## Tell what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -94,6 +94,12 @@ test: packages ## Run every test
 	@$(call install-packages,$(TEST_PACKAGES))
 	swift build --build-tests
 	swift test --skip-build --no-parallel $(ARGS)
+	$(if $(ARGS),,protocol/python/tests/run)
+
+test-python: packages ## Run the tests of the Python client
+	@$(call install-packages,$(TEST_PACKAGES))
+	swift build --product smallocd
+	protocol/python/tests/run
 
 # A stop at once leaves threads behind, on purpose.
 TSAN_OPTIONS := halt_on_error=1 atexit_sleep_ms=0 report_thread_leaks=0 \
@@ -131,6 +137,7 @@ lint: toolchain ## Check the format, the documentation comments and the shell sc
 	bash -n .ci/run
 	bash -n Tests/Fuzz/run
 	bash -n Tests/Baselines/nio.sh
+	bash -n protocol/python/tests/run
 	@! git ls-files | grep -E '^(\.build|Package\.resolved)' || { \
 	    echo "make: build products are under version control" >&2; exit 1; }
 

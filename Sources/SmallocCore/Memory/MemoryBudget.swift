@@ -9,6 +9,8 @@ internal import Synchronization
 final class MemoryBudget: Sendable {
     private let used = Atomic<UInt64>(0)
     private let pooled = Atomic<UInt64>(0)
+    /// Of those used, input and output of connections.
+    private let buffers = Atomic<UInt64>(0)
     private let allocations = Atomic<UInt64>(0)
     private let heapFreed = Atomic<UInt64>(0)
     private let fragmented = Atomic<UInt64>(0)
@@ -47,14 +49,23 @@ final class MemoryBudget: Sendable {
 
     /// Charges memory for input or output of a connection.
     ///
-    /// It may go over the limit by an eighth, at most `bufferReserve`: what is held can be read,
-    /// and made less, when the limit is reached.
+    /// All of it together may take an eighth of the limit, at most `bufferReserve`, however much
+    /// else is used: what is held can be read, and made less, where the limit is reached, or was
+    /// lowered.
     func charge(buffer size: UInt64) -> Bool {
+        guard size > 0 else { return true }
         let total = used.wrappingAdd(size, ordering: .relaxed).newValue
+        let ofBuffers = buffers.wrappingAdd(size, ordering: .relaxed).newValue
         let limit = limits.memorySizeMax
-        if total <= limit &+ min(limit / 8, MemoryBudget.bufferReserve) { return true }
-        used.wrappingSubtract(size, ordering: .relaxed)
+        if total <= limit || ofBuffers <= min(limit / 8, MemoryBudget.bufferReserve) { return true }
+        uncharge(buffer: size)
         return false
+    }
+
+    /// Takes back what `charge(buffer:)` charged.
+    func uncharge(buffer size: UInt64) {
+        buffers.wrappingSubtract(size, ordering: .relaxed)
+        uncharge(size)
     }
 
     private static let bufferReserve: UInt64 = 16 << 20

@@ -19,7 +19,7 @@ final class Encoding {
         self.budget = budget
     }
 
-    deinit { budget.uncharge(charge) }
+    deinit { budget.uncharge(buffer: charge) }
 
     /// The bytes, once `read` has said that all is read.
     var values: UnsafeRawBufferPointer { output.bytes }

@@ -251,7 +251,7 @@ public final class Registry: @unchecked Sendable {
     public func chargeBuffer(_ size: Int) -> Bool { budget.charge(buffer: UInt64(size)) }
 
     /// Takes back what `chargeBuffer` charged.
-    public func unchargeBuffer(_ size: Int) { budget.uncharge(UInt64(size)) }
+    public func unchargeBuffer(_ size: Int) { budget.uncharge(buffer: UInt64(size)) }
 
     // MARK: Time
 

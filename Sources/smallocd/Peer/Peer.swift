@@ -105,6 +105,7 @@ final class Peer {
     ///
     /// 0 is "not now".
     func didRead(_ count: Int, _ buffer: uv_buf_t) {
+        assert(loop.context.output.pointee.count == 0, "another peer's replies")
         // The turn is spent: what has arrived waits for the next one.
         if count == Int(UVError.noBuffer) { return isClosing ? () : waitForTurn() }
         if count <= 0 { session.received(0, loop.context) }
@@ -270,6 +271,7 @@ final class Peer {
 
     /// The others have had theirs.
     func takeTurn() {
+        assert(loop.context.output.pointee.count == 0, "another peer's replies")
         isWaitingForTurn = false
         hasTurn = true
         isLeaving ? resume() : run()
@@ -306,6 +308,7 @@ final class Peer {
     }
 
     func didWork() {
+        assert(loop.context.output.pointee.count == 0, "another peer's replies")
         isWorking = false
         if isClosing { return endSession() }
         session.finish(loop.context)

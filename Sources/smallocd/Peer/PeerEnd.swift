@@ -39,6 +39,8 @@ extension Peer {
     func close(_ reason: StaticString) {
         guard !isClosing else { return }
         isClosing = true
+        // What it is owed and did not get: the buffer is the loop's, and the next peer's then.
+        loop.context.output.pointee.reset(keeping: LoopContext.outputKept)
         loop.log.debug("connection closed", metadata: metadata(reason))
         if isWorking { session.work?.abandon() } else { endSession() }
         input.removeFirst(input.count, loop.context.registry)

@@ -1,0 +1,70 @@
+"""A client of smallocd, which holds named, typed arrays of memory for any number of programs.
+
+    import smalloc
+
+    with smalloc.Client() as client:
+        a = client.array("a", (2, 3), "float32")
+        a[0] = [1, 2, 3]
+        print(a[0, 1])
+
+`Client` is the connection, `Allocation` what counts elements, `Array` what has a shape and meets
+numpy. All errors are SmallocErrors. The protocol is protocol/spec.md of the project.
+"""
+
+from ._allocation import Allocation
+from ._array import Array
+from ._client import Client
+from ._errors import (
+    AlreadyExistsError,
+    CannotConnectError,
+    ClosedError,
+    ConnectionLostError,
+    ForkedError,
+    InvalidArgumentError,
+    InvalidNameError,
+    LimitError,
+    MismatchError,
+    NotFoundError,
+    OutOfMemoryError,
+    OutOfRangeError,
+    ProtocolError,
+    SmallocError,
+    Status,
+    TimedOutError,
+    TooLargeError,
+    UnknownTypeError,
+    UnsupportedError,
+)
+from ._info import Limits, Listed, Stat
+from ._types import ElementType
+from ._version import __version__
+
+__all__ = [
+    "AlreadyExistsError",
+    "Allocation",
+    "Array",
+    "CannotConnectError",
+    "Client",
+    "ClosedError",
+    "ConnectionLostError",
+    "ElementType",
+    "ForkedError",
+    "InvalidArgumentError",
+    "InvalidNameError",
+    "LimitError",
+    "Limits",
+    "Listed",
+    "MismatchError",
+    "NotFoundError",
+    "OutOfMemoryError",
+    "OutOfRangeError",
+    "ProtocolError",
+    "SmallocError",
+    "Stat",
+    "Status",
+    "TimedOutError",
+    "TooLargeError",
+    "UnknownTypeError",
+    "UnsupportedError",
+    "__version__",
+]

@@ -1,0 +1,335 @@
+"""An allocation that a client has open: a sequence of numbers, counted in elements."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any, Iterator, List, NoReturn, Optional, Tuple, Union, overload
+
+from ._buffers import readable
+from ._connection import Handle
+from ._errors import ClosedError, ConnectionLostError, ForkedError, InvalidArgumentError
+from ._errors import MismatchError, OutOfRangeError, Status
+from ._info import Stat
+from ._shared import shared_client
+from ._types import ElementType, Number
+from ._wire import Operation, Request
+
+if TYPE_CHECKING:
+    from ._client import Client
+
+# Elements are iterated over, and stored from lists, so many bytes at a time.
+_CHUNK_SIZE = 1 << 20
+
+
+class Allocation:
+    """An open allocation. `Client.alloc` and `Client.open` make them.
+
+    `a[i]` and `a[i:j]` read elements as Python's numbers and lists of them, `a[i] = x` and
+    `a[i:j] = values` store them as ElementType.pack says. Starts, counts and lengths are elements.
+
+    The handle is closed by `close`, at the end of a `with`, or with the object, then together with
+    the next call of its client. An anonymous allocation goes with its handle; one with a name
+    stays until it is disposed of. A named one is pickled as its name and its daemon's address, and
+    unpickled by opening what has the name then.
+
+    All calls raise NotFoundError where the allocation was disposed of or replaced, by whomever;
+    ClosedError after close; ConnectionLostError and ForkedError as Client says.
+    """
+
+    __slots__ = ("_client", "_handle", "_name", "_type", "_length")
+
+    def __init__(
+        self, client: Client, handle: Handle, name: Optional[str], type: ElementType, length: int
+    ) -> None:
+        """For `Client.alloc` and `Client.open`."""
+        self._client = client
+        self._handle = handle
+        self._name = name
+        self._type = type
+        self._length = length
+
+    @property
+    def client(self) -> Client:
+        """The client that opened it."""
+        return self._client
+
+    @property
+    def handle(self) -> Handle:
+        """What stands for it on its connection; for Client."""
+        return self._handle
+
+    @property
+    def name(self) -> Optional[str]:
+        """The name it was opened by, or got by this object's rename; None: anonymous."""
+        return self._name
+
+    @property
+    def type(self) -> ElementType:
+        """The element type."""
+        return self._type
+
+    @property
+    def length(self) -> int:
+        """Elements, as far as this object knows: another client may have made it shorter."""
+        return self._length
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return self._type.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return self._length * self._type.itemsize
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the handle was closed by this program."""
+        return self._handle.number == 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        name = "anonymous" if self._name is None else repr(self._name)
+        closed = ", closed" if self.is_closed else ""
+        return "<smalloc.Allocation %s, %d x %s%s>" % (name, self._length, self._type.name, closed)
+
+    # Bytes
+
+    def read_bytes(self, start: int = 0, count: Optional[int] = None) -> bytes:
+        """Read elements' bytes, little-endian; to the end without a count.
+
+        Up to 64 KiB are read at one stroke, more piece by piece. Raises OutOfRangeError.
+        """
+        start, count = self._extent(start, count)
+        return self._client.read(self, start * self.itemsize, count * self.itemsize)
+
+    def readinto(self, buffer: Any, start: int = 0) -> int:
+        """Read into a writable buffer as many bytes as it has; give how many that is.
+
+        Raises TypeError, InvalidArgumentError where the buffer is no whole number of elements,
+        OutOfRangeError.
+        """
+        size = memoryview(buffer).nbytes
+        start, _ = self._extent(start, self._whole(size))
+        return self._client.read_into(self, buffer, start * self.itemsize)
+
+    def write(self, data: Any, start: int = 0) -> None:
+        """Write the bytes of a buffer, from element `start` on, as they are.
+
+        Up to 64 KiB are written at one stroke, more piece by piece, front to back.
+
+        Raises TypeError, InvalidArgumentError where the buffer is no whole number of elements,
+        OutOfRangeError.
+        """
+        view = readable(data)
+        start, _ = self._extent(start, self._whole(len(view)))
+        self._client.write(self, view, start * self.itemsize)
+
+    def fill(self, value: Any, start: int = 0, count: Optional[int] = None) -> None:
+        """Store a number in all elements, to the end without a count; or repeat a pattern.
+
+        `value` may be bytes, 1 to 64 of them.
+
+        Raises TypeError, OutOfRangeError, InvalidArgumentError where the elements' bytes are no
+        multiple of the pattern's.
+        """
+        is_pattern = isinstance(value, (bytes, bytearray, memoryview))
+        pattern = value if is_pattern else self._pack([value])
+        start, count = self._extent(start, count)
+        self._client.fill(self, pattern, start * self.itemsize, count * self.itemsize)
+
+    # Elements
+
+    def tolist(self, start: int = 0, count: Optional[int] = None) -> List[Number]:
+        """Read elements as numbers; to the end without a count. Raises OutOfRangeError."""
+        return self._type.unpack(self.read_bytes(start, count))
+
+    @overload
+    def __getitem__(self, index: int) -> Number: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> List[Number]: ...
+
+    def __getitem__(self, index: Union[int, slice]) -> Union[Number, List[Number]]:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(self._length)
+            places = range(start, stop, step)
+            if not places:
+                return []
+            first, last = min(places[0], places[-1]), max(places[0], places[-1])
+            # The memory between the elements comes along.
+            numbers = self.tolist(first, last - first + 1)
+            return numbers if step == 1 else numbers[::step]
+        return self.tolist(self._index(index), 1)[0]
+
+    def __setitem__(self, index: Union[int, slice], value: Any) -> None:
+        if not isinstance(index, slice):
+            self.write(self._pack([value]), self._index(index))
+            return
+        start, stop, step = index.indices(self._length)
+        places = range(start, stop, step)
+        if not hasattr(value, "__len__") and not hasattr(value, "__iter__"):
+            data = self._pack([value]) * len(places)
+        else:
+            data = self._bytes_of(value)
+        if len(data) != len(places) * self.itemsize:
+            raise InvalidArgumentError(
+                Status.INVALID_ARGUMENT,
+                "%d elements can't take %d values" % (len(places), len(data) // self.itemsize),
+                self._handle.label,
+            )
+        if step == 1:
+            self.write(data, start)
+        else:
+            size = self.itemsize
+            self._client.write_ranges(self, [(place * size, size) for place in places], data)
+
+    def __iter__(self) -> Iterator[Number]:
+        chunk = max(1, _CHUNK_SIZE // self.itemsize)
+        for start in range(0, self._length, chunk):
+            yield from self.tolist(start, min(chunk, self._length - start))
+
+    def copy_onto(
+        self, dest: Allocation, start: int = 0, dest_start: int = 0, count: Optional[int] = None
+    ) -> None:
+        """Copy elements inside the daemon, as memmove does; to the end without a count.
+
+        Bytes are copied and values not converted: two of Uint32 fill one Double. `start` and
+        `count` are elements of this allocation, `dest_start` is elements of the dest, which may
+        be this one.
+
+        Raises OutOfRangeError, NotFoundError.
+        """
+        start, count = self._extent(start, count)
+        size = self.itemsize
+        at = operator.index(dest_start) * dest.itemsize
+        self._client.copy(self, start * size, dest, at, count * size)
+
+    # The allocation
+
+    def stat(self) -> Stat:
+        """Ask the daemon about it; its name and length are then what they have become."""
+        stat = self._client.stat(self)
+        self._name, self._length = stat.name, min(self._length, stat.length)
+        return stat
+
+    def truncate(self, length: int) -> None:
+        """Make it shorter, for all clients: `length` elements are left. Raises OutOfRangeError."""
+        length = operator.index(length)
+        self._client.truncate(self, length * self.itemsize)
+        self._length = length
+
+    def rename(self, name: str, replace: bool = False) -> None:
+        """Give it another name, or its first; with `replace` in the place of what has the name.
+
+        Raises InvalidNameError, NotFoundError, AlreadyExistsError.
+        """
+        self._client.rename(self, name, replace)
+        self._name = name
+
+    def dispose(self) -> None:
+        """Free it, for all clients, and close the handle. Raises NotFoundError."""
+        self._client.dispose(self)
+
+    def close(self) -> None:
+        """Close the handle; an anonymous allocation goes. Idempotent, also without a connection."""
+        try:
+            self._handle.connection.call_closing(Request(Operation.CLOSE), self._handle)
+        except (ClosedError, ConnectionLostError, ForkedError):
+            # Handles end with their connection.
+            pass
+
+    def __enter__(self) -> Allocation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __copy__(self) -> NoReturn:
+        raise TypeError("a copy of an Allocation would be the same memory; open it once more")
+
+    def __deepcopy__(self, _: object) -> NoReturn:
+        self.__copy__()
+
+    def __reduce__(self) -> Tuple[Any, Tuple[str, str, int, int]]:
+        if self._name is None:
+            raise TypeError("an anonymous allocation is its connection's and can't be pickled")
+        return reopen, (self._client.address, self._name, self._type.number, self._length)
+
+    # Within
+
+    def _extent(self, start: int, count: Optional[int]) -> Tuple[int, int]:
+        """Check a range of elements. The daemon checks it, too, but large ones piece by piece."""
+        start = operator.index(start)
+        if not 0 <= start <= self._length:
+            raise OutOfRangeError(
+                Status.OUT_OF_RANGE, "start > length: %d of %d" % (start, self._length),
+                self._handle.label,
+            )  # fmt: skip
+        count = self._length - start if count is None else operator.index(count)
+        if not 0 <= count <= self._length - start:
+            raise OutOfRangeError(
+                Status.OUT_OF_RANGE,
+                "start + count > length: %d + %d of %d" % (start, count, self._length),
+                self._handle.label,
+            )
+        return start, count
+
+    def _index(self, index: int) -> int:
+        index = operator.index(index)
+        if not -self._length <= index < self._length:
+            raise OutOfRangeError(
+                Status.OUT_OF_RANGE, "index %d of %d" % (index, self._length), self._handle.label
+            )
+        return index % self._length
+
+    def _whole(self, size: int) -> int:
+        if size % self.itemsize:
+            raise InvalidArgumentError(
+                Status.INVALID_ARGUMENT,
+                "%d bytes are no whole number of %s" % (size, self._type.name),
+                self._handle.label,
+            )
+        return size // self.itemsize
+
+    def _pack(self, values: Any) -> bytes:
+        self._check_known()
+        return self._type.pack(values)
+
+    def _check_known(self) -> None:
+        if not self._type.is_known:
+            raise TypeError("%s is not known here: it takes bytes only" % self._type.name)
+
+    def _bytes_of(self, values: Any) -> Any:
+        """Give the elements' bytes of a buffer of this very type as they are, of others packed."""
+        try:
+            view = memoryview(values)
+        except TypeError:
+            return self._pack(list(values))
+        if view.ndim != 1:
+            raise TypeError("values of one dimension are needed")
+        type = ElementType.of_format(view.format, view.itemsize)
+        if type is self._type or (type is ElementType.UINT8 and self._type.typestr == "|u1"):
+            return readable(values)
+        return self._pack(values.tolist() if hasattr(values, "tolist") else view.tolist())
+
+
+def reopen(address: str, name: str, type: int, length: int) -> Allocation:
+    """Open what a pickle told of, by this process' own client of that address.
+
+    Raises NotFoundError, CannotConnectError, MismatchError where the name holds something of
+    another type or length now.
+    """
+    found = shared_client(address).open(name)
+    if found.type.number != type or found.length != length:
+        found.close()
+        raise MismatchError(
+            Status.MISMATCH, "it has another type or length than when it was pickled", name
+        )
+    return found

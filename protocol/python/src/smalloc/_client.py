@@ -1,0 +1,315 @@
+"""The client: a connection, names, and arrays.
+
+How it moves bytes is in `_transfers.py`, what counts elements in `_allocation.py`, what has a shape
+in `_array.py`.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, Dict, Iterable, Iterator, List, NoReturn, Optional, Union
+
+from . import _wire
+from ._address import default_address, parse_address
+from ._allocation import Allocation
+from ._array import Array, Shape, elements_of, length_of, shape_of
+from ._connection import Call, Connection, Handle
+from ._errors import AlreadyExistsError, MismatchError, NotFoundError, SmallocError, Status
+from ._errors import TooLargeError
+from ._info import Limits, Listed, Stat, decode_name, whole_length
+from ._transfers import Target, Transfers, encode_name, nonsense, whole
+from ._types import ElementType
+from ._version import __version__
+from ._wire import FrameError, Operation, Reply, Request
+
+# Attempts to open or make an array while others make and dispose of it.
+_ATTEMPTS = 16
+
+
+class Client(Transfers):
+    """A connection to smallocd.
+
+    Any number of threads may use one client: a lock has their calls follow one another. A process
+    that was forked may not use its parent's (`ForkedError`), and makes one of its own. Where the
+    daemon ends, or the network fails, the call under way and all later ones raise
+    `ConnectionLostError`; what was opened is lost with the connection, and a new Client connects
+    again. So does a call that is interrupted (Ctrl-C), since half of a request may have left.
+
+    As a context manager it closes itself.
+
+    Offsets and sizes are bytes here; lengths, starts and counts are elements. A `target` is the
+    name of an allocation, an Allocation or an Array.
+    """
+
+    def __init__(
+        self,
+        address: Optional[str] = None,
+        *,
+        timeout: Optional[float] = 30.0,
+        connect_timeout: Optional[float] = 5.0,
+    ) -> None:
+        """Connect to `unix:PATH`, `tcp:HOST:PORT` or `tcp:[IPV6]:PORT`, and say hello.
+
+        Without an address it is `$SMALLOC_ADDRESS`, else `unix:$XDG_RUNTIME_DIR/smallocd.sock`,
+        else `unix:/run/smallocd/smallocd.sock`. Times are in seconds, None is for ever: `timeout`
+        between any two signs of life of the daemon while it owes an answer.
+
+        Raises InvalidArgumentError, CannotConnectError, ConnectionLostError, UnsupportedError.
+        """
+        where = parse_address(default_address() if address is None else address)
+        self._address = str(where)
+        self._connection = Connection(where, connect_timeout, timeout)
+        self._limits = Limits()
+        try:
+            self.hello()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    # The connection
+
+    @property
+    def address(self) -> str:
+        """The daemon's address; the path of a socket is absolute."""
+        return self._address
+
+    @property
+    def limits(self) -> Limits:
+        """The limits that the daemon told last."""
+        return self._limits
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the connection stands, as far as can be told without asking the daemon."""
+        return self._connection.is_live
+
+    def close(self) -> None:
+        """Close the connection. Handles, and anonymous allocations, end with it. Idempotent."""
+        self._connection.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return "<smalloc.Client %s%s>" % (self._address, "" if self.is_live else ", not live")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Client is a connection and can't be pickled; pickle its address")
+
+    def hello(self) -> Limits:
+        """Ask for the limits anew."""
+        software = "smalloc-python/" + __version__
+        reply = self._connection.call(_wire.hello(software.encode("ascii")))
+        self._limits = Limits.of(_wire.decode_numbers(reply.payload))
+        return self._limits
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        self._connection.call(Request(Operation.PING))
+
+    def stats(self) -> Dict[str, Union[int, str]]:
+        """Give the daemon's counters and limits, spec section 7.15; whole numbers as integers."""
+        reply = self._connection.call(Request(Operation.STATS))
+        stats: Dict[str, Union[int, str]] = {}
+        for line in reply.payload.decode("utf-8", "replace").splitlines():
+            key, _, value = line.partition(" ")
+            # A value of thousands of digits is no counter, and slow to take for one.
+            is_whole = value.isascii() and value.isdigit() and len(value) <= 20
+            stats[key] = int(value) if is_whole else value
+        return stats
+
+    # Names
+
+    def alloc(self, length: int, type: Any = "Uint8", name: Optional[str] = None) -> Allocation:
+        """Allocate `length` elements of `type`, which read as zeros, and open them.
+
+        Without a name the allocation is anonymous: it goes when the object does, with the next
+        call, and at the latest with the connection. `type` is whatever ElementType.of takes.
+
+        Raises InvalidNameError, UnknownTypeError, TooLargeError, AlreadyExistsError, LimitError,
+        OutOfMemoryError.
+        """
+        element = ElementType.of(type)
+        wire_name = b"" if name is None else encode_name(name)
+        request = _wire.alloc(element.number, _size_of(length, element), wire_name)
+        return self._opened(self._connection.call(request), name, element)
+
+    def create(self, name: str, length: int, type: Any = "Uint8") -> None:
+        """Allocate under a name, as `alloc` does, without opening it. Raises the same."""
+        element = ElementType.of(type)
+        size = _size_of(length, element)
+        self._connection.call(_wire.alloc(element.number, size, encode_name(name), True))
+
+    def open(self, name: str) -> Allocation:
+        """Open an allocation by its name. Raises InvalidNameError, NotFoundError, LimitError."""
+        reply = self._connection.call(Request(Operation.OPEN, name=encode_name(name)))
+        return self._opened(reply, name, ElementType.of_number(reply.header.type))
+
+    def dispose(self, target: Target) -> None:
+        """Free an allocation, and its name, for all clients.
+
+        Raises InvalidNameError, NotFoundError.
+        """
+        name, handle = self._resolve(target)
+        request = Request(Operation.DISPOSE, name=name)
+        if handle is None:
+            self._connection.call(request)
+        else:
+            self._connection.call_closing(request, handle)
+
+    def rename(self, target: Target, name: str, replace: bool = False) -> None:
+        """Give an allocation another name, or an anonymous one its first.
+
+        With `replace` it takes the place of the allocation that has the name, which is disposed
+        of: at no moment does nothing have the name.
+
+        Raises InvalidNameError, NotFoundError, AlreadyExistsError (not with `replace`).
+        """
+        old, handle = self._resolve(target)
+        self._connection.call(_wire.rename(encode_name(name), replace, old), handle)
+        if handle is not None:
+            handle.label = name
+
+    def stat(self, target: Target) -> Stat:
+        """Tell about an allocation. Raises InvalidNameError, NotFoundError."""
+        name, handle = self._resolve(target)
+        return _stat_of(self._connection.call(Request(Operation.STAT, name=name), handle))
+
+    def stat_many(self, targets: Iterable[Target]) -> List[Optional[Stat]]:
+        """Tell about many, with all requests under way together. None for those not found.
+
+        Raises InvalidNameError.
+        """
+        calls: List[Call] = []
+        for target in targets:
+            name, handle = self._resolve(target)
+            calls.append(Call(Request(Operation.STAT, name=name), handle))
+        stats: List[Optional[Stat]] = []
+        for outcome in self._connection.exchange(calls):
+            if isinstance(outcome, NotFoundError):
+                stats.append(None)
+            elif isinstance(outcome, SmallocError):
+                raise outcome
+            else:
+                stats.append(_stat_of(outcome))
+        return stats
+
+    def list(self, prefix: str = "", page: int = 0) -> Iterator[Listed]:
+        """Tell the named allocations whose names start with `prefix`, in no order.
+
+        They are asked for page by page while one iterates, of about `page` entries each (0: as
+        the daemon likes). What comes or goes meanwhile may be told or not.
+        """
+        wire_prefix = prefix.encode("utf-8")
+        if len(wire_prefix) > _wire.NAME_SIZE_MAX:
+            return
+        cursor = 0
+        while True:
+            request = _wire.list_names(wire_prefix, cursor, whole(page))
+            reply = self._connection.call(request)
+            try:
+                for entry in _wire.decode_entries(reply.payload, reply.header.size):
+                    type = ElementType.of_number(entry.type)
+                    length = whole_length(entry.size, type)
+                    yield Listed(decode_name(entry.name), type, length, entry.size)
+            except FrameError as error:
+                raise nonsense(error) from error
+            cursor = reply.header.offset
+            if cursor == 0:
+                return
+
+    # Arrays
+
+    def array(self, name: str, shape: Shape, dtype: Any) -> Array:
+        """Open the array of that name, or make it, of zeros.
+
+        Raises MismatchError where there is an allocation of another type, or of another length
+        than the shape's, and what `alloc` and `open` raise.
+        """
+        element, dims = ElementType.of(dtype), shape_of(shape)
+        for _ in range(_ATTEMPTS):
+            try:
+                found = self.open(name)
+            except NotFoundError:
+                try:
+                    return Array(self.alloc(length_of(dims), element, name), dims)
+                except AlreadyExistsError:
+                    continue
+            try:
+                if found.type is not element:
+                    raise MismatchError(
+                        Status.MISMATCH,
+                        "it is of %s, not %s" % (found.type.name, element.name),
+                        name,
+                    )
+                return Array(found, dims)
+            except SmallocError:
+                found.close()
+                raise
+        raise NotFoundError(Status.NO_DATA, "others make and dispose of it all the time", name)
+
+    def get(self, name: str, shape: Optional[Shape] = None) -> Array:
+        """Open an array by its name; of one dimension where no shape is given.
+
+        Raises NotFoundError, MismatchError where the shape is of another length.
+        """
+        found = self.open(name)
+        try:
+            return Array(found, shape)
+        except SmallocError:
+            found.close()
+            raise
+
+    def put(self, name: str, values: Any, dtype: Any = None) -> Array:
+        """Put values under a name, in the place of what has it, at one stroke.
+
+        `values` is an array of numpy's or another buffer of numbers, of any shape, which gives the
+        element type; or, with a `dtype`, a list of numbers, which are stored as ElementType.pack
+        does. Others find what was there before or all of the new values: these are written into
+        an anonymous allocation, which then takes the name. So nothing is left of a put that
+        fails, whenever that is, and for a moment there has to be memory for both.
+
+        Raises TypeError, UnknownTypeError, InvalidNameError, OutOfMemoryError and others of
+        `alloc`.
+        """
+        element, dims, data = elements_of(values, dtype)
+        encode_name(name)
+        made = self.alloc(length_of(dims), element)
+        try:
+            self.write(made, data)
+            made.rename(name, replace=True)
+            return Array(made, dims)
+        except BaseException:
+            made.close()
+            raise
+
+    # Within
+
+    def _opened(self, reply: Reply, name: Optional[str], type: ElementType) -> Allocation:
+        header = reply.header
+        label = name or "#%d" % header.handle
+        handle = Handle(header.handle, self._connection, label)
+        if header.handle == 0:
+            raise nonsense("an opened allocation has no handle")
+        try:
+            length = whole_length(header.size, type)
+        except FrameError as error:
+            raise nonsense(error) from error
+        return Allocation(self, handle, name, type, length)
+
+
+def _size_of(length: int, type: ElementType) -> int:
+    whole = operator.index(length)
+    if not 0 <= whole * type.itemsize <= _wire.U64_MAX:
+        raise TooLargeError(Status.TOO_LARGE, "n > kMaxLength")
+    return whole * type.itemsize
+
+
+def _stat_of(reply: Reply) -> Stat:
+    try:
+        return Stat.of(reply)
+    except FrameError as error:
+        raise nonsense(error) from error

@@ -1,0 +1,449 @@
+"""One connection to a daemon: sends requests, receives replies, matches them by their cookies.
+
+A connection is used by one thread at a time, under its lock. It knows frames and sockets, and
+nothing of what operations mean.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import threading
+import time
+import weakref
+from collections import deque
+from typing import Deque, Dict, Iterable, Iterator, List, NamedTuple, Optional, Union
+
+from ._address import Address, connect
+from ._errors import ClosedError, ConnectionLostError, ForkedError, SmallocError, Status
+from ._errors import ProtocolError, TimedOutError, error_of
+from ._wire import U64_MAX, FrameError, Header, Operation, Reply, ReplyReader, Request
+
+# Requests that are under way together at most, and bytes of theirs that wait to be sent: enough
+# to keep the daemon at work, little enough that a list of a million takes no memory for them.
+_IN_FLIGHT_MAX = 512
+_UNSENT_SIZE_MAX = 1 << 20
+# What a reply may carry that is not read into memory of its request's: a page of `list` of the
+# largest daemon has some 20 MiB.
+_PAYLOAD_SIZE_MAX = 1 << 26
+# A refusal is a line of text. This long it may be, and so long is waited for its end, in seconds.
+_REFUSAL_SIZE_MAX = 4096
+_REFUSAL_TIMEOUT = 1.0
+# Buffers of one system call.
+_VECTORS_MAX = 64
+
+
+class Handle:
+    """A handle that is open on a connection. `number` is 0 once it is closed.
+
+    It closes itself when the last reference to it goes: with the next request of its connection,
+    since no request may be sent from within the collector.
+    """
+
+    __slots__ = ("number", "connection", "label", "__weakref__")
+
+    def __init__(self, number: int, connection: Connection, label: str) -> None:
+        self.number = number
+        self.connection = connection
+        # What errors call its allocation.
+        self.label = label
+
+    def __del__(self) -> None:
+        if self.number:
+            self.connection.abandoned.append(self.number)
+
+
+Outcome = Union[Reply, SmallocError]
+
+
+class Call(NamedTuple):
+    """A request, the handle that it goes by, and that of its dest, where they go by handles."""
+
+    request: Request
+    handle: Optional[Handle] = None
+    dest: Optional[Handle] = None
+
+
+class _Pending:
+    """A request that has no reply yet: its place in the list of outcomes, -1 for nobody's."""
+
+    __slots__ = ("index", "request", "label")
+
+    def __init__(self, index: int, request: Request, label: Optional[str]) -> None:
+        self.index = index
+        self.request = request
+        self.label = label
+
+
+class Connection:
+    """A connection. Raises CannotConnectError where there is none to be had.
+
+    `timeout` is in seconds, between any two signs of life while a request is under way; None is
+    for ever.
+    """
+
+    def __init__(
+        self, address: Address, connect_timeout: Optional[float], timeout: Optional[float]
+    ) -> None:
+        self.address = address
+        self.timeout = timeout
+        # Handles whose last reference has gone. Appending needs no lock.
+        self.abandoned: Deque[int] = deque()
+        # A signal's handler runs in the middle of a call of its thread. A lock that lets it in
+        # gives a way to refuse it; for another one it would wait for ever.
+        self._lock = threading.RLock()
+        self._is_busy = False
+        self._process = os.getpid()
+        # Why there is no connection any more.
+        self._ended: Optional[SmallocError] = None
+        self._reader = ReplyReader()
+        self._pendings: Dict[int, _Pending] = {}
+        self._cookie = 0
+        self._unsent: Deque[memoryview] = deque()
+        self._unsent_size = 0
+        self._outcomes: List[Optional[Outcome]] = []
+        self._greeted = False
+        self._socket = connect(address, connect_timeout)
+        self._poll = select.poll()
+        _connections.add(self)
+
+    # Ends
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the daemon is still at the other end, as far as can be told without asking it."""
+        if self._process != os.getpid() or self._ended is not None:
+            return False
+        # A thread that is at work will find out by itself.
+        if not self._lock.acquire(blocking=False):
+            return True
+        try:
+            if self._is_busy:
+                return True
+            if self._ended is not None:
+                return False
+            try:
+                ahead = self._socket.recv(1, socket.MSG_PEEK)
+            except (BlockingIOError, InterruptedError):
+                return True
+            except OSError:
+                ahead = b""
+            # Whatever comes unasked is the last thing on a connection; its words are kept.
+            if ahead:
+                self._hear_out()
+            self._end(self._lost("the daemon closed it"))
+            return False
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        """Close it, once the requests of other threads are answered. Again does nothing."""
+        if self._process != os.getpid():
+            return
+        with self._lock:
+            self._check_idle()
+            self._end(ClosedError(Status.CLOSED, "the client is closed"))
+
+    def abandon_in_child(self) -> None:
+        """Close the copy of the descriptor that a forked process got, and nothing else.
+
+        Without this the connection, and its anonymous allocations, would outlive the parent.
+        """
+        self._socket.close()
+
+    def _end(self, why: SmallocError) -> None:
+        if self._ended is None:
+            # Without the traceback, which keeps the frames of the call and all that they hold.
+            self._ended = type(why)(why.code, why.message)
+        self._socket.close()
+        self._pendings.clear()
+        self._unsent.clear()
+        self._unsent_size = 0
+
+    def _lost(self, how: str) -> ConnectionLostError:
+        return ConnectionLostError(
+            Status.CONNECTION_LOST,
+            "the connection to %s is lost: %s; a new Client connects again" % (self.address, how),
+        )
+
+    def _check_idle(self) -> None:
+        if self._is_busy:
+            raise SmallocError(
+                Status.CLOSED, "the client is in the middle of another call of this same thread"
+            )
+
+    def _check_ended(self) -> None:
+        why = self._ended
+        if why is None:
+            return
+        # A new one each time, for an exception that is raised twice grows; and what ended another
+        # call, such as a time, is not what this one failed of.
+        if why.code in (Status.CLOSED, Status.CONNECTION_LOST):
+            raise type(why)(why.code, why.message)
+        raise self._lost(str(why))
+
+    # Requests
+
+    def call(
+        self, request: Request, handle: Optional[Handle] = None, dest: Optional[Handle] = None
+    ) -> Reply:
+        """Send one request and wait for its reply. Raises its error."""
+        outcome = self.exchange((Call(request, handle, dest),))[0]
+        if isinstance(outcome, SmallocError):
+            raise outcome
+        return outcome
+
+    def call_closing(self, request: Request, handle: Handle) -> None:
+        """Send `close` or `dispose`, which close the handle where they succeed.
+
+        The handle is closed here under the same lock, since from then on the daemon may give its
+        number to another allocation.
+        """
+        outcome = self.exchange((Call(request, handle),), closing=handle)[0]
+        if isinstance(outcome, SmallocError):
+            raise outcome
+
+    def exchange(self, calls: Iterable[Call], closing: Optional[Handle] = None) -> List[Outcome]:
+        """Send requests without waiting in between; give what came of each, in their order.
+
+        `calls` is gone through under the lock, as there is room for more, and must not raise. A
+        handle that is closed makes a ClosedError of its request, which is not sent. The handle
+        `closing` is closed where the first request succeeds.
+
+        Raises ForkedError, ClosedError, and ConnectionLostError for all of them; whether the
+        daemon has carried any of them out is then not known.
+        """
+        if self._process != os.getpid():
+            raise ForkedError(
+                Status.FORKED,
+                "the connection belongs to process %d, from which this one was forked; "
+                "make a new Client here" % self._process,
+            )
+        with self._lock:
+            self._check_idle()
+            self._check_ended()
+            try:
+                self._is_busy = True
+                self._outcomes = []
+                self._run(iter(calls))
+                outcomes = [outcome for outcome in self._outcomes if outcome is not None]
+                if closing is not None and isinstance(outcomes[0], Reply):
+                    closing.number = 0
+                return outcomes
+            except FrameError as error:
+                why = ProtocolError(Status.UNEXPECTED_REPLY, "%s; the connection is closed" % error)
+                self._end(why)
+                raise why from error
+            except SmallocError as error:
+                self._end(error)
+                raise
+            except BaseException as error:
+                # An interrupt: a frame may have left in part.
+                self._end(self._lost("a call was interrupted by %s" % type(error).__name__))
+                raise
+            finally:
+                self._outcomes = []
+                self._is_busy = False
+
+    def _run(self, calls: Iterator[Call]) -> None:
+        more = True
+        while self.abandoned:
+            number = self.abandoned.popleft()
+            self._start(-1, Request(Operation.CLOSE), None, number)
+        while True:
+            while (
+                more
+                and len(self._pendings) < _IN_FLIGHT_MAX
+                and self._unsent_size < _UNSENT_SIZE_MAX
+            ):
+                call = next(calls, None)
+                if call is None:
+                    more = False
+                    break
+                self._begin(call)
+            if self._unsent:
+                self._send()
+            if not self._pendings:
+                if more:
+                    continue
+                return
+            if self._wait():
+                self._receive()
+
+    def _begin(self, call: Call) -> None:
+        index = len(self._outcomes)
+        self._outcomes.append(None)
+        for handle in (call.handle, call.dest):
+            if handle is not None and handle.number == 0:
+                self._outcomes[index] = ClosedError(
+                    Status.CLOSED, "the allocation's handle is closed", handle.label
+                )
+                return
+        request = call.request
+        label = call.handle.label if call.handle else request.name.decode("ascii", "replace")
+        number = call.handle.number if call.handle else 0
+        self._start(index, request, label or None, number, call.dest.number if call.dest else 0)
+
+    def _start(
+        self, index: int, request: Request, label: Optional[str], handle: int, dest: int = 0
+    ) -> None:
+        self._cookie = self._cookie % U64_MAX + 1
+        frame = request.encode(self._cookie, handle, dest)
+        self._pendings[self._cookie] = _Pending(index, request, label)
+        self._unsent.append(memoryview(frame))
+        self._unsent_size += len(frame)
+        if request.data is not None and len(request.data):
+            self._unsent.append(request.data)
+            self._unsent_size += len(request.data)
+
+    # Bytes
+
+    def _send(self) -> None:
+        """Send what the socket takes."""
+        while self._unsent:
+            buffers = [self._unsent[i] for i in range(min(len(self._unsent), _VECTORS_MAX))]
+            try:
+                sent = self._socket.sendmsg(buffers)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                # The daemon has closed. What it said before that is still to be received.
+                self._unsent.clear()
+                self._unsent_size = 0
+                return
+            self._unsent_size -= sent
+            while sent:
+                first = self._unsent[0]
+                if sent < len(first):
+                    self._unsent[0] = first[sent:]
+                    break
+                sent -= len(first)
+                self._unsent.popleft()
+
+    def _wait(self) -> bool:
+        """Wait until something can be received, or sent where something is left to be.
+
+        Tells whether something can be received.
+        """
+        events = select.POLLIN | select.POLLOUT if self._unsent else select.POLLIN
+        self._poll.register(self._socket, events)
+        patience = None if self.timeout is None else max(0, round(self.timeout * 1000))
+        found = self._poll.poll(patience)
+        if not found:
+            raise TimedOutError(
+                Status.TIMED_OUT,
+                "%s did not answer within %s seconds; the connection is closed"
+                % (self.address, self.timeout),
+            )
+        return found[0][1] != select.POLLOUT
+
+    def _receive(self) -> None:
+        """Receive what is there. The only place that takes bytes from the socket."""
+        try:
+            count = self._socket.recv_into(self._reader.room())
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            raise self._lost(str(error)) from error
+        if count == 0:
+            raise self._lost("the daemon closed it")
+        try:
+            for reply in self._reader.advance(count, self._claim):
+                self._accept(reply)
+        except FrameError:
+            if self._greeted:
+                raise
+            raise self._refusal() from None
+
+    def _claim(self, header: Header) -> Optional[memoryview]:
+        pending = self._pendings.get(header.cookie)
+        if pending is None:
+            if header.cookie == 0 and header.operation == 0 and header.closes:
+                self._check_size(header)
+                return None
+            raise FrameError("a reply belongs to no request")
+        if header.operation != pending.request.operation:
+            raise FrameError("a reply is one to another operation")
+        into = pending.request.into
+        if header.is_error or into is None:
+            self._check_size(header)
+            return None
+        if header.payload_size != len(into):
+            raise FrameError(
+                "%d bytes were asked for and %d came" % (len(into), header.payload_size)
+            )
+        return into
+
+    def _check_size(self, header: Header) -> None:
+        if header.payload_size > _PAYLOAD_SIZE_MAX:
+            raise FrameError("a reply has a payload of %d bytes" % header.payload_size)
+
+    def _accept(self, reply: Reply) -> None:
+        self._greeted = True
+        header = reply.header
+        pending = self._pendings.pop(header.cookie, None)
+        error: Optional[SmallocError] = None
+        if header.is_error:
+            message = reply.payload.decode("utf-8", "replace")
+            error = error_of(header.status, message, None if pending is None else pending.label)
+            if header.closes:
+                raise error
+        if pending is None:
+            raise FrameError("a reply came twice")
+        if pending.index >= 0:
+            self._outcomes[pending.index] = reply if error is None else error
+
+    def _hear_out(self) -> None:
+        """Take the daemon's last words, which have arrived, for the reason of the end."""
+        try:
+            self._receive()
+        except FrameError as error:
+            self._end(ProtocolError(Status.UNEXPECTED_REPLY, str(error)))
+        except SmallocError as error:
+            self._end(error)
+
+    def _refusal(self) -> SmallocError:
+        """Read the line of text that a daemon refuses a connection with; spec section 4.2."""
+        line = self._reader.begun
+        end = time.monotonic() + _REFUSAL_TIMEOUT
+        while b"\n" not in line and len(line) < _REFUSAL_SIZE_MAX:
+            left = end - time.monotonic()
+            self._poll.register(self._socket, select.POLLIN)
+            if left <= 0 or not self._poll.poll(round(left * 1000)):
+                break
+            try:
+                more = self._socket.recv(_REFUSAL_SIZE_MAX)
+            except BlockingIOError:
+                continue
+            except OSError:
+                break
+            if not more:
+                break
+            line += more
+        text = line.split(b"\n", 1)[0].decode("utf-8", "replace").strip()
+        words = text.split(None, 2)
+        if len(words) == 3 and words[0] == "ERR":
+            for status in Status:
+                if status.symbol == words[1]:
+                    return error_of(status, words[2].partition(": ")[2] or words[2])
+        return ProtocolError(
+            Status.UNEXPECTED_REPLY, "%s is no smallocd: it says %r" % (self.address, text[:80])
+        )
+
+
+_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+def _abandon_connections() -> None:
+    try:
+        connections = list(_connections)
+    except RuntimeError:
+        # Another thread was at the set when this process was forked: its connections stay open
+        # here, and are refused all the same.
+        return
+    for connection in connections:
+        connection.abandon_in_child()
+
+
+os.register_at_fork(after_in_child=_abandon_connections)

@@ -1,0 +1,93 @@
+"""The package as a whole: its README, its documentation, its tidiness."""
+
+import ast
+import contextlib
+import inspect
+import io
+import os
+import re
+import unittest
+from typing import Any, Dict, Iterator, Tuple
+from unittest import mock
+
+import smalloc
+
+from support import PACKAGE, ROOT, TESTS, DaemonTestCase, needs_numpy
+
+SOURCES = sorted(PACKAGE.glob("src/smalloc/*.py"))
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+class ReadmeTests(DaemonTestCase):
+    def test_the_first_example(self) -> None:
+        example = BLOCK.findall((PACKAGE / "README.md").read_text())[0]
+        said = io.StringIO()
+        with mock.patch.dict(os.environ, {"SMALLOC_ADDRESS": self.daemon.address}):
+            with contextlib.redirect_stdout(said):
+                exec(compile(example, "README.md", "exec"), {})
+        array, names = said.getvalue().splitlines()
+        self.assertIn("# " + array, example)
+        self.assertEqual(sorted(ast.literal_eval(names)), ["a", "b"])
+        self.assertEqual(list(self.client.list()), [])
+
+    def test_the_second_example(self) -> None:
+        example = BLOCK.findall((PACKAGE / "README.md").read_text())[1]
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            exec(compile(example, "README.md", "exec"), {"client": self.client})
+        self.assertIn("# " + said.getvalue().strip(), example)
+
+    @needs_numpy
+    def test_the_example_of_the_projects_readme(self) -> None:
+        example = BLOCK.findall((ROOT / "README.md").read_text())[0]
+        with mock.patch.dict(os.environ, {"SMALLOC_ADDRESS": self.daemon.address}):
+            names: Dict[str, Any] = {}
+            exec(compile(example, "README.md", "exec"), names)
+            names["client"].close()
+        with self.client.get("image", (480, 640)) as image:
+            self.assertEqual(image[0, :6].tolist(), [4, 6, 2, 3, 0, 0])
+
+    def test_errors_are_in_the_readme(self) -> None:
+        text = (PACKAGE / "README.md").read_text()
+        for name in smalloc.__all__:
+            if name.endswith("Error"):
+                self.assertIn("| %s |" % name if name != "SmallocError" else name, text)
+
+
+def documented() -> Iterator[Tuple[str, Any]]:
+    for name in smalloc.__all__:
+        one = getattr(smalloc, name)
+        if inspect.isclass(one):
+            yield name, one
+            for part, value in vars(one).items():
+                if not part.startswith("_") and (
+                    inspect.isfunction(value) or isinstance(value, (property, staticmethod))
+                ):
+                    yield "%s.%s" % (name, part), getattr(one, part)
+
+
+class TidyTests(unittest.TestCase):
+    def test_everything_public_is_documented(self) -> None:
+        names = [name for name, _ in documented()]
+        self.assertGreater(len(names), 60)
+        for name, one in documented():
+            text = inspect.getdoc(one) or ""
+            self.assertTrue(text.split("\n")[0].rstrip().endswith((".", ":")), name)
+
+    def test_files_are_short_and_say_what_they_are_for(self) -> None:
+        self.assertGreater(len(SOURCES), 10)
+        for path in [*SOURCES, *sorted(TESTS.glob("*.py"))]:
+            lines = path.read_text().splitlines()
+            self.assertLessEqual(len(lines), 500, path)
+            self.assertTrue(lines[0].startswith('"""'), path)
+            for number, line in enumerate(lines, 1):
+                self.assertLessEqual(len(line), 100, "%s:%d" % (path, number))
+
+    def test_the_version_is_told_once(self) -> None:
+        told = re.search(r'^version = "(.*)"$', (PACKAGE / "pyproject.toml").read_text(), re.M)
+        assert told is not None
+        self.assertEqual(smalloc.__version__, told.group(1))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,63 @@
+"""The numbers of this package are those of values.json."""
+
+import dataclasses
+import re
+import unittest
+
+from smalloc import ElementType, Limits, Status, _wire
+
+from support import protocol_file
+
+VALUES = protocol_file("values.json")
+
+
+def snake(name: str) -> str:
+    return re.sub("([A-Z])", r"_\1", name).upper().replace("__", "_")
+
+
+class ValuesTests(unittest.TestCase):
+    def test_constants(self) -> None:
+        for name in (
+            "protocolVersion",
+            "requestMagic",
+            "replyMagic",
+            "headerSize",
+            "nameSizeMax",
+            "rangesMax",
+            "atomicSizeMax",
+            "fillPatternSizeMax",
+        ):
+            self.assertEqual(getattr(_wire, snake(name)), VALUES[name], name)
+
+    def test_element_types(self) -> None:
+        for one in VALUES["elementTypes"]:
+            type = ElementType.of_number(one["number"])
+            self.assertTrue(type.is_known, one)
+            self.assertEqual((type.name, type.itemsize), (one["name"], one["size"]))
+            self.assertIs(ElementType.of(one["name"]), type)
+
+    def test_operations(self) -> None:
+        told = {snake(one["name"]): one["number"] for one in VALUES["operations"]}
+        self.assertEqual({one.name: one.value for one in _wire.Operation}, told)
+
+    def test_flags(self) -> None:
+        told = {(snake(one["name"]), one["value"]) for one in VALUES["requestFlags"]}
+        ours = {(one.name, one.value) for flags in (_wire.Flag, _wire.RenameFlag) for one in flags}
+        self.assertEqual(ours, told)
+
+    def test_statuses(self) -> None:
+        told = {one["name"]: one["number"] for one in VALUES["statuses"]}
+        ours = {one.symbol: one.value for one in Status if one < 0xF000}
+        self.assertEqual(ours, told)
+        for one in VALUES["statuses"]:
+            if one["number"]:
+                closes = one["number"] & _wire.STATUS_CLOSES != 0
+                self.assertEqual(closes, one["closes"], one["name"])
+
+    def test_limits(self) -> None:
+        ours = [field.name.upper() for field in dataclasses.fields(Limits)]
+        self.assertEqual(ours, [snake(name) for name in VALUES["helloFields"]])
+
+
+if __name__ == "__main__":
+    unittest.main()

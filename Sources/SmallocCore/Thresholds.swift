@@ -90,10 +90,11 @@ enum Thresholds {
     /// `Work` asks.
     @inline(__always) static var workSliceSize: Int { 32 << 20 }
 
-    /// Bytes that a promotion moves under one hold of the allocation's lock: some hundred microseconds,
-    /// in which a loop that asks for the allocation waits.
+    /// Bytes that a promotion moves under one hold of the allocation's lock: some hundred
+    /// microseconds, in which a loop that asks for the allocation waits.
     ///
-    /// `Promotion` asks. With 1 MiB on a busy machine a small read waited for up to 340 milliseconds.
+    /// `Promotion` asks. With 1 MiB on a busy machine a small read waited for up to 340
+    /// milliseconds.
     @inline(__always) static var promotedSliceSize: Int { 256 << 10 }
 
     /// Bytes of large memory that are given back by one call: the kernel locks the whole address

@@ -12,8 +12,17 @@ public struct AllocationStatus: Sendable {
     public var handles: UInt64
     /// Where its memory is.
     public var storage: StorageKind
+    /// How it was made, and what became of it.
+    public var flags: StatusFlags = []
+    /// What clients have mapped of it.
+    public var maps = MapKind.none
+    /// The user that it belongs to, by the number that the daemon's machine has for them; nil: it
+    /// was made over TCP.
+    public var owner: UInt32?
+    /// Nil: it has none, or not any more.
+    public var shape: Shape?
 
-    /// Takes what `stat` tells.
+    /// Takes what every `stat` tells.
     public init(
         type: ElementType, size: UInt64, created: UInt64, handles: UInt64, storage: StorageKind
     ) {
@@ -50,6 +59,47 @@ public struct MapStatus: Sendable, Equatable {
     }
 }
 
+/// What `stat` tells by bits: those of `AllocFlags`, and further ones.
+public struct StatusFlags: OptionSet, Sendable {
+    /// The bits on the wire.
+    public let rawValue: UInt64
+
+    /// Takes any bits, also unknown ones.
+    public init(rawValue: UInt64) { self.rawValue = rawValue }
+
+    /// It was made to be mapped.
+    public static var shareable: StatusFlags { StatusFlags(rawValue: 4) }
+    /// Its bytes can't be changed any more.
+    public static var frozen: StatusFlags { StatusFlags(rawValue: 64) }
+    /// It is in memory that clients can map.
+    public static var shared: StatusFlags { StatusFlags(rawValue: 128) }
+    /// It has a shape or metadata, or had a shape before it was truncated.
+    public static var described: StatusFlags { StatusFlags(rawValue: 32) }
+
+    /// The words in text mode, separated by commas; `none` without any.
+    public var text: String {
+        let names = StatusFlags.names.filter { contains($0.flag) }.map(\.name)
+        return names.isEmpty ? "none" : names.joined(separator: ",")
+    }
+
+    private static let names: [(flag: StatusFlags, name: String)] = [
+        (.shareable, "shareable"), (.described, "described"), (.frozen, "frozen"),
+        (.shared, "shared"),
+    ]
+}
+
+/// What clients have mapped of an allocation.
+///
+/// The raw value is the number in a `stat` reply.
+public enum MapKind: UInt8, CaseIterable, Sendable {
+    case none = 0
+    case read = 1
+    case write = 2
+
+    /// The word in text mode.
+    public var name: String { "\(self)" }
+}
+
 /// Where an allocation's bytes are.
 ///
 /// The raw value is the number in a `stat` reply.
@@ -74,11 +124,13 @@ public protocol ReplyWriter: ~Copyable {
     /// Descriptors come with the reply, in the order: the allocation's, if it has bytes, and the
     /// state memory's, if the connection has not got it yet.
     mutating func mapped(_ status: MapStatus, _ descriptors: (Int32, Int32))
-    mutating func hello(_ limits: Limits)
+    /// - Parameter features: Those of `Limits.features` that the connection can have.
+    mutating func hello(_ limits: Limits, features: UInt64)
     mutating func pong()
     mutating func bye()
     mutating func error(_ error: SmallocError)
-    mutating func stat(_ status: AllocationStatus, name: UnsafeRawBufferPointer)
+    mutating func stat(
+        _ status: AllocationStatus, name: UnsafeRawBufferPointer, metadata: UnsafeRawBufferPointer)
 
     /// Done, with all of the data.
     mutating func data(_ bytes: UnsafeRawPointer, _ size: Int, type: ElementType)

@@ -29,7 +29,8 @@ public struct Reference: ~Escapable {
 public enum Payload: ~Escapable {
     /// The bytes themselves.
     case bytes(RawSpan)
-    /// Words of text: numbers in the element type, `hex:`, `base64:`, `text:`.
+    /// Words of text: numbers in the element type, `hex:`, `base64:`, `text:`; of a description
+    /// `shape=` and `meta=`.
     case words(RawSpan)
 }
 
@@ -41,8 +42,11 @@ public enum Payload: ~Escapable {
 public enum Request: ~Escapable {
     case hello
     case ping
-    /// `typeWord` is the type as written in text mode, empty in binary mode.
-    case alloc(name: RawSpan, type: UInt8, typeWord: RawSpan, length: UInt64, Unit, AllocFlags)
+    /// `typeWord` is the type as written in text mode, empty in binary mode. The description is
+    /// there with the flag `described`, and empty without.
+    case alloc(
+        name: RawSpan, type: UInt8, typeWord: RawSpan, length: UInt64, Unit, AllocFlags,
+        description: Payload)
     case open(name: RawSpan)
     case close(handle: UInt32)
     case stat(Reference)

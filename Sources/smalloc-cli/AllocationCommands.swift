@@ -5,21 +5,50 @@ import Smalloc
 
 struct Alloc: DaemonCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Allocate zero-filled memory under a name.")
+        abstract: "Allocate zero-filled memory under a name.",
+        discussion: """
+            With --shape the length may be left out. Shape and metadata are kept by the daemon, \
+            and told by stat.
+            """)
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "1 to 255 printable characters without spaces; / separates namespaces.")
     var name: String
-    @Argument(help: "Elements.") var length: ElementCount
+    @Argument(help: "Elements.") var length: LengthArgument?
     @Argument(
         help: "The elements' type: \(ElementTypeArgument.allValueStrings.joined(separator: ", ")).")
     var type: ElementTypeArgument?
+    @Option(
+        help: ArgumentHelp(
+            "Dimensions whose product is the length, as 512x256, or scalar.", valueName: "shape"))
+    var shape: ShapeArgument?
+    @Option(
+        help: ArgumentHelp(
+            "Up to 256 bytes of your own: hex:…, base64:…, or text.", valueName: "metadata"))
+    var meta: MetadataArgument?
 
-    var counts: [(name: String, count: ElementCount?)] { [("LENGTH", length)] }
+    var counts: [(name: String, count: ElementCount?)] { [("LENGTH", length?.count)] }
     var streams: [Stream] { common.json ? [.output] : [] }
 
+    func validate() throws {
+        guard let length else {
+            if shape != nil { return }
+            throw ValidationError("Missing expected argument '<length>'")
+        }
+        // Where a shape says the length, what stands in its place may be the type.
+        if length.count == nil, shape == nil || type != nil {
+            throw ValidationError("The value '\(length.word)' is invalid for '<length>'")
+        }
+    }
+
     func run(_ daemon: Smalloc) throws {
-        try about(name) { try daemon.create(name, length.value, try type?.type() ?? .uint8) }
+        try about(name) {
+            let word = length.flatMap { $0.count == nil ? $0.word : nil }
+            let type = try (word.flatMap { ElementTypeArgument(argument: $0) } ?? type)?.type()
+            try daemon.create(
+                name, length?.count?.value ?? shape?.length ?? 0, type ?? .uint8,
+                shape: shape?.shape, metadata: meta?.bytes ?? [])
+        }
         guard common.json else { return }
         try tell(try daemon.stat(name))
     }
@@ -41,12 +70,15 @@ struct Stat: DaemonCommand {
                 try tell(stat)
                 continue
             }
-            let rows = [
+            var rows = [
                 ("name", name), ("type", stat.type.name), ("length", String(stat.length)),
                 ("size", "\(stat.size) (\(humanSize(stat.size)))"),
                 ("created", timestamp(stat.createdMilliseconds)),
                 ("handles", String(stat.handles)), ("storage", "\(stat.storage)"),
             ]
+            if let owner = stat.owner { rows.append(("owner", String(owner))) }
+            if let shape = stat.shape { rows.append(("shape", shapeText(shape))) }
+            if !stat.metadata.isEmpty { rows.append(("metadata", metadataText(stat.metadata))) }
             for (key, value) in rows {
                 try Output.standard.write(
                     key + String(repeating: " ", count: 9 - key.count) + value + "\n")
@@ -61,7 +93,8 @@ struct List: DaemonCommand {
         abstract: "List the named allocations.",
         discussion: """
             On a terminal: a table with sizes for people. Else a line each, name, type, length and \
-            size in bytes, separated by tabs.
+            size in bytes, separated by tabs. With --long also the shape, or - where there is \
+            none.
             """,
         aliases: ["list"])
 
@@ -69,6 +102,7 @@ struct List: DaemonCommand {
     @Argument(help: "Only names that begin so.", completion: .allocation) var prefix = ""
     @Flag(name: .shortAndLong, help: "Sizes in bytes, also on a terminal.") var bytes = false
     @Flag(name: .shortAndLong, help: "Sizes for people, also in a pipe.") var human = false
+    @Flag(name: .shortAndLong, help: "Shapes, too, which are asked for.") var long = false
     @Flag(help: "The largest first instead of by name.") var bySize = false
     @Flag(help: "In the daemon's order, as it comes: any number of names in little memory.")
     var unsorted = false
@@ -88,8 +122,9 @@ struct List: DaemonCommand {
         if unsorted {
             var pages = try daemon.pages(prefix)
             while let page = pages.next() {
-                for entry in try page.get() {
-                    try tell(entry, isFirst: isFirst)
+                let page = try page.get()
+                for (entry, shape) in zip(page, try shapes(page, daemon)) {
+                    try tell(entry, shape, isFirst: isFirst)
                     isFirst = false
                 }
                 TimeLimit.restart()
@@ -97,11 +132,12 @@ struct List: DaemonCommand {
         } else {
             var entries = try daemon.list(prefix)
             entries.sort { bySize && $0.size != $1.size ? $0.size > $1.size : $0.name < $1.name }
+            let shapes = try shapes(entries, daemon)
             if table {
-                try tell(table: entries)
+                try tell(table: entries, shapes)
             } else {
-                for entry in entries {
-                    try tell(entry, isFirst: isFirst)
+                for (entry, shape) in zip(entries, shapes) {
+                    try tell(entry, shape, isFirst: isFirst)
                     isFirst = false
                 }
             }
@@ -109,30 +145,38 @@ struct List: DaemonCommand {
         if common.json { try Output.standard.write(isFirst ? "[]\n" : "]\n") }
     }
 
-    private func tell(_ entry: Smalloc.Entry, isFirst: Bool) throws {
+    /// The shapes of allocations, as far as they are wanted; one that is gone by now has none.
+    private func shapes(_ entries: [Smalloc.Entry], _ daemon: Smalloc) throws -> [[Int]?] {
+        guard long else { return Array(repeating: nil, count: entries.count) }
+        return try daemon.stat(entries.map(\.name)).map { $0?.shape }
+    }
+
+    private func tell(_ entry: Smalloc.Entry, _ shape: [Int]?, isFirst: Bool) throws {
         if common.json {
-            let members: [(String, JSON)] = [
+            var members: [(String, JSON)] = [
                 ("name", .string(entry.name)), ("type", .string(entry.type.name)),
                 ("length", .integer(entry.length)), ("size", .integer(entry.size)),
             ]
+            if long { members.append(("shape", JSON(shape))) }
             try Output.standard.write((isFirst ? "[" : ",\n ") + JSON.object(members).text)
         } else {
             let size = human ? humanSize(entry.size) : String(entry.size)
             try Output.standard.write(
-                "\(entry.name)\t\(entry.type.name)\t\(entry.length)\t\(size)\n")
+                "\(entry.name)\t\(entry.type.name)\t\(entry.length)\t\(size)"
+                    + (long ? "\t\(shape.map(shapeText) ?? "-")\n" : "\n"))
         }
     }
 
-    private func tell(table entries: [Smalloc.Entry]) throws {
-        let rows = entries.map { entry in
+    private func tell(table entries: [Smalloc.Entry], _ shapes: [[Int]?]) throws {
+        let rows = zip(entries, shapes).map { entry, shape in
             [
                 entry.name, entry.type.name, String(entry.length),
                 bytes ? String(entry.size) : humanSize(entry.size),
-            ]
+            ] + (long ? [shape.map(shapeText) ?? "-"] : [])
         }
+        let titles = ["NAME", "TYPE", "LENGTH", "SIZE"] + (long ? ["SHAPE"] : [])
         try Output.standard.write(
-            tableText(
-                [["NAME", "TYPE", "LENGTH", "SIZE"]] + rows, right: [false, false, true, true]))
+            tableText([titles] + rows, right: titles.map { $0 == "LENGTH" || $0 == "SIZE" }))
     }
 }
 
@@ -223,6 +267,11 @@ private func tell(_ stat: Smalloc.Stat) throws {
         ("length", .integer(stat.length)), ("size", .integer(stat.size)),
         ("createdMilliseconds", .integer(Int(stat.createdMilliseconds))),
         ("handles", .integer(stat.handles)), ("storage", .string("\(stat.storage)")),
+        ("owner", stat.owner.map { .integer(Int($0)) } ?? .null), ("shape", JSON(stat.shape)),
+        (
+            "metadata",
+            stat.metadata.isEmpty ? .null : .string("base64:" + base64Text(stat.metadata))
+        ),
     ]
     try Output.standard.write(JSON.object(members).text + "\n")
 }

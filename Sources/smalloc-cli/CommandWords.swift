@@ -34,8 +34,8 @@ struct CommandWords {
     ///
     /// Everything else with a dash, and no number, is a flag, or an option that the parser refuses.
     private static let valuedOptions: [String: Set<String>] = [
-        "alloc": commonOptions, "truncate": commonOptions, "fill": commonOptions,
-        "copy": commonOptions, "hexdump": commonOptions,
+        "alloc": commonOptions.union(["--shape", "--meta"]), "truncate": commonOptions,
+        "fill": commonOptions, "copy": commonOptions, "hexdump": commonOptions,
         "read": commonOptions.union(["-f", "--format", "-o", "--output"]),
         "write": commonOptions.union(["--input"]),
     ]

@@ -60,9 +60,8 @@ struct Read: DaemonCommand {
                 if format == .hex && !common.json { return try out.write(hexText(bytes)) }
                 let separator = common.json ? "," : format == .lines ? "\n" : " "
                 try forEachElement(bytes, type) { text in
-                    // Words are no numbers of JSON.
-                    let isWord = common.json && (text.last == "N" || text.last == "y")
-                    try out.write((isFirst ? "" : separator) + (isWord ? "\"\(text)\"" : text))
+                    let text = common.json ? jsonText(text, type) : text
+                    try out.write((isFirst ? "" : separator) + text)
                     isFirst = false
                 }
             }
@@ -138,15 +137,13 @@ struct Fill: DaemonCommand {
         try about(name) {
             let allocation = try daemon.open(name)
             let bytes = try elementBytes([value], allocation.type)
-            guard bytes.count == allocation.type.size,
-                let number = number(in: bytes, allocation.type)
-            else { throw SmallocError.invalidArgument("one element is needed") }
-            try allocation.fill(number, from: start.value, count: count.value)
+            guard bytes.count == allocation.type.size else {
+                throw SmallocError.invalidArgument("one element is needed")
+            }
+            try bytes.withUnsafeBytes {
+                try allocation.fill(repeating: $0, from: start.value, count: count.value)
+            }
         }
-    }
-
-    private func number(in bytes: [UInt8], _ type: ElementType) -> Double? {
-        bytes.withUnsafeBytes { $0.baseAddress.map(type.load(from:)) }
     }
 }
 
@@ -183,9 +180,9 @@ struct Duplicate: DaemonCommand {
         commandName: "cp",
         abstract: "Copy a whole allocation to another name, inside the daemon.",
         discussion: """
-            The new allocation gets its name once it is whole. One that is there already stays \
-            unless --force is given, which puts the new one in its place: at no moment is there \
-            none of that name. copy writes into it instead.
+            Its shape and metadata, too. The new allocation gets its name once it is whole. One \
+            that is there already stays unless --force is given, which puts the new one in its \
+            place: at no moment is there none of that name. copy writes into it instead.
             """)
 
     @OptionGroup var common: CommonOptions
@@ -196,7 +193,12 @@ struct Duplicate: DaemonCommand {
     func run(_ daemon: Smalloc) throws {
         try about("\(source) to \(dest)") {
             let from = try open(daemon, source, or: .noSourceData)
-            let made = try daemon.alloc(from.length, from.type)
+            let (shape, metadata) = (try from.shape, try from.metadata)
+            let made =
+                if let shape { try daemon.alloc(shape: shape, from.type, metadata: metadata) } else
+                {
+                    try daemon.alloc(from.length, from.type, metadata: metadata)
+                }
             try daemon.copyOnto(from, 0, made, 0, from.length)
             try made.rename(to: dest, replacing: force)
         }

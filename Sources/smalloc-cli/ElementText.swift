@@ -8,11 +8,6 @@ func elementText(_ value: Double) -> String {
     special(value) ?? trimmed(value.description)
 }
 
-/// A single-precision number: shorter, as fewer digits tell it from its neighbours.
-func elementText(_ value: Float) -> String {
-    special(Double(value)) ?? trimmed(value.description)
-}
-
 private func special(_ value: Double) -> String? {
     value.isFinite ? nil : value.isNaN ? "NaN" : value < 0 ? "-Infinity" : "Infinity"
 }
@@ -30,19 +25,18 @@ private func trimmed(_ text: String) -> String {
 func forEachElement(
     _ bytes: UnsafeRawBufferPointer, _ type: ElementType, _ body: (String) throws -> Void
 ) rethrows {
+    guard let base = bytes.baseAddress else { return }
     for offset in stride(from: 0, to: bytes.count, by: type.size) {
-        switch type {
-        case .int8: try body(String(bytes.loadUnaligned(fromByteOffset: offset, as: Int8.self)))
-        case .uint8, .uint8Clamped: try body(String(bytes[offset]))
-        case .int16: try body(String(bytes.loadUnaligned(fromByteOffset: offset, as: Int16.self)))
-        case .uint16: try body(String(bytes.loadUnaligned(fromByteOffset: offset, as: UInt16.self)))
-        case .int32: try body(String(bytes.loadUnaligned(fromByteOffset: offset, as: Int32.self)))
-        case .uint32: try body(String(bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self)))
-        case .float:
-            try body(elementText(bytes.loadUnaligned(fromByteOffset: offset, as: Float.self)))
-        case .double:
-            try body(elementText(bytes.loadUnaligned(fromByteOffset: offset, as: Double.self)))
-        }
+        try body(type.text(at: base + offset))
+    }
+}
+
+/// An element's text as JSON has it: what is no number there is a string, which `write` takes.
+func jsonText(_ text: String, _ type: ElementType) -> String {
+    switch type {
+    case .bool: text == "0" ? "false" : "true"
+    case .complexFloat, .complexDouble: "\"\(text)\""
+    default: text.last == "N" || text.last == "y" ? "\"\(text)\"" : text
     }
 }
 
@@ -67,10 +61,10 @@ func elementBytes(_ values: [String], _ type: ElementType) throws(SmallocError) 
         } else if let text = value.dropping("text:") {
             bytes += Array(text.utf8)
         } else {
-            guard let number = number(value) else { throw malformed(value, "no number") }
-            var element: UInt64 = 0
-            withUnsafeMutableBytes(of: &element) { buffer in
-                if let base = buffer.baseAddress { type.store(number, at: base) }
+            var element: (UInt64, UInt64) = (0, 0)
+            guard type.store(text: value, at: &element) else {
+                throw malformed(
+                    value, "no \(type.isDouble && type != .bool ? "number" : type.name)")
             }
             withUnsafeBytes(of: element) { bytes += $0[..<type.size] }
         }
@@ -84,25 +78,6 @@ func elementBytes(_ values: [String], _ type: ElementType) throws(SmallocError) 
 
 private func malformed(_ value: String, _ reason: String) -> SmallocError {
     .invalidArgument("\(reason): \(printable(String(value.prefix(64))))")
-}
-
-/// A decimal number, or NaN and the infinities by their names in any case; nil for anything else,
-/// also for the hexadecimal forms that Swift itself would take.
-private func number(_ text: String) -> Double? {
-    let sign: FloatingPointSign = text.hasPrefix("-") ? .minus : .plus
-    let magnitude = text.dropFirst(text.hasPrefix("-") || text.hasPrefix("+") ? 1 : 0).lowercased()
-    switch magnitude {
-    case "nan": return .nan
-    case "infinity", "inf": return sign == .minus ? -.infinity : .infinity
-    default: break
-    }
-    let allowed = magnitude.utf8.allSatisfy { byte in
-        (0x30...0x39).contains(byte) || [0x2E, 0x65, 0x2B, 0x2D].contains(byte)
-    }
-    guard allowed, !magnitude.isEmpty, !magnitude.hasPrefix("-"), !magnitude.hasPrefix("+") else {
-        return nil
-    }
-    return Double(text)
 }
 
 private func hexBytes(_ digits: Substring) -> [UInt8]? {

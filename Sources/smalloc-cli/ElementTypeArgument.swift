@@ -3,7 +3,7 @@
 import ArgumentParser
 import Smalloc
 
-/// A type's name in any case, or its number, 1 to 9.
+/// A type's name in any case, or its number, 1 to 16.
 ///
 /// Any word will do here: that it is no type is a TypeError, as when the daemon finds it out.
 struct ElementTypeArgument: ExpressibleByArgument {

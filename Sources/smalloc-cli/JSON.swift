@@ -9,6 +9,11 @@ enum JSON {
     case object([(String, JSON)])
     case null
 
+    /// A shape; null for none.
+    init(_ shape: [Int]?) {
+        self = shape.map { .array($0.map(JSON.integer)) } ?? .null
+    }
+
     /// The value on one line.
     var text: String {
         switch self {

@@ -108,14 +108,14 @@ struct ArgumentTests {
 
     @Test(
         "an unknown type is a TypeError, as the daemon has it",
-        arguments: ["alloc a 1 float16", "alloc a -1 float16", "put a --type float16 /dev/null"])
+        arguments: ["alloc a 1 float128", "alloc a -1 float128", "put a --type float128 /dev/null"])
     func unknownType(command: String) throws {
         let result = try Shell().run("cli \(command)")
         #expect(
             result
                 == Shell.Result(
                     code: 2, output: "",
-                    errors: "smalloc-cli: a: TypeError: unknown external array type: float16\n"))
+                    errors: "smalloc-cli: a: TypeError: unknown external array type: float128\n"))
     }
 
     @Test(

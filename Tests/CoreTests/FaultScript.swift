@@ -133,7 +133,8 @@ struct FaultScript {
     private mutating func alloc() -> [UInt8] {
         let isNamed = below(5) > 0
         return frame(
-            .alloc, flags: (isNamed && below(3) == 0 ? 2 : 0) | (below(4) == 0 ? 4 : 0), type: UInt8(1 + below(2)),
+            .alloc, flags: (isNamed && below(3) == 0 ? 2 : 0) | (below(4) == 0 ? 4 : 0),
+            type: UInt8(1 + below(2)),
             cookie: cookie, name: isNamed ? name() : "", size: size())
     }
 

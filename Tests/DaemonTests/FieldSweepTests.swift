@@ -124,7 +124,7 @@ import TestSupport
     func lengths() throws {
         let sweep = try Sweep()
         for size in Self.borders {
-            for type in UInt8(0)...11 {
+            for type in UInt8(0)...18 {
                 let unit = UInt64(FrameModel.elementSize(type) ?? 1)
                 let expected =
                     FrameModel.elementSize(type) == nil

@@ -54,7 +54,10 @@ enum FrameModel {
         switch name {
         case "hello": return named || handled || rest > 64
         case "ping", "stats", "quit": return named || handled || rest != 0
-        case "alloc": return handled || rest != 0 || (frame.flags & 2 != 0 && !named)
+        case "alloc":
+            // The least description has 18 bytes; whole ones are tested elsewhere.
+            let isWhole = frame.flags & 32 == 0 ? rest == 0 : rest >= 18
+            return handled || !isWhole || (frame.flags & 2 != 0 && !named)
         case "open": return handled || !named || rest != 0
         case "close": return named || !handled || rest != 0
         case "list": return handled || rest != 0

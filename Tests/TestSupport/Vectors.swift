@@ -70,6 +70,10 @@ public struct ProtocolValues: Decodable, Sendable {
         public let name: String
         public let number: Int
     }
+    public struct Feature: Decodable, Sendable {
+        public let name: String
+        public let bit: Int
+    }
     public struct Element: Decodable, Sendable {
         public let name: String
         public let number: Int
@@ -96,9 +100,12 @@ public struct ProtocolValues: Decodable, Sendable {
     public let rangesMax: Int
     public let atomicSizeMax: Int
     public let fillPatternSizeMax: Int
+    public let rankMax: Int
+    public let metadataSizeMax: Int
     public let elementTypes: [Element]
     public let operations: [Named]
     public let requestFlags: [Flag]
+    public let features: [Feature]
     public let errorClasses: [Named]
     public let statuses: [Status]
     public let helloFields: [String]

@@ -103,7 +103,8 @@ public final class Allocation: Smalloc.Holder, Sendable {
 
     /// Reads one element as a number.
     ///
-    /// Exact for all nine types.
+    /// Exact, for every type whose elements a `Double` can hold; not for `Int64`, `Uint64` and the
+    /// complex types, of which nothing is read or stored by way of a `Double`.
     ///
     /// - Parameter index: Element, from 0 to length - 1.
     /// - Throws: An earlier failure of a subscript; `.noData`; `.outOfRange`; transport errors.
@@ -127,6 +128,34 @@ public final class Allocation: Smalloc.Holder, Sendable {
     /// Wire: `write`. Node: `obj[index] = value`.
     public func set(_ value: Double, at index: Int) throws(SmallocError) {
         try checkedView().set(value, at: index)
+    }
+
+    /// Reads one element as it lies in memory.
+    ///
+    /// - Parameters:
+    ///   - index: Element, from 0 to length - 1.
+    ///   - element: The Swift type of the elements; must have the allocation's element type.
+    /// - Throws: As `read(_:from:count:)`.
+    ///
+    /// Wire: `read`.
+    public func get<Element: Smalloc.Element>(
+        _ index: Int, as element: Element.Type
+    ) throws(SmallocError) -> Element {
+        try read(element, from: index, count: 1)[0]
+    }
+
+    /// Writes one element as it lies in memory, converting nothing.
+    ///
+    /// - Parameters:
+    ///   - value: Of the allocation's element type.
+    ///   - index: Element, from 0 to length - 1.
+    /// - Throws: As `write(_:at:)`.
+    ///
+    /// Wire: `write`.
+    public func set<Element: Smalloc.Element>(
+        _ value: Element, at index: Int
+    ) throws(SmallocError) {
+        try write([value], at: index)
     }
 
     // MARK: Failures of subscripts

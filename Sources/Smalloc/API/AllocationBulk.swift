@@ -30,6 +30,7 @@ extension Allocation {
             adviseHuge(target)
             do throws(SmallocError) {
                 try view.read(start, into: target)
+                settle(target, as: element)
                 initialized = count
             } catch { failure = error }
         }
@@ -62,6 +63,7 @@ extension Allocation {
         let view = try checkedView()
         try view.type.check(Element.self)
         try view.read(start, into: UnsafeMutableRawBufferPointer(buffer))
+        settle(UnsafeMutableRawBufferPointer(buffer), as: Element.self)
     }
 
     /// Reads elements into raw memory, whatever their type, in the machine's byte order.
@@ -100,9 +102,9 @@ extension Allocation {
         }
     }
 
-    /// Reads elements of any type as numbers.
+    /// Reads elements as numbers, of any type whose elements a `Double` can hold.
     ///
-    /// Exact for all nine types.
+    /// Exact. Not `Int64`, `Uint64` and the complex types.
     ///
     /// - Parameters:
     ///   - start: First element, from 0 to length.
@@ -111,6 +113,7 @@ extension Allocation {
     public func numbers(from start: Int = 0, count: Int? = nil) throws(SmallocError) -> [Double] {
         let view = try checkedView()
         let type = view.type
+        try type.checkDouble()
         if type == .double { return try read(Double.self, from: start, count: count) }
         let (_, size) = try view.checked(start, count ?? view.window.countFrom(start))
         let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 8)
@@ -200,6 +203,7 @@ extension Allocation {
     public func store(_ numbers: [Double], at start: Int = 0) throws(SmallocError) {
         let view = try checkedView()
         let type = view.type
+        try type.checkDouble()
         if type == .double { return try write(numbers, at: start) }
         let bytes = UnsafeMutableRawBufferPointer.allocate(
             byteCount: numbers.count << type.shift, alignment: 8)

@@ -102,6 +102,40 @@ extension Allocation {
         return try view.stat(view.perform(view.statRequest))
     }
 
+    /// How its elements lie in dimensions: elements of each, the last of which lies closest
+    /// together; empty: it is a scalar.
+    ///
+    /// Nil if it was made without a shape, if it has been truncated since as far as is known here,
+    /// and of a slice.
+    ///
+    /// - Throws: As `stat()`, which is asked once if it was not made here.
+    ///
+    /// Wire: `stat`.
+    public var shape: [Int]? {
+        get throws(SmallocError) {
+            let view = try checkedView()
+            return view.shape(try description(view))
+        }
+    }
+
+    /// The bytes that were given with its `alloc`; empty if none were.
+    ///
+    /// Of a slice, those of the allocation that it looks onto.
+    ///
+    /// - Throws: As `shape`.
+    ///
+    /// Wire: `stat`.
+    public var metadata: [UInt8] {
+        get throws(SmallocError) { try description(checkedView()).metadata }
+    }
+
+    private func description(
+        _ view: BlockingView
+    ) throws(SmallocError) -> AllocationDescription {
+        if let known = view.remote.description { return known }
+        return AllocationDescription(try view.stat(view.perform(view.statRequest)))
+    }
+
     /// Stores one number into many elements, inside the daemon.
     ///
     /// - Parameters:
@@ -116,7 +150,7 @@ extension Allocation {
     ) throws(SmallocError) {
         let view = try checkedView()
         try view.perform(
-            view.fillRequest(start, count, view.window.pattern(value)), start, count)
+            view.fillRequest(start, count, try view.window.pattern(value)), start, count)
     }
 
     /// Repeats a pattern of elements over a range, inside the daemon.
@@ -136,6 +170,23 @@ extension Allocation {
         try view.type.check(Element.self)
         let request = try view.fillRequest(start, count, pattern.withUnsafeBytes { Array($0) })
         try view.perform(request, start, count)
+    }
+
+    /// Repeats raw memory over a range, as elements of whatever type, inside the daemon.
+    ///
+    /// - Parameters:
+    ///   - bytes: 1 to 64 bytes, a whole number of elements, with no alignment.
+    ///   - start: First element, from 0 to length.
+    ///   - count: Elements, a multiple of the pattern's; nil for all from `start` on.
+    /// - Throws: As for arrays; `.invalidArgument` for a part of an element.
+    ///
+    /// Wire: `fill`.
+    public func fill(
+        repeating bytes: UnsafeRawBufferPointer, from start: Int = 0, count: Int? = nil
+    ) throws(SmallocError) {
+        let view = try checkedView()
+        _ = try view.type.count(bytes: bytes.count)
+        try view.perform(view.fillRequest(start, count, Array(bytes)), start, count)
     }
 
     /// Makes a slice: an object of its own that looks onto elements of this one.

@@ -26,6 +26,7 @@ extension Allocation {
             let target = UnsafeMutableRawBufferPointer(memory)
             do throws(SmallocError) {
                 try view.move(.read, ranges, CallerMemory(target))
+                settle(target, as: element)
                 initialized = total
             } catch { failure = error }
         }

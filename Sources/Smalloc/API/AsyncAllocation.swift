@@ -51,13 +51,15 @@ public final class AsyncAllocation: Sendable {
 
     /// Reads one element as a number.
     ///
-    /// Exact for all nine types.
+    /// Exact, for every type whose elements a `Double` can hold; not for `Int64`, `Uint64` and the
+    /// complex types, of which nothing is read or stored by way of a `Double`.
     ///
     /// - Parameter index: Element, from 0 to length - 1.
     /// - Throws: `.noData`; `.outOfRange`; `.cancelled`; transport errors.
     ///
     /// Wire: `read`. Node: `obj[index]`.
     public func get(_ index: Int) async throws(SmallocError) -> Double {
+        try type.checkDouble()
         do throws(SmallocError) {
             let (offset, size) = try window.resolve(index, 1)
             let link = remote.owner.link
@@ -81,6 +83,7 @@ public final class AsyncAllocation: Sendable {
     ///
     /// Wire: `write`. Node: `obj[index] = value`.
     public func set(_ value: Double, at index: Int) async throws(SmallocError) {
+        try type.checkDouble()
         var element: UInt64 = 0
         type.store(value, at: &element)
         let link = remote.owner.link
@@ -97,6 +100,34 @@ public final class AsyncAllocation: Sendable {
         } catch {
             throw view.explained(error, start: index)
         }
+    }
+
+    /// Reads one element as it lies in memory.
+    ///
+    /// See `Allocation.get(_:as:)`.
+    ///
+    /// - Throws: As `read(_:from:count:)`.
+    ///
+    /// Wire: `read`.
+    @inlinable
+    public func get<Element: Smalloc.Element>(
+        _ index: Int, as element: Element.Type
+    ) async throws(SmallocError) -> Element {
+        try await read(element, from: index, count: 1)[0]
+    }
+
+    /// Writes one element as it lies in memory, converting nothing.
+    ///
+    /// See `Allocation.set(_:at:)`, the generic one.
+    ///
+    /// - Throws: As `write(_:at:)`.
+    ///
+    /// Wire: `write`.
+    @inlinable
+    public func set<Element: Smalloc.Element>(
+        _ value: Element, at index: Int
+    ) async throws(SmallocError) {
+        try await write([value], at: index)
     }
 
     // MARK: As a whole
@@ -171,6 +202,33 @@ public final class AsyncAllocation: Sendable {
         try view.stat(await call(view.statRequest))
     }
 
+    /// How its elements lie in dimensions.
+    ///
+    /// See `Allocation.shape`.
+    ///
+    /// - Throws: As `stat()`, which is asked once if it was not made here.
+    ///
+    /// Wire: `stat`.
+    public var shape: [Int]? {
+        get async throws(SmallocError) { view.shape(try await description()) }
+    }
+
+    /// The bytes that were given with its `alloc`; empty if none were.
+    ///
+    /// See `Allocation.metadata`.
+    ///
+    /// - Throws: As `shape`.
+    ///
+    /// Wire: `stat`.
+    public var metadata: [UInt8] {
+        get async throws(SmallocError) { try await description().metadata }
+    }
+
+    private func description() async throws(SmallocError) -> AllocationDescription {
+        if let known = remote.description { return known }
+        return AllocationDescription(try await stat())
+    }
+
     /// Stores one number into many elements, inside the daemon.
     ///
     /// See `Allocation.fill(_:from:count:)`.
@@ -181,7 +239,7 @@ public final class AsyncAllocation: Sendable {
     public func fill(
         _ value: Double, from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) {
-        try await call(view.fillRequest(start, count, window.pattern(value)), start, count)
+        try await call(view.fillRequest(start, count, try window.pattern(value)), start, count)
     }
 
     /// Repeats a pattern of elements over a range, inside the daemon.
@@ -197,6 +255,20 @@ public final class AsyncAllocation: Sendable {
         try type.check(Element.self)
         try await call(
             view.fillRequest(start, count, pattern.withUnsafeBytes { Array($0) }), start, count)
+    }
+
+    /// Repeats bytes over a range, as elements of whatever type, inside the daemon.
+    ///
+    /// See `Allocation.fill(repeating:from:count:)`, the one for raw memory.
+    ///
+    /// - Throws: As for arrays; `.invalidArgument` for a part of an element.
+    ///
+    /// Wire: `fill`.
+    public func fill(
+        repeatingBytes bytes: [UInt8], from start: Int = 0, count: Int? = nil
+    ) async throws(SmallocError) {
+        _ = try type.count(bytes: bytes.count)
+        try await call(view.fillRequest(start, count, bytes), start, count)
     }
 
     /// Makes a slice: an object of its own that looks onto elements of this one, and keeps it open.

@@ -30,6 +30,7 @@ extension AsyncAllocation {
         // Not into an array, whose memory can't be pointed at while the task waits.
         guard let room = try await read(part) else { return [] }
         defer { giveBack(room) }
+        settle(UnsafeMutableRawBufferPointer(start: room, count: part.size), as: element)
         return Array(
             UnsafeBufferPointer(
                 start: room.assumingMemoryBound(to: Element.self), count: part.count))
@@ -45,15 +46,16 @@ extension AsyncAllocation {
         return try await read(UInt8.self, count: size, offset: offset, size: size)
     }
 
-    /// Reads elements of any type as numbers.
+    /// Reads elements as numbers, of any type whose elements a `Double` can hold.
     ///
-    /// Exact for all nine types.
+    /// Exact. Not `Int64`, `Uint64` and the complex types.
     ///
     /// - Throws: As `read(_:from:count:)`, but for another element type.
     public func numbers(
         from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) -> [Double] {
         let type = type
+        try type.checkDouble()
         if type == .double { return try await read(Double.self, from: start, count: count) }
         return try await readBytes(from: start, count: count).withUnsafeBytes { bytes in
             guard let base = bytes.baseAddress else { return [] }
@@ -97,6 +99,7 @@ extension AsyncAllocation {
     /// - Throws: As `write(_:at:)`, but for another element type.
     public func store(_ numbers: [Double], at start: Int = 0) async throws(SmallocError) {
         let type = type
+        try type.checkDouble()
         if type == .double { return try await write(numbers, at: start) }
         let size = numbers.count << type.shift
         let bytes = [UInt8](unsafeUninitializedCapacity: size) { memory, initialized in

@@ -104,12 +104,12 @@ public final class AsyncSmalloc: Sendable {
     }
 
     private func remote(
-        _ request: Request, _ name: AllocationName?
+        _ request: Request, _ name: AllocationName?, _ description: AllocationDescription? = nil
     ) async throws(SmallocError) -> AsyncAllocation {
         let owner = try await connection.link()
         let header = try await owner.link.call(request).header
         let place = AsyncOwner(owner: owner, link: owner.link, connection: connection)
-        return AsyncAllocation(View(remote: try Remote(place, header, name)))
+        return AsyncAllocation(View(remote: try Remote(place, header, name, description)))
     }
 
     // MARK: Node's functions
@@ -128,7 +128,7 @@ public final class AsyncSmalloc: Sendable {
         _ length: Int, _ type: ElementType = .uint8
     ) async throws(SmallocError) -> AsyncAllocation {
         try await remote(
-            .alloc(size: type.bytes(length), type: type.rawValue, name: nil), nil)
+            .alloc(size: type.bytes(length), type: type.rawValue, name: nil), nil, .empty)
     }
 
     /// Allocates named memory, which stays until a client disposes of it.
@@ -143,7 +143,46 @@ public final class AsyncSmalloc: Sendable {
     ) async throws(SmallocError) -> AsyncAllocation {
         let name = try AllocationName(name)
         return try await remote(
-            .alloc(size: type.bytes(length), type: type.rawValue, name: name), name)
+            .alloc(size: type.bytes(length), type: type.rawValue, name: name), name, .empty)
+    }
+
+    /// Allocates memory with a shape, and bytes of the user's own.
+    ///
+    /// See `Smalloc.alloc(shape:named:_:metadata:)`. A cancelled call may have allocated all the
+    /// same.
+    ///
+    /// - Throws: As `Smalloc.alloc(shape:named:_:metadata:)`; `.cancelled`.
+    ///
+    /// Wire: `alloc`, flag `described`.
+    public func alloc(
+        shape: [Int], named name: String? = nil, _ type: ElementType = .uint8,
+        metadata: [UInt8] = []
+    ) async throws(SmallocError) -> AsyncAllocation {
+        let description = try AllocationDescription(shape, metadata)
+        var checked: AllocationName?
+        if let name { checked = try AllocationName(name) }
+        let request = Request.alloc(
+            size: type.bytes(description.length), type: type.rawValue, name: checked,
+            described: description)
+        return try await remote(request, checked, description)
+    }
+
+    /// Allocates memory without a shape, and with bytes of the user's own.
+    ///
+    /// See `Smalloc.alloc(_:named:_:metadata:)`. A cancelled call may have allocated all the same.
+    ///
+    /// - Throws: As that one; `.cancelled`.
+    ///
+    /// Wire: `alloc`, flag `described` unless the metadata is empty.
+    public func alloc(
+        _ length: Int, named name: String? = nil, _ type: ElementType = .uint8, metadata: [UInt8]
+    ) async throws(SmallocError) -> AsyncAllocation {
+        let description = try AllocationDescription(nil, metadata)
+        var checked: AllocationName?
+        if let name { checked = try AllocationName(name) }
+        let request = Request.alloc(
+            size: type.bytes(length), type: type.rawValue, name: checked, described: description)
+        return try await remote(request, checked, description)
     }
 
     /// Copies elements of one allocation onto another inside the daemon, as `memmove` does.

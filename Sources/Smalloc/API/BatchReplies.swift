@@ -47,6 +47,7 @@ extension Smalloc.Batch {
         /// - Throws: The request's failure; `.invalidArgument` if it read nothing.
         public func number(_ ticket: Smalloc.Batch.Ticket) throws(SmallocError) -> Double {
             let entry = try entry(ticket)
+            try entry.pointee.type.checkDouble()
             let bytes = record.bytes(entry)
             // What is read has whole elements; what else was asked has none.
             guard let first = bytes.baseAddress, bytes.count >= entry.pointee.type.size else {
@@ -61,6 +62,7 @@ extension Smalloc.Batch {
         /// - Throws: The request's failure.
         public func numbers(_ ticket: Smalloc.Batch.Ticket) throws(SmallocError) -> [Double] {
             let entry = try entry(ticket)
+            try entry.pointee.type.checkDouble()
             let bytes = record.bytes(entry)
             guard let base = bytes.baseAddress else { return [] }
             defer { withExtendedLifetime(record) {} }
@@ -78,7 +80,13 @@ extension Smalloc.Batch {
             let bytes = try bytes(
                 ticket, element, Element.elementType, stride: MemoryLayout<Element>.stride)
             defer { withExtendedLifetime(self) {} }
-            return Array(bytes.assumingMemoryBound(to: element))
+            let count = bytes.count / MemoryLayout<Element>.stride
+            return [Element](unsafeUninitializedCapacity: count) { memory, initialized in
+                let target = UnsafeMutableRawBufferPointer(memory)
+                target.copyMemory(from: bytes)
+                settle(target, as: element)
+                initialized = count
+            }
         }
 
         /// What a `read` read, into an array that is there.
@@ -97,7 +105,10 @@ extension Smalloc.Batch {
             guard bytes.count == array.count * MemoryLayout<Element>.stride else {
                 throw .invalidArgument("the request read \(bytes.count) bytes")
             }
-            array.withUnsafeMutableBytes { $0.copyMemory(from: bytes) }
+            array.withUnsafeMutableBytes {
+                $0.copyMemory(from: bytes)
+                settle($0, as: Element.self)
+            }
         }
 
         /// The payload of a request, in memory that is aligned for every element and goes with

@@ -1,10 +1,12 @@
 // The Swift types whose memory is an element's memory, for transfers without conversion.
+// Those that Swift has not are in ElementValues.swift.
 
 public import SmallocWire
 
 extension Smalloc {
-    /// A Swift number with the layout of an element type: `Int8`, `UInt8`, `Int16`, `UInt16`,
-    /// `Int32`, `UInt32`, `Float` and `Double`.
+    /// A Swift value with the layout of an element type: `Int8`, `UInt8`, `Int16`, `UInt16`,
+    /// `Int32`, `UInt32`, `Float`, `Double`, `Int64`, `UInt64`, `Float16`, `Bool`, and of this
+    /// library `Smalloc.Bfloat16`, `Smalloc.ComplexFloat`, `Smalloc.ComplexDouble`.
     ///
     /// Bulk reads and writes move memory and convert nothing, so the Swift type must be the
     /// allocation's (`UInt8` serves `Uint8` and `Uint8Clamped`). For conversion see `numbers` and
@@ -49,6 +51,32 @@ extension Double: Smalloc.Element {
     /// `Double`, number 8.
     @inlinable public static var elementType: ElementType { .double }
 }
+extension Int64: Smalloc.Element {
+    /// `Int64`, number 10.
+    @inlinable public static var elementType: ElementType { .int64 }
+}
+extension UInt64: Smalloc.Element {
+    /// `Uint64`, number 11.
+    @inlinable public static var elementType: ElementType { .uint64 }
+}
+extension Float16: Smalloc.Element {
+    /// `Float16`, number 12.
+    @inlinable public static var elementType: ElementType { .float16 }
+}
+extension Bool: Smalloc.Element {
+    /// `Bool`, number 14.
+    ///
+    /// What another client has written there is true unless it is 0.
+    @inlinable public static var elementType: ElementType { .bool }
+}
+
+/// Makes values of what was received: any byte may have been written where a `Bool` is read, and
+/// only two of them are one.
+@inlinable @inline(__always)
+func settle<Value>(_ memory: UnsafeMutableRawBufferPointer, as value: Value.Type) {
+    guard Value.self == Bool.self else { return }
+    for index in memory.indices { memory[index] = memory[index] == 0 ? 0 : 1 }
+}
 
 extension ElementType {
     /// Refuses a Swift type that is not this element type's.
@@ -59,6 +87,12 @@ extension ElementType {
         else {
             throw .wrongElement("\(element)", self)
         }
+    }
+
+    /// Refuses a type whose elements no `Double` can hold.
+    @inline(__always)
+    func checkDouble() throws(SmallocError) {
+        guard isDouble else { throw .wrongElement("Double", self) }
     }
 
     /// Elements in `size` bytes; refuses a part of one.

@@ -19,6 +19,16 @@ extension Smalloc {
         public let handles: Int
         /// Where its memory is.
         public let storage: Storage
+        /// The user that made it, by the number that the daemon's machine has for them.
+        ///
+        /// Nil if it was made over TCP, and from a daemon that does not tell.
+        public let owner: UInt32?
+        /// Elements of each dimension, the last of which lies closest together; empty: a scalar.
+        ///
+        /// Nil if it was made without a shape, or has been truncated since.
+        public let shape: [Int]?
+        /// The bytes that were given with `alloc`; empty if none were.
+        public let metadata: [UInt8]
 
         /// Elements.
         public var length: Int { size >> type.shift }
@@ -57,6 +67,23 @@ extension Smalloc {
             createdMilliseconds = Int64(clamping: try reader.integer(UInt64.self))
             handles = Int(clamping: try reader.integer(UInt64.self))
             storage = Storage(rawValue: try reader.integer(UInt64.self))
+            // What a daemon without the feature `types` does not tell.
+            guard !reader.isAtEnd else {
+                owner = nil
+                shape = nil
+                metadata = []
+                return
+            }
+            // Flags, maps, and the two of a lease.
+            for _ in 0..<4 { _ = try reader.integer(UInt64.self) }
+            owner = UInt32(exactly: try reader.integer(UInt64.self))
+            let rank = try reader.integer(UInt64.self)
+            var dimensions: [Int] = []
+            for _ in 0..<Shape.rankMax {
+                dimensions.append(Int(clamping: try reader.integer(UInt64.self)))
+            }
+            shape = rank <= UInt64(Shape.rankMax) ? Array(dimensions.prefix(Int(rank))) : nil
+            metadata = try reader.bytes(Int(clamping: try reader.integer(UInt64.self)))
         }
     }
 }

@@ -166,7 +166,8 @@ extension AsyncAllocation {
 
     /// Makes its elements unchangeable, for good and for everybody, this process included.
     ///
-    /// - Throws: `.noData`; `.busy` while something writes, or has it mapped for that; `.cancelled`;
+    /// - Throws: `.noData`; `.busy` while something writes, or has it mapped for that;
+    ///   `.cancelled`;
     ///   transport errors.
     ///
     /// Wire: `freeze`.

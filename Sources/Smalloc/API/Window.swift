@@ -83,7 +83,8 @@ struct Window {
     }
 
     /// One element with a number stored in it, as a fill pattern.
-    func pattern(_ value: Double) -> [UInt8] {
+    func pattern(_ value: Double) throws(SmallocError) -> [UInt8] {
+        try type.checkDouble()
         var element: UInt64 = 0
         type.store(value, at: &element)
         return withUnsafeBytes(of: element) { Array($0[..<type.size]) }

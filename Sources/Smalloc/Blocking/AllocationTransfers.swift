@@ -22,7 +22,8 @@ extension View where Owner == BlockingOwner {
     }
 
     func get(_ index: Int) throws(SmallocError) -> Double {
-        try explaining(index) { () throws(SmallocError) in
+        try type.checkDouble()
+        return try explaining(index) { () throws(SmallocError) in
             let (offset, size) = try window.resolve(index, 1)
             let header = FrameHeader.access(.read, remote.handle, offset: offset, size: size)
             let answer = try connection.call(on: remote) { channel throws(SmallocError) in
@@ -36,6 +37,7 @@ extension View where Owner == BlockingOwner {
     }
 
     func set(_ value: Double, at index: Int) throws(SmallocError) {
+        try type.checkDouble()
         var element: UInt64 = 0
         type.store(value, at: &element)
         try explaining(index) { () throws(SmallocError) in
@@ -115,8 +117,8 @@ extension View where Owner == BlockingOwner {
     /// faults of pages.
     static var mappedSizeMin: Int { 256 << 10 }
 
-    /// The mapping by which a large transfer goes; nil: it goes by the socket, which also tells what
-    /// is wrong with it.
+    /// The mapping by which a large transfer goes; nil: it goes by the socket, which also tells
+    /// what is wrong with it.
     private func mapped(_ offset: UInt64, _ size: Int, writes: Bool) -> MappedMemory? {
         guard size >= View.mappedSizeMin, connection.mapsLargeTransfers else { return nil }
         let memory: MappedMemory

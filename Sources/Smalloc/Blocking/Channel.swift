@@ -23,6 +23,8 @@ struct Channel: ~Copyable {
     private var completions = CompletionList()
     /// What its maps are told of their allocations by.
     private var mappedState: MappedState?
+    /// Whether the daemon lets this connection map.
+    private(set) var maps = false
     /// Whether descriptors may come.
     private var awaitsDescriptors = false
     /// Whether nothing has been sent since `beginCall`.
@@ -46,6 +48,7 @@ struct Channel: ~Copyable {
     mutating func greet(_ software: String) throws(SmallocError) {
         let reply = try exchange(.hello(software: software))
         session.greeted(Limits(helloPayload: reply.payload))
+        maps = reply.features & Feature.map.bits != 0
     }
 
     /// `POLLRDHUP`, which needs a macro of the C library's.

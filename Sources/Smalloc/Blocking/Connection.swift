@@ -174,7 +174,7 @@ final class Connection: @unchecked Sendable {
     /// Whether large transfers go by mappings.
     var mapsLargeTransfers: Bool {
         options.mapsLargeTransfers
-            && lock.withLock { state.limits.features & Limits.mapFeature != 0 }
+            && lock.withLock { state.channel?.maps ?? false }
     }
 
     /// Whether the daemon is there, as far as the socket knows, and the handle is of use.
@@ -194,6 +194,29 @@ final class Connection: @unchecked Sendable {
         }
     }
 
+    /// Asks for a few small things together.
+    ///
+    /// - Returns: The replies; nil for `.noData`.
+    /// - Throws: The first other error, after all have been answered.
+    func performAll(_ requests: [Request]) throws(SmallocError) -> [Reply?] {
+        try call(on: nil) { channel throws(SmallocError) in
+            let cookies = requests.map { channel.start($0) }
+            var replies: [Reply?] = []
+            var failure: SmallocError?
+            for cookie in cookies {
+                do throws(SmallocError) {
+                    replies.append(try channel.answer(to: cookie).reply())
+                } catch {
+                    if error.status.closes { throw error }
+                    if error.status != .noData { failure = failure ?? error }
+                    replies.append(nil)
+                }
+            }
+            if let failure { throw failure }
+            return replies
+        }
+    }
+
     /// Disposes of an allocation by its handle, which is closed with it.
     func dispose(_ remote: BlockingRemote) throws(SmallocError) {
         let request = Request.dispose(.handle(remote.handle), size: UInt64(remote.size))
@@ -206,13 +229,14 @@ final class Connection: @unchecked Sendable {
 
     /// Asks for a handle: alloc and open.
     func performForRemote(
-        _ request: borrowing Request, name: AllocationName?
+        _ request: borrowing Request, name: AllocationName?,
+        description: AllocationDescription? = nil
     ) throws(SmallocError) -> BlockingRemote {
         let (reply, session) = try call(on: nil) { channel throws(SmallocError) in
             (try channel.exchange(request), channel.number)
         }
         return try Remote(
-            BlockingOwner(connection: self, session: session), reply.header, name)
+            BlockingOwner(connection: self, session: session), reply.header, name, description)
     }
 
     /// Ends the connection for good.

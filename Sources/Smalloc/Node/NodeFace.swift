@@ -50,6 +50,48 @@ extension Smalloc {
         return Allocation(View(remote: try allocate(length, type, name)))
     }
 
+    /// Allocates memory with a shape, and bytes of the user's own, both of which the daemon keeps
+    /// and tells whoever opens it.
+    ///
+    /// - Parameters:
+    ///   - shape: Elements of each of up to eight dimensions, from 0; the last one's lie closest
+    ///     together. Their product is the length. Empty: a scalar, of length 1.
+    ///   - name: nil for an anonymous allocation.
+    ///   - type: What the elements are; `Uint8` by default.
+    ///   - metadata: Up to 256 bytes, which mean nothing to the daemon.
+    /// - Returns: The allocation, open.
+    /// - Throws: `.invalidArgument` for more dimensions or metadata; `.invalidName`; `.tooLarge`,
+    ///   also for negative dimensions; `.alreadyExists`; the limits' and transport errors;
+    ///   `.unsupportedFlags` from a daemon that knows no shapes.
+    ///
+    /// Wire: `alloc`, flag `described`.
+    public func alloc(
+        shape: [Int], named name: String? = nil, _ type: ElementType = .uint8,
+        metadata: [UInt8] = []
+    ) throws(SmallocError) -> Allocation {
+        let description = try AllocationDescription(shape, metadata)
+        var checked: AllocationName?
+        if let name { checked = try AllocationName(name) }
+        return Allocation(
+            View(remote: try allocate(description.length, type, checked, description)))
+    }
+
+    /// Allocates memory without a shape, and with bytes of the user's own.
+    ///
+    /// See `alloc(shape:named:_:metadata:)`.
+    ///
+    /// - Throws: As that one.
+    ///
+    /// Wire: `alloc`, flag `described` unless the metadata is empty.
+    public func alloc(
+        _ length: Int, named name: String? = nil, _ type: ElementType = .uint8, metadata: [UInt8]
+    ) throws(SmallocError) -> Allocation {
+        let description = try AllocationDescription(nil, metadata)
+        var checked: AllocationName?
+        if let name { checked = try AllocationName(name) }
+        return Allocation(View(remote: try allocate(length, type, checked, description)))
+    }
+
     /// Allocates memory and gives it to a receiver.
     ///
     /// - Parameters:
@@ -110,10 +152,13 @@ extension Smalloc {
     }
 
     private func allocate(
-        _ length: Int, _ type: ElementType, _ name: AllocationName?
+        _ length: Int, _ type: ElementType, _ name: AllocationName?,
+        _ description: AllocationDescription = .empty
     ) throws(SmallocError) -> BlockingRemote {
         try connection.performForRemote(
-            .alloc(size: type.bytes(length), type: type.rawValue, name: name), name: name)
+            .alloc(
+                size: type.bytes(length), type: type.rawValue, name: name, described: description),
+            name: name, description: description)
     }
 
     // MARK: copyOnto

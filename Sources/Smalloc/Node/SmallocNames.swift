@@ -36,17 +36,28 @@ extension Smalloc {
 
     /// Allocates under a name without opening it.
     ///
-    /// See `alloc(_:named:_:)`.
+    /// See `alloc(_:named:_:)`, and for what describes it `alloc(shape:named:_:metadata:)`.
     ///
-    /// - Throws: As `alloc(_:named:_:)`, but for the handle limit.
+    /// - Parameters:
+    ///   - name: 1 to 255 bytes of printable ASCII without spaces.
+    ///   - length: **Elements**, from 0.
+    ///   - type: What the elements are; `Uint8` by default.
+    ///   - shape: Dimensions whose product is the length; nil for none.
+    ///   - metadata: Up to 256 bytes.
+    /// - Throws: As `alloc(_:named:_:)`, but for the handle limit; `.invalidArgument` for a shape
+    ///   of another length.
     ///
     /// Wire: `alloc`, flag `noHandle`.
     public func create(
-        _ name: String, _ length: Int, _ type: ElementType = .uint8
+        _ name: String, _ length: Int, _ type: ElementType = .uint8, shape: [Int]? = nil,
+        metadata: [UInt8] = []
     ) throws(SmallocError) {
         let name = try AllocationName(name)
+        let description = try AllocationDescription(shape, metadata)
         try connection.perform(
-            .alloc(size: type.bytes(length), type: type.rawValue, name: name, opening: false),
+            .alloc(
+                size: type.bytes(length), type: type.rawValue, name: name, opening: false,
+                described: description),
             on: nil)
     }
 
@@ -96,6 +107,31 @@ extension Smalloc {
         let reply = try connection.perform(
             .stat(.name(try AllocationName(name))), on: nil)
         return try Smalloc.Stat(reply.header, reply.payload)
+    }
+
+    /// What the daemon knows of many named allocations, asked for together: a wait for each
+    /// hundred or so, and not for each.
+    ///
+    /// - Returns: As many as there are names; nil where there is none of that name.
+    /// - Throws: `.invalidName`; transport errors.
+    ///
+    /// Wire: `stat`.
+    public func stat(_ names: [String]) throws(SmallocError) -> [Smalloc.Stat?] {
+        var stats: [Smalloc.Stat?] = []
+        stats.reserveCapacity(names.count)
+        for first in stride(from: 0, to: names.count, by: 100) {
+            var requests: [Request] = []
+            for name in names[first..<min(first + 100, names.count)] {
+                requests.append(.stat(.name(try AllocationName(name))))
+            }
+            for reply in try connection.performAll(requests) {
+                stats.append(
+                    try reply.map { (reply) throws(SmallocError) in
+                        try Smalloc.Stat(reply.header, reply.payload)
+                    })
+            }
+        }
+        return stats
     }
 
     /// Lists the named allocations, all at once.

@@ -89,6 +89,7 @@ struct BatchBuilder<Owner: HandleOwner>: ~Copyable {
         _ value: Double, _ index: Int, of view: () throws(SmallocError) -> View<Owner>
     ) -> Smalloc.Batch.Ticket {
         add(view) { builder, remote, window throws(SmallocError) in
+            try window.type.checkDouble()
             var element: UInt64 = 0
             window.type.store(value, at: &element)
             return try withUnsafeBytes(of: element) { bytes throws(SmallocError) in

@@ -14,6 +14,15 @@ extension Limits {
     }
 }
 
+extension Reply {
+    /// The features that a greeting tells; 0 in one that is too short.
+    var features: UInt64 {
+        var reader = PayloadReader(payload)
+        for _ in 0..<2 { _ = try? reader.integer(UInt64.self) }
+        return (try? reader.integer(UInt64.self)) ?? 0
+    }
+}
+
 /// Walks through a payload; every step says whether there was enough of it.
 struct PayloadReader {
     private let bytes: [UInt8]
@@ -32,6 +41,15 @@ struct PayloadReader {
         return bytes.withUnsafeBytes {
             T(littleEndian: $0.loadUnaligned(fromByteOffset: position, as: T.self))
         }
+    }
+
+    /// Whether there are so many bytes more.
+    func has(_ size: Int) -> Bool { bytes.count - position >= size }
+
+    mutating func bytes(_ size: Int) throws(SmallocError) -> [UInt8] {
+        guard has(size) else { throw PayloadReader.short }
+        defer { position += size }
+        return Array(bytes[position..<position + size])
     }
 
     mutating func text(_ size: Int) throws(SmallocError) -> String {

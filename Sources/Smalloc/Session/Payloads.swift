@@ -44,6 +44,7 @@ final class ArraySink<Element: BitwiseCopyable & Sendable>: Sink, @unchecked Sen
     /// Leaves an empty one.
     func take() -> [Element] {
         defer { array = [] }
+        array.withUnsafeMutableBytes { settle($0, as: Element.self) }
         return array
     }
 }

@@ -38,6 +38,8 @@ final class Remote<Owner: HandleOwner>: Sendable {
         /// The daemon has refused to map it.
         var isRefused = false
     }
+    /// What it was made with, once that is known.
+    private let described: Locked<AllocationDescription?>
     /// Bytes.
     ///
     /// Only ever shrinks.
@@ -50,7 +52,10 @@ final class Remote<Owner: HandleOwner>: Sendable {
     /// Takes over the handle that a reply to alloc or open tells.
     ///
     /// - Throws: `.unexpectedReply` if it tells none.
-    init(_ owner: Owner, _ reply: FrameHeader, _ name: AllocationName?) throws(SmallocError) {
+    init(
+        _ owner: Owner, _ reply: FrameHeader, _ name: AllocationName?,
+        _ description: AllocationDescription? = nil
+    ) throws(SmallocError) {
         guard let type = ElementType(rawValue: reply.type), reply.handle != 0,
             let size = Int(exactly: reply.size)
         else { throw .unexpectedReply("the answer to \(name?.text ?? "alloc") is no allocation") }
@@ -58,6 +63,7 @@ final class Remote<Owner: HandleOwner>: Sendable {
         handle = reply.handle
         self.type = type
         notes = Locked(Notes(name: name?.text))
+        described = Locked(description)
         sizeState = Atomic(size)
     }
 
@@ -105,6 +111,12 @@ final class Remote<Owner: HandleOwner>: Sendable {
 
     /// Lets go of the mapping for large transfers, as it stands in the way of others.
     func unmap() { notes.withLock { $0.memory = nil } }
+
+    /// Its shape, at first, and metadata; nil: not known here, which a stat changes.
+    var description: AllocationDescription? {
+        get { described.withLock { $0 } }
+        set { described.withLock { $0 = newValue } }
+    }
 
     var isGone: Bool {
         get { gone.load(ordering: .relaxed) }
@@ -230,6 +242,12 @@ struct View<Owner: HandleOwner>: Sendable {
     func stat(_ reply: Reply) throws(SmallocError) -> Smalloc.Stat {
         let stat = try Smalloc.Stat(reply.header, reply.payload)
         remote.shrink(to: stat.size)
+        remote.description = AllocationDescription(stat)
         return stat
+    }
+
+    /// The shape, of what is described so: none of a slice, and none once it was truncated.
+    func shape(_ description: AllocationDescription) -> [Int]? {
+        isSlice || description.length != length ? nil : description.shape
     }
 }

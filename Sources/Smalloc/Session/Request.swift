@@ -47,13 +47,24 @@ struct Request: Sendable {
     static var quit: Request { Request(.quit) }
 
     static func alloc(
-        size: UInt64, type: UInt8, name: AllocationName?, opening: Bool = true
+        size: UInt64, type: UInt8, name: AllocationName?, opening: Bool = true,
+        described by: AllocationDescription = .empty
     ) -> Request {
         var request = Request(.alloc)
         if let name { request.setName(name) }
         request.header.type = type
         request.header.size = size
-        if !opening { request.header.flags = AllocFlags.noHandle.rawValue }
+        var flags: AllocFlags = opening ? [] : .noHandle
+        // A daemon that knows of none is not asked for none.
+        if !by.isEmpty {
+            flags.insert(.described)
+            request.append(by.shape.map { UInt64($0.count) } ?? Shape.noRank)
+            for dimension in by.shape ?? [] { request.append(UInt64(exactly: dimension) ?? .max) }
+            request.append(UInt64(0))  // No lease.
+            request.append(UInt16(by.metadata.count))
+            request.body += by.metadata
+        }
+        request.header.flags = flags.rawValue
         request.extraTime = extraTime(size)
         return request
     }

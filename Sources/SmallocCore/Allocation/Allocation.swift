@@ -12,7 +12,8 @@
 //      inline:  the data
 //      else:    8 bytes that point to a StorageRecord
 //
-// A 64-byte allocation with a 10-byte name is a block of 104 bytes.
+// A 64-byte allocation with a 10-byte name is a block of 104 bytes. What a user says of an
+// allocation stands before all of this, in the same piece of memory: see Description.swift.
 
 internal import CSmalloc
 internal import Glibc
@@ -37,6 +38,8 @@ struct Allocation: Equatable {
         static let pooled = Flags(rawValue: 4)
         /// Its bytes can't be changed any more.
         static let frozen = Flags(rawValue: 16)
+        /// A description stands before the block.
+        static let described = Flags(rawValue: 32)
     }
 
     private var references: UnsafeMutablePointer<Atomic<UInt32>> {
@@ -125,8 +128,8 @@ struct Allocation: Equatable {
 
     /// What is known of data that is not inline; nil: it is.
     ///
-    /// It comes with the allocation or with its promotion, and stays; what is in it is guarded by the
-    /// lock.
+    /// It comes with the allocation or with its promotion, and stays; what is in it is guarded by
+    /// the lock.
     var record: StorageRecord? {
         guard flags.contains(.recorded) else { return nil }
         return StorageRecord(address: place.load(as: UnsafeMutableRawPointer.self))
@@ -204,8 +207,10 @@ struct Allocation: Equatable {
     /// Checks what must hold under the lock.
     func checkInvariants() {
         precondition(
-            flags.isSubset(of: [.recorded, .disposed, .pooled, .frozen]), "flags are known")
+            flags.isSubset(of: [.recorded, .disposed, .pooled, .frozen, .described]),
+            "flags are known")
         precondition(nameRoom >= 8 && nameRoom <= 256, "there is room for a pointer")
+        if flags.contains(.described) { checkDescription() }
         record?.checkInvariants(length: size)
     }
 
@@ -218,18 +223,22 @@ struct Allocation: Equatable {
     /// - Parameter isShareable: Whether clients will map it; a file was counted for it then.
     static func make(
         name: UnsafeRawBufferPointer, type: ElementType, size: Int, created: UInt32,
-        owner: UInt32, isShareable: Bool = false, mappings: MappingPool
+        owner: UInt32, description: UnsafePointer<Description>? = nil,
+        isShareable: Bool = false, mappings: MappingPool
     ) -> Allocation? {
         let isInline = size < Thresholds.outOfLineSizeMin && !isShareable
-        let blockSize = blockSize(nameSize: name.count, size: isInline ? size : 0)
-        guard let block = mappings.blocks.take(blockSize) else { return nil }
+        let front = frontSize(description)
+        let blockSize = front + blockSize(nameSize: name.count, size: isInline ? size : 0)
+        guard let start = mappings.blocks.take(blockSize) else { return nil }
+        let block = start + front
         let units = nameUnits(name.count)
         var flags: Flags = mappings.blocks.isPooled(blockSize) ? .pooled : []
+        if front > 0 { flags.insert(.described) }
         if !isInline {
             guard
                 let record = mappings.makeRecord(size, owner: owner, isShareable: isShareable)
             else {
-                mappings.blocks.give(block, blockSize)
+                mappings.blocks.give(start, blockSize)
                 return nil
             }
             flags.insert(.recorded)
@@ -248,6 +257,7 @@ struct Allocation: Equatable {
             of: (UInt64(created) << 32 | UInt64(small)).littleEndian, toByteOffset: 16,
             as: UInt64.self)
         if let source = name.baseAddress { copyName(source, name.count, to: block + headerSize) }
+        if front > 0, let description { allocation.describe(description.pointee) }
         return allocation
     }
 
@@ -316,13 +326,14 @@ struct Allocation: Equatable {
             mappings.blocks.give(UnsafeMutableRawPointer(mutating: start), nameSize)
         }
         if let record { mappings.give(record) }
+        let start = flags.contains(.described) ? block - describedSize : block
         if flags.contains(.pooled) {
             let capacity = BlockPool.capacity(of: block)
             charge += UInt64(capacity)
-            mappings.blocks.give(block, capacity)
+            mappings.blocks.give(start, capacity)
         } else {
-            charge += UInt64(smalloc_usable_size(block)) + 8
-            free(block)
+            charge += UInt64(smalloc_usable_size(start)) + 8
+            free(start)
         }
         return charge
     }
@@ -334,17 +345,21 @@ struct Allocation: Equatable {
 
     /// Bytes of heap that an allocation would be charged; exact unless it is malloc's.
     @inline(__always)
-    static func heapCharge(nameSize: Int, size: Int) -> UInt64 {
-        UInt64(BlockPool.capacity(for: blockSize(nameSize: nameSize, size: size))) + slotCharge
+    static func heapCharge(
+        nameSize: Int, size: Int, description: UnsafePointer<Description>? = nil
+    ) -> UInt64 {
+        let blockSize = frontSize(description) + blockSize(nameSize: nameSize, size: size)
+        return UInt64(BlockPool.capacity(for: blockSize)) + slotCharge
     }
 
     /// Bytes of heap that this takes: its block and its slot in the table of names.
     ///
     /// A record is charged by itself.
     func heapCharge(_ blocks: BlockPool) -> UInt64 {
+        let start = flags.contains(.described) ? block - describedSize : block
         let capacity =
             flags.contains(.pooled)
-            ? UInt64(BlockPool.capacity(of: block)) : UInt64(smalloc_usable_size(block)) + 8
+            ? UInt64(BlockPool.capacity(of: block)) : UInt64(smalloc_usable_size(start)) + 8
         return capacity + Allocation.slotCharge + nameCharge(blocks)
     }
 

@@ -5,9 +5,25 @@ internal import Glibc
 internal import SmallocWire
 
 extension Registry {
+    /// Makes an allocation that says more of itself.
+    @inline(never)
+    func allocDescribed<Reply: ReplyWriter & ~Copyable>(
+        _ name: RawSpan, _ typeNumber: UInt8, _ typeWord: RawSpan, _ length: UInt64, _ unit: Unit,
+        _ flags: AllocFlags, _ description: borrowing Payload, _ caller: inout Caller,
+        _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
+        let description = try Description(description)
+        return try withUnsafePointer(to: description) { (description) throws(SmallocError) in
+            try alloc(
+                name, typeNumber, typeWord, length, unit, flags, description, &caller, &reply)
+        }
+    }
+
+    /// - Parameter description: Nil without the flag `described`.
     func alloc<Reply: ReplyWriter & ~Copyable>(
         _ name: RawSpan, _ typeNumber: UInt8, _ typeWord: RawSpan, _ length: UInt64, _ unit: Unit,
-        _ flags: AllocFlags, _ caller: inout Caller, _ reply: inout Reply
+        _ flags: AllocFlags, _ description: UnsafePointer<Description>?, _ caller: inout Caller,
+        _ reply: inout Reply
     ) throws(SmallocError) -> Outcome {
         guard name.byteCount == 0 || isAllowed(name) else { throw .invalidName }
         guard let type = ElementType(wire: typeNumber) else {
@@ -17,6 +33,9 @@ extension Registry {
         guard size.bytes <= limits.lengthSizeMax else { throw .overMaxLength }
         guard size.bytes % UInt64(type.size) == 0 else {
             throw .invalidArgument("the size is not a whole number of elements")
+        }
+        if let description {
+            try description.pointee.check(length: size.bytes >> UInt64(type.shift))
         }
         let wantsHandle = !flags.contains(.noHandle)
         if wantsHandle, UInt64(caller.handles.count) >= limits.handlesMax {
@@ -39,7 +58,7 @@ extension Registry {
         let allocation: Allocation
         do throws(SmallocError) {
             allocation = try make(
-                name, type, Int(size.bytes), age(&caller), caller.owner, isShareable)
+                name, type, Int(size.bytes), age(&caller), caller.owner, description, isShareable)
         } catch {
             if isShareable { mappings.shares?.remove() }
             return try refuseAlloc(name, size, error, &caller)
@@ -128,17 +147,18 @@ extension Registry {
     @inline(__always)
     private func make(
         _ name: RawSpan, _ type: ElementType, _ size: Int, _ age: UInt32, _ owner: UInt32,
-        _ isShareable: Bool
+        _ description: UnsafePointer<Description>?, _ isShareable: Bool
     ) throws(SmallocError) -> Allocation {
         if size >= Thresholds.outOfLineSizeMin || isShareable {
-            return try makeRecorded(name, type, size, age, owner, isShareable)
+            return try makeRecorded(name, type, size, age, owner, description, isShareable)
         }
         // Of malloc's blocks it is known only after what they take; corrected below.
-        let estimate = Allocation.heapCharge(nameSize: name.byteCount, size: size)
+        let estimate = Allocation.heapCharge(
+            nameSize: name.byteCount, size: size, description: description)
         guard budget.charge(estimate) else { throw .memoryLimit }
         let made = Allocation.make(
             name: name.bytes, type: type, size: size, created: age, owner: owner,
-            mappings: mappings)
+            description: description, mappings: mappings)
         guard let made else {
             budget.uncharge(estimate)
             throw .outOfMemory
@@ -153,10 +173,11 @@ extension Registry {
     @inline(never)
     private func makeRecorded(
         _ name: RawSpan, _ type: ElementType, _ size: Int, _ age: UInt32, _ owner: UInt32,
-        _ isShareable: Bool
+        _ description: UnsafePointer<Description>?, _ isShareable: Bool
     ) throws(SmallocError) -> Allocation {
         mappings.noteFragmented()
-        let estimate = Allocation.heapCharge(nameSize: name.byteCount, size: isShareable ? 0 : size)
+        let estimate = Allocation.heapCharge(
+            nameSize: name.byteCount, size: isShareable ? 0 : size, description: description)
         let capacity = UInt64(
             isShareable
                 ? max(mappings.capacity(for: size), mappings.pageSize)
@@ -166,7 +187,7 @@ extension Registry {
         if budget.charge(charge) {
             let made = Allocation.make(
                 name: name.bytes, type: type, size: size, created: age, owner: owner,
-                isShareable: isShareable, mappings: mappings)
+                description: description, isShareable: isShareable, mappings: mappings)
             if let made {
                 if !made.flags.contains(.pooled) {
                     budget.correct(from: estimate, to: made.heapCharge(mappings.blocks))

@@ -87,8 +87,13 @@ extension Registry {
             return try fill(target, start, count, payload, unit, &caller, &reply)
         case .copy(let source, let sourceStart, let dest, let destStart, let count, let unit):
             return try copy(source, sourceStart, dest, destStart, count, unit, &caller, &reply)
-        case .alloc(let name, let type, let typeWord, let length, let unit, let flags):
-            return try alloc(name, type, typeWord, length, unit, flags, &caller, &reply)
+        case .alloc(
+            let name, let type, let typeWord, let length, let unit, let flags, let description):
+            guard flags.contains(.described) else {
+                return try alloc(name, type, typeWord, length, unit, flags, nil, &caller, &reply)
+            }
+            return try allocDescribed(
+                name, type, typeWord, length, unit, flags, description, &caller, &reply)
         case .open(let name): return try open(name, &caller, &reply)
         case .close(let handle): return try close(handle, &caller, &reply)
         case .dispose(let target): return try dispose(target, &caller, &reply)
@@ -107,12 +112,10 @@ extension Registry {
             return list(prefix, cursor, count, sorted, &caller, &reply)
         case .stats: return stats(&caller, &reply)
         case .hello:
-            var told = limits.snapshot
-            told.features = Limits.freezeFeature
-            if caller.takesDescriptors, mappings.shares != nil {
-                told.features |= Limits.mapFeature
-            }
-            reply.hello(told)
+            let maps = caller.takesDescriptors && mappings.shares != nil
+            reply.hello(
+                limits.snapshot,
+                features: maps ? Limits.features : Limits.features & ~Feature.map.bits)
             return .answered
         case .ping:
             reply.pong()

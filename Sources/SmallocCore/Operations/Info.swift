@@ -22,11 +22,31 @@ extension Registry {
         let mine: UInt64 = target.handle == 0 ? 2 : 1
         let references = allocation.referenceCount
         reply.stat(
-            AllocationStatus(
-                type: allocation.type, size: allocation.size, created: created(allocation),
-                handles: references > mine ? references - mine : 0, storage: allocation.storage),
-            name: allocation.name)
+            status(of: allocation, handles: references > mine ? references - mine : 0),
+            name: allocation.name, metadata: allocation.metadata)
         return .answered
+    }
+
+    /// What `stat` tells of an allocation.
+    ///
+    /// Under its lock.
+    private func status(of allocation: Allocation, handles: UInt64) -> AllocationStatus {
+        var status = AllocationStatus(
+            type: allocation.type, size: allocation.size, created: created(allocation),
+            handles: handles, storage: allocation.storage)
+        let owner = allocation.owner
+        if owner != Session.noOwner { status.owner = owner }
+        if allocation.flags.contains(.described) {
+            status.flags.insert(.described)
+            status.shape = allocation.shape
+        }
+        if allocation.flags.contains(.frozen) { status.flags.insert(.frozen) }
+        if let record = allocation.record {
+            if record.sharing.contains(.shareable) { status.flags.insert(.shareable) }
+            if record.kind == .memfd { status.flags.insert(.shared) }
+            status.maps = mapsOut(allocation)
+        }
+        return status
     }
 
     /// - Parameter cursor: A shard, where the page begins. The next one is in `caller.nextCursor`.

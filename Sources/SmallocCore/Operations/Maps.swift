@@ -136,14 +136,15 @@ extension Registry {
         }
     }
 
-    /// Which maps of an allocation are out: 0 none, 1 read-only ones, 2 writable ones.
+    /// Which maps of an allocation are out.
     ///
-    /// Under its lock. The kernel is asked; what it can't say counts as writable.
-    func mapsOut(_ allocation: Allocation) -> UInt64 {
+    /// Under its lock. The kernel is asked, which takes some microseconds; what it can't say counts
+    /// as writable.
+    func mapsOut(_ allocation: Allocation) -> MapKind {
         guard let record = allocation.record, record.kind == .memfd,
             record.sharing.contains(.handedOut)
-        else { return 0 }
+        else { return .none }
         let holders = smalloc_file_holders(record.descriptor)
-        return holders < 0 ? 2 : UInt64(holders)
+        return holders == 0 ? .none : holders == 1 ? .read : .write
     }
 }

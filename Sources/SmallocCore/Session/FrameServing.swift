@@ -207,7 +207,8 @@ extension Session {
         let outcome = loop.registry.execute(
             .alloc(
                 name: name, type: header.type, typeWord: RawSpan(),
-                length: header.size, .bytes, AllocFlags(rawValue: header.flags)),
+                length: header.size, .bytes, AllocFlags(rawValue: header.flags),
+                description: .bytes(RawSpan())),
             &caller, loop.counters, &reply)
         return accept(
             outcome, Operation.alloc.rawValue, header.cookie, size: FrameHeader.wholeSize(input),

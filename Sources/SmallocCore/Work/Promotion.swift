@@ -2,10 +2,10 @@
 //
 // Small memory is copied at once, under the lock. A mapping moves slice by slice to where it is:
 // each slice is written to the file, and the file is mapped over it, under the lock; so addresses
-// stay as they were, and a request sees the old memory or the new one. Meanwhile nothing moves bytes
-// without the lock: system calls and slices of work that do are waited for, each of which ends by
-// itself; transfers go on by copies. So a client that does not read, or that trickles, holds nothing
-// up.
+// stay as they were, and a request sees the old memory or the new one. Meanwhile nothing moves
+// bytes without the lock: system calls and slices of work that do are waited for, each of which
+// ends by itself; transfers go on by copies. So a client that does not read, or that trickles,
+// holds nothing up.
 
 internal import CSmalloc
 internal import Glibc

@@ -121,11 +121,12 @@ public enum FrameCodec {
             return operation == .ping ? .ping : operation == .stats ? .stats : .quit
         case .alloc:
             let flags = AllocFlags(rawValue: header.flags)
-            guard !handled, header.offset == 0, empty else { throw shape }
+            guard !handled, header.offset == 0 else { throw shape }
+            guard empty || flags.contains(.described) else { throw shape }
             guard named || !flags.contains(.noHandle) else { throw shape }
             return .alloc(
                 name: name, type: header.type, typeWord: RawSpan(), length: header.size, .bytes,
-                flags)
+                flags, description: .bytes(rest))
         case .open:
             guard named, !handled, noNumbers, empty else { throw shape }
             return .open(name: name)

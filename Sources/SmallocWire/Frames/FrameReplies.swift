@@ -63,8 +63,9 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
     }
 
     /// See `ReplyWriter.hello`.
-    public mutating func hello(_ limits: Limits) {
-        let fields = limits.helloFields
+    public mutating func hello(_ limits: Limits, features: UInt64) {
+        var fields = limits.helloFields
+        fields[2] = features
         var target = header(payloadSize: fields.count * 8)
         for field in fields {
             target.storeBytes(of: field.littleEndian, as: UInt64.self)
@@ -87,17 +88,41 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
     }
 
     /// See `ReplyWriter.stat`.
-    public mutating func stat(_ status: AllocationStatus, name: UnsafeRawBufferPointer) {
+    public mutating func stat(
+        _ status: AllocationStatus, name: UnsafeRawBufferPointer, metadata: UnsafeRawBufferPointer
+    ) {
         var target = header(
-            nameSize: UInt8(name.count), type: status.type.rawValue, payloadSize: name.count + 24,
+            nameSize: UInt8(name.count), type: status.type.rawValue,
+            payloadSize: name.count + 8 * FrameReplies.statNumbers + metadata.count,
             size: status.size)
         if let start = name.baseAddress { target.copyMemory(from: start, byteCount: name.count) }
         target += name.count
-        target.storeBytes(of: status.created.littleEndian, as: UInt64.self)
-        target.storeBytes(of: status.handles.littleEndian, toByteOffset: 8, as: UInt64.self)
-        target.storeBytes(
-            of: UInt64(status.storage.rawValue).littleEndian, toByteOffset: 16, as: UInt64.self)
+        func put(_ number: UInt64) {
+            target.storeBytes(of: number.littleEndian, as: UInt64.self)
+            target += 8
+        }
+        put(status.created)
+        put(status.handles)
+        put(UInt64(status.storage.rawValue))
+        put(status.flags.rawValue)
+        put(UInt64(status.maps.rawValue))
+        // No lease, and nothing left of it.
+        put(.max)
+        put(.max)
+        put(status.owner.map { UInt64($0) } ?? .max)
+        put(status.shape.map { UInt64($0.rank) } ?? Shape.noRank)
+        for dimension in 0..<Shape.rankMax {
+            let isThere = dimension < status.shape?.rank ?? 0
+            put(isThere ? status.shape?[dimension] ?? 0 : 0)
+        }
+        put(UInt64(metadata.count))
+        if let start = metadata.baseAddress {
+            target.copyMemory(from: start, byteCount: metadata.count)
+        }
     }
+
+    /// The numbers that `stat` tells.
+    private static var statNumbers: Int { 10 + Shape.rankMax }
 
     /// See `ReplyWriter.data`.
     @inlinable @inline(__always)

@@ -142,6 +142,90 @@ public enum NumberText {
         }
     }
 
+    // MARK: Elements
+
+    /// Writes a word as one element at `target`, which needs no alignment.
+    ///
+    /// - Returns: False: it is no number of this type, and nothing is written.
+    @inline(__always)
+    public static func store(
+        _ word: RawSpan, as type: ElementType, at target: UnsafeMutableRawPointer
+    ) -> Bool {
+        guard type.isDouble, type != .bool else { return storeExact(word, as: type, at: target) }
+        guard let number = number(word) else { return false }
+        type.store(number, at: target)
+        return true
+    }
+
+    /// The same for the types that no Double is stored in.
+    @inline(never)
+    private static func storeExact(
+        _ word: RawSpan, as type: ElementType, at target: UnsafeMutableRawPointer
+    ) -> Bool {
+        switch type {
+        case .bool:
+            guard word.byteCount <= 5 else { return false }
+            switch word.text.lowercased() {
+            case "0", "false": target.storeBytes(of: 0, as: UInt8.self)
+            case "1", "true": target.storeBytes(of: 1, as: UInt8.self)
+            default: return false
+            }
+        case .int64:
+            guard let value = whole(word, Int64.self) else { return false }
+            target.storeBytes(of: value, as: Int64.self)
+        case .uint64:
+            guard let value = whole(word, UInt64.self) else { return false }
+            target.storeBytes(of: value, as: UInt64.self)
+        default:
+            let comma = word.withUnsafeBytes { $0.firstIndex(of: UInt8(ascii: ",")) }
+            guard let comma, let real = number(word.extracting(first: comma)),
+                let imaginary = number(word.extracting(droppingFirst: comma + 1))
+            else { return false }
+            let part: ElementType = type == .complexFloat ? .float : .double
+            part.store(real, at: target)
+            part.store(imaginary, at: target + part.size)
+        }
+        return true
+    }
+
+    /// A whole number: decimal digits with an optional sign; nil also for one that is no `Number`.
+    private static func whole<Number: FixedWidthInteger>(
+        _ word: RawSpan, _: Number.Type
+    ) -> Number? {
+        word.withUnsafeBytes { bytes -> Number? in
+            guard bytes.count <= sizeMax else { return nil }
+            let sign = bytes.first
+            let isNegative = sign == UInt8(ascii: "-")
+            let digits = bytes.dropFirst(isNegative || sign == UInt8(ascii: "+") ? 1 : 0)
+            guard !digits.isEmpty else { return nil }
+            var value: Number = 0
+            for byte in digits {
+                guard byte >= 0x30, byte <= 0x39 else { return nil }
+                let digit = Number(byte &- 0x30)
+                let (product, carried) = value.multipliedReportingOverflow(by: 10)
+                // Down from 0 and not up to a magnitude: the least has no magnitude.
+                let (next, spilled) =
+                    isNegative
+                    ? product.subtractingReportingOverflow(digit)
+                    : product.addingReportingOverflow(digit)
+                guard !carried, !spilled else { return nil }
+                value = next
+            }
+            return value
+        }
+    }
+
+    /// What a number of this type is, as an error says it.
+    static func form(of type: ElementType) -> String {
+        switch type {
+        case .int64: "a whole number from \(Int64.min) to \(Int64.max)"
+        case .uint64: "a whole number from 0 to \(UInt64.max)"
+        case .bool: "0, 1, true, false"
+        case .complexFloat, .complexDouble: "a complex number RE,IM"
+        default: "a number"
+        }
+    }
+
     /// Prints the element at `source`: the shortest decimal that reads back to the same value.
     public static func print(_ type: ElementType, at source: UnsafeRawPointer, to out: inout Output)
     {
@@ -158,13 +242,30 @@ public enum NumberText {
         case .double:
             let value = source.loadUnaligned(as: Double.self)
             print(finite: value.isFinite ? value.description : nil, value, to: &out)
+        case .int64: print(source.loadUnaligned(as: Int64.self), to: &out)
+        case .uint64: print(magnitude: source.loadUnaligned(as: UInt64.self), to: &out)
+        case .float16, .bfloat16:
+            let bits = source.loadUnaligned(as: UInt16.self)
+            printShort(type == .float16 ? .float16 : .bfloat16, bits, to: &out)
+        case .bool:
+            let isTrue = source.loadUnaligned(as: UInt8.self) != 0
+            out.append(isTrue ? UInt8(ascii: "1") : UInt8(ascii: "0"))
+        case .complexFloat, .complexDouble:
+            let part: ElementType = type == .complexFloat ? .float : .double
+            print(part, at: source, to: &out)
+            out.append(UInt8(ascii: ","))
+            print(part, at: source + part.size, to: &out)
         }
     }
 
     /// Prints a whole number in decimal.
     public static func print(_ value: Int64, to out: inout Output) {
         if value < 0 { out.append(UInt8(ascii: "-")) }
-        var rest = value.magnitude
+        print(magnitude: value.magnitude, to: &out)
+    }
+
+    private static func print(magnitude: UInt64, to out: inout Output) {
+        var rest = magnitude
         var digits: (UInt64, UInt64, UInt64) = (0, 0, 0)  // 20 digits fit in 24 bytes.
         withUnsafeMutableBytes(of: &digits) { buffer in
             var first = buffer.count
@@ -194,4 +295,116 @@ public enum NumberText {
             out.append(value.isNaN ? "NaN" : value < 0 ? "-Infinity" : "Infinity")
         }
     }
+    // MARK: 16 bits
+
+    /// Prints a number of 16 bits: the fewest digits that read back to the same bits, of those the
+    /// nearest, and of two equally near the even ones.
+    private static func printShort(_ format: ShortFloat, _ bits: UInt16, to out: inout Output) {
+        let value = format.value(bits)
+        guard value.isFinite, value != 0 else {
+            return print(finite: value == 0 ? "\(value)" : nil, value, to: &out)
+        }
+        if value < 0 { out.append(UInt8(ascii: "-")) }
+        var (digits, exponent) = shortest(format, bits & 0x7FFF)
+        var count = 1
+        var first = digits
+        while first >= 10 {
+            first /= 10
+            count += 1
+        }
+        let leading = exponent + count - 1
+        if leading < -4 || value.magnitude > 0x1p24 {
+            print(scientific: digits, count, leading, to: &out)
+        } else if leading < 0 {
+            out.append("0.")
+            for _ in leading..<(-1) { out.append(0x30) }
+            print(magnitude: digits, to: &out)
+        } else if exponent >= 0 {
+            while exponent > 0 {
+                digits *= 10
+                exponent -= 1
+            }
+            print(magnitude: digits, to: &out)
+        } else {
+            let unit = (0..<(-exponent)).reduce(UInt64(1)) { power, _ in power * 10 }
+            print(magnitude: digits / unit, to: &out)
+            out.append(UInt8(ascii: "."))
+            print(magnitude: digits % unit, width: -exponent, to: &out)
+        }
+    }
+
+    /// `1.5e-07`: at least two digits of exponent.
+    private static func print(
+        scientific digits: UInt64, _ count: Int, _ exponent: Int, to out: inout Output
+    ) {
+        let unit = (1..<count).reduce(UInt64(1)) { power, _ in power * 10 }
+        print(magnitude: digits / unit, to: &out)
+        if count > 1 {
+            out.append(UInt8(ascii: "."))
+            print(magnitude: digits % unit, width: count - 1, to: &out)
+        }
+        out.append(exponent < 0 ? "e-" : "e+")
+        print(magnitude: UInt64(exponent.magnitude), width: 2, to: &out)
+    }
+
+    /// With zeros in front, up to `width` digits.
+    private static func print(magnitude: UInt64, width: Int, to out: inout Output) {
+        var unit: UInt64 = 10
+        for _ in 1..<width {
+            if magnitude < unit { out.append(0x30) }
+            unit *= 10
+        }
+        print(magnitude: magnitude, to: &out)
+    }
+
+    /// The digits, without a 0 at their end, and the power of ten that they count.
+    ///
+    /// Tried from one digit on: five are enough. Not every number of so many digits has to be
+    /// tried, only those next to the value on both sides.
+    ///
+    /// - Parameter bits: Those of a positive, finite number.
+    private static func shortest(_ format: ShortFloat, _ bits: UInt16) -> (UInt64, Int) {
+        let value = format.value(bits)
+        var exponent = leadingExponent(value)
+        while true {
+            let scaled = scale(value, by: -exponent)
+            var best: (digits: Double, distance: Double)?
+            for digits in [scaled.rounded(.down), scaled.rounded(.down) + 1] where digits > 0 {
+                let candidate = scale(digits, by: exponent)
+                guard format.bits(candidate) == bits else { continue }
+                let distance = (digits - scaled).magnitude
+                if let other = best {
+                    let isEven = digits.truncatingRemainder(dividingBy: 2) == 0
+                    let isTie = distance == other.distance
+                    guard distance < other.distance || isTie && isEven else { continue }
+                }
+                best = (digits, distance)
+            }
+            if let best {
+                var digits = UInt64(best.digits)
+                while digits % 10 == 0 {
+                    digits /= 10
+                    exponent += 1
+                }
+                return (digits, exponent)
+            }
+            exponent -= 1
+        }
+    }
+
+    /// The power of ten of a positive number's first digit.
+    private static func leadingExponent(_ value: Double) -> Int {
+        var exponent = 0
+        while scale(value, by: -exponent) >= 10 { exponent += 1 }
+        while scale(value, by: -exponent) < 1 { exponent -= 1 }
+        return exponent
+    }
+
+    /// By powers of ten up to the 45th, which are not all exact, but near enough to tell numbers of
+    /// 16 bits apart.
+    private static func scale(_ value: Double, by exponent: Int) -> Double {
+        exponent < 0 ? value / powers[-exponent] : value * powers[exponent]
+    }
+
+    private static let powers: [Double] = (0...45).map { Double("1e\($0)") ?? 0 }
 }

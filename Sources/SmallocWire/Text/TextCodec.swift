@@ -20,15 +20,7 @@ public enum TextCodec {
         let verb = words.next()
         let operation = verb.byteCount <= 16 ? verb.text.lowercased() : ""
         switch operation {
-        case "alloc":
-            let name = try word(&words, "alloc NAME LENGTH [TYPE]")
-            let length = try index(&words, "alloc NAME LENGTH [TYPE]")
-            let typeWord = words.next()
-            try end(words, "alloc NAME LENGTH [TYPE]")
-            let type = typeWord.byteCount == 0 ? .uint8 : elementType(typeWord)
-            return .alloc(
-                name: name, type: type?.rawValue ?? 0, typeWord: typeWord, length: length,
-                .elements, .noHandle)
+        case "alloc": return try alloc(&words)
         case "write":
             let name = try word(&words, "write NAME START VALUE...")
             let start = try index(&words, "write NAME START VALUE...")
@@ -88,6 +80,20 @@ public enum TextCodec {
                 ? SmallocError(.notSmalloc, .error, "this is smallocd, not what that line is for")
                 : SmallocError(.unknownOperation, .error, "unknown verb; try help")
         }
+    }
+
+    @_lifetime(copy words)
+    private static func alloc(_ words: inout Words) throws(SmallocError) -> Request {
+        let form = "alloc NAME LENGTH [TYPE [shape=AxB] [meta=base64:...]]"
+        let name = try word(&words, form)
+        let length = try index(&words, form)
+        let typeWord = words.next()
+        let type = typeWord.byteCount == 0 ? .uint8 : elementType(typeWord)
+        guard Description.areKnown(words) else { throw usage(form) }
+        let flags: AllocFlags = words.isAtEnd ? .noHandle : [.noHandle, .described]
+        return .alloc(
+            name: name, type: type?.rawValue ?? 0, typeWord: typeWord, length: length, .elements,
+            flags, description: .words(words.rest))
     }
 
     @_lifetime(copy words)

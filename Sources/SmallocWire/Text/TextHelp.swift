@@ -9,17 +9,21 @@ struct TextHelp: Sendable {
 
     static let lines: [TextHelp] = [
         TextHelp(
-            verb: "alloc", form: "alloc NAME LENGTH [TYPE]", meaning: "make an allocation of zeros",
+            verb: "alloc", form: "alloc NAME LENGTH [TYPE [shape=AxB] [meta=base64:...]]",
+            meaning: "make an allocation of zeros",
             more: [
                 "LENGTH counts elements. TYPE is Int8, Uint8 (default), Int16, Uint16, Int32,",
-                "Uint32, Float, Double or Uint8Clamped, in any case.",
-                "example: alloc samples 1000 Double",
+                "Uint32, Float, Double, Uint8Clamped, Int64, Uint64, Float16, Bfloat16, Bool,",
+                "ComplexFloat or ComplexDouble, in any case. shape= says how the elements lie in",
+                "dimensions (or: scalar), meta= up to 256 bytes of your own; stat tells both.",
+                "example: alloc samples 1000 Double shape=10x100",
             ]),
         TextHelp(
             verb: "write", form: "write NAME START VALUE...", meaning: "store values from START on",
             more: [
-                "VALUE is a number (NaN, Infinity and -0 too), hex:DIGITS, base64:DIGITS, or",
-                "text:... which takes the rest of the line as it is.",
+                "VALUE is a number (NaN, Infinity and -0 too; of a Bool also false and true, of",
+                "a complex type RE,IM), hex:DIGITS, base64:DIGITS, or text:... which takes the",
+                "rest of the line as it is.",
                 "example: write samples 0 1 2.5 -3e4",
             ]),
         TextHelp(

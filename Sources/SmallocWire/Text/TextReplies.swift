@@ -45,7 +45,7 @@ public struct TextReplies: ReplyWriter, ~Copyable {
     public mutating func opened(handle: UInt32, type: ElementType, size: UInt64) { ok() }
 
     /// See `ReplyWriter.hello`.
-    public mutating func hello(_ limits: Limits) { ok() }
+    public mutating func hello(_ limits: Limits, features: UInt64) { ok() }
 
     /// See `ReplyWriter.pong`.
     public mutating func pong() { output.pointee.append("OK pong\n") }
@@ -59,14 +59,24 @@ public struct TextReplies: ReplyWriter, ~Copyable {
     }
 
     /// See `ReplyWriter.stat`.
-    public mutating func stat(_ status: AllocationStatus, name: UnsafeRawBufferPointer) {
+    public mutating func stat(
+        _ status: AllocationStatus, name: UnsafeRawBufferPointer, metadata: UnsafeRawBufferPointer
+    ) {
         output.pointee.append("OK name=")
         append(name)
         let length = status.size >> UInt64(status.type.shift)
         output.pointee.append(
             " type=\(status.type.name) length=\(length) size=\(status.size)"
                 + " handles=\(status.handles) storage=\(status.storage.name)"
-                + " created=\(TextReplies.utc(milliseconds: status.created))\n")
+                + " created=\(TextReplies.utc(milliseconds: status.created))"
+                + " flags=\(status.flags.text) maps=\(status.maps.name)"
+                + " owner=\(status.owner.map { "\($0)" } ?? "none")")
+        if let shape = status.shape { output.pointee.append(" shape=\(shape)") }
+        if metadata.count > 0 {
+            output.pointee.append(" meta=base64:")
+            TextBytes.encodeBase64(metadata, to: &output.pointee)
+        }
+        output.pointee.append(0x0A)
     }
 
     /// See `ReplyWriter.data`.

@@ -4,7 +4,7 @@
 public enum TextValues {
     /// Appends the bytes that `words` say, which must be whole elements.
     ///
-    /// Numbers are stored as `ElementType.store` does. `text:` takes the rest of the line as it is.
+    /// Numbers are stored as `NumberText.store` does. `text:` takes the rest of the line as it is.
     /// - Throws: `.invalidArgument`; what was appended by then is of no use. `.outOfMemory`.
     public static func encode(
         _ values: RawSpan, as type: ElementType, to out: inout Output
@@ -45,12 +45,12 @@ public enum TextValues {
                 guard digits.withUnsafeBytes({ TextBytes.decodeBase64($0, to: &out) }) else {
                     throw .invalidArgument("base64: takes base64 as in RFC 4648")
                 }
-            } else if let number = NumberText.number(word) {
-                type.store(number, at: out.reserve(type.size))
-            } else if word.byteCount > NumberText.sizeMax, beginsAsNumber(word) {
-                throw .invalidArgument("a number has at most \(NumberText.sizeMax) characters")
-            } else {
-                throw .invalidArgument("a value is a number, hex:, base64: or text:")
+            } else if !NumberText.store(word, as: type, at: out.reserve(type.size)) {
+                if word.byteCount > NumberText.sizeMax, beginsAsNumber(word) {
+                    throw .invalidArgument("a number has at most \(NumberText.sizeMax) characters")
+                }
+                throw .invalidArgument(
+                    "a value is \(NumberText.form(of: type)), hex:, base64: or text:")
             }
             if out.isLost { throw .outOfMemory }
         }

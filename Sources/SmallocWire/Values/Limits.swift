@@ -44,9 +44,6 @@ public struct Limits: Equatable, Sendable {
     /// off.
     public var requestTimeoutMilliseconds: UInt64 = 30_000
 
-    /// What the daemon can do beyond the base of version 1: bits, see protocol/values.json.
-    public var features: UInt64 = 0
-
     /// Bytes up to which one request is atomic towards others on the same allocation.
     @inlinable public static var atomicSizeMax: Int { 65_536 }
     /// Bytes of a name; fits the header's one byte.
@@ -57,11 +54,12 @@ public struct Limits: Equatable, Sendable {
     @inlinable public static var fillPatternSizeMax: Int { 64 }
     /// Bytes of the software name in a hello.
     @inlinable public static var softwareSizeMax: Int { 64 }
-
-    /// Feature bit: allocations can be mapped over this connection.
-    @inlinable public static var mapFeature: UInt64 { 1 }
-    /// Feature bit: allocations can be frozen.
-    @inlinable public static var freezeFeature: UInt64 { 16 }
+    /// The bits of `features` in the greeting: what the daemon has beyond the base of version 1.
+    ///
+    /// Over TCP it tells that of `map` never.
+    @inlinable public static var features: UInt64 {
+        Feature.map.bits | Feature.freeze.bits | Feature.types.bits
+    }
 
     /// The defaults above.
     public init() {}
@@ -69,8 +67,9 @@ public struct Limits: Equatable, Sendable {
     /// The greeting's numbers, in the order of `helloFields` in protocol/values.json.
     public var helloFields: [UInt64] {
         [
-            UInt64(FrameHeader.currentVersion), UInt64(FrameHeader.currentVersion), features,
-            lengthSizeMax, memorySizeMax, allocationsMax, connectionsMax, frameSizeMax,
+            UInt64(FrameHeader.currentVersion), UInt64(FrameHeader.currentVersion),
+            Limits.features, lengthSizeMax, memorySizeMax, allocationsMax, connectionsMax,
+            frameSizeMax,
             requestsInFlightMax, handlesMax, outputSizeMax, lineSizeMax, idleTimeoutMilliseconds,
             requestTimeoutMilliseconds, UInt64(Limits.atomicSizeMax), nameSizeMax,
             UInt64(Limits.rangesMax),
@@ -86,7 +85,6 @@ public struct Limits: Equatable, Sendable {
         func field(_ index: Int, _ fallback: UInt64) -> UInt64 {
             index < fields.count ? fields[index] : fallback
         }
-        features = field(2, features)
         lengthSizeMax = field(3, lengthSizeMax)
         memorySizeMax = field(4, memorySizeMax)
         allocationsMax = field(5, allocationsMax)

@@ -78,6 +78,10 @@ public struct AllocFlags: OptionSet, Sendable {
     /// Makes it of memory that clients can map: the first `map` finds it ready.
     @inlinable
     public static var shareable: AllocFlags { AllocFlags(rawValue: 4) }
+
+    /// Says more of it, behind the name: a shape and metadata.
+    @inlinable
+    public static var described: AllocFlags { AllocFlags(rawValue: 32) }
 }
 
 /// Flags of `map`.
@@ -119,7 +123,9 @@ extension Operation {
     public var flags: UInt8 {
         switch self {
         case .read, .write: TransferFlags.vectored.rawValue
-        case .alloc: AllocFlags.noHandle.rawValue | AllocFlags.shareable.rawValue
+        case .alloc:
+            AllocFlags.noHandle.rawValue | AllocFlags.shareable.rawValue
+                | AllocFlags.described.rawValue
         case .map: MapFlags.writable.rawValue | MapFlags.populate.rawValue
         case .rename: RenameFlags.replace.rawValue
         default: 0

@@ -96,7 +96,7 @@ extension SmallocError {
     public static var truncateOverLength: SmallocError {
         SmallocError(.outOfRange, .rangeError, "truncate length is bigger than current one")
     }
-    /// A type that is none of the nine.
+    /// A type that is none of them.
     public static func unknownType(_ type: String) -> SmallocError {
         SmallocError(.unknownType, .typeError, "unknown external array type: \(type)")
     }

@@ -40,7 +40,7 @@ public struct Status: RawRepresentable, Hashable, Sendable {
     public static var outOfRange: Status { Status(rawValue: 0x8003) }
     /// The length is over kMaxLength.
     public static var tooLarge: Status { Status(rawValue: 0x8004) }
-    /// The element type is none of 1 to 9.
+    /// The element type is none of 1 to 16.
     public static var unknownType: Status { Status(rawValue: 0x8005) }
     /// The name is not 1 to 255 bytes of printable ASCII without spaces.
     public static var invalidName: Status { Status(rawValue: 0x8006) }

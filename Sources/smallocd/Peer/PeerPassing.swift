@@ -1,6 +1,6 @@
 // How descriptors leave a peer: with the replies that they belong to, by a system call of our own,
-// as libuv can't. A socket that is full is tried again by a timer; it is rare, as only a client that
-// asks to map and does not read gets there.
+// as libuv can't. A socket that is full is tried again by a timer; it is rare, as only a client
+// that asks to map and does not read gets there.
 
 import CLibuv
 import Glibc

@@ -166,8 +166,8 @@ extension LoadedSettings {
         }
     }
 
-    /// Connections stay 64 below three quarters of the limit of descriptors, or at a quarter of a tiny
-    /// one: what is left is for memory that clients map, listeners, loops, and the file that a
+    /// Connections stay 64 below three quarters of the limit of descriptors, or at a quarter of a
+    /// tiny one: what is left is for memory that clients map, listeners, loops, and the file that a
     /// reread opens.
     ///
     /// - Parameter machine: Its limit of descriptors.

@@ -63,7 +63,8 @@ struct PublicNamesTests {
         #expect(
             names == [
                 "Smalloc.Address", "Smalloc.Batch", "Smalloc.Batch.Replies",
-                "Smalloc.Batch.Ticket", "Smalloc.Buffer", "Smalloc.Element",
+                "Smalloc.Batch.Ticket", "Smalloc.Bfloat16", "Smalloc.Buffer",
+                "Smalloc.ComplexDouble", "Smalloc.ComplexFloat", "Smalloc.Element",
                 "Smalloc.ElementTypes", "Smalloc.Entry", "Smalloc.ErrorClass", "Smalloc.Holder",
                 "Smalloc.Limits", "Smalloc.Mapping", "Smalloc.Options", "Smalloc.Pages",
                 "Smalloc.Stat",

@@ -196,7 +196,10 @@ final class FakePeer: @unchecked Sendable {
     /// Answers a hello as a daemon does.
     func greet(_ limits: Smalloc.Limits = Smalloc.Limits()) -> Bool {
         guard let hello = receiveFrame(), hello.operation == 1 else { return false }
-        let payload = limits.helloFields.flatMap { littleEndian($0) }
+        var fields = limits.helloFields
+        // It has no memory that could be mapped.
+        fields[2] &= ~1
+        let payload = fields.flatMap { littleEndian($0) }
         return send(reply(hello, payload: payload).bytes)
     }
 

@@ -247,8 +247,8 @@ struct FieldSweepTests {
         let world = World()
         for type in UInt8.min...UInt8.max {
             world.check(
-                frame(.alloc, flags: 2, type: type, name: "t\(type)", size: 8),
-                (1...9).contains(type) ? .ok : .unknownType)
+                frame(.alloc, flags: 2, type: type, name: "t\(type)", size: 16),
+                (1...16).contains(type) ? .ok : .unknownType)
             for operation in Operation.allCases where operation != .alloc && type != 0 {
                 world.check(frame(operation, type: type, name: "x"), .malformedRequest)
             }

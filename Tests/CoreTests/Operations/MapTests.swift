@@ -98,8 +98,8 @@ struct MapTests {
         #expect(
             peer.call(.unmap, name: "a").outcome
                 == "unknownOperation Error: map needs a Unix socket")
-        #expect(peer.call(.hello).number(2) & Limits.mapFeature == 0)
-        #expect(greeted().call(.hello).number(2) & Limits.mapFeature != 0)
+        #expect(peer.call(.hello).number(2) & Feature.map.bits == 0)
+        #expect(greeted().call(.hello).number(2) & Feature.map.bits != 0)
     }
 
     @Test("what was never written is sparse after its promotion")

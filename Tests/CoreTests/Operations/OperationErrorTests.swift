@@ -56,8 +56,8 @@ struct OperationErrorTests {
     static let examples: [Example] = [
         Example(operation: .alloc, type: 2, name: "a b", size: 1, outcome: badName),
         Example(
-            operation: .alloc, type: 10, name: "n", size: 1,
-            outcome: "unknownType TypeError: unknown external array type: 10"),
+            operation: .alloc, type: 17, name: "n", size: 1,
+            outcome: "unknownType TypeError: unknown external array type: 17"),
         Example(
             operation: .alloc, type: 0, name: "n", size: 1,
             outcome: "unknownType TypeError: unknown external array type: 0"),

@@ -11,6 +11,30 @@ struct MemoryModel {
         var name: String?
         /// The connection that an anonymous one belongs to.
         var owner: Int
+        var description: Description?
+    }
+
+    /// What a user said of an allocation.
+    struct Description {
+        var shape: [UInt64]?
+        var metadata: [UInt8]
+
+        /// As it follows the name of an alloc.
+        var payload: [UInt8] {
+            let rank = shape.map { UInt64($0.count) } ?? .max
+            let size = UInt16(metadata.count)
+            return numbers(rank) + (shape ?? []).flatMap { numbers($0) } + numbers(0)
+                + [UInt8(truncatingIfNeeded: size), UInt8(size >> 8)] + metadata
+        }
+
+        /// What stat tells behind the owner, of so many elements.
+        func told(_ length: Int) -> [UInt8] {
+            let product = shape?.reduce(1, *)
+            let shape = product == UInt64(length) ? shape : nil
+            let dimensions = (shape ?? []) + Array(repeating: 0, count: 8 - (shape?.count ?? 0))
+            return numbers(shape.map { UInt64($0.count) } ?? .max)
+                + dimensions.flatMap { numbers($0) } + numbers(UInt64(metadata.count)) + metadata
+        }
     }
 
     /// What an operation means: a handle of the connection, or a name.
@@ -42,7 +66,10 @@ struct MemoryModel {
     }
 
     static func size(of type: UInt8) -> Int? {
-        [1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 8: 8, 9: 1][type]
+        [
+            1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 8: 8, 9: 1, 10: 8, 11: 8, 12: 2, 13: 2, 14: 1,
+            15: 8, 16: 16,
+        ][type]
     }
 
     static let badName = Refusal(
@@ -59,7 +86,8 @@ struct MemoryModel {
 
     /// Sizes in bytes, as binary mode has them. Gives the new entry's number.
     mutating func alloc(
-        _ name: String?, _ type: UInt8, _ size: UInt64, connection: Int
+        _ name: String?, _ type: UInt8, _ size: UInt64, _ description: Description? = nil,
+        connection: Int
     ) throws(Refusal) -> Int {
         if let name, !MemoryModel.isName(name) { throw MemoryModel.badName }
         guard let unit = MemoryModel.size(of: type) else {
@@ -69,11 +97,16 @@ struct MemoryModel {
         if Int(size) % unit != 0 {
             throw Refusal("invalidArgument TypeError: the size is not a whole number of elements")
         }
+        if let shape = description?.shape, shape.reduce(1, *) != size / UInt64(unit) {
+            throw Refusal(
+                "invalidArgument TypeError: the shape is not that of \(size / UInt64(unit)) elements"
+            )
+        }
         if let name, names[name] != nil { throw MemoryModel.exists }
         nextID += 1
         entries[nextID] = Entry(
             type: type, bytes: [UInt8](repeating: 0, count: Int(size)), name: name,
-            owner: connection)
+            owner: connection, description: description)
         if let name { names[name] = nextID }
         return nextID
     }

@@ -153,7 +153,7 @@ private struct ModelRun {
 
     mutating func alloc(_ connection: Int) {
         let name = below(4) == 0 ? nil : name()
-        let type = UInt8(below(30) == 0 ? below(256) : 1 + below(9))
+        let type = UInt8(below(30) == 0 ? below(256) : 1 + below(16))
         let unit = UInt64(MemoryModel.size(of: type) ?? 1)
         var size = UInt64(below(100)) * unit
         switch below(40) {
@@ -163,13 +163,16 @@ private struct ModelRun {
         default: break
         }
         let noHandle = name != nil && below(3) == 0
-        let shareable: UInt8 = below(10) == 0 ? 4 : 0
-        last = "alloc \(name ?? "-") type \(type) size \(size)"
+        let description = below(3) == 0 ? description(size / unit) : nil
+        last = "alloc \(name ?? "-") type \(type) size \(size) \(description?.shape ?? [])"
+        let shareable = below(10) == 0 ? 4 : 0
+        let flags = (noHandle ? 2 : 0) | shareable | (description == nil ? 0 : 32)
         let reply = peers[connection].call(
-            .alloc, flags: (noHandle ? 2 : 0) | shareable, type: type, name: name ?? "", size: size)
+            .alloc, flags: UInt8(flags), type: type, name: name ?? "", size: size,
+            payload: description?.payload ?? [])
         var made: Int?
         expect(reply) { model throws(MemoryModel.Refusal) in
-            made = try model.alloc(name, type, size, connection: connection)
+            made = try model.alloc(name, type, size, description, connection: connection)
         }
         guard let made, !failed else { return }
         if reply.header.size != size || reply.header.type != type { fail("size or type") }
@@ -205,6 +208,26 @@ private struct ModelRun {
     private func mapped(_ file: Int32, _ size: Int) -> UnsafeMutableRawPointer? {
         let start = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0)
         return start == MAP_FAILED ? nil : start
+    }
+
+    /// A shape that fits now and then, and metadata; either may be missing.
+    mutating func description(_ length: UInt64) -> MemoryModel.Description {
+        var shape: [UInt64]?
+        switch below(4) {
+        case 0: break
+        case 1: shape = (0..<below(9)).map { _ in UInt64(below(4)) }
+        default:
+            // Factors of the length.
+            var left = length
+            shape = []
+            for factor in [2, 3, 5, 7] as [UInt64] where left > 0 && left % factor == 0 {
+                shape?.append(factor)
+                left /= factor
+            }
+            shape?.append(left)
+        }
+        let size = [0, 1, 7, 8, 9, 255, 256][below(7)]
+        return MemoryModel.Description(shape: shape, metadata: random.bytes(size))
     }
 
     mutating func open(_ connection: Int) {
@@ -334,12 +357,12 @@ private struct ModelRun {
         let length = (id.flatMap { model.entries[$0]?.bytes.count } ?? 8) / unit
         let elements = UInt64(unit)
         var (start, count) = range(in: min(length, 100))
-        // Beyond 2^60 the product would wrap here; the edges are tested elsewhere.
-        start = min(start, 1 << 60)
-        count = min(count, 1 << 60)
+        // Beyond 2^59 the product would wrap here; the edges are tested elsewhere.
+        start = min(start, 1 << 59)
+        count = min(count, 1 << 59)
         switch below(8) {
         case 0:
-            let new = UInt8(1 + below(9)), size = UInt64(below(40))
+            let new = UInt8(1 + below(16)), size = UInt64(below(40))
             let word = ElementType(rawValue: new)?.name ?? ""
             expectLine("alloc \(name) \(size) \(word)") { model throws(MemoryModel.Refusal) in
                 let unit = UInt64(MemoryModel.size(of: new) ?? 1)
@@ -441,6 +464,7 @@ private struct ModelRun {
             {
                 fail("the listing of \(name) differs")
             }
+            if let entry { checkStat(peers[1].call(.stat, name: name), entry) }
             let size = UInt64(entry?.bytes.count ?? 0)
             let bytes = peers[1].call(.read, name: name, size: size).payload
             if bytes != entry?.bytes { fail("the bytes of \(name) differ") }
@@ -453,11 +477,27 @@ private struct ModelRun {
                 let reply = peers[connection].call(.stat, handle: handle)
                 let entry = model.entries[id]
                 if (reply.status == .ok) != (entry != nil) { fail("handle \(handle) differs") }
-                if let entry, reply.header.size != UInt64(entry.bytes.count) { fail("size") }
+                if let entry { checkStat(reply, entry) }
             }
         }
         if daemon.registry.budget.allocationCount != UInt64(model.entries.count) {
             fail("\(daemon.registry.budget.allocationCount) allocations, \(model.entries.count)")
+        }
+    }
+
+    /// Compares what stat tells with the model, but for times and handles.
+    mutating func checkStat(_ reply: Reply, _ entry: MemoryModel.Entry) {
+        if reply.header.size != UInt64(entry.bytes.count) { fail("size") }
+        let description =
+            entry.description ?? MemoryModel.Description(shape: nil, metadata: [])
+        let isDescribed = description.shape != nil || !description.metadata.isEmpty
+        let name = entry.name.map { Array($0.utf8) } ?? []
+        let told = reply.payload.dropFirst(name.count + 24)
+        let length = entry.bytes.count / (MemoryModel.size(of: entry.type) ?? 1)
+        let expected =
+            numbers(isDescribed ? 32 : 0, 0, .max, .max, .max) + description.told(length)
+        if Array(told) != expected || !reply.payload.starts(with: name) {
+            fail("stat of \(entry.name ?? "-") differs")
         }
     }
 

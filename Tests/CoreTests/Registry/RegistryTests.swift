@@ -129,7 +129,7 @@ struct RegistryTests {
         }
         let anonymous = peer.call(.alloc, type: 2, size: 1).header.handle
         let reply = peer.call(.stat, handle: anonymous)
-        #expect(reply.header.nameSize == 0 && reply.payload.count == 24)
+        #expect(reply.header.nameSize == 0 && reply.payload.count == 144)
     }
 
     @Test("an anonymous allocation goes with its handle, or with its connection")

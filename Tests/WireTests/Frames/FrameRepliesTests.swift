@@ -76,21 +76,40 @@ struct FrameRepliesTests {
         #expect(found.payload == [1, 2, 3, 4])
     }
 
-    @Test("stat tells the name, then created, handles and storage")
+    @Test("stat tells the name, then eighteen numbers and the metadata")
     func stat() {
-        let status = AllocationStatus(
+        let none = UnsafeRawBufferPointer(start: nil, count: 0)
+        var status = AllocationStatus(
             type: .float, size: 12, created: 0x0102_0304_0506_0708, handles: 3, storage: .mapping)
         let found = reply(.stat) { replies in
-            Array("ab".utf8).withUnsafeBytes { replies.stat(status, name: $0) }
+            Array("ab".utf8).withUnsafeBytes { replies.stat(status, name: $0, metadata: none) }
         }
         #expect(found.header.nameSize == 2 && found.header.type == 7 && found.header.size == 12)
         #expect(
-            found.payload == Array("ab".utf8) + [8, 7, 6, 5, 4, 3, 2, 1]
-                + [3, 0, 0, 0, 0, 0, 0, 0] + [1, 0, 0, 0, 0, 0, 0, 0])
-        let anonymous = reply(.stat) {
-            $0.stat(status, name: UnsafeRawBufferPointer(start: nil, count: 0))
+            found.payload == Array("ab".utf8)
+                + numbers(
+                    0x0102_0304_0506_0708, 3, 1, 0, 0, .max, .max, .max, .max, 0, 0, 0, 0, 0, 0, 0,
+                    0, 0))
+        status.flags = .described
+        status.maps = .write
+        status.owner = 1000
+        status.shape = withSpan("512x256") { Shape(text: $0) }
+        let anonymous = reply(.stat) { replies in
+            ([7, 8, 9] as [UInt8]).withUnsafeBytes {
+                replies.stat(status, name: none, metadata: $0)
+            }
         }
-        #expect(anonymous.header.nameSize == 0 && anonymous.payload.count == 24)
+        #expect(anonymous.header.nameSize == 0)
+        #expect(
+            anonymous.payload
+                == numbers(
+                    0x0102_0304_0506_0708, 3, 1, 32, 2, .max, .max, 1000, 2, 512, 256, 0, 0, 0, 0,
+                    0,
+                    0, 3) + [7, 8, 9])
+    }
+
+    private func numbers(_ values: UInt64...) -> [UInt8] {
+        values.flatMap { withUnsafeBytes(of: $0.littleEndian) { Array($0) } }
     }
 
     @Test("a listing tells entries, their number and the next cursor")
@@ -129,7 +148,7 @@ struct FrameRepliesTests {
         var limits = Limits()
         limits.lengthSizeMax = 12345
         limits.idleTimeoutMilliseconds = .max
-        let found = reply(.hello) { $0.hello(limits) }
+        let found = reply(.hello) { $0.hello(limits, features: Limits.features) }
         let fields = stride(from: 0, to: found.payload.count, by: 8).map { at in
             (0..<8).reduce(UInt64(0)) { $0 | UInt64(found.payload[at + $1]) << UInt64(8 * $1) }
         }

@@ -7,9 +7,10 @@ func describe(_ request: borrowing Request) -> String {
     switch request {
     case .hello: return "hello"
     case .ping: return "ping"
-    case .alloc(let name, let type, let word, let length, let unit, let flags):
+    case .alloc(let name, let type, let word, let length, let unit, let flags, let description):
         return "alloc '\(name.text)' type \(type) '\(word.text)' length \(length) \(unit)"
             + " flags \(flags.rawValue)"
+            + (flags.contains(.described) ? " " + describe(description) : "")
     case .open(let name): return "open '\(name.text)'"
     case .close(let handle): return "close \(handle)"
     case .stat(let target): return "stat \(describe(target))"

@@ -24,6 +24,11 @@ struct TextCodecTests {
         ("alloc a 4 uint8CLAMPED", "alloc 'a' type 9 'uint8CLAMPED' length 4 elements flags 2"),
         ("alloc a 4 7", "alloc 'a' type 7 '7' length 4 elements flags 2"),
         ("alloc a 4 foo", "alloc 'a' type 0 'foo' length 4 elements flags 2"),
+        (
+            "alloc a 4 Double meta=x  shape=?",
+            "alloc 'a' type 8 'Double' length 4 elements flags 34 "
+                + "words ' meta=x  shape=?'"
+        ),
         ("alloc a -1", "alloc 'a' type 2 '' length \(UInt64.max) elements flags 2"),
         ("write a 0 1 2 3", "write 'a' from 0 words ' 1 2 3' elements"),
         ("write a 2 text: b  c ", "write 'a' from 2 words ' text: b  c ' elements"),
@@ -61,7 +66,10 @@ struct TextCodecTests {
     @Test(
         "missing, superfluous and malformed words are invalid arguments",
         arguments: [
-            "alloc", "alloc a", "alloc a 1 Uint8 x", "alloc a 1.0", "alloc a 1e3", "alloc a NaN",
+            "alloc", "alloc a", "alloc a 1 Uint8 x", "alloc a 1 Uint8 shape",
+            "alloc a 1 Uint8 shape=1 shape=1",
+            "alloc a 1 Uint8 meta= shape=1 meta=", "alloc a 1 Uint8 shape=1 x", "alloc a 1.0",
+            "alloc a 1e3", "alloc a NaN",
             "alloc a four", "write", "write a", "write a 0", "write a 0  \t", "write a x 1",
             "write a 0.5 1", "read", "read a x", "read a 1.5", "read a 0 x", "read a 0 1 octal",
             "read a 0 1 hex x", "read a hex", "fill", "fill a", "fill a 0", "fill a 0 1",

@@ -58,14 +58,30 @@ struct TextRepliesTests {
 
     @Test("stat is words of key and value")
     func stat() {
-        let status = AllocationStatus(
+        var status = AllocationStatus(
             type: .double, size: 32, created: 1_795_420_800_000, handles: 2, storage: .heap)
-        let line = reply { replies in
-            Array("a".utf8).withUnsafeBytes { replies.stat(status, name: $0) }
+        func line(_ metadata: [UInt8] = []) -> String {
+            reply { replies in
+                Array("a".utf8).withUnsafeBytes { name in
+                    metadata.withUnsafeBytes { replies.stat(status, name: name, metadata: $0) }
+                }
+            }
         }
+        let words =
+            "OK name=a type=Double length=4 size=32 handles=2 storage=heap"
+            + " created=2026-11-23T08:00:00Z"
+        #expect(line() == words + " flags=none maps=none owner=none\n")
+        status.flags = .described
+        status.maps = .read
+        status.owner = 0
         #expect(
-            line == "OK name=a type=Double length=4 size=32 handles=2 storage=heap"
-                + " created=2026-11-23T08:00:00Z\n")
+            line([1, 2, 3]) == words + " flags=described maps=read owner=0 meta=base64:AQID\n")
+        status.shape = Shape()
+        #expect(line() == words + " flags=described maps=read owner=0 shape=scalar\n")
+        status.shape = withSpan("2x2") { Shape(text: $0) }
+        #expect(
+            line([255]) == words
+                + " flags=described maps=read owner=0 shape=2x2 meta=base64:/w==\n")
     }
 
     @Test("times are in UTC, with leading zeros")

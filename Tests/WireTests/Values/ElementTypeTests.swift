@@ -19,15 +19,18 @@ struct ElementTypeTests {
         }
     }
 
-    @Test("numbers, names and sizes are Node's")
+    @Test("numbers, names and sizes, of which the first nine are Node's")
     func table() {
         let expected: [(ElementType, UInt8, String, Int)] = [
             (.int8, 1, "Int8", 1), (.uint8, 2, "Uint8", 1), (.int16, 3, "Int16", 2),
             (.uint16, 4, "Uint16", 2), (.int32, 5, "Int32", 4), (.uint32, 6, "Uint32", 4),
             (.float, 7, "Float", 4), (.double, 8, "Double", 8),
-            (.uint8Clamped, 9, "Uint8Clamped", 1),
+            (.uint8Clamped, 9, "Uint8Clamped", 1), (.int64, 10, "Int64", 8),
+            (.uint64, 11, "Uint64", 8), (.float16, 12, "Float16", 2),
+            (.bfloat16, 13, "Bfloat16", 2), (.bool, 14, "Bool", 1),
+            (.complexFloat, 15, "ComplexFloat", 8), (.complexDouble, 16, "ComplexDouble", 16),
         ]
-        #expect(ElementType.allCases.count == 9)
+        #expect(ElementType.allCases.count == 16)
         for (type, number, name, size) in expected {
             #expect(type.rawValue == number)
             #expect(type.name == name)
@@ -38,7 +41,7 @@ struct ElementTypeTests {
             #expect(ElementType(wire: number) == ElementType(rawValue: number))
         }
         #expect(ElementType(rawValue: 0) == nil)
-        #expect(ElementType(rawValue: 10) == nil)
+        #expect(ElementType(rawValue: 17) == nil)
     }
 
     @Test("a type is found by its name in any case, and by its number")
@@ -49,7 +52,7 @@ struct ElementTypeTests {
             #expect(ElementType(named: type.name.lowercased()) == type)
             #expect(ElementType(named: "\(type.rawValue)") == type)
         }
-        for word in ["", "0", "10", "01", "+1", "Int", "Int64", "Uint8 ", "u8", "Float32", "é"] {
+        for word in ["", "0", "17", "01", "+1", "Int", "Int128", "Uint8 ", "u8", "Float32", "é"] {
             #expect(ElementType(named: word) == nil)
         }
     }
@@ -157,7 +160,7 @@ struct ElementTypeTests {
     func unaligned() {
         for type in ElementType.allCases {
             for offset in 1...8 {
-                var memory = [UInt8](repeating: 0xAA, count: 24)
+                var memory = [UInt8](repeating: 0xAA, count: 32)
                 memory.withUnsafeMutableBytes { bytes in
                     type.store(1, at: bytes.baseAddress! + offset)
                     #expect(type.load(from: bytes.baseAddress! + offset) == 1)

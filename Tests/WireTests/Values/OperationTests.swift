@@ -16,7 +16,9 @@ struct OperationTests {
     func flags() {
         #expect(Operation.read.flags == TransferFlags.vectored.rawValue)
         #expect(Operation.write.flags == TransferFlags.vectored.rawValue)
-        #expect(Operation.alloc.flags == AllocFlags.noHandle.rawValue)
+        #expect(
+            Operation.alloc.flags
+                == AllocFlags.noHandle.rawValue | AllocFlags.described.rawValue)
         #expect(Operation.rename.flags == RenameFlags.replace.rawValue)
         #expect(Operation.allCases.filter { $0.flags != 0 } == [.alloc, .read, .write, .rename])
     }

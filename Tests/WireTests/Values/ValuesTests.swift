@@ -24,7 +24,7 @@ import TestSupport
             #expect(ElementType(named: type.name.uppercased()) == type)
             #expect(ElementType(named: "\(type.rawValue)") == type)
         }
-        for word in ["", "0", "10", "01", "+1", "Uint64", "uint 8", "é"] {
+        for word in ["", "0", "17", "01", "+1", "Uint128", "uint 8", "é"] {
             #expect(ElementType(named: word) == nil, "\(word)")
         }
     }
@@ -51,7 +51,7 @@ import TestSupport
         #expect(ErrorClass.allCases.map(\.name) == values.errorClasses.map(\.name))
         let flags = [
             "vectored": TransferFlags.vectored.rawValue, "noHandle": AllocFlags.noHandle.rawValue,
-            "replace": RenameFlags.replace.rawValue,
+            "replace": RenameFlags.replace.rawValue, "described": AllocFlags.described.rawValue,
         ]
         #expect(flags.count == values.requestFlags.count)
         for flag in values.requestFlags {
@@ -65,6 +65,13 @@ import TestSupport
         }
     }
 
+    @Test("features have the numbers and names of values.json")
+    func features() {
+        #expect(Feature.allCases.map { Int($0.rawValue) } == values.features.map(\.bit))
+        #expect(Feature.allCases.map(\.name) == values.features.map(\.name))
+        #expect(Limits.features == values.features.reduce(0) { $0 | 1 << UInt64($1.bit) })
+    }
+
     @Test("constants are those of values.json")
     func constants() {
         #expect(Int(FrameHeader.currentVersion) == values.protocolVersion)
@@ -75,6 +82,8 @@ import TestSupport
         #expect(Limits.rangesMax == values.rangesMax)
         #expect(Limits.atomicSizeMax == values.atomicSizeMax)
         #expect(Limits.fillPatternSizeMax == values.fillPatternSizeMax)
+        #expect(Shape.rankMax == values.rankMax)
+        #expect(Description.metadataSizeMax == values.metadataSizeMax)
     }
 
     @Test("the greeting's numbers are in the order of values.json, and are read back")
@@ -92,7 +101,7 @@ import TestSupport
         limits.idleTimeoutMilliseconds = 112
         limits.requestTimeoutMilliseconds = 113
         let names = [
-            "versionMin": 1, "versionMax": 1, "features": 0, "lengthMax": 103, "memoryMax": 104,
+            "versionMin": 1, "versionMax": 1, "features": 64, "lengthMax": 103, "memoryMax": 104,
             "allocationsMax": 105, "connectionsMax": 106, "frameSizeMax": 107,
             "requestsInFlightMax": 108, "handlesMax": 109, "outputSizeMax": 110,
             "lineSizeMax": 111, "idleTimeoutMilliseconds": 112, "requestTimeoutMilliseconds": 113,
@@ -130,6 +139,9 @@ import TestSupport
         for flag in values.requestFlags {
             let operations = flag.operations.joined(separator: ", ")
             #expect(lines.contains("| \(flag.value) | \(flag.name) | \(operations) |"))
+        }
+        for feature in values.features {
+            #expect(lines.contains { $0.hasPrefix("| \(feature.bit) | \(feature.name) |") })
         }
         for field in values.helloFields.dropFirst(3) {
             #expect(lines.contains { $0.hasPrefix("| `\(field)` |") }, "\(field)")

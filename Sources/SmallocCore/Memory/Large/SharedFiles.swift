@@ -6,8 +6,8 @@
 //                                                    holder of any kind has gone
 //
 // The kernel is asked, never a client: a lease can be had only while no process holds a descriptor
-// or a mapping, and the file's end is told by inotify. So a client that dies leaves nothing, and one
-// that keeps what it was given is known to.
+// or a mapping, and the file's end is told by inotify. So a client that dies leaves nothing, and
+// one that keeps what it was given is known to.
 
 internal import CSmalloc
 internal import Glibc

@@ -226,9 +226,9 @@ struct Freeze: DaemonCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make what allocations hold unchangeable.",
         discussion: """
-            For good, and for everybody: who reads or maps them need not trust who wrote them. They \
-            can still be renamed, replaced and removed. What a process has mapped for writing, or \
-            writes at the time, is busy, and stays as it is.
+            For good, and for everybody: who reads or maps them need not trust who wrote them. \
+            They can still be renamed, replaced and removed. What a process has mapped for \
+            writing, or writes at the time, is busy, and stays as it is.
             """)
 
     @OptionGroup var common: CommonOptions

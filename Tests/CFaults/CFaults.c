@@ -1,7 +1,12 @@
+#define _GNU_SOURCE
 #include "CFaults.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static atomic_int armed_kind = -1, left_before, left_to_fail, failed;
 static atomic_bool armed_for_all;
@@ -29,4 +34,13 @@ int smalloc_fault(int kind) {
     if (atomic_fetch_sub(&left_to_fail, 1) <= 0) return 0;
     atomic_fetch_add(&failed, 1);
     return 1;
+}
+
+int faults_open_as(unsigned user, const char *path, int flags) {
+    syscall(SYS_setfsuid, (long)user);
+    int file = open(path, flags | O_CLOEXEC);
+    int number = errno;
+    syscall(SYS_setfsuid, (long)geteuid());
+    errno = number;
+    return file;
 }

@@ -10,4 +10,6 @@ void faults_arm(int kind, int after, int count, bool every_thread);
 ///
 /// Returns how many have failed since `faults_arm`.
 int faults_disarm(void);
+/// Opens a path with the rights of another user, for this call of this thread; needs root.
+int faults_open_as(unsigned user, const char *path, int flags);
 #endif

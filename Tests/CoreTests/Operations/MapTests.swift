@@ -381,4 +381,27 @@ struct MapTests {
         #expect(map.bytes.allSatisfy { $0 == 4 })
         peer.call(.dispose, name: "a")
     }
+
+    @Test(
+        "another user can't make a read-only map writable",
+        .enabled(if: geteuid() == 0, "only root can be another user"))
+    func anotherUser() throws {
+        let peer = greeted()
+        peer.call(.alloc, flags: 2, type: 2, name: "a", size: 1 << 20)
+        let map = try #require(Map(peer, "a", flags: 0))
+        let path = "/proc/self/fd/\(map.descriptor)"
+        let nobody: UInt32 = 65_534
+        for flags in [O_RDWR, O_WRONLY, O_RDWR | O_TRUNC, O_RDONLY] {
+            #expect(faults_open_as(nobody, path, flags) == -1 && errno == EACCES)
+        }
+        let writable = mmap(nil, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, map.descriptor, 0)
+        #expect(writable == MAP_FAILED)
+        #expect(mprotect(map.start, 4096, PROT_READ | PROT_WRITE) == -1)
+        #expect(pwrite(map.descriptor, "x", 1, 0) == -1)
+        #expect(fchmod(map.descriptor, 0o666) == 0)
+        // Who may change the mode is the daemon's own user, whose the file is.
+        let again = faults_open_as(nobody, path, O_RDWR)
+        #expect(again >= 0)
+        close(again)
+    }
 }

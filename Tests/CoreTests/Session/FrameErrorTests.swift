@@ -97,7 +97,7 @@ struct FrameErrorTests {
             let own: UInt8 =
                 switch operation {
                 case .read, .write, .rename: 1
-                case .alloc: 6
+                case .alloc: 38
                 case .map: 3
                 default: 0
                 }

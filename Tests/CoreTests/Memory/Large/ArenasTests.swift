@@ -192,7 +192,8 @@ struct KernelMappingTests {
         while count < 100,
             peer.call(.alloc, flags: 2, type: 2, name: "n\(count)", size: 3 << 20).status == .ok
         { count += 1 }
-        #expect(count > 10 && count < 20)
+        // Where a sanitizer watches, small memory takes none of them.
+        #expect(count > 10 && count <= 20)
         let refused = peer.call(.alloc, flags: 2, type: 2, name: "more", size: 3 << 20)
         #expect(refused.status == .outOfMemory)
         #expect(peer.call(.write, name: "n0", size: 3, payload: [1, 2, 3]).status == .ok)

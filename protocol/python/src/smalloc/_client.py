@@ -20,7 +20,7 @@ from ._info import Limits, Listed, Stat, decode_name, whole_length
 from ._transfers import Target, Transfers, encode_name, nonsense, whole
 from ._types import ElementType
 from ._version import __version__
-from ._wire import FrameError, Operation, Reply, Request
+from ._wire import Feature, FrameError, Operation, Reply, Request
 
 # Attempts to open or make an array while others make and dispose of it.
 _ATTEMPTS = 16
@@ -47,12 +47,14 @@ class Client(Transfers):
         *,
         timeout: Optional[float] = 30.0,
         connect_timeout: Optional[float] = 5.0,
+        mapping: bool = True,
     ) -> None:
         """Connect to `unix:PATH`, `tcp:HOST:PORT` or `tcp:[IPV6]:PORT`, and say hello.
 
         Without an address it is `$SMALLOC_ADDRESS`, else `unix:$XDG_RUNTIME_DIR/smallocd.sock`,
         else `unix:/run/smallocd/smallocd.sock`. Times are in seconds, None is for ever: `timeout`
-        between any two signs of life of the daemon while it owes an answer.
+        between any two signs of life of the daemon while it owes an answer. Without `mapping` all
+        arrays are reached by requests, as they are over TCP.
 
         Raises InvalidArgumentError, CannotConnectError, ConnectionLostError, UnsupportedError.
         """
@@ -60,6 +62,7 @@ class Client(Transfers):
         self._address = str(where)
         self._connection = Connection(where, connect_timeout, timeout)
         self._limits = Limits()
+        self._wants_mapping = mapping
         try:
             self.hello()
         except BaseException:
@@ -83,8 +86,13 @@ class Client(Transfers):
         """Whether the connection stands, as far as can be told without asking the daemon."""
         return self._connection.is_live
 
+    @property
+    def can_map(self) -> bool:
+        """Whether arrays are mapped: the daemon told that they can be, over a Unix socket."""
+        return self._wants_mapping and self._limits.features >> Feature.MAP & 1 == 1
+
     def close(self) -> None:
-        """Close the connection. Handles, and anonymous allocations, end with it. Idempotent."""
+        """Close the connection; what is mapped stays. Handles, and anonymous allocations, end with it. Idempotent."""
         self._connection.close()
 
     def __enter__(self) -> Client:
@@ -123,18 +131,23 @@ class Client(Transfers):
 
     # Names
 
-    def alloc(self, length: int, type: Any = "Uint8", name: Optional[str] = None) -> Allocation:
+    def alloc(
+        self, length: int, type: Any = "Uint8", name: Optional[str] = None, shareable: bool = False
+    ) -> Allocation:
         """Allocate `length` elements of `type`, which read as zeros, and open them.
 
         Without a name the allocation is anonymous: it goes when the object does, with the next
         call, and at the latest with the connection. `type` is whatever ElementType.of takes.
+        `shareable` has its memory be such that it is mapped without being moved first; that needs
+        a Unix socket, and a daemon with `map`.
 
         Raises InvalidNameError, UnknownTypeError, TooLargeError, AlreadyExistsError, LimitError,
-        OutOfMemoryError.
+        OutOfMemoryError; UnsupportedError, ShareLimitError with `shareable`.
         """
         element = ElementType.of(type)
         wire_name = b"" if name is None else encode_name(name)
-        request = _wire.alloc(element.number, _size_of(length, element), wire_name)
+        size = _size_of(length, element)
+        request = _wire.alloc(element.number, size, wire_name, shareable=shareable)
         return self._opened(self._connection.call(request), name, element)
 
     def create(self, name: str, length: int, type: Any = "Uint8") -> None:
@@ -159,6 +172,15 @@ class Client(Transfers):
             self._connection.call(request)
         else:
             self._connection.call_closing(request, handle)
+
+    def freeze(self, target: Target) -> None:
+        """Make an allocation's bytes unchangeable, for all clients and for good.
+
+        Raises InvalidNameError, NotFoundError, BusyError while anybody has it mapped for writing
+        or changes it, OutOfMemoryError.
+        """
+        name, handle = self._resolve(target)
+        self._connection.call(Request(Operation.FREEZE, name=name), handle)
 
     def rename(self, target: Target, name: str, replace: bool = False) -> None:
         """Give an allocation another name, or an anonymous one its first.

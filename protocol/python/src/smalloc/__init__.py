@@ -8,7 +8,8 @@
         print(a[0, 1])
 
 `Client` is the connection, `Allocation` what counts elements, `Array` what has a shape and meets
-numpy, `Mapping` an allocation's memory as a part of this process' own. All errors are SmallocErrors. The protocol is protocol/spec.md of the project.
+numpy, `Mapping` an allocation's memory as a part of this process' own. All errors are
+SmallocErrors. The protocol is protocol/spec.md of the project.
 """
 
 from ._allocation import Allocation

@@ -18,6 +18,8 @@ from ._numpy import array_over, find_numpy
 from ._types import ElementType, Number
 from ._wire import Mapped, decode_mapped, map_memory
 
+# The class has a property of that name.
+_View = memoryview
 # An item of a memoryview of these formats is one access of the processor.
 _CELLS = frozenset("bBhHiIfdqQ?")
 
@@ -50,9 +52,10 @@ class Mapping:
     ) -> None:  # fmt: skip
         """For Client."""
         self._bytes = memory
-        self._cells: Optional[memoryview] = None
-        if type.format in _CELLS and sys.byteorder == "little":
-            self._cells = memory.cast(type.format)
+        self._cells: Any = None
+        format: Any = type.format
+        if format in _CELLS and sys.byteorder == "little":
+            self._cells = memory.cast(format)
         self._type = type
         self._length = len(memory) // type.itemsize
         self._is_writable = is_writable
@@ -110,14 +113,14 @@ class Mapping:
         return self._flags & _state.FROZEN != 0
 
     @property
-    def memoryview(self) -> memoryview:
+    def memoryview(self) -> _View:
         """A view of the memory; of elements where Python has such a format, else of bytes.
 
         It can be written to where `writable` is True. It keeps the memory mapped.
         """
         return memoryview(self._bytes if self._cells is None else self._cells)
 
-    def __buffer__(self, flags: int) -> memoryview:
+    def __buffer__(self, flags: int) -> _View:
         return self.memoryview
 
     def __array__(self, dtype: Any = None, copy: Optional[bool] = None) -> Any:
@@ -144,12 +147,14 @@ class Mapping:
 
     def __iter__(self) -> Iterator[Number]:
         for index in range(self._length):
-            yield self[index]
+            number: Any = self[index]
+            yield number
 
     def __getitem__(self, index: Union[int, slice]) -> Union[Number, List[Number]]:
         if isinstance(index, slice):
             if self._cells is not None:
-                return self._cells[index].tolist()
+                cells: List[Number] = self._cells[index].tolist()
+                return cells
             places = range(*index.indices(self._length))
             if not places:
                 return []
@@ -237,7 +242,7 @@ class Mapping:
         raise TypeError("the allocation %s is mapped for reading only" % self._label)
 
     @property
-    def raw(self) -> memoryview:
+    def raw(self) -> _View:
         """The bytes: not a view of one's own, and not to be released."""
         return self._bytes
 
@@ -260,9 +265,14 @@ class Mapping:
 
 
 def map_allocation(
-    handle: Handle, type: ElementType, writable: bool, populate: bool
-) -> Mapping:
-    """Map what a handle stands for. Raises what Allocation.map does."""
+    handle: Handle, type: ElementType, writable: bool, populate: bool = False,
+    data: memoryview = memoryview(b""),
+) -> Mapping:  # fmt: skip
+    """Map what a handle stands for, and write `data` to its start. Raises what Allocation.map does.
+
+    Data goes through the descriptor: that makes pages twice as fast as to touch them one by one,
+    and where there are none left it is an error and no signal.
+    """
     connection = handle.connection
     reply = connection.call(map_memory(writable, populate), handle)
     header = reply.header
@@ -271,10 +281,22 @@ def map_allocation(
         raise ProtocolError(Status.UNEXPECTED_REPLY, "what is mapped has another type")
     if reply.descriptor is not None:
         try:
+            _write(reply.descriptor.number, header.offset, data[: header.size])
             memory = _map(reply.descriptor.number, header.offset, header.size, writable, populate)
         finally:
             reply.descriptor.close()
     return Mapping(memory, type, writable, connection, decode_mapped(reply.payload), handle.label)
+
+
+def _write(descriptor: int, offset: int, data: memoryview) -> None:
+    while data:
+        try:
+            count = os.pwrite(descriptor, data, offset)
+        except OSError as error:
+            raise OutOfMemoryError(
+                Status.OUT_OF_MEMORY, "it can't be written: %s" % error.strerror
+            ) from error
+        data, offset = data[count:], offset + count
 
 
 def _map(

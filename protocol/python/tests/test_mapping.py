@@ -212,19 +212,16 @@ class LifeTests(unittest.TestCase):
         self.assertEqual(self.mapping[0], 5)
 
     def test_nothing_closes_a_mapping_that_is_in_use(self) -> None:
-        found = [self.mapping.memoryview.obj]
-        if numpy:
-            base = self.view
-            while getattr(base, "base", None) is not None:
-                base = base.base
-            found.append(getattr(base, "obj", None))
-        for one in found:
-            if hasattr(one, "close"):
-                with self.assertRaises(BufferError):
-                    one.close()
-        for one in (self.mapping.memoryview, self.mapping):
-            if hasattr(one, "release"):
-                one.release()
+        closed = 0
+        for one in (self.view, self.array.__array__() if numpy else None, self.mapping.memoryview):
+            while one is not None and not isinstance(one, tuple):
+                if hasattr(one, "close"):
+                    with self.assertRaises(BufferError):
+                        one.close()
+                    closed += 1
+                one = getattr(one, "obj", getattr(one, "base", None))
+        self.assertGreater(closed, 0)
+        self.mapping.memoryview.release()
         self.assertFalse(hasattr(self.mapping, "close"))
         self.check(True)
 
@@ -354,19 +351,35 @@ class LimitTests(unittest.TestCase):
         self.addCleanup(daemon.stop)
 
         def body() -> None:
-            client = smalloc.Client(daemon.address)
-            a = client.alloc(5000, name="a")
-            most = descriptors(os.getpid())
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+            clients = [smalloc.Client(daemon.address) for _ in range(3)]
+            allocations = [client.alloc(5000) for client in clients]
+            gc.collect()
+            free = os.dup(0)
+            os.close(free)
+            _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+            mapped = []
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free, most))
+            # There is room for none of the two that come with a first map, and then for one, since
+            # the first connection is closed.
+            for allocation in allocations[:2]:
+                try:
+                    allocation.map()
+                    raise AssertionError
+                except smalloc.ConnectionLostError as error:
+                    assert "ulimit -n" in str(error), error
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free + 10, most))
+            # Before Python 3.13 each keeps one.
             try:
-                while True:
-                    mapped.append(a.map())
-            except smalloc.ConnectionLostError as error:
+                for _ in range(20):
+                    mapped.append(allocations[2].map())
+                assert sys.version_info >= (3, 13)
+            except smalloc.ShareLimitError as error:
                 assert "ulimit -n" in str(error), error
-            except smalloc.ShareLimitError:
-                pass
+            clients[2].ping()
+            mapped.clear()
+            allocations[2].map()
+            clients[2].close()
 
-        mapped: List[Any] = []
         self.assertEqual(in_child(body), 0)
 
     def test_tcp_has_no_map(self) -> None:

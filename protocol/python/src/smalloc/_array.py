@@ -275,9 +275,13 @@ class Array:
 
     @property
     def __array_struct__(self) -> Any:
-        # What numpy looks for first. The capsule keeps the view, and so the memory mapped.
-        if find_numpy() is None or self.mapping is None:
+        # Numpy looks for this before the next. From 1.23 on it keeps the capsule, which keeps the
+        # memory mapped, and before that this object only.
+        numpy = find_numpy()
+        if numpy is None or self.mapping is None:
             raise AttributeError("__array_struct__")
+        if tuple(map(int, numpy.__version__.split(".")[:2])) < (1, 23):
+            self._is_lent = True
         return self._view().__array_struct__
 
     @property
@@ -305,7 +309,7 @@ class Array:
         Raises BufferError where that is not met, where `copy=False` can't be, and for devices but
         the processor; ImportError without numpy.
         """
-        if dl_device is not None and tuple(dl_device) != _DLPACK_CPU:
+        if stream is not None or dl_device is not None and tuple(dl_device) != _DLPACK_CPU:
             raise BufferError("the array is in the processor's memory")
         if self.mapping is None:
             if copy is False:
@@ -313,10 +317,10 @@ class Array:
             copy = True
         view = self.__array__(copy=bool(copy))
         try:
-            return view.__dlpack__(stream=stream, max_version=max_version)
+            return view.__dlpack__(max_version=max_version)
         except TypeError:
             # Before 2.1 numpy has only the older form, which any consumer takes.
-            return view.__dlpack__(stream=stream)
+            return view.__dlpack__()
 
     def __dlpack_device__(self) -> Tuple[int, int]:
         return _DLPACK_CPU

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import mmap
 import operator
 import os
 import sys
-from typing import Any, Dict, Iterator, List, NoReturn, Optional, Union
+from typing import Any, Iterator, List, NoReturn, Optional, Union
 
 from . import _state
-from ._buffers import readable
+from ._buffers import map_file, readable
 from ._connection import Connection, Handle
 from ._errors import FrozenError, InvalidArgumentError, OutOfMemoryError, OutOfRangeError
 from ._errors import ProtocolError, ShareLimitError, Status
@@ -302,29 +301,15 @@ def _write(descriptor: int, offset: int, data: memoryview) -> None:
 def _map(
     descriptor: int, offset: int, size: int, writable: bool, populate: bool
 ) -> memoryview:
-    """Map a part of a file; give its bytes, which are all that refers to the mapping.
-
-    Raises OutOfMemoryError, ShareLimitError where this process may open no more descriptors,
-    ProtocolError for a part that is not there: to touch it would end the process.
-    """
-    flags = mmap.MAP_SHARED
-    if populate:
-        # Python knows its name from 3.10 on.
-        flags |= getattr(mmap, "MAP_POPULATE", 0)
-    protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-    # Without this Python keeps a duplicate of the descriptor open as long as the mapping is there.
-    untracked: Dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
     try:
-        if os.fstat(descriptor).st_size < offset + size:
-            raise ValueError("the file is shorter than the allocation")
-        memory = mmap.mmap(descriptor, size, flags, protection, offset=offset, **untracked)
+        return map_file(descriptor, size, offset, writable, populate)
     except OSError as error:
-        kind = ShareLimitError if error.errno == errno.EMFILE else OutOfMemoryError
-        status = Status.SHARE_LIMIT if error.errno == errno.EMFILE else Status.OUT_OF_MEMORY
-        raise kind(status, "it can't be mapped: %s" % error.strerror) from error
+        why = "it can't be mapped: %s" % error.strerror
+        if error.errno == errno.EMFILE:
+            raise ShareLimitError(Status.SHARE_LIMIT, why + " (ulimit -n)") from error
+        raise OutOfMemoryError(Status.OUT_OF_MEMORY, why) from error
     except (ValueError, OverflowError) as error:
         raise ProtocolError(Status.UNEXPECTED_REPLY, "it can't be mapped: %s" % error) from error
-    return memoryview(memory)
 
 
 def store(into: memoryview, data: memoryview) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import mmap
+import errno
 import os
 
+from ._buffers import map_file
+from ._errors import ConnectionLostError, Status
 from ._wire import FrameError
 
 LIVE = 1
@@ -20,14 +22,23 @@ class StateMemory:
     __slots__ = ("_words",)
 
     def __init__(self, descriptor: int) -> None:
-        """Map it. The descriptor may be closed after that. Raises FrameError."""
+        """Map it. The descriptor may be closed after that.
+
+        Raises FrameError, and ConnectionLostError where the system refuses, since it comes but once.
+        """
         try:
             size = os.fstat(descriptor).st_size // _SLOT_SIZE * _SLOT_SIZE
-            memory = mmap.mmap(descriptor, size, mmap.MAP_SHARED, mmap.PROT_READ)
-        except (OSError, ValueError) as error:
+            memory = map_file(descriptor, size)
+        except OSError as error:
+            raise ConnectionLostError(
+                Status.CONNECTION_LOST,
+                "the daemon's state memory can't be mapped: %s%s; the connection is closed"
+                % (error.strerror, " (ulimit -n)" if error.errno == errno.EMFILE else ""),
+            ) from error
+        except (ValueError, OverflowError) as error:
             raise FrameError("the state memory can't be mapped: %s" % error) from error
         # An item of this view is one access of the processor.
-        self._words = memoryview(memory).cast("I")
+        self._words = memory.cast("I")
 
     def flags(self, slot: int, generation: int) -> int:
         """Give the flags of a slot, LIVE and FROZEN; none where it stands for another by now."""

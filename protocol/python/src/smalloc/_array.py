@@ -193,13 +193,15 @@ class Array:
         if mapping is None or not mapping.writable or self._is_lent:
             self._allocation.freeze()
             return
-        # Its own mapping would be in the way.
-        self._mapping = mapping = None
+        # Its own mapping would be in the way. One for reading takes its place first, so that the
+        # array stays readable whatever happens.
+        self._mapping = mapping = self._allocation.map(writable=False)
         try:
             self._allocation.freeze()
-        finally:
+        except SmallocError:
             with contextlib.suppress(SmallocError):
-                self.mapping
+                self._mapping = self._allocation.map()
+            raise
 
     def __len__(self) -> int:
         if not self._shape:

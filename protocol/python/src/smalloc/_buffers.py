@@ -65,6 +65,7 @@ def map_file(
     protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
     # Without this Python keeps a duplicate of the descriptor open as long as the mapping is there.
     untracked: Dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
-    if os.fstat(descriptor).st_size < offset + size:
+    # Python takes size 0 for all of the file.
+    if size == 0 or os.fstat(descriptor).st_size < offset + size:
         raise ValueError("the file is too short")
     return memoryview(mmap.mmap(descriptor, size, flags, protection, offset=offset, **untracked))

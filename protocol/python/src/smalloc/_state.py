@@ -24,7 +24,7 @@ class StateMemory:
     def __init__(self, descriptor: int) -> None:
         """Map it. The descriptor may be closed after that.
 
-        Raises FrameError, and ConnectionLostError where the system refuses, since it comes but once.
+        Raises FrameError; ConnectionLostError where the system refuses, since it comes but once.
         """
         try:
             size = os.fstat(descriptor).st_size // _SLOT_SIZE * _SLOT_SIZE

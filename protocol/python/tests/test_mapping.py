@@ -13,6 +13,7 @@ from typing import Any, Callable, List
 
 import smalloc
 from smalloc import ElementType
+from smalloc._state import LIVE
 
 from support import Daemon, DaemonTestCase, numpy
 from test_ends import in_child
@@ -176,9 +177,22 @@ class LifeTests(unittest.TestCase):
         with smalloc.Client(self.daemon.address) as other:
             other.put("a", b"1")
         self.check(False, exists=False)
-        # Nor is the next in its slot taken for it.
-        others = [self.client.array("b%d" % one, 5000, "Int8") for one in range(20)]
-        self.assertFalse(self.mapping.exists)
+
+    def test_the_next_in_its_slot_is_not_taken_for_it(self) -> None:
+        state, told = self.client._connection.descriptors.state, self.mapping._told
+        assert state is not None
+        self.assertEqual(state.flags(told.slot, told.generation), LIVE)
+        self.array.allocation.dispose()
+        del self.array, self.mapping, self.view
+        gc.collect()
+
+        def is_next() -> bool:
+            others.append(self.client.alloc(5000).map())
+            return bool(others[-1]._told.slot == told.slot)
+
+        others: List[smalloc.Mapping] = []
+        self.assertTrue(within(5, is_next))
+        self.assertEqual(state.flags(told.slot, told.generation), 0)
         self.assertTrue(all(one.is_live for one in others))
 
     def test_after_the_daemon_was_killed(self) -> None:
@@ -212,18 +226,19 @@ class LifeTests(unittest.TestCase):
         self.assertEqual(self.mapping[0], 5)
 
     def test_nothing_closes_a_mapping_that_is_in_use(self) -> None:
-        closed = 0
-        for one in (self.view, self.array.__array__() if numpy else None, self.mapping.memoryview):
-            while one is not None and not isinstance(one, tuple):
-                if hasattr(one, "close"):
-                    with self.assertRaises(BufferError):
-                        one.close()
-                    closed += 1
-                one = getattr(one, "obj", getattr(one, "base", None))
-        self.assertGreater(closed, 0)
         self.mapping.memoryview.release()
         self.assertFalse(hasattr(self.mapping, "close"))
+        owner = self.mapping.memoryview.obj
+        with self.assertRaises(BufferError):
+            owner.close()
         self.check(True)
+        # Nor where a view is all that is left.
+        view = self.mapping.__array__() if numpy else self.mapping.memoryview
+        del self.array, self.mapping, self.view
+        gc.collect()
+        with self.assertRaises(BufferError):
+            owner.close()
+        self.assertEqual(int(view[1000]), 7)
 
     def test_it_is_unmapped_with_the_last_that_uses_it(self) -> None:
         gc.collect()

@@ -23,6 +23,9 @@ def numpy_is(*version: int) -> bool:
     return bool(found >= version)
 
 
+needs_dlpack = unittest.skipIf(numpy is None or not numpy_is(1, 23), "numpy has no from_dlpack")
+
+
 @needs_numpy
 class ViewTests(DaemonTestCase):
     def setUp(self) -> None:
@@ -127,6 +130,7 @@ class ViewTests(DaemonTestCase):
         numpy.asarray(self.array)[0, 0] = 3
         self.assertEqual(numpy.asarray(array)[0, 0], 3)
 
+    @needs_dlpack
     def test_dlpack(self) -> None:
         self.assertEqual(self.array.__dlpack_device__(), (1, 0))
         view = numpy.from_dlpack(self.array)
@@ -151,6 +155,7 @@ class ViewTests(DaemonTestCase):
             with self.assertRaises(BufferError):
                 readers.__dlpack__(max_version=(1, 0))
 
+    @needs_dlpack
     def test_dlpack_over_a_socket_is_a_copy(self) -> None:
         with smalloc.Client(self.daemon.address, mapping=False) as client:
             array = client.get("a", (2, 3))

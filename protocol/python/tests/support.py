@@ -64,9 +64,12 @@ def daemon_path() -> str:
 
 
 class Daemon:
-    """A daemon on a socket in a folder of its own; also on a TCP port where one is told."""
+    """A daemon on a socket in a folder of its own; also on a TCP port where one is told.
 
-    def __init__(self, *options: str, port: int = 0) -> None:
+    `descriptors` is how many it may open, 0: as many as this process.
+    """
+
+    def __init__(self, *options: str, port: int = 0, descriptors: int = 0) -> None:
         self.folder = tempfile.mkdtemp(prefix="smalloc-")
         self.path = os.path.join(self.folder, "s")
         self.address = "unix:" + self.path
@@ -75,7 +78,8 @@ class Daemon:
             listen += ["--listen", "tcp:127.0.0.1:%d" % port]
         self._log = open(os.path.join(self.folder, "log"), "wb")
         self.process = subprocess.Popen(
-            [daemon_path(), *listen, *options],
+            (["prlimit", "--nofile=%d" % descriptors] if descriptors else [])
+            + [daemon_path(), *listen, *options],
             stdout=self._log,
             stderr=self._log,
             stdin=subprocess.DEVNULL,
@@ -107,6 +111,8 @@ class DaemonTestCase(unittest.TestCase):
     """Tests with one daemon for all of a class, and a client for each, which leaves nothing."""
 
     options: List[str] = []
+    # Whether arrays are mapped, or reached by requests as over TCP.
+    mapping = True
     daemon: Daemon
     client: smalloc.Client
 
@@ -116,7 +122,7 @@ class DaemonTestCase(unittest.TestCase):
         cls.addClassCleanup(cls.daemon.stop)
 
     def setUp(self) -> None:
-        self.client = smalloc.Client(self.daemon.address, timeout=20)
+        self.client = smalloc.Client(self.daemon.address, timeout=20, mapping=self.mapping)
         self.addCleanup(self.client.close)
         self.addCleanup(self.clear)
 

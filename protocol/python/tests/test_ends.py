@@ -37,19 +37,20 @@ class DeathTests(unittest.TestCase):
         for call in (
             client.ping,
             a.read_bytes,
-            array.tolist,
             lambda: client.open("a"),
             lambda: list(client.list()),
             client.stats,
             client.hello,
             lambda: client.put("a", b"1"),
-            lambda: array[0],
+            array.freeze,
             a.dispose,
         ):
             with self.assertRaises(smalloc.ConnectionLostError) as caught:
                 call()
             self.assertIn(daemon.address, str(caught.exception))
             self.assertIn("a new Client", str(caught.exception))
+        # What is mapped stays.
+        self.assertEqual((array.tolist(), array[0], array.is_live), ([0, 0, 0, 0], 0, False))
         a.close()
         client.close()
         with self.assertRaises(smalloc.ConnectionLostError):

@@ -14,7 +14,7 @@ from smalloc._wire import Header
 from support import seeded
 
 
-class HostileTests(unittest.TestCase):
+class HostileTestCase(unittest.TestCase):
     """A server that answers as each test says."""
 
     def served(self, answer: Callable[[socket.socket], None]) -> str:
@@ -68,6 +68,8 @@ class HostileTests(unittest.TestCase):
             size -= len(connection.recv(size))
         return header
 
+
+class HostileTests(HostileTestCase):
     def test_no_answer_in_time(self) -> None:
         def answer(connection: socket.socket) -> None:
             self.greet(connection)

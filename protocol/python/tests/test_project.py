@@ -5,17 +5,26 @@ import contextlib
 import inspect
 import io
 import os
+import pathlib
 import re
+import struct
+import subprocess
+import sys
 import unittest
 from typing import Any, Dict, Iterator, Tuple
 from unittest import mock
 
 import smalloc
 
-from support import PACKAGE, ROOT, TESTS, DaemonTestCase, needs_numpy
+from support import PACKAGE, ROOT, TESTS, DaemonTestCase, needs_numpy, numpy
 
 SOURCES = sorted(PACKAGE.glob("src/smalloc/*.py"))
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def block_with(text: str, path: pathlib.Path) -> str:
+    (block,) = [one for one in BLOCK.findall(path.read_text()) if text in one]
+    return str(block)
 
 
 class ReadmeTests(DaemonTestCase):
@@ -31,11 +40,42 @@ class ReadmeTests(DaemonTestCase):
         self.assertEqual(list(self.client.list()), [])
 
     def test_the_second_example(self) -> None:
-        example = BLOCK.findall((PACKAGE / "README.md").read_text())[1]
+        example = block_with("data = a.read_bytes(1, 2)", PACKAGE / "README.md")
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
             exec(compile(example, "README.md", "exec"), {"client": self.client})
         self.assertIn("# " + said.getvalue().strip(), example)
+
+    @needs_numpy
+    def test_the_example_of_sharing(self) -> None:
+        example = block_with("view = numpy.asarray", PACKAGE / "README.md")
+        names: Dict[str, Any] = {"client": self.client, "numpy": numpy}
+        exec(compile(example, "README.md", "exec"), names)
+        names["same"][1, 2] = 5
+        self.assertEqual((names["view"][0, 255], names["view"][1, 2]), (1, 5))
+
+    @needs_numpy
+    def test_the_two_programs_of_the_projects_readme(self) -> None:
+        size = 1 << 22
+        environment = dict(
+            os.environ,
+            SMALLOC_ADDRESS=self.daemon.address,
+            FRAME_SIZE=str(size),
+            PYTHONPATH=os.pathsep.join(sys.path),
+        )
+        said = [
+            subprocess.run(
+                [sys.executable, "-c", block_with(name, ROOT / "README.md")],
+                env=environment,
+                stdout=subprocess.PIPE,
+                check=True,
+                universal_newlines=True,
+            ).stdout
+            for name in ("# producer.py", "# consumer.py")
+        ]
+        self.assertEqual(said, ["", "%d 1.5 1.5\n" % size])
+        # What the second stored into its view is in the daemon.
+        self.assertEqual(self.client.read("frame", 0, 8), struct.pack("<2f", 2.5, 1.5))
 
     @needs_numpy
     def test_the_example_of_the_projects_readme(self) -> None:

@@ -6,13 +6,18 @@ import unittest
 
 from smalloc import ElementType, Limits, Status, _wire
 
-from support import protocol_file
+from support import PROTOCOL, protocol_file
 
 VALUES = protocol_file("values.json")
 
 
 def snake(name: str) -> str:
     return re.sub("([A-Z])", r"_\1", name).upper().replace("__", "_")
+
+
+def spec_section(heading: str) -> str:
+    text = (PROTOCOL / "spec.md").read_text().split("\n" + heading, 1)[1]
+    return text.split("\n## ", 1)[0].split("\n### ", 1)[0]
 
 
 class ValuesTests(unittest.TestCase):
@@ -42,8 +47,14 @@ class ValuesTests(unittest.TestCase):
 
     def test_flags(self) -> None:
         told = {(snake(one["name"]), one["value"]) for one in VALUES["requestFlags"]}
-        ours = {(one.name, one.value) for flags in (_wire.Flag, _wire.RenameFlag) for one in flags}
+        kinds = (_wire.Flag, _wire.RenameFlag, _wire.MapFlag)
+        ours = {(one.name, one.value) for flags in kinds for one in flags}
         self.assertEqual(ours, told)
+
+    def test_features(self) -> None:
+        rows = re.findall(r"^\| (\d+) \| (\w+) \|", spec_section("### 8.6"), re.MULTILINE)
+        told = {snake(name): int(bit) for bit, name in rows}
+        self.assertEqual({one.name: one.value for one in _wire.Feature}, told)
 
     def test_statuses(self) -> None:
         told = {one["name"]: one["number"] for one in VALUES["statuses"]}

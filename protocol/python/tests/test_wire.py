@@ -130,7 +130,8 @@ def rebuilt(header: Header, payload: bytes) -> Request:
             return _wire.read_ranges(ranges, name)
         return _wire.write_ranges(ranges, memoryview(rest[16 * header.size :]), name)
     if operation is Operation.ALLOC:
-        return _wire.alloc(header.type, header.size, name, header.flags == 2)
+        no_handle, shareable = header.flags & 2 == 2, header.flags & 4 == 4
+        return _wire.alloc(header.type, header.size, name, no_handle, shareable)
     if operation is Operation.READ and not vectored:
         return _wire.read(header.offset, header.size, name)
     if operation is Operation.WRITE and not vectored:
@@ -146,6 +147,8 @@ def rebuilt(header: Header, payload: bytes) -> Request:
         return _wire.copy(header.offset, header.size, dest_offset, rest[16:], name)
     if operation is Operation.HELLO:
         return _wire.hello(rest)
+    if operation is Operation.MAP:
+        return _wire.map_memory(header.flags & 1 == 1, header.flags & 2 == 2, name)
     return Request(
         operation,
         flags=header.flags,

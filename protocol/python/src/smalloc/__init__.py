@@ -8,7 +8,8 @@
         print(a[0, 1])
 
 `Client` is the connection, `Allocation` what counts elements, `Array` what has a shape and meets
-numpy. All errors are SmallocErrors. The protocol is protocol/spec.md of the project.
+numpy, `Mapping` an allocation's memory as a part of this process' own. All errors are
+SmallocErrors. The protocol is protocol/spec.md of the project.
 """
 
 from ._allocation import Allocation
@@ -16,10 +17,12 @@ from ._array import Array
 from ._client import Client
 from ._errors import (
     AlreadyExistsError,
+    BusyError,
     CannotConnectError,
     ClosedError,
     ConnectionLostError,
     ForkedError,
+    FrozenError,
     InvalidArgumentError,
     InvalidNameError,
     LimitError,
@@ -28,6 +31,7 @@ from ._errors import (
     OutOfMemoryError,
     OutOfRangeError,
     ProtocolError,
+    ShareLimitError,
     SmallocError,
     Status,
     TimedOutError,
@@ -36,6 +40,7 @@ from ._errors import (
     UnsupportedError,
 )
 from ._info import Limits, Listed, Stat
+from ._mapping import Mapping
 from ._types import ElementType
 from ._version import __version__
 
@@ -43,22 +48,26 @@ __all__ = [
     "AlreadyExistsError",
     "Allocation",
     "Array",
+    "BusyError",
     "CannotConnectError",
     "Client",
     "ClosedError",
     "ConnectionLostError",
     "ElementType",
     "ForkedError",
+    "FrozenError",
     "InvalidArgumentError",
     "InvalidNameError",
     "LimitError",
     "Limits",
     "Listed",
+    "Mapping",
     "MismatchError",
     "NotFoundError",
     "OutOfMemoryError",
     "OutOfRangeError",
     "ProtocolError",
+    "ShareLimitError",
     "SmallocError",
     "Stat",
     "Status",

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Iterator, List, NoReturn, Optional, Tuple
 from ._buffers import readable
 from ._connection import Handle
 from ._errors import ClosedError, ConnectionLostError, ForkedError, InvalidArgumentError
-from ._errors import MismatchError, OutOfRangeError, Status
+from ._errors import FrozenError, MismatchError, OutOfRangeError, Status
 from ._info import Stat
+from ._mapping import Mapping, map_allocation
 from ._shared import shared_client
 from ._types import ElementType, Number
 from ._wire import Operation, Request
@@ -210,6 +211,39 @@ class Allocation:
         size = self.itemsize
         at = operator.index(dest_start) * dest.itemsize
         self._client.copy(self, start * size, dest, at, count * size)
+
+    # Memory
+
+    def map(self, writable: bool = True, populate: bool = False) -> Mapping:
+        """Map its memory, for reading only where `writable` is False.
+
+        The first time that anybody maps it takes as long as to copy it, unless it was made
+        `shareable`; after that some ten microseconds. With `populate` all pages are made, and
+        mapped, before this returns, so that no access waits for one.
+
+        Raises UnsupportedError over TCP and with an older daemon; NotFoundError; OutOfMemoryError,
+        ShareLimitError; FrozenError with `writable`; BusyError while it is being frozen.
+        """
+        mapping = map_allocation(self._handle, self._type, writable, populate)
+        self._length = min(self._length, mapping.length)
+        return mapping
+
+    def freeze(self) -> None:
+        """Make its bytes unchangeable, for all clients and for good. Once more does nothing.
+
+        Raises BusyError while anybody, this program included, has it mapped for writing, or
+        changes it, and has changed nothing then; OutOfMemoryError.
+        """
+        self._client.freeze(self)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it is frozen. This asks the daemon, by a write of nothing."""
+        try:
+            self._client.write(self, b"")
+        except FrozenError:
+            return True
+        return False
 
     # The allocation
 

@@ -1,34 +1,35 @@
 """An array: an allocation with a shape.
 
-Over a socket every access moves bytes: an index reads or writes just what it selects, and
-`numpy.asarray` takes a copy. All of that is in `Array._read` and `Array._write`, and in
-`__array__`, so that an array whose memory is mapped differs there and nowhere else.
+Where its memory is mapped an index reads and writes that, and numpy gets a view of it. Elsewhere
+every access moves bytes over a socket: an index just those that it selects, and `numpy.asarray`
+takes a copy. All of that is in `Array._read` and `Array._write`, and in what numpy asks.
 """
 
 from __future__ import annotations
 
-import operator
-from importlib import import_module
-from typing import Any, Iterator, List, NoReturn, Optional, Sequence, Tuple, Union
+import contextlib
+from typing import Any, Iterator, NoReturn, Optional, Tuple, Union
 
 from ._allocation import Allocation
 from ._buffers import readable
-from ._errors import InvalidArgumentError, MismatchError, Status, TooLargeError, UnknownTypeError
+from ._errors import (
+    ClosedError,
+    ConnectionLostError,
+    ForkedError,
+    FrozenError,
+    MismatchError,
+    NotFoundError,
+    SmallocError,
+    Status,
+)
 from ._index import Selection, select
+from ._mapping import Mapping, converted, store
+from ._numpy import array_over, dtype_of, find_numpy
 from ._shared import shared_client
+from ._shapes import Shape, is_buffer, length_of, nested, shape_of, spread
 from ._types import ElementType
 
-Shape = Union[int, Sequence[int]]
-
-RANK_MAX = 8
-
-
-def _numpy() -> Any:
-    """Give numpy, or None where it is not installed."""
-    try:
-        return import_module("numpy")
-    except ImportError:
-        return None
+_DLPACK_CPU = (1, 0)
 
 
 class Array:
@@ -37,22 +38,40 @@ class Array:
     `a[...]` reads what the index selects (whole numbers, slices and an ellipsis, as in numpy) and
     gives a fresh numpy array, or one number; without numpy nested lists. `a[...] = values`
     writes it, and converts numbers as ElementType.pack does where numpy would not keep their
-    kind. `numpy.asarray(a)` works: over a socket it gives a read-only copy, since what one wrote
-    into it would get nowhere; `numpy.array(a)` gives a copy of one's own.
+    kind.
 
-    An index that selects one block of memory is one request up to 64 KiB, which is atomic; others
-    are vectored requests of 1024 blocks each.
+    Over a Unix socket, with a daemon that has `map`, `numpy.asarray(a)` is the memory itself,
+    which other programs share, and no request is sent for it nor for an index; memoryview (from
+    Python 3.12 on) and DLPack give the memory, too. `Client.array` and `get` map it at once, else
+    the first of these does. It stays readable when the client is closed, the allocation disposed
+    of, or the daemon has ended, and is unmapped when this object and all views have gone. What is
+    stored by an index after the allocation is gone raises NotFoundError; what is stored through a
+    view nobody is told of: `is_live` tells.
+
+    Over TCP `numpy.asarray(a)` is a read-only copy, since what one wrote into it would get nowhere.
+    `numpy.array(a)` is a copy of one's own, wherever the memory is. An index that selects one block
+    of memory is one request up to 64 KiB, which is atomic; others are vectored requests of 1024
+    blocks each.
 
     An array whose allocation has a name is pickled as that name, its daemon's address, its type
-    and shape: some hundred bytes. Unpickling opens what has the name then.
+    and shape: some hundred bytes. Unpickling opens, and maps, what has the name then.
 
     Errors are those of Allocation.
     """
 
-    __slots__ = ("_allocation", "_shape")
+    __slots__ = ("_allocation", "_shape", "_is_writable", "_mapping", "_is_lent")
 
-    def __init__(self, allocation: Allocation, shape: Optional[Shape] = None) -> None:
+    def __init__(
+        self,
+        allocation: Allocation,
+        shape: Optional[Shape] = None,
+        writable: bool = True,
+        mapping: Optional[Mapping] = None,
+    ) -> None:
         """Give an allocation a shape; one dimension where none is told.
+
+        Without `writable` it can't be stored to by this object, nor through views. A mapping is
+        one of the allocation, where there is one already.
 
         Raises MismatchError where the shape is of another length, InvalidArgumentError where it
         has over 8 dimensions.
@@ -66,6 +85,10 @@ class Array:
             )
         self._allocation = allocation
         self._shape = dims
+        self._is_writable = writable
+        self._mapping = mapping
+        # Whether the memory's address was told, which only this object keeps mapped.
+        self._is_lent = False
 
     @property
     def allocation(self) -> Allocation:
@@ -88,15 +111,7 @@ class Array:
 
         Raises ImportError, UnknownTypeError.
         """
-        numpy = import_module("numpy")
-        if self.type is ElementType.BFLOAT16:
-            try:
-                return numpy.dtype(import_module("ml_dtypes").bfloat16)
-            except ImportError:
-                raise UnknownTypeError(
-                    Status.UNKNOWN_TYPE, "numpy has no Bfloat16; the package ml_dtypes does"
-                ) from None
-        return numpy.dtype(self.type.typestr)
+        return dtype_of(self.type)
 
     @property
     def shape(self) -> Tuple[int, ...]:
@@ -123,6 +138,71 @@ class Array:
         """Bytes of all elements."""
         return self.length * self.itemsize
 
+    @property
+    def mapping(self) -> Optional[Mapping]:
+        """The mapping, which is made where there is none yet; None where none can be had.
+
+        It is for reading only where the allocation is frozen, or `writable` was False.
+
+        Raises NotFoundError, MismatchError where the allocation has become shorter,
+        OutOfMemoryError, ShareLimitError, BusyError while it is being frozen.
+        """
+        if self._mapping is None and self._allocation.client.can_map:
+            try:
+                found = self._allocation.map(self._is_writable)
+            except FrozenError:
+                found = self._allocation.map(writable=False)
+            if found.length != self.length:
+                raise MismatchError(
+                    Status.MISMATCH, "it has %d elements by now" % found.length, self.name
+                )
+            self._mapping = found
+        return self._mapping
+
+    @property
+    def is_live(self) -> bool:
+        """Whether others still reach the allocation; no request is sent where it is mapped.
+
+        It is False once the allocation was disposed of or replaced, the daemon has ended, or the
+        client is closed.
+        """
+        if self._mapping is not None:
+            return self._mapping.is_live
+        try:
+            self._allocation.stat()
+        except (NotFoundError, ClosedError, ConnectionLostError, ForkedError):
+            return False
+        return True
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it is frozen; no request is sent where it is mapped."""
+        return self._allocation.frozen if self._mapping is None else self._mapping.frozen
+
+    def freeze(self) -> None:
+        """Make its elements unchangeable, for all clients and for good. Once more does nothing.
+
+        The array is mapped for reading only afterwards.
+
+        Raises BusyError where any view of it that can be written to is still in use, in this
+        program or another, and has changed nothing then; OutOfMemoryError.
+        """
+        mapping = self._mapping
+        if mapping is not None and not mapping.exists:
+            raise NotFoundError(Status.NO_DATA, "it was disposed of or replaced", self.name)
+        if mapping is None or not mapping.writable or self._is_lent:
+            self._allocation.freeze()
+            return
+        # Its own mapping would be in the way. One for reading takes its place first, so that the
+        # array stays readable whatever happens.
+        self._mapping = mapping = self._allocation.map(writable=False)
+        try:
+            self._allocation.freeze()
+        except SmallocError:
+            with contextlib.suppress(SmallocError):
+                self._mapping = self._allocation.map()
+            raise
+
     def __len__(self) -> int:
         if not self._shape:
             raise TypeError("an array without axes has no length")
@@ -137,11 +217,12 @@ class Array:
 
     def __getitem__(self, index: Any) -> Any:
         selection = select(self._shape, index)
-        return self._decode(self._read(selection), selection.shape, is_own=True)
+        return self._decode(self._read(selection, index), selection.shape, is_own=True)
 
     def __setitem__(self, index: Any, values: Any) -> None:
         selection = select(self._shape, index)
-        self._write(selection, self._encode(values, selection.shape))
+        self._check_writable()
+        self._write(selection, index, self._encode(values, selection.shape))
 
     def __iter__(self) -> Iterator[Any]:
         for place in range(len(self)):
@@ -149,18 +230,25 @@ class Array:
 
     def tolist(self) -> Any:
         """Read all elements as nested lists of numbers; without axes as one number."""
-        return _nest(self.type.unpack(self.tobytes()), self._shape)
+        return nested(self.type.unpack(self.tobytes()), self._shape)
 
     def tobytes(self) -> bytes:
         """Read all elements' bytes, little-endian and row-major."""
+        return bytes(self.contents())
+
+    def contents(self) -> Union[bytes, memoryview]:
+        """Give all elements' bytes: the memory itself where it is mapped, else a copy."""
+        if self._mapping is not None:
+            return memoryview(self._mapping.raw).toreadonly()
         return self._allocation.client.read(self._allocation, 0, self.nbytes)
 
     def fill(self, value: Any) -> None:
         """Store a number in all elements, inside the daemon."""
+        self._check_writable()
         self._allocation.fill(value, 0, self.length)
 
     def close(self) -> None:
-        """Close the allocation's handle. Idempotent."""
+        """Close the allocation's handle; what is mapped stays. Idempotent."""
         self._allocation.close()
 
     def __enter__(self) -> Array:
@@ -172,18 +260,72 @@ class Array:
     def __array__(self, dtype: Any = None, copy: Optional[bool] = None) -> Any:
         """Give a numpy array of all elements.
 
-        Over a socket that is a copy, and `copy=False` raises ValueError. It is read-only but where
-        a copy was asked for, or where another dtype made it one.
+        Where it can be mapped that is the memory itself, unless a copy was asked for or another
+        dtype makes it one. Elsewhere it is a copy, read-only unless asked for, and `copy=False`
+        raises ValueError.
         """
+        if self.mapping is not None:
+            return converted(self._view(), dtype, copy)
         if copy is False:
             raise ValueError(
                 "the array %r is reached over a socket: it can't be had without a copy" % self.name
             )
-        whole = select(self._shape, Ellipsis)
-        numbers = self._decode(self._read(whole), self._shape, bool(copy), as_array=True)
+        numbers = self._decode(self.contents(), self._shape, bool(copy), as_array=True)
         if dtype is not None and dtype != numbers.dtype:
             return numbers.astype(dtype)
         return numbers
+
+    @property
+    def __array_struct__(self) -> Any:
+        # Numpy looks for this before the next. From 1.23 on it keeps the capsule, which keeps the
+        # memory mapped, and before that this object only.
+        numpy = find_numpy()
+        if numpy is None or self.mapping is None:
+            raise AttributeError("__array_struct__")
+        if tuple(map(int, numpy.__version__.split(".")[:2])) < (1, 23):
+            self._is_lent = True
+        return self._view().__array_struct__
+
+    @property
+    def __array_interface__(self) -> Any:
+        if find_numpy() is None or self.mapping is None:
+            raise AttributeError("__array_interface__")
+        self._is_lent = True
+        return self._view().__array_interface__
+
+    def __buffer__(self, flags: int) -> memoryview:
+        mapping = self.mapping
+        if mapping is None:
+            raise BufferError("the array is reached over a socket: it has no memory here")
+        try:
+            return memoryview(mapping.memoryview if find_numpy() is None else self._view())
+        except ValueError as error:
+            raise BufferError(str(error)) from error
+
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None,
+        copy: Optional[bool] = None,
+    ) -> Any:  # fmt: skip
+        """Export it as numpy does: for reading only with a `max_version` of (1, 0) or newer.
+
+        Raises BufferError where that is not met, where `copy=False` can't be, and for devices but
+        the processor; ImportError without numpy.
+        """
+        if stream is not None or dl_device is not None and tuple(dl_device) != _DLPACK_CPU:
+            raise BufferError("the array is in the processor's memory")
+        if self.mapping is None:
+            if copy is False:
+                raise BufferError("the array is reached over a socket: it has no memory here")
+            copy = True
+        view = self.__array__(copy=bool(copy))
+        try:
+            return view.__dlpack__(max_version=max_version)
+        except TypeError:
+            # Before 2.1 numpy has only the older form, which any consumer takes.
+            return view.__dlpack__()
+
+    def __dlpack_device__(self) -> Tuple[int, int]:
+        return _DLPACK_CPU
 
     def __copy__(self) -> NoReturn:
         raise TypeError("a copy of an Array would be the same memory; numpy.array(a) copies")
@@ -191,16 +333,40 @@ class Array:
     def __deepcopy__(self, _: object) -> NoReturn:
         self.__copy__()
 
-    def __reduce__(self) -> Tuple[Any, Tuple[str, str, int, Tuple[int, ...]]]:
+    def __reduce__(self) -> Tuple[Any, Tuple[str, str, int, Tuple[int, ...], bool]]:
         if self.name is None:
             raise TypeError("an anonymous array belongs to its connection: it can't be pickled")
         address = self._allocation.client.address
-        return reopen, (address, self.name, self.type.number, self._shape)
+        return reopen, (address, self.name, self.type.number, self._shape, self._is_writable)
 
     # Bytes
 
-    def _read(self, selection: Selection) -> Union[bytes, bytearray]:
+    def _view(self) -> Any:
+        assert self._mapping is not None
+        return array_over(self._mapping.raw, self.type, self._shape)
+
+    def _cells(self, numpy: Any) -> Any:
+        """Give the mapped elements as bare bytes, which numpy moves without looking at them."""
+        assert self._mapping is not None
+        return numpy.frombuffer(self._mapping.raw, "V%d" % self.itemsize).reshape(self._shape)
+
+    def _check_writable(self) -> None:
+        if self._mapping is not None:
+            self._mapping.check_writable()
+            if not self._mapping.exists:
+                raise NotFoundError(Status.NO_DATA, "it was disposed of or replaced", self.name)
+        elif not self._is_writable:
+            raise TypeError("the array was opened for reading only")
+
+    def _read(self, selection: Selection, index: Any) -> Any:
         client, size = self._allocation.client, self.itemsize
+        if self._mapping is not None and selection.size:
+            raw, numpy = self._mapping.raw, find_numpy()
+            if numpy is not None and selection.size != selection.block:
+                return numpy.array(self._cells(numpy)[index], order="C")
+            step = selection.block * size
+            places = (start * size for start in selection.blocks())
+            return bytearray().join([raw[place : place + step] for place in places])
         if selection.size == selection.block:
             (start,) = selection.blocks()
             data = bytearray(selection.size * size)
@@ -209,8 +375,18 @@ class Array:
         ranges = ((start * size, selection.block * size) for start in selection.blocks())
         return client.read_ranges(self._allocation, ranges)
 
-    def _write(self, selection: Selection, data: Any) -> None:
+    def _write(self, selection: Selection, index: Any, data: Any) -> None:
         client, size = self._allocation.client, self.itemsize
+        if self._mapping is not None and selection.size:
+            raw, numpy = self._mapping.raw, find_numpy()
+            if numpy is not None and selection.size != selection.block:
+                values = numpy.frombuffer(data, "V%d" % size).reshape(selection.shape)
+                self._cells(numpy)[index] = values
+                return
+            step = selection.block * size
+            for at, start in enumerate(selection.blocks()):
+                store(raw[start * size :][:step], data[at * step : (at + 1) * step])
+            return
         if selection.size == selection.block:
             (start,) = selection.blocks()
             client.write(self._allocation, data, start * size)
@@ -221,12 +397,12 @@ class Array:
     # Numbers
 
     def _decode(
-        self, data: Union[bytes, bytearray], shape: Tuple[int, ...], is_own: bool,
+        self, data: Any, shape: Tuple[int, ...], is_own: bool,
         as_array: bool = False,
     ) -> Any:  # fmt: skip
-        numpy = _numpy()
+        numpy = find_numpy()
         if numpy is None or (self.type is ElementType.BFLOAT16 and not as_array):
-            return _nest(self.type.unpack(data), shape)
+            return nested(self.type.unpack(data), shape)
         if not self.nbytes or not len(data):
             numbers = numpy.zeros(shape, self.dtype)
         elif self.type is ElementType.BOOL:
@@ -248,10 +424,10 @@ class Array:
             raise TypeError("%s is not known here: it takes bytes only" % self.type.name)
         if isinstance(values, Array):
             values = values[...]
-        numpy = _numpy()
+        numpy = find_numpy()
         if numpy is None or self.type is ElementType.BFLOAT16:
-            return _spread(self.type, values, shape)
-        if hasattr(values, "__array__") or _is_buffer(values):
+            return spread(self.type, values, shape)
+        if hasattr(values, "__array__") or is_buffer(values):
             found = numpy.asarray(values)
             if found.dtype != self.dtype and (
                 self.type is ElementType.UINT8_CLAMPED
@@ -269,145 +445,27 @@ class Array:
         return numpy.frombuffer(data, self.dtype).reshape(numbers.shape)
 
 
-def reopen(address: str, name: str, type: int, shape: Tuple[int, ...]) -> Array:
-    """Open what a pickle told of, by this process' own client of that address.
+def reopen(
+    address: str, name: str, type: int, shape: Tuple[int, ...], writable: bool = True
+) -> Array:
+    """Open, and map, what a pickle told of, by this process' own client of that address.
 
     Raises NotFoundError, CannotConnectError, MismatchError where the name holds something of
     another type or length now.
     """
-    found = shared_client(address).open(name)
+    found = shared_client(address).get(name, shape, writable)
     if found.type.number != type:
         found.close()
         raise MismatchError(Status.MISMATCH, "it has another type than when it was pickled", name)
+    return found
+
+
+def opened_array(allocation: Allocation, shape: Optional[Shape], writable: bool = True) -> Array:
+    """Give an allocation that was opened for it a shape, and map it; close it where that fails."""
     try:
-        return Array(found, shape)
-    except MismatchError:
-        found.close()
+        array = Array(allocation, shape, writable)
+        array.mapping
+        return array
+    except BaseException:
+        allocation.close()
         raise
-
-
-def shape_of(shape: Shape) -> Tuple[int, ...]:
-    """Take a shape: one whole number, or up to 8 of them. Raises InvalidArgumentError."""
-    dims: Tuple[int, ...]
-    if hasattr(shape, "__index__"):
-        dims = (operator.index(shape),)
-    else:
-        dims = tuple(operator.index(one) for one in shape)
-    if len(dims) > RANK_MAX or any(one < 0 for one in dims):
-        raise InvalidArgumentError(
-            Status.INVALID_ARGUMENT, "a shape is at most 8 numbers from 0 on, not %s" % (dims,)
-        )
-    return dims
-
-
-def length_of(shape: Tuple[int, ...]) -> int:
-    """Give the elements of a shape."""
-    length = 1
-    for one in shape:
-        length *= one
-    return length
-
-
-def elements_of(values: Any, dtype: Any) -> Tuple[ElementType, Tuple[int, ...], Any]:
-    """Give the type, the shape and the bytes of values.
-
-    Raises TypeError, UnknownTypeError, ValueError for lists that are not of one shape.
-    """
-    wanted = None if dtype is None else ElementType.of(dtype)
-    if isinstance(values, Array):
-        if wanted is None or wanted is values.type:
-            return values.type, values.shape, values.tobytes()
-        values = values[...]
-    numpy = _numpy() if hasattr(values, "__array__") else None
-    data: Any
-    if numpy is not None:
-        # A dtype says more than a buffer's format does.
-        found = numpy.asarray(values)
-        if found.dtype.byteorder == ">":
-            found = found.astype(found.dtype.newbyteorder("<"))
-        type = ElementType.of(found.dtype)
-        shape, data = tuple(found.shape), numpy.ascontiguousarray(found).reshape(-1)
-        if type is ElementType.BFLOAT16:
-            # No buffer has this dtype.
-            data = data.view("<u2")
-    elif _is_buffer(values):
-        view = memoryview(values)
-        of_format = ElementType.of_format(view.format, view.itemsize)
-        if of_format is None:
-            raise UnknownTypeError(
-                Status.UNKNOWN_TYPE, "no element type is like a buffer's %r" % view.format
-            )
-        type, shape, data = of_format, tuple(view.shape or ()), view
-    else:
-        if wanted is None:
-            raise TypeError("values that are no array and no buffer need a dtype")
-        shape = _shape_of_lists(values)
-        return wanted, shape_of(shape), wanted.pack(_flatten(values, shape))
-    if wanted is not None and wanted is not type:
-        if not (wanted.typestr == "|u1" and type is ElementType.UINT8):
-            numbers = type.unpack(readable(data))
-            return wanted, shape_of(shape), wanted.pack(numbers)
-        type = wanted
-    if len(shape) > RANK_MAX:
-        raise TooLargeError(Status.TOO_LARGE, "an array has at most 8 dimensions")
-    return type, shape, readable(data)
-
-
-def _is_buffer(values: Any) -> bool:
-    try:
-        memoryview(values)
-    except (TypeError, ValueError, BufferError):
-        return False
-    return True
-
-
-def _nest(numbers: List[Any], shape: Tuple[int, ...]) -> Any:
-    if not shape:
-        return numbers[0]
-    for length in reversed(shape[1:]):
-        if length == 0:
-            return _empty(shape)
-        numbers = [numbers[at : at + length] for at in range(0, len(numbers), length)]
-    return numbers
-
-
-def _empty(shape: Tuple[int, ...]) -> List[Any]:
-    return [_empty(shape[1:]) for _ in range(shape[0])] if len(shape) > 1 else [None] * shape[0]
-
-
-def _shape_of_lists(values: Any) -> Tuple[int, ...]:
-    """Give the shape of nested lists, by the first of each; of a number none."""
-    shape: List[int] = []
-    while hasattr(values, "__len__") and not isinstance(values, (str, bytes)):
-        shape.append(len(values))
-        if not len(values):
-            break
-        values = values[0]
-    return tuple(shape)
-
-
-def _flatten(values: Any, shape: Tuple[int, ...]) -> List[Any]:
-    if not shape:
-        if hasattr(values, "__len__") and not isinstance(values, (str, bytes)):
-            raise InvalidArgumentError(Status.INVALID_ARGUMENT, "the lists are not of one shape")
-        return [values]
-    if not hasattr(values, "__len__") or len(values) != shape[0]:
-        raise InvalidArgumentError(Status.INVALID_ARGUMENT, "the lists are not of one shape")
-    flat: List[Any] = []
-    for value in values:
-        flat += _flatten(value, shape[1:])
-    return flat
-
-
-def _spread(type: ElementType, values: Any, shape: Tuple[int, ...]) -> bytes:
-    """Store one number everywhere, or nested lists of the very shape."""
-    if _is_buffer(values):
-        values = memoryview(values).tolist() if not hasattr(values, "tolist") else values.tolist()
-    if not hasattr(values, "__len__"):
-        return type.pack([values]) * length_of(shape)
-    found = _shape_of_lists(values)
-    if found != shape:
-        raise InvalidArgumentError(
-            Status.INVALID_ARGUMENT, "values of shape %s do not fit into %s" % (found, shape)
-        )
-    return type.pack(_flatten(values, shape))

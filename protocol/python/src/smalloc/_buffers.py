@@ -1,9 +1,11 @@
-"""Views of other objects' bytes, through the buffer protocol."""
+"""Views of other objects' bytes, through the buffer protocol, and of files, mapped."""
 
 from __future__ import annotations
 
+import mmap
+import os
 import sys
-from typing import Any
+from typing import Any, Dict
 
 
 def readable(data: Any) -> memoryview:
@@ -46,3 +48,24 @@ def writable(buffer: Any) -> memoryview:
         if numpy is None:
             raise TypeError("a buffer of format %s can't be written to" % view.format) from None
         return memoryview(numpy.frombuffer(view, dtype="u1"))
+
+
+def map_file(
+    descriptor: int, size: int, offset: int = 0, writable: bool = False, populate: bool = False
+) -> memoryview:
+    """Map a part of a file; give its bytes, which are all that refers to the mapping.
+
+    Raises OSError, and ValueError or OverflowError for a part that is not there: to touch it would
+    end the process.
+    """
+    flags = mmap.MAP_SHARED
+    if populate:
+        # Python knows its name from 3.10 on.
+        flags |= getattr(mmap, "MAP_POPULATE", 0)
+    protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+    # Without this Python keeps a duplicate of the descriptor open as long as the mapping is there.
+    untracked: Dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+    # Python takes size 0 for all of the file.
+    if size == 0 or os.fstat(descriptor).st_size < offset + size:
+        raise ValueError("the file is too short")
+    return memoryview(mmap.mmap(descriptor, size, flags, protection, offset=offset, **untracked))

@@ -1,7 +1,7 @@
 """One connection to a daemon: sends requests, receives replies, matches them by their cookies.
 
 A connection is used by one thread at a time, under its lock. It knows frames and sockets, and
-nothing of what operations mean.
+nothing of what operations mean, but that descriptors come with the replies to map.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections import deque
 from typing import Deque, Dict, Iterable, Iterator, List, NamedTuple, Optional, Union
 
 from ._address import Address, connect
+from ._descriptors import Descriptors
 from ._errors import ClosedError, ConnectionLostError, ForkedError, SmallocError, Status
 from ._errors import ProtocolError, TimedOutError, error_of
 from ._wire import U64_MAX, FrameError, Header, Operation, Reply, ReplyReader, Request
@@ -103,6 +104,7 @@ class Connection:
         self._unsent: Deque[memoryview] = deque()
         self._unsent_size = 0
         self._outcomes: List[Optional[Outcome]] = []
+        self.descriptors = Descriptors()
         self._greeted = False
         self._socket = connect(address, connect_timeout)
         self._poll = select.poll()
@@ -160,6 +162,7 @@ class Connection:
         self._pendings.clear()
         self._unsent.clear()
         self._unsent_size = 0
+        self.descriptors.clear()
 
     def _lost(self, how: str) -> ConnectionLostError:
         return ConnectionLostError(
@@ -291,6 +294,8 @@ class Connection:
         self._cookie = self._cookie % U64_MAX + 1
         frame = request.encode(self._cookie, handle, dest)
         self._pendings[self._cookie] = _Pending(index, request, label)
+        if request.operation is Operation.MAP:
+            self.descriptors.awaited += 1
         self._unsent.append(memoryview(frame))
         self._unsent_size += len(frame)
         if request.data is not None and len(request.data):
@@ -339,9 +344,18 @@ class Connection:
         return found[0][1] != select.POLLOUT
 
     def _receive(self) -> None:
-        """Receive what is there. The only place that takes bytes from the socket."""
+        """Receive what is there. The only place that takes bytes from the socket.
+
+        Descriptors come between a request to map and its reply, and at no other time.
+        """
+        room = self._reader.room()
         try:
-            count = self._socket.recv_into(self._reader.room())
+            if self.descriptors.awaited:
+                count = self.descriptors.receive(self._socket, room)
+            else:
+                count = self._socket.recv_into(room)
+        except SmallocError:
+            raise
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
@@ -391,6 +405,10 @@ class Connection:
                 raise error
         if pending is None:
             raise FrameError("a reply came twice")
+        if header.operation == Operation.MAP:
+            if error is None:
+                reply = self.descriptors.take(reply)
+            self.descriptors.settle()
         if pending.index >= 0:
             self._outcomes[pending.index] = reply if error is None else error
 

@@ -31,6 +31,9 @@ class Status(IntEnum):
     MEMORY_LIMIT = 0x800F
     ALLOCATION_LIMIT = 0x8010
     HANDLE_LIMIT = 0x8011
+    BUSY = 0x8012
+    FROZEN = 0x8013
+    SHARE_LIMIT = 0x8016
     MALFORMED_FRAME = 0xC001
     HELLO_REQUIRED = 0xC002
     CONNECTION_LIMIT = 0xC003
@@ -131,6 +134,18 @@ class LimitError(SmallocError):
     """allocationLimit, handleLimit: there are as many as there may be."""
 
 
+class ShareLimitError(LimitError):
+    """shareLimit: the daemon shares as many allocations as it may, or has no descriptor left."""
+
+
+class BusyError(SmallocError):
+    """busy: another process has it mapped for writing, or a request is at work on it; try again."""
+
+
+class FrozenError(SmallocError, PermissionError):
+    """frozen: the allocation's bytes can't be changed any more."""
+
+
 class ProtocolError(SmallocError):
     """The two sides do not understand each other: a bug in one of them, or no smallocd at all."""
 
@@ -176,6 +191,9 @@ _KINDS: Dict[int, Type[SmallocError]] = {
     Status.MEMORY_LIMIT: OutOfMemoryError,
     Status.ALLOCATION_LIMIT: LimitError,
     Status.HANDLE_LIMIT: LimitError,
+    Status.BUSY: BusyError,
+    Status.FROZEN: FrozenError,
+    Status.SHARE_LIMIT: ShareLimitError,
     Status.MALFORMED_FRAME: ProtocolError,
     Status.HELLO_REQUIRED: ProtocolError,
     Status.CONNECTION_LIMIT: CannotConnectError,

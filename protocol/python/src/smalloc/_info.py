@@ -63,7 +63,7 @@ class Stat:
     @staticmethod
     def of(reply: Reply) -> Stat:
         """Take the reply to stat. Raises FrameError."""
-        header, payload = reply
+        header, payload = reply.header, reply.payload
         numbers = decode_numbers(payload, header.name_size)
         if len(numbers) < 3:
             raise FrameError("a reply to stat is cut short")

@@ -129,6 +129,11 @@ class ElementType:
         kind = _KINDS.get(letters)
         return None if kind is None else _BY_NAME.get("%s%d" % (kind, itemsize))
 
+    @property
+    def format(self) -> Optional[str]:
+        """One letter of the module struct for an element, if there is one."""
+        return None if "Complex" in self.name else self._format or None
+
     def pack(self, values: Sequence[Any]) -> bytes:
         """Store numbers, as spec section 3.4 says: give their elements' bytes.
 

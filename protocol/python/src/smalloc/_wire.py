@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
-from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 PROTOCOL_VERSION = 1
 REQUEST_MAGIC = 0xE5
@@ -43,6 +43,9 @@ class Operation(IntEnum):
     RENAME = 14
     STATS = 15
     QUIT = 16
+    MAP = 18
+    UNMAP = 19
+    FREEZE = 23
 
 
 class Flag(IntEnum):
@@ -50,12 +53,27 @@ class Flag(IntEnum):
 
     VECTORED = 1  # read, write
     NO_HANDLE = 2  # alloc
+    SHAREABLE = 4  # alloc
 
 
 class RenameFlag(IntEnum):
     """Bits of the flags of rename."""
 
     REPLACE = 1
+
+
+class MapFlag(IntEnum):
+    """Bits of the flags of map."""
+
+    WRITABLE = 1
+    POPULATE = 2
+
+
+class Feature(IntEnum):
+    """Bits of `features` in the reply to hello, by their numbers; spec section 8.6."""
+
+    MAP = 0
+    FREEZE = 4
 
 
 # Of the error statuses: bit 15 says error, bit 14 that the daemon closes after it.
@@ -67,6 +85,7 @@ _RANGE = struct.Struct("<QQ")
 _COPY = struct.Struct("<QIB3x")
 _U64 = struct.Struct("<Q")
 _ENTRY = struct.Struct("<QBB")
+_MAPPED = struct.Struct("<III")
 
 
 class FrameError(Exception):
@@ -166,9 +185,11 @@ def hello(software: bytes) -> Request:
     return Request(Operation.HELLO, payload=software[:64])
 
 
-def alloc(type: int, size: int, name: bytes = b"", no_handle: bool = False) -> Request:
+def alloc(
+    type: int, size: int, name: bytes = b"", no_handle: bool = False, shareable: bool = False
+) -> Request:
     """Allocate `size` bytes of element type `type`; anonymously without a name."""
-    flags = Flag.NO_HANDLE if no_handle else 0
+    flags = (Flag.NO_HANDLE if no_handle else 0) | (Flag.SHAREABLE if shareable else 0)
     return Request(Operation.ALLOC, flags=flags, type=type, size=size, name=name)
 
 
@@ -225,6 +246,30 @@ def rename(new_name: bytes, replace: bool, name: bytes = b"") -> Request:
     return Request(Operation.RENAME, flags=flags, name=name, payload=new_name)
 
 
+def map_memory(writable: bool, populate: bool, name: bytes = b"") -> Request:
+    """Ask for a descriptor of the memory itself."""
+    flags = (MapFlag.WRITABLE if writable else 0) | (MapFlag.POPULATE if populate else 0)
+    return Request(Operation.MAP, flags=flags, name=name)
+
+
+class Mapped(NamedTuple):
+    """What a reply to map tells behind its header: the slot and its generation in the state memory.
+
+    `descriptors` is how many come with the reply.
+    """
+
+    slot: int
+    generation: int
+    descriptors: int
+
+
+def decode_mapped(payload: bytes) -> Mapped:
+    """Take the payload of a reply to map. Raises FrameError."""
+    if len(payload) < _MAPPED.size:
+        raise FrameError("a reply to map is cut short")
+    return Mapped(*_MAPPED.unpack_from(payload))
+
+
 class Entry(NamedTuple):
     """What a page of `list` tells of one allocation: its size in bytes, its type's number."""
 
@@ -258,10 +303,14 @@ def decode_entries(payload: bytes, count: int) -> List[Entry]:
 
 
 class Reply(NamedTuple):
-    """One reply. The payload is empty where the bytes went into the memory of its request."""
+    """One reply. The payload is empty where the bytes went into the memory of its request.
+
+    `descriptor` is what came with a reply to map; whoever has the socket puts it there.
+    """
 
     header: Header
     payload: bytes
+    descriptor: Any = None
 
 
 # A payload that is longer than this is received where it belongs, a shorter one together with

@@ -1,0 +1,333 @@
+"""A mapping: an allocation's memory as a part of this process' own."""
+
+from __future__ import annotations
+
+import errno
+import operator
+import os
+import sys
+from typing import Any, Iterator, List, NoReturn, Optional, Union
+
+from . import _state
+from ._buffers import map_file, readable
+from ._connection import Connection, Handle
+from ._errors import FrozenError, InvalidArgumentError, OutOfMemoryError, OutOfRangeError
+from ._errors import ProtocolError, ShareLimitError, Status
+from ._numpy import array_over, find_numpy
+from ._types import ElementType, Number
+from ._wire import Mapped, decode_mapped, map_memory
+
+# The class has a property of that name.
+_View = memoryview
+# An item of a memoryview of these formats is one access of the processor.
+_CELLS = frozenset("bBhHiIfdqQ?")
+
+
+class Mapping:
+    """An allocation's memory, mapped. `Allocation.map` makes one.
+
+    `m[i]` and `m[i:j]` read elements as Python's numbers and lists of them, `m[i] = x` and
+    `m[i:j] = values` store them as ElementType.pack says; indices are checked. No request is sent,
+    and other programs see what is stored at once. `memoryview`, `memoryview(m)` (from Python 3.12
+    on) and `numpy.asarray(m)` give the memory itself.
+
+    The memory is unmapped when this object and all views of it have gone, and in no other way: it
+    stays readable after the client is closed, the allocation is disposed of or truncated, or the
+    daemon has ended. What is stored then reaches nobody but others who have it mapped; `is_live`
+    tells. A forked child has the mapping, too.
+
+    An element of up to 8 bytes is read and stored at one stroke, more is not; `spec.md`, section
+    3.8, has the memory model.
+    """
+
+    __slots__ = (
+        "_bytes", "_cells", "_type", "_length", "_is_writable", "_connection", "_state", "_told",
+        "_label", "__weakref__",
+    )  # fmt: skip
+
+    def __init__(
+        self, memory: memoryview, type: ElementType, is_writable: bool, connection: Connection,
+        told: Mapped, label: str,
+    ) -> None:  # fmt: skip
+        """For Client."""
+        self._bytes = memory
+        self._cells: Any = None
+        format: Any = type.format
+        if format in _CELLS and sys.byteorder == "little":
+            self._cells = memory.cast(format)
+        self._type = type
+        self._length = len(memory) // type.itemsize
+        self._is_writable = is_writable
+        self._connection = connection
+        self._state = connection.descriptors.state
+        self._told = told
+        self._label = label
+
+    @property
+    def type(self) -> ElementType:
+        """The element type."""
+        return self._type
+
+    @property
+    def length(self) -> int:
+        """Elements that are mapped; the allocation may have become shorter."""
+        return self._length
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return self._type.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are mapped."""
+        return len(self._bytes)
+
+    @property
+    def writable(self) -> bool:
+        """Whether it is mapped for writing."""
+        return self._is_writable
+
+    @property
+    def exists(self) -> bool:
+        """Whether the allocation was not disposed of, nor replaced, while the daemon lived.
+
+        Read from the state memory: no request is sent, and it takes a microsecond. An allocation
+        without elements has no memory, and is said to be there.
+        """
+        return self._flags & _state.LIVE != 0
+
+    @property
+    def is_live(self) -> bool:
+        """Whether others still reach the allocation: `exists`, and the connection stands.
+
+        It is False once the daemon has ended, once the client is closed, and in a forked child,
+        since there nothing tells whether the daemon still runs.
+        """
+        return self.exists and self._connection.is_live
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the allocation was frozen, by this program or another; no request is sent."""
+        return self._flags & _state.FROZEN != 0
+
+    @property
+    def memoryview(self) -> _View:
+        """A view of the memory; of elements where Python has such a format, else of bytes.
+
+        It can be written to where `writable` is True. It keeps the memory mapped.
+        """
+        return memoryview(self._bytes if self._cells is None else self._cells)
+
+    def __buffer__(self, flags: int) -> _View:
+        return self.memoryview
+
+    def __array__(self, dtype: Any = None, copy: Optional[bool] = None) -> Any:
+        return converted(array_over(self._bytes, self._type, (self._length,)), dtype, copy)
+
+    @property
+    def __array_struct__(self) -> Any:
+        if find_numpy() is None:
+            raise AttributeError("__array_struct__")
+        # Numpy would take the elements one by one, since there is an index and a length.
+        return array_over(self._bytes, self._type, (self._length,)).__array_struct__
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        kind = "" if self._is_writable else ", read-only"
+        return "<smalloc.Mapping %s, %d x %s%s>" % (
+            self._label, self._length, self._type.name, kind,
+        )  # fmt: skip
+
+    def __iter__(self) -> Iterator[Number]:
+        for index in range(self._length):
+            number: Any = self[index]
+            yield number
+
+    def __getitem__(self, index: Union[int, slice]) -> Union[Number, List[Number]]:
+        if isinstance(index, slice):
+            if self._cells is not None:
+                cells: List[Number] = self._cells[index].tolist()
+                return cells
+            places = range(*index.indices(self._length))
+            if not places:
+                return []
+            size = self.itemsize
+            first, last = min(places[0], places[-1]), max(places[0], places[-1])
+            numbers = self._type.unpack(self._bytes[first * size : (last + 1) * size])
+            return numbers[:: places.step]
+        place = self._index(index)
+        if self._cells is not None:
+            number: Number = self._cells[place]
+            return number
+        size = self.itemsize
+        return self._type.unpack(self._bytes[place * size : (place + 1) * size])[0]
+
+    def __setitem__(self, index: Union[int, slice], value: Any) -> None:
+        self.check_writable()
+        if not self._type.is_known:
+            raise TypeError("%s is not known here: it takes bytes only" % self._type.name)
+        size = self.itemsize
+        if not isinstance(index, slice):
+            place = self._index(index)
+            data = self._type.pack([value])
+            if self._cells is not None:
+                (self._cells[place],) = self._type.unpack(data)
+            else:
+                self._bytes[place * size : (place + 1) * size] = data
+            return
+        places = range(*index.indices(self._length))
+        if hasattr(value, "__len__") or hasattr(value, "__iter__"):
+            data = self._type.pack(list(value))
+        else:
+            data = self._type.pack([value]) * len(places)
+        if len(data) != len(places) * size:
+            raise InvalidArgumentError(
+                Status.INVALID_ARGUMENT,
+                "%d elements can't take %d values" % (len(places), len(data) // size),
+                self._label,
+            )
+        if places.step == 1:
+            self._bytes[places.start * size : places.start * size + len(data)] = data
+            return
+        for at, place in enumerate(places):
+            self._bytes[place * size : (place + 1) * size] = data[at * size : (at + 1) * size]
+
+    def write(self, data: Any, start: int = 0) -> None:
+        """Write the bytes of a buffer, from element `start` on, as they are.
+
+        Raises TypeError, FrozenError where it is mapped for reading, InvalidArgumentError where
+        the buffer is no whole number of elements, OutOfRangeError.
+        """
+        self.check_writable()
+        view, start = readable(data), operator.index(start)
+        if len(view) % self.itemsize:
+            raise InvalidArgumentError(
+                Status.INVALID_ARGUMENT,
+                "%d bytes are no whole number of %s" % (len(view), self._type.name),
+                self._label,
+            )
+        count = len(view) // self.itemsize
+        if not 0 <= start <= self._length or count > self._length - start:
+            raise OutOfRangeError(
+                Status.OUT_OF_RANGE,
+                "start + count > length: %d + %d of %d" % (start, count, self._length),
+                self._label,
+            )
+        store(self._bytes[start * self.itemsize :][: len(view)], view)
+
+    def __copy__(self) -> NoReturn:
+        raise TypeError("a copy of a Mapping would be the same memory; bytes(m.memoryview) copies")
+
+    def __deepcopy__(self, _: object) -> NoReturn:
+        self.__copy__()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Mapping is this process' own; pickle the Allocation or an Array")
+
+    # For Array
+
+    def check_writable(self) -> None:
+        """Raise FrozenError, or TypeError where it is mapped for reading only."""
+        if self._is_writable:
+            return
+        if self.frozen:
+            raise FrozenError(Status.FROZEN, "its bytes can't be changed any more", self._label)
+        raise TypeError("the allocation %s is mapped for reading only" % self._label)
+
+    @property
+    def raw(self) -> _View:
+        """The bytes: not a view of one's own, and not to be released."""
+        return self._bytes
+
+    # Within
+
+    @property
+    def _flags(self) -> int:
+        if self._told.slot == 0:
+            return _state.LIVE
+        assert self._state is not None
+        return self._state.flags(self._told.slot, self._told.generation)
+
+    def _index(self, index: int) -> int:
+        index = operator.index(index)
+        if not -self._length <= index < self._length:
+            raise OutOfRangeError(
+                Status.OUT_OF_RANGE, "index %d of %d" % (index, self._length), self._label
+            )
+        return index % self._length
+
+
+def map_allocation(
+    handle: Handle, type: ElementType, writable: bool, populate: bool = False,
+    data: memoryview = memoryview(b""),
+) -> Mapping:  # fmt: skip
+    """Map what a handle stands for, and write `data` to its start. Raises what Allocation.map does.
+
+    Data goes through the descriptor: that makes pages twice as fast as to touch them one by one,
+    and where there are none left it is an error and no signal.
+    """
+    connection = handle.connection
+    reply = connection.call(map_memory(writable, populate), handle)
+    header = reply.header
+    memory = memoryview(bytearray() if writable else b"")
+    if header.type != type.number or header.size % type.itemsize:
+        raise ProtocolError(Status.UNEXPECTED_REPLY, "what is mapped has another type")
+    if reply.descriptor is not None:
+        try:
+            _write(reply.descriptor.number, header.offset, data[: header.size])
+            memory = _map(reply.descriptor.number, header.offset, header.size, writable, populate)
+        finally:
+            reply.descriptor.close()
+    return Mapping(memory, type, writable, connection, decode_mapped(reply.payload), handle.label)
+
+
+def _write(descriptor: int, offset: int, data: memoryview) -> None:
+    while data:
+        try:
+            count = os.pwrite(descriptor, data, offset)
+        except OSError as error:
+            raise OutOfMemoryError(
+                Status.OUT_OF_MEMORY, "it can't be written: %s" % error.strerror
+            ) from error
+        data, offset = data[count:], offset + count
+
+
+def _map(
+    descriptor: int, offset: int, size: int, writable: bool, populate: bool
+) -> memoryview:
+    try:
+        return map_file(descriptor, size, offset, writable, populate)
+    except OSError as error:
+        why = "it can't be mapped: %s" % error.strerror
+        if error.errno == errno.EMFILE:
+            raise ShareLimitError(Status.SHARE_LIMIT, why + " (ulimit -n)") from error
+        raise OutOfMemoryError(Status.OUT_OF_MEMORY, why) from error
+    except (ValueError, OverflowError) as error:
+        raise ProtocolError(Status.UNEXPECTED_REPLY, "it can't be mapped: %s" % error) from error
+
+
+def store(into: memoryview, data: memoryview) -> None:
+    """Copy bytes; with numpy other threads run meanwhile."""
+    numpy = find_numpy() if len(data) >= 65536 else None
+    if numpy is None:
+        into[:] = data
+    else:
+        numpy.copyto(numpy.frombuffer(into, "u1"), numpy.frombuffer(data, "u1"))
+
+
+def converted(array: Any, dtype: Any, copy: Optional[bool]) -> Any:
+    """Give an array as `__array__` is asked for it. Raises ValueError where `copy=False` can't be.
+    """
+    if dtype is not None and dtype != array.dtype:
+        if copy is False:
+            raise ValueError("it is of %s: it can't be had as %s without a copy" % (
+                array.dtype, dtype,
+            ))
+        return array.astype(dtype)
+    return array.copy() if copy else array

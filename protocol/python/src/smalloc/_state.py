@@ -1,0 +1,49 @@
+"""The state memory: what has become of mapped allocations, without asking; spec section 3.8."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from ._buffers import map_file
+from ._errors import ConnectionLostError, Status
+from ._wire import FrameError
+
+LIVE = 1
+FROZEN = 2
+
+_SLOT_SIZE = 16
+_GENERATION_MASK = 0xFFFFFF
+
+
+class StateMemory:
+    """A daemon's state memory, mapped for reading. It stays readable when the daemon has ended."""
+
+    __slots__ = ("_words",)
+
+    def __init__(self, descriptor: int) -> None:
+        """Map it. The descriptor may be closed after that.
+
+        Raises FrameError; ConnectionLostError where the system refuses, since it comes but once.
+        """
+        try:
+            size = os.fstat(descriptor).st_size // _SLOT_SIZE * _SLOT_SIZE
+            memory = map_file(descriptor, size)
+        except OSError as error:
+            raise ConnectionLostError(
+                Status.CONNECTION_LOST,
+                "the daemon's state memory can't be mapped: %s%s; the connection is closed"
+                % (error.strerror, " (ulimit -n)" if error.errno == errno.EMFILE else ""),
+            ) from error
+        except (ValueError, OverflowError) as error:
+            raise FrameError("the state memory can't be mapped: %s" % error) from error
+        # An item of this view is one access of the processor.
+        self._words = memory.cast("I")
+
+    def flags(self, slot: int, generation: int) -> int:
+        """Give the flags of a slot, LIVE and FROZEN; none where it stands for another by now."""
+        at = slot * (_SLOT_SIZE // 4)
+        if not 0 < at < len(self._words):
+            return 0
+        word: int = self._words[at]
+        return word & 0xFF if word >> 8 == generation & _GENERATION_MASK else 0

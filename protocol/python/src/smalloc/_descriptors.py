@@ -1,4 +1,4 @@
-"""Descriptors that come over a Unix socket with the replies to map; spec section 7.17."""
+"""Descriptors that come over a Unix socket with the replies to map; spec section 7.18."""
 
 from __future__ import annotations
 

@@ -37,7 +37,8 @@ public final class Registry: @unchecked Sendable {
     let budget: MemoryBudget
     let mappings: MappingPool
     let nameHash: NameHash
-    /// Seconds since 1970 and the monotonic clock at start: allocations keep 32-bit ages.
+    /// Seconds since 1970 at the start, and nanoseconds of the monotonic clock at their beginning:
+    /// allocations keep 32-bit ages.
     private let birth: UInt64
     private let birthMonotonic: UInt64
 
@@ -67,8 +68,11 @@ public final class Registry: @unchecked Sendable {
             (shards + index).initialize(to: Shard(mappings.blocks))
             (lines + index).initialize(to: ShardLine())
         }
-        birth = UInt64(time(nil))
-        birthMonotonic = Clock.coarseSeconds
+        let wallTime = Clock.coarseWallTime
+        birth = wallTime / Registry.second
+        // A second by this clock ends when one does by the wall clock, so that no allocation is told
+        // to be made in a second that is to come.
+        birthMonotonic = Clock.coarse &- wallTime % Registry.second
         guard mappings.start() else { return nil }
     }
 
@@ -267,7 +271,11 @@ public final class Registry: @unchecked Sendable {
     // MARK: Time
 
     /// Seconds since the registry's birth, by the monotonic clock.
-    var age: UInt32 { UInt32(truncatingIfNeeded: Clock.coarseSeconds &- birthMonotonic) }
+    var age: UInt32 {
+        UInt32(truncatingIfNeeded: (Clock.coarse &- birthMonotonic) / Registry.second)
+    }
+
+    private static var second: UInt64 { 1_000_000_000 }
 
     /// The same, asked of the clock once for all that one call of `serve` does.
     @inline(__always)

@@ -1,5 +1,6 @@
 // Names, handles and lifetimes, as a client sees them.
 
+import SmallocSystem
 import SmallocWire
 import Testing
 import TestSupport
@@ -332,5 +333,18 @@ struct RegistryTests {
         #expect(other.call(.truncate, handle: 1, size: 100_000).status == .ok)
         #expect(eventually { daemon.registry.mappings.pendingSize == 0 })
         #expect(other.call(.alloc, flags: 2, type: 2, name: "b", size: 1).status == .ok)
+    }
+
+    @Test("no allocation is told to be made in a second that is to come")
+    func createdInTime() {
+        // The registry is made at the end of a second of the monotonic clock, the allocation after.
+        while Clock.now % 1_000_000_000 < 960_000_000 { usleep(1000) }
+        let peer = TestDaemon().greeted()
+        while Clock.now % 1_000_000_000 > 500_000_000 { usleep(1000) }
+        usleep(10_000)
+        let before = UInt64(time(nil)) * 1000
+        peer.call(.alloc, flags: 2, type: 2, name: "a", size: 1)
+        let created = peer.call(.stat, name: "a").number(0, afterName: 1)
+        #expect(created <= UInt64(time(nil)) * 1000 && created + 1000 >= before)
     }
 }

@@ -55,6 +55,9 @@ public protocol ReplyWriter: ~Copyable {
     /// Done, with all of the data.
     mutating func data(_ bytes: UnsafeRawPointer, _ size: Int, type: ElementType)
 
+    /// An atomic operation is done: what its cell held before, sign-extended if it is signed.
+    mutating func old(_ value: UInt64, type: ElementType)
+
     /// `size` bytes of data come next, in pieces of whole elements.
     mutating func beginData(size: Int, type: ElementType)
     mutating func appendData(_ bytes: UnsafeRawPointer, _ size: Int)

@@ -64,6 +64,9 @@ public enum Request: ~Escapable {
     case dispose(Reference)
     case truncate(Reference, length: UInt64, Unit)
     case rename(Reference, newName: RawSpan, RenameFlags)
+    /// The values are operand and expected, 8 bytes each; in text as many words as the action
+    /// takes, the expected one first.
+    case atomic(Reference, start: UInt64, AtomicAction, Payload, Unit)
     case stats
     /// Text mode only.
     case help(verb: RawSpan)
@@ -89,6 +92,7 @@ extension Request {
         case .dispose: .dispose
         case .truncate: .truncate
         case .rename: .rename
+        case .atomic: .atomic
         case .stats: .stats
         case .quit: .quit
         case .help: nil

@@ -93,7 +93,8 @@ struct FaultScript {
     // MARK: Frames
 
     private mutating func request() -> [UInt8] {
-        switch below(20) {
+        switch below(22) {
+        case 20, 21: return atomic()
         case 0...3: return alloc()
         case 4...6: return read()
         case 7...9: return write()
@@ -164,6 +165,12 @@ struct FaultScript {
             payload: ranges.flatMap { numbers($0.0, $0.1) } + random.bytes(size))
     }
 
+    /// On the first cell or anywhere: small memory, and large that is not there yet.
+    private mutating func atomic() -> [UInt8] {
+        let cell = below(2) == 0 ? 0 : offset()
+        return target(.atomic, offset: cell, payload: numbers(UInt64(1 + below(8)), 0, 0))
+    }
+
     private mutating func fill() -> [UInt8] {
         let size = [8 * below(100), 8 * below(8000), 2 << 20][below(3)]
         return target(.fill, size: UInt64(size), payload: random.bytes(1 << below(4)))
@@ -184,7 +191,8 @@ struct FaultScript {
     // MARK: Lines
 
     private mutating func line() -> String {
-        switch below(14) {
+        switch below(15) {
+        case 14: return "atomic \(name()) \(below(200)) add 1"
         case 0...2: return "alloc \(name()) \(size() / 8) \(below(2) == 0 ? "uint8" : "double")"
         case 3: return "write \(name()) 0 " + values(1 + below(20))
         case 4: return "write \(name()) 0 " + values(6000 + below(4000))

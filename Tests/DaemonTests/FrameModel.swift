@@ -47,9 +47,9 @@ enum FrameModel {
         let named = frame.nameSize != 0
         let handled = frame.handle != 0
         if frame.type != 0 && name != "alloc" { return true }
-        let hasOffset = ["list", "read", "write", "fill", "copy"].contains(name)
+        let hasOffset = ["list", "read", "write", "fill", "copy", "atomic"].contains(name)
         if frame.offset != 0 && (!hasOffset || frame.flags & 1 != 0) { return true }
-        let hasSize = hasOffset || ["alloc", "truncate"].contains(name)
+        let hasSize = hasOffset && name != "atomic" || ["alloc", "truncate"].contains(name)
         if frame.size != 0 && !hasSize { return true }
         switch name {
         case "hello": return named || handled || rest > 64
@@ -60,6 +60,8 @@ enum FrameModel {
         case "list": return handled || rest != 0
         case "stat", "dispose", "truncate": return named == handled || rest != 0
         case "rename", "fill": return named == handled
+        // This sweep has no payload of 24 bytes.
+        case "atomic": return true
         case "read" where frame.flags & 1 == 0: return named == handled || rest != 0
         case "write" where frame.flags & 1 == 0:
             return named == handled || frame.size != UInt64(rest)

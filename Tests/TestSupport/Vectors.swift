@@ -68,6 +68,10 @@ public struct ProtocolValues: Decodable, Sendable {
         public let name: String
         public let number: Int
     }
+    public struct Feature: Decodable, Sendable {
+        public let name: String
+        public let bit: Int
+    }
     public struct Element: Decodable, Sendable {
         public let name: String
         public let number: Int
@@ -97,6 +101,8 @@ public struct ProtocolValues: Decodable, Sendable {
     public let elementTypes: [Element]
     public let operations: [Named]
     public let requestFlags: [Flag]
+    public let atomicActions: [Named]
+    public let features: [Feature]
     public let errorClasses: [Named]
     public let statuses: [Status]
     public let helloFields: [String]

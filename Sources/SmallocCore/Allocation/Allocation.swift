@@ -156,6 +156,18 @@ struct Allocation: Equatable {
             .access(extent, intent, length: size)
     }
 
+    /// The cell of an atomic operation: one element, aligned to its size.
+    ///
+    /// Under the lock, which keeps all requests apart. What changes a cell does so by an atomic
+    /// instruction all the same (`smalloc_atomic`), for whoever reaches it without the lock.
+    ///
+    /// - Parameter extent: Was checked against `size`; its offset is a multiple of its size.
+    /// - Returns: Nil: the bytes are not at hand, see `Registry.later`.
+    @inline(__always)
+    func cell(_ extent: Extent, _ intent: Intent) throws(SmallocError) -> UnsafeMutableRawPointer? {
+        try access(extent, intent).atHand()
+    }
+
     /// Bytes up to `end` have arrived of a request that overwrites the whole allocation.
     ///
     /// Under the lock, after each piece that `access` gave for it, also when none arrived.

@@ -96,6 +96,8 @@ extension Registry {
             return try truncate(target, length, unit, &caller, &reply)
         case .rename(let target, let newName, let flags):
             return try rename(target, newName, flags, &caller, &reply)
+        case .atomic(let target, let start, let action, let values, let unit):
+            return try atomic(target, start, action, values, unit, &caller, &reply)
         case .stat(let target): return try stat(target, &caller, &reply)
         case .list(let prefix, let cursor, let count, let sorted):
             guard cursor < UInt64(Registry.shardCount) else {

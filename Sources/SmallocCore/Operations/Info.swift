@@ -168,6 +168,7 @@ extension Registry {
         (.fill, "requests_fill"), (.copy, "requests_copy"), (.dispose, "requests_dispose"),
         (.truncate, "requests_truncate"), (.rename, "requests_rename"),
         (.stats, "requests_stats"), (.quit, "requests_quit"),
+        (.atomic, "requests_atomic"),
     ]
 }
 

@@ -24,6 +24,7 @@ extension Registry {
         case .fill(let target, _, _, _, _): return isThere(target, caller)
         case .truncate(let target, _, _): return isThere(target, caller)
         case .rename(let target, _, _): return isThere(target, caller)
+        case .atomic(let target, _, _, _, _): return isThere(target, caller)
         case .copy(let source, _, let dest, _, _, _):
             return isThere(source, caller) && isThere(dest, caller)
         case .hello, .ping, .alloc, .close, .list, .stats, .help, .quit: return false

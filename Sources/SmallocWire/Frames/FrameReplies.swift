@@ -95,6 +95,13 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
             .copyMemory(from: bytes, byteCount: size)
     }
 
+    /// See `ReplyWriter.old`.
+    @inlinable @inline(__always)
+    public mutating func old(_ value: UInt64, type: ElementType) {
+        header(type: type.rawValue, payloadSize: 8, size: 8)
+            .storeBytes(of: value.littleEndian, as: UInt64.self)
+    }
+
     /// See `ReplyWriter.beginData`.
     @inlinable @inline(__always)
     public mutating func beginData(size: Int, type: ElementType) {

@@ -63,6 +63,8 @@ public enum TextCodec {
             return .truncate(Reference(handle: 0, name: name), length: length, .elements)
         case "rename":
             return try rename(&words)
+        case "atomic":
+            return try atomic(&words)
         case "dispose", "stat":
             let name = try word(&words, "\(operation) NAME")
             try end(words, "\(operation) NAME")
@@ -120,6 +122,23 @@ public enum TextCodec {
         }
         try end(words, form)
         return .rename(Reference(handle: 0, name: name), newName: newName, flags)
+    }
+
+    @_lifetime(copy words)
+    private static func atomic(_ words: inout Words) throws(SmallocError) -> Request {
+        let form = "atomic NAME INDEX ACTION [VALUE...]"
+        let name = try word(&words, form)
+        let start = try index(&words, form)
+        let actionWord = try word(&words, form)
+        guard actionWord.byteCount <= 16, let action = AtomicAction(named: actionWord.text) else {
+            throw .invalidArgument(
+                "an action is load, store, add, sub, and, or, xor, exchange or compareExchange")
+        }
+        let values = words.rest
+        for _ in 0..<action.valueCount { _ = try word(&words, form) }
+        try end(words, form)
+        return .atomic(
+            Reference(handle: 0, name: name), start: start, action, .words(values), .elements)
     }
 
     @_lifetime(copy words)

@@ -55,6 +55,15 @@ struct TextHelp: Sendable {
                 "example: rename samples.new samples replace",
             ]),
         TextHelp(
+            verb: "atomic", form: "atomic NAME INDEX ACTION [VALUE...]",
+            meaning: "change one integer, and tell what it was",
+            more: [
+                "ACTION is load; store, add, sub, and, or, xor or exchange, and a VALUE; or",
+                "compareExchange EXPECTED NEW, which stores NEW if it finds EXPECTED. No other",
+                "request sees the integer in between.",
+                "example: atomic counters 0 add 1",
+            ]),
+        TextHelp(
             verb: "stat", form: "stat NAME", meaning: "tell about an allocation", more: []),
         TextHelp(
             verb: "list", form: "list [PREFIX]", meaning: "tell names, types and lengths",

@@ -73,6 +73,15 @@ public struct TextReplies: ReplyWriter, ~Copyable {
         endData()
     }
 
+    /// See `ReplyWriter.old`.
+    public mutating func old(_ value: UInt64, type: ElementType) {
+        // The low bytes come first: they are the element.
+        withUnsafeBytes(of: value.littleEndian) { bytes in
+            guard let start = bytes.baseAddress else { return }
+            data(start, type.size, type: type)
+        }
+    }
+
     /// See `ReplyWriter.beginData`.
     public mutating func beginData(size: Int, type: ElementType) {
         self.type = type

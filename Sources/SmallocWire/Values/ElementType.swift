@@ -42,6 +42,25 @@ public enum ElementType: UInt8, CaseIterable, Sendable {
         }
     }
 
+    /// Whether its elements can be cells of `atomic`: integers that wrap around.
+    @inlinable
+    public var hasAtomics: Bool {
+        switch self {
+        case .int8, .int16, .int32: true
+        case .uint8, .uint16, .uint32: true
+        default: false
+        }
+    }
+
+    /// Whether its elements are signed integers.
+    @inlinable
+    public var isSignedInteger: Bool {
+        switch self {
+        case .int8, .int16, .int32: true
+        default: false
+        }
+    }
+
     /// Node's spelling, as told in listings: `Int8` to `Uint8Clamped`.
     public var name: String {
         switch self {

@@ -55,17 +55,20 @@ public struct Limits: Equatable, Sendable {
     /// Bytes of the software name in a hello.
     @inlinable public static var softwareSizeMax: Int { 64 }
 
+    /// The bits of `features` in the greeting: what the daemon has beyond the base of version 1.
+    @inlinable public static var features: UInt64 { Feature.atomics.bits }
+
     /// The defaults above.
     public init() {}
 
     /// The greeting's numbers, in the order of `helloFields` in protocol/values.json.
     public var helloFields: [UInt64] {
         [
-            UInt64(FrameHeader.currentVersion), UInt64(FrameHeader.currentVersion), 0,
-            lengthSizeMax, memorySizeMax, allocationsMax, connectionsMax, frameSizeMax,
-            requestsInFlightMax, handlesMax, outputSizeMax, lineSizeMax, idleTimeoutMilliseconds,
-            requestTimeoutMilliseconds, UInt64(Limits.atomicSizeMax), nameSizeMax,
-            UInt64(Limits.rangesMax),
+            UInt64(FrameHeader.currentVersion), UInt64(FrameHeader.currentVersion),
+            Limits.features, lengthSizeMax, memorySizeMax, allocationsMax, connectionsMax,
+            frameSizeMax, requestsInFlightMax, handlesMax, outputSizeMax, lineSizeMax,
+            idleTimeoutMilliseconds, requestTimeoutMilliseconds, UInt64(Limits.atomicSizeMax),
+            nameSizeMax, UInt64(Limits.rangesMax),
         ]
     }
 

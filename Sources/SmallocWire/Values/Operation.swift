@@ -22,6 +22,7 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     case rename = 14
     case stats = 15
     case quit = 16
+    case atomic = 20
 
     /// The operation of a number from the wire, nil if there is none.
     ///
@@ -29,9 +30,13 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     @inlinable @inline(__always)
     public init?(wire number: UInt8) {
         let index = number &- 1
-        guard index < 16 else { return nil }
-        // The cases are numbered without a gap, and laid out in the order of their numbers.
-        self = unsafeBitCast(index, to: Operation.self)
+        if index < 16 {
+            // Numbered without a gap, and laid out in the order of their numbers.
+            self = unsafeBitCast(index, to: Operation.self)
+            return
+        }
+        guard number == Operation.atomic.rawValue else { return nil }
+        self = .atomic
     }
 
     /// The verb in text mode, and the name in protocol/values.json.

@@ -161,7 +161,8 @@ enum HostileInput {
         var bytes = random.next() % 12 == 0 ? [] : frame(.hello)
         bytes += frame(.alloc, type: 2, name: "a", size: 64)
         for _ in 0..<1 + random.next() % 14 {
-            let operation = Operation.allCases[Int(random.next() % 16)]
+            let operation = Operation.allCases[
+                Int(random.next() % UInt64(Operation.allCases.count))]
             let isByName = random.next() % 2 == 0
             let handle = isByName ? 0 : UInt32(random.next() % 6)
             let name = isByName ? name(&random) : ""
@@ -198,6 +199,10 @@ enum HostileInput {
             case .rename:
                 (offset, size) = (0, 0)
                 payload = Array(self.name(&random).utf8)
+            case .atomic:
+                size = 0
+                payload = numbers(
+                    random.next() % 11, number(&random), random.next() % 4 == 0 ? 1 : 0)
             case .truncate: offset = 0
             case .list: offset = random.next() % 1030
             default: (offset, size) = (0, 0)
@@ -213,10 +218,10 @@ enum HostileInput {
         var text = "alloc a 64\n"
         let verbs = [
             "alloc", "write", "read", "copy", "fill", "dispose", "truncate", "rename", "stat",
-            "list", "ping", "stats", "help", "QUIT", "frobnicate", "GET",
+            "atomic", "list", "ping", "stats", "help", "QUIT", "frobnicate", "GET",
         ]
         for _ in 0..<1 + random.next() % 20 {
-            let verb = verbs[Int(random.next() % (random.next() % 4 == 0 ? 16 : 13))]
+            let verb = verbs[Int(random.next() % (random.next() % 4 == 0 ? 17 : 14))]
             text += verb
             for position in 0..<Int(random.next() % 7) {
                 text += random.next() % 9 == 0 ? "\t " : " "
@@ -224,7 +229,13 @@ enum HostileInput {
                 case 0...3: text += "\(number(&random))"
                 case 4...6: text += name(&random)
                 case 7: text += ["hex:00ff", "base64:AAA=", "text: x y", "-1", "1.5"][position % 5]
-                case 8: text += ["hex", "numbers", "base64", "Double", "uint8", "9"][position % 6]
+                case 8:
+                    text +=
+                        [
+                            "hex", "numbers", "base64", "add", "load", "compareExchange", "uint8",
+                            "9",
+                        ][
+                            position % 8]
                 default: text += ["NaN", "-0", "1e400", "Infinity", "nonsense", "é"][position % 6]
                 }
             }

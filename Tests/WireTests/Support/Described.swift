@@ -37,6 +37,8 @@ func describe(_ request: borrowing Request) -> String {
     case .rename(let target, let newName, let flags):
         return "rename \(describe(target)) to '\(newName.text)'"
             + (flags.contains(.replace) ? " replacing" : "")
+    case .atomic(let target, let start, let action, let values, let unit):
+        return "atomic \(describe(target)) at \(start) \(action) \(describeNumbers(values)) \(unit)"
     case .stats: return "stats"
     case .help(let verb): return "help '\(verb.text)'"
     case .quit: return "quit"
@@ -50,6 +52,16 @@ private func describe(_ target: borrowing Reference) -> String {
 private func describe(_ payload: borrowing Payload) -> String {
     switch payload {
     case .bytes(let bytes): return "bytes '\(bytes.text)'"
+    case .words(let words): return "words '\(words.text)'"
+    }
+}
+
+/// Numbers of 8 bytes, or words.
+private func describeNumbers(_ payload: borrowing Payload) -> String {
+    switch payload {
+    case .bytes(let bytes):
+        return (0..<bytes.byteCount / 8).map { "\(bytes.littleEndian64(at: $0 * 8))" }
+            .joined(separator: ",")
     case .words(let words): return "words '\(words.text)'"
     }
 }

@@ -71,6 +71,9 @@ struct TextCodecTests {
             "truncate", "truncate a", "truncate a 1 2", "truncate a -", "rename", "rename a",
             "rename a b c", "rename a b replaced", "rename a b replace x", "rename replace", "stat",
             "stat a b", "list a b", "ping x", "stats x", "quit now",
+            "atomic", "atomic a", "atomic a 0", "atomic a x load", "atomic a 0 load 1",
+            "atomic a 0 add", "atomic a 0 add 1 2", "atomic a 0 compareExchange 1",
+            "atomic a 0 compareExchange 1 2 3", "atomic a 0 cas 1 2", "atomic a 0 1",
             "help a b",
         ])
     func refuses(_ line: String) { #expect(parse(line) == "invalidArgument") }
@@ -114,7 +117,7 @@ struct TextCodecTests {
     func own() {
         for verb in [
             "alloc", "write", "read", "fill", "copy", "dispose", "truncate", "rename", "stat",
-            "list", "ping", "stats", "help", "quit",
+            "list", "ping", "stats", "help", "quit", "atomic",
         ] {
             #expect(parse(verb) != "notSmalloc")
             #expect(parse(verb.uppercased() + " HTTP/1.1") != "notSmalloc")

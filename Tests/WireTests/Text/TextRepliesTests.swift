@@ -27,6 +27,14 @@ struct TextRepliesTests {
         #expect(reply { $0.bye() } == "OK bye\n")
     }
 
+    @Test("an old value is shown as its element")
+    func old() {
+        #expect(reply { $0.old(.max, type: .int8) } == "OK -1\n")
+        #expect(reply { $0.old(255, type: .uint8) } == "OK 255\n")
+        #expect(reply { $0.old(1 << 31, type: .uint32) } == "OK 2147483648\n")
+        #expect(reply { $0.old(.max << 31, type: .int32) } == "OK -2147483648\n")
+    }
+
     @Test("an error is symbol, class and message")
     func error() {
         #expect(

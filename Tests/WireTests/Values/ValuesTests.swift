@@ -65,6 +65,25 @@ import TestSupport
         }
     }
 
+    @Test("actions and features have the numbers and names of values.json")
+    func actionsAndFeatures() {
+        let actions = AtomicAction.allCases
+        #expect(actions.map { Int($0.rawValue) } == values.atomicActions.map(\.number))
+        #expect(actions.map(\.name) == values.atomicActions.map(\.name))
+        #expect(Feature.allCases.map { Int($0.rawValue) } == values.features.map(\.bit))
+        #expect(Feature.allCases.map(\.name) == values.features.map(\.name))
+        #expect(Limits.features == values.features.reduce(0) { $0 | 1 << UInt64($1.bit) })
+        for number in UInt8.min...UInt8.max {
+            #expect(AtomicAction(wire: number) == AtomicAction(rawValue: number))
+        }
+        for action in actions {
+            #expect(AtomicAction(named: action.name.uppercased()) == action)
+        }
+        for word in ["", "1", "increment", "add ", "compare"] {
+            #expect(AtomicAction(named: word) == nil, "\(word)")
+        }
+    }
+
     @Test("constants are those of values.json")
     func constants() {
         #expect(Int(FrameHeader.currentVersion) == values.protocolVersion)
@@ -92,7 +111,7 @@ import TestSupport
         limits.idleTimeoutMilliseconds = 112
         limits.requestTimeoutMilliseconds = 113
         let names = [
-            "versionMin": 1, "versionMax": 1, "features": 0, "lengthMax": 103, "memoryMax": 104,
+            "versionMin": 1, "versionMax": 1, "features": 2, "lengthMax": 103, "memoryMax": 104,
             "allocationsMax": 105, "connectionsMax": 106, "frameSizeMax": 107,
             "requestsInFlightMax": 108, "handlesMax": 109, "outputSizeMax": 110,
             "lineSizeMax": 111, "idleTimeoutMilliseconds": 112, "requestTimeoutMilliseconds": 113,
@@ -111,8 +130,9 @@ import TestSupport
     func specification() throws {
         let data = try ProjectFolder.contents(ofProtocolFile: "spec.md")
         let lines = String(decoding: data, as: UTF8.self).split(separator: "\n").map(String.init)
-        for (index, operation) in values.operations.enumerated() {
-            #expect(lines.contains("### 7.\(index + 1) \(operation.name) (\(operation.number))"))
+        for operation in values.operations {
+            let number = operation.number
+            #expect(lines.contains("### 7.\(number) \(operation.name) (\(number))"))
             #expect(lines.contains { $0.hasPrefix("| \(operation.number) | \(operation.name) |") })
         }
         for type in values.elementTypes {
@@ -130,6 +150,12 @@ import TestSupport
         for flag in values.requestFlags {
             let operations = flag.operations.joined(separator: ", ")
             #expect(lines.contains("| \(flag.value) | \(flag.name) | \(operations) |"))
+        }
+        for action in values.atomicActions {
+            #expect(lines.contains { $0.hasPrefix("| \(action.name) | \(action.number) |") })
+        }
+        for feature in values.features {
+            #expect(lines.contains { $0.hasPrefix("| \(feature.bit) | \(feature.name) |") })
         }
         for field in values.helloFields.dropFirst(3) {
             #expect(lines.contains { $0.hasPrefix("| `\(field)` |") }, "\(field)")

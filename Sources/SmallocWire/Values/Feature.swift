@@ -1,0 +1,16 @@
+// What a daemon may have beyond the base of version 1. Source: protocol/values.json.
+
+/// A group of operations, told by a bit of `features` in the greeting.
+///
+/// The raw value is the bit's number.
+@frozen
+public enum Feature: UInt8, CaseIterable, Sendable {
+    /// `atomic`.
+    case atomics = 1
+
+    /// The bit, as a number.
+    @inlinable public var bits: UInt64 { 1 << UInt64(rawValue) }
+
+    /// The name in protocol/values.json.
+    public var name: String { "\(self)" }
+}

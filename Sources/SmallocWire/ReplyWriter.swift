@@ -58,6 +58,11 @@ public protocol ReplyWriter: ~Copyable {
     /// An atomic operation is done: what its cell held before, sign-extended if it is signed.
     mutating func old(_ value: UInt64, type: ElementType)
 
+    /// A wait is over.
+    mutating func waited(_ result: WaitResult)
+    /// Done, to so many.
+    mutating func count(_ count: UInt64)
+
     /// `size` bytes of data come next, in pieces of whole elements.
     mutating func beginData(size: Int, type: ElementType)
     mutating func appendData(_ bytes: UnsafeRawPointer, _ size: Int)

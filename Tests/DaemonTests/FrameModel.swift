@@ -47,7 +47,8 @@ enum FrameModel {
         let named = frame.nameSize != 0
         let handled = frame.handle != 0
         if frame.type != 0 && name != "alloc" { return true }
-        let hasOffset = ["list", "read", "write", "fill", "copy", "atomic"].contains(name)
+        let hasOffset = ["list", "read", "write", "fill", "copy", "atomic", "wait", "notify"]
+            .contains(name)
         if frame.offset != 0 && (!hasOffset || frame.flags & 1 != 0) { return true }
         let hasSize = hasOffset && name != "atomic" || ["alloc", "truncate"].contains(name)
         if frame.size != 0 && !hasSize { return true }
@@ -60,8 +61,9 @@ enum FrameModel {
         case "list": return handled || rest != 0
         case "stat", "dispose", "truncate": return named == handled || rest != 0
         case "rename", "fill": return named == handled
-        // This sweep has no payload of 24 bytes.
-        case "atomic": return true
+        // This sweep has no payload of 24, 4 or 8 bytes.
+        case "atomic", "wait", "cancel": return true
+        case "notify": return named == handled || rest != 0
         case "read" where frame.flags & 1 == 0: return named == handled || rest != 0
         case "write" where frame.flags & 1 == 0:
             return named == handled || frame.size != UInt64(rest)
@@ -111,6 +113,8 @@ enum FrameModel {
         case "copy":
             guard let size else { return "noData" }
             return copy(frame.offset, size, 0, 16, frame.size)
+        // There is no Int32 here.
+        case "notify": return size == nil ? "noData" : "invalidArgument"
         default: return "skip"
         }
     }

@@ -35,6 +35,8 @@ struct Allocation: Equatable {
         static let disposed = Flags(rawValue: 2)
         /// The block is cut from a slab, and not malloc's.
         static let pooled = Flags(rawValue: 4)
+        /// Requests wait on cells of it: see `WaitQueues`.
+        static let waited = Flags(rawValue: 8)
     }
 
     private var references: UnsafeMutablePointer<Atomic<UInt32>> {
@@ -182,7 +184,8 @@ struct Allocation: Equatable {
 
     /// Checks what must hold under the lock.
     func checkInvariants() {
-        precondition(flags.isSubset(of: [.recorded, .disposed, .pooled]), "flags are known")
+        precondition(
+            flags.isSubset(of: [.recorded, .disposed, .pooled, .waited]), "flags are known")
         precondition(nameRoom >= 8 && nameRoom <= 256, "there is room for a pointer")
         record?.checkInvariants(length: size)
     }

@@ -98,6 +98,11 @@ extension Registry {
             return try rename(target, newName, flags, &caller, &reply)
         case .atomic(let target, let start, let action, let values, let unit):
             return try atomic(target, start, action, values, unit, &caller, &reply)
+        case .wait(let target, let start, let value, let milliseconds, let unit):
+            return try wait(target, start, value, milliseconds, unit, &caller, &reply)
+        case .notify(let target, let start, let count, let unit):
+            return try notify(target, start, count, unit, &caller, &reply)
+        case .cancel(let cookie): return cancel(cookie, &caller, &reply)
         case .stat(let target): return try stat(target, &caller, &reply)
         case .list(let prefix, let cursor, let count, let sorted):
             guard cursor < UInt64(Registry.shardCount) else {

@@ -157,6 +157,8 @@ extension Registry {
         reply.statistic("limit_name_bytes", limits.nameSizeMax)
         reply.statistic("limit_idle_milliseconds", limits.idleTimeoutMilliseconds)
         reply.statistic("limit_request_milliseconds", limits.requestTimeoutMilliseconds)
+        reply.statistic("limit_waits", UInt64(Limits.waitsMax))
+        reply.statistic("limit_shares", UInt64(Limits.sharesMax))
         reply.endStats()
         return .answered
     }
@@ -168,7 +170,8 @@ extension Registry {
         (.fill, "requests_fill"), (.copy, "requests_copy"), (.dispose, "requests_dispose"),
         (.truncate, "requests_truncate"), (.rename, "requests_rename"),
         (.stats, "requests_stats"), (.quit, "requests_quit"),
-        (.atomic, "requests_atomic"),
+        (.cancel, "requests_cancel"), (.atomic, "requests_atomic"), (.wait, "requests_wait"),
+        (.notify, "requests_notify"),
     ]
 }
 

@@ -27,7 +27,9 @@ extension Registry {
         case .atomic(let target, _, _, _, _): return isThere(target, caller)
         case .copy(let source, _, let dest, _, _, _):
             return isThere(source, caller) && isThere(dest, caller)
-        case .hello, .ping, .alloc, .close, .list, .stats, .help, .quit: return false
+        case .wait(let target, _, _, _, _): return isThere(target, caller)
+        case .notify(let target, _, _, _): return isThere(target, caller)
+        case .hello, .ping, .alloc, .close, .list, .stats, .help, .quit, .cancel: return false
         }
     }
 

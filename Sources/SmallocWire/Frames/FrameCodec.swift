@@ -158,6 +158,16 @@ public enum FrameCodec {
             return .atomic(
                 target, start: header.offset, action,
                 .bytes(rest.extracting(droppingFirst: 8)), .bytes)
+        case .wait:
+            guard oneTarget, rest.byteCount == 4 else { throw shape }
+            return .wait(
+                target, start: header.offset, .bytes(rest), milliseconds: header.size, .bytes)
+        case .notify:
+            guard oneTarget, empty else { throw shape }
+            return .notify(target, start: header.offset, count: header.size, .bytes)
+        case .cancel:
+            guard !named, !handled, noNumbers, rest.byteCount == 8 else { throw shape }
+            return .cancel(cookie: rest.littleEndian64(at: 0))
         }
     }
 
@@ -213,5 +223,11 @@ extension RawSpan {
     @inlinable
     public func littleEndian64(at offset: Int) -> UInt64 {
         UInt64(littleEndian: unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self))
+    }
+
+    /// The little-endian number of 4 bytes at `offset`; otherwise the same.
+    @inlinable
+    public func littleEndian32(at offset: Int) -> UInt32 {
+        UInt32(littleEndian: unsafeLoadUnaligned(fromByteOffset: offset, as: UInt32.self))
     }
 }

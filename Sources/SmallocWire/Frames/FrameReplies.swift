@@ -102,6 +102,12 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
             .storeBytes(of: value.littleEndian, as: UInt64.self)
     }
 
+    /// See `ReplyWriter.waited`.
+    public mutating func waited(_ result: WaitResult) { done(size: result.rawValue) }
+
+    /// See `ReplyWriter.count`.
+    public mutating func count(_ count: UInt64) { done(size: count) }
+
     /// See `ReplyWriter.beginData`.
     @inlinable @inline(__always)
     public mutating func beginData(size: Int, type: ElementType) {

@@ -65,6 +65,10 @@ public enum TextCodec {
             return try rename(&words)
         case "atomic":
             return try atomic(&words)
+        case "wait":
+            return try wait(&words)
+        case "notify":
+            return try notify(&words)
         case "dispose", "stat":
             let name = try word(&words, "\(operation) NAME")
             try end(words, "\(operation) NAME")
@@ -139,6 +143,29 @@ public enum TextCodec {
         try end(words, form)
         return .atomic(
             Reference(handle: 0, name: name), start: start, action, .words(values), .elements)
+    }
+
+    @_lifetime(copy words)
+    private static func wait(_ words: inout Words) throws(SmallocError) -> Request {
+        let form = "wait NAME INDEX VALUE MILLISECONDS"
+        let name = try word(&words, form)
+        let start = try index(&words, form)
+        let value = try word(&words, form)
+        let milliseconds = try index(&words, form)
+        try end(words, form)
+        return .wait(
+            Reference(handle: 0, name: name), start: start, .words(value),
+            milliseconds: milliseconds, .elements)
+    }
+
+    @_lifetime(copy words)
+    private static func notify(_ words: inout Words) throws(SmallocError) -> Request {
+        let form = "notify NAME INDEX [COUNT]"
+        let name = try word(&words, form)
+        let start = try index(&words, form)
+        let count = words.isAtEnd ? .max : try index(&words, form)
+        try end(words, form)
+        return .notify(Reference(handle: 0, name: name), start: start, count: count, .elements)
     }
 
     @_lifetime(copy words)

@@ -82,6 +82,14 @@ public struct TextReplies: ReplyWriter, ~Copyable {
         }
     }
 
+    /// See `ReplyWriter.waited`.
+    public mutating func waited(_ result: WaitResult) {
+        output.pointee.append("OK \(result.name)\n")
+    }
+
+    /// See `ReplyWriter.count`.
+    public mutating func count(_ count: UInt64) { output.pointee.append("OK \(count)\n") }
+
     /// See `ReplyWriter.beginData`.
     public mutating func beginData(size: Int, type: ElementType) {
         self.type = type

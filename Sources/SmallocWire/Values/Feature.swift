@@ -7,6 +7,8 @@
 public enum Feature: UInt8, CaseIterable, Sendable {
     /// `atomic`.
     case atomics = 1
+    /// `wait` and `notify`.
+    case wait = 2
 
     /// The bit, as a number.
     @inlinable public var bits: UInt64 { 1 << UInt64(rawValue) }

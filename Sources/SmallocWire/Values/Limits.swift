@@ -55,8 +55,13 @@ public struct Limits: Equatable, Sendable {
     /// Bytes of the software name in a hello.
     @inlinable public static var softwareSizeMax: Int { 64 }
 
+    /// Requests of a connection that may wait for events.
+    @inlinable public static var waitsMax: Int { 4096 }
+    /// Allocations that may be mapped by clients.
+    @inlinable public static var sharesMax: Int { 0 }
+
     /// The bits of `features` in the greeting: what the daemon has beyond the base of version 1.
-    @inlinable public static var features: UInt64 { Feature.atomics.bits }
+    @inlinable public static var features: UInt64 { Feature.atomics.bits | Feature.wait.bits }
 
     /// The defaults above.
     public init() {}
@@ -68,7 +73,8 @@ public struct Limits: Equatable, Sendable {
             Limits.features, lengthSizeMax, memorySizeMax, allocationsMax, connectionsMax,
             frameSizeMax, requestsInFlightMax, handlesMax, outputSizeMax, lineSizeMax,
             idleTimeoutMilliseconds, requestTimeoutMilliseconds, UInt64(Limits.atomicSizeMax),
-            nameSizeMax, UInt64(Limits.rangesMax),
+            nameSizeMax, UInt64(Limits.rangesMax), UInt64(Limits.waitsMax),
+            UInt64(Limits.sharesMax),
         ]
     }
 

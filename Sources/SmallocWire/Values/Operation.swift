@@ -22,7 +22,10 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     case rename = 14
     case stats = 15
     case quit = 16
+    case cancel = 17
     case atomic = 20
+    case wait = 21
+    case notify = 22
 
     /// The operation of a number from the wire, nil if there is none.
     ///
@@ -30,13 +33,14 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     @inlinable @inline(__always)
     public init?(wire number: UInt8) {
         let index = number &- 1
-        if index < 16 {
-            // Numbered without a gap, and laid out in the order of their numbers.
+        // The cases are numbered with one gap, and laid out in the order of their numbers.
+        if index < 17 {
             self = unsafeBitCast(index, to: Operation.self)
-            return
+        } else if index >= 19, index < 22 {
+            self = unsafeBitCast(index &- 2, to: Operation.self)
+        } else {
+            return nil
         }
-        guard number == Operation.atomic.rawValue else { return nil }
-        self = .atomic
     }
 
     /// The verb in text mode, and the name in protocol/values.json.

@@ -66,6 +66,10 @@ public struct Status: RawRepresentable, Hashable, Sendable {
     public static var allocationLimit: Status { Status(rawValue: 0x8010) }
     /// The connection holds as many handles as it may.
     public static var handleLimit: Status { Status(rawValue: 0x8011) }
+    /// The request was taken back before it was done.
+    public static var cancelled: Status { Status(rawValue: 0x8014) }
+    /// The connection waits for as much as it may.
+    public static var waitLimit: Status { Status(rawValue: 0x8015) }
     /// The bytes are no frame; the stream can't be followed any more.
     public static var malformedFrame: Status { Status(rawValue: 0xC001) }
     /// The first frame of a binary connection must be hello.
@@ -106,6 +110,8 @@ public struct Status: RawRepresentable, Hashable, Sendable {
         (.memoryLimit, "memoryLimit", .error),
         (.allocationLimit, "allocationLimit", .error),
         (.handleLimit, "handleLimit", .error),
+        (.cancelled, "cancelled", .error),
+        (.waitLimit, "waitLimit", .error),
         (.malformedFrame, "malformedFrame", .error),
         (.helloRequired, "helloRequired", .error),
         (.connectionLimit, "connectionLimit", .error),

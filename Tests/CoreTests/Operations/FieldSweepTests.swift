@@ -129,8 +129,24 @@ struct FieldSweepTests {
                         .atomic, handle: handle, offset: offset, size: size,
                         payload: numbers(3, offset, 0)), expected)
             }
+        case .wait, .notify: sweepWaits(world, offset, size)
+        case .cancel:
+            world.check(
+                frame(.cancel, offset: offset, size: size, payload: numbers(offset)), neither)
         case .copy: break
         }
+    }
+
+    /// Of an Int32 every fourth offset is a cell; none holds what is waited for.
+    private func sweepWaits(_ world: World, _ offset: UInt64, _ size: UInt64) {
+        let inside = self.inside(offset, 4, 100)
+        let expected: Status = inside == .ok && offset % 4 != 0 ? .invalidArgument : inside
+        world.check(
+            frame(.wait, name: "i", offset: offset, size: size, payload: [1, 0, 0, 0]), expected)
+        world.check(frame(.notify, handle: 4, offset: offset, size: size), expected)
+        world.check(
+            frame(.wait, handle: 1, offset: offset, size: size, payload: [1, 0, 0, 0]),
+            .invalidArgument)
     }
 
     private func sweepRead(_ world: World, _ offset: UInt64, _ size: UInt64) {
@@ -217,12 +233,14 @@ struct FieldSweepTests {
         for handle in handles {
             for operation: Operation in [
                 .close, .stat, .read, .write, .fill, .dispose, .truncate, .rename, .copy, .atomic,
+                .wait, .notify,
             ] {
                 var payload: [UInt8] = []
                 if operation == .fill { payload = [1] }
                 if operation == .rename { payload = Array("n".utf8) }
                 if operation == .copy { payload = copyDest(0, handle: 1) }
                 if operation == .atomic { payload = numbers(1, 0, 0) }
+                if operation == .wait { payload = [0, 0, 0, 0] }
                 world.check(frame(operation, handle: handle, payload: payload), .noData)
             }
             world.check(frame(.copy, handle: 1, payload: copyDest(0, handle: handle)), .noData)

@@ -33,6 +33,15 @@ struct TestDaemon {
         return peer
     }
 
+    /// Has connections answer what waited and is over.
+    func tellWaits() { loop.tellWaits() }
+
+    /// The time of all waits is up that have one.
+    func expireWaits() {
+        while !loop.waits.expire(now: .max - 1) {}
+        loop.tellWaits()
+    }
+
     /// Charged bytes once the reclaiming thread has done all that it was given.
     var settledSize: UInt64 {
         registry.mappings.drain()
@@ -64,10 +73,13 @@ final class TestPeer {
     init(_ loop: LoopContext, owner: UInt32 = Session.noOwner) {
         self.loop = loop
         session = Session(owner: owner)
+        session.belong(to: Unmanaged.passUnretained(self).toOpaque())
     }
 
     var pause: Session.Pause { session.pause }
     var isBusy: Bool { session.isBusy }
+    var hasWaits: Bool { session.hasWaits }
+    var isHeldByWait: Bool { session.isHeldByWait }
     var wanted: Int { session.wanted }
     var openHandles: Int { session.caller.handles.count }
 
@@ -142,6 +154,8 @@ final class TestPeer {
                     session.memoryIsBack()
                     continue
                 }
+                // A line that waits: `tellWaits` goes on.
+                if session.isHeldByWait { return }
                 while session.work?.run() == false {}
                 session.finish(loop)
                 session.checkInvariants()
@@ -150,6 +164,22 @@ final class TestPeer {
                 isClosed = true
             }
         }
+    }
+
+    /// What waited is over: answers it where it may be, and goes on, as the daemon's peer does.
+    func waitsEnded() {
+        guard !isClosed else { return }
+        session.deliver(loop)
+        session.checkInvariants()
+        take()
+        if moves { run() }
+    }
+
+    /// As when the daemon stops.
+    func cancelWaits() -> Bool {
+        guard session.cancelWaits(loop) else { return false }
+        waitsEnded()
+        return true
     }
 
     /// Lets all pieces leave, in uneven steps, some of them by way of the output.
@@ -223,4 +253,13 @@ func withExactCopy<Result>(
     defer { memory.deallocate() }
     memory.copyBytes(from: bytes)
     return body(UnsafeRawBufferPointer(memory))
+}
+
+extension LoopContext {
+    /// Has connections of this loop answer what waited and is over.
+    func tellWaits() {
+        while let next = waits.nextTold() {
+            Unmanaged<TestPeer>.fromOpaque(next).takeUnretainedValue().waitsEnded()
+        }
+    }
 }

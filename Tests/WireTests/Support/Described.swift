@@ -39,6 +39,12 @@ func describe(_ request: borrowing Request) -> String {
             + (flags.contains(.replace) ? " replacing" : "")
     case .atomic(let target, let start, let action, let values, let unit):
         return "atomic \(describe(target)) at \(start) \(action) \(describeNumbers(values)) \(unit)"
+    case .wait(let target, let start, let value, let milliseconds, let unit):
+        return "wait \(describe(target)) at \(start) while \(describeNumbers(value))"
+            + " for \(milliseconds) \(unit)"
+    case .notify(let target, let start, let count, let unit):
+        return "notify \(describe(target)) at \(start) count \(count) \(unit)"
+    case .cancel(let cookie): return "cancel \(cookie)"
     case .stats: return "stats"
     case .help(let verb): return "help '\(verb.text)'"
     case .quit: return "quit"
@@ -56,10 +62,11 @@ private func describe(_ payload: borrowing Payload) -> String {
     }
 }
 
-/// Numbers of 8 bytes, or words.
+/// Numbers of 8 bytes, one of 4, or words.
 private func describeNumbers(_ payload: borrowing Payload) -> String {
     switch payload {
     case .bytes(let bytes):
+        if bytes.byteCount == 4 { return "\(bytes.littleEndian32(at: 0))" }
         return (0..<bytes.byteCount / 8).map { "\(bytes.littleEndian64(at: $0 * 8))" }
             .joined(separator: ",")
     case .words(let words): return "words '\(words.text)'"

@@ -35,6 +35,13 @@ struct TextRepliesTests {
         #expect(reply { $0.old(.max << 31, type: .int32) } == "OK -2147483648\n")
     }
 
+    @Test("a wait is told by a word, and how many were notified by a number")
+    func waits() {
+        #expect(reply { $0.waited(.differs) } == "OK differs\n")
+        #expect(reply { $0.waited(.disposed) } == "OK disposed\n")
+        #expect(reply { $0.count(7) } == "OK 7\n")
+    }
+
     @Test("an error is symbol, class and message")
     func error() {
         #expect(

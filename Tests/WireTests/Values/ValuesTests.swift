@@ -73,6 +73,9 @@ import TestSupport
         #expect(Feature.allCases.map { Int($0.rawValue) } == values.features.map(\.bit))
         #expect(Feature.allCases.map(\.name) == values.features.map(\.name))
         #expect(Limits.features == values.features.reduce(0) { $0 | 1 << UInt64($1.bit) })
+        let results = WaitResult.allCases
+        #expect(results.map { Int($0.rawValue) } == values.waitResults.map(\.number))
+        #expect(results.map(\.name) == values.waitResults.map(\.name))
         for number in UInt8.min...UInt8.max {
             #expect(AtomicAction(wire: number) == AtomicAction(rawValue: number))
         }
@@ -92,6 +95,7 @@ import TestSupport
         #expect(FrameHeader.byteCount == values.headerSize)
         #expect(Limits.nameSizeMax == values.nameSizeMax)
         #expect(Limits.rangesMax == values.rangesMax)
+        #expect(Limits.waitsMax == values.waitsMax)
         #expect(Limits.atomicSizeMax == values.atomicSizeMax)
         #expect(Limits.fillPatternSizeMax == values.fillPatternSizeMax)
     }
@@ -111,11 +115,12 @@ import TestSupport
         limits.idleTimeoutMilliseconds = 112
         limits.requestTimeoutMilliseconds = 113
         let names = [
-            "versionMin": 1, "versionMax": 1, "features": 2, "lengthMax": 103, "memoryMax": 104,
+            "versionMin": 1, "versionMax": 1, "features": 6, "lengthMax": 103, "memoryMax": 104,
             "allocationsMax": 105, "connectionsMax": 106, "frameSizeMax": 107,
             "requestsInFlightMax": 108, "handlesMax": 109, "outputSizeMax": 110,
             "lineSizeMax": 111, "idleTimeoutMilliseconds": 112, "requestTimeoutMilliseconds": 113,
             "atomicSizeMax": 65_536, "nameSizeMax": 255, "rangesMax": 1024,
+            "waitsMax": 4096, "sharesMax": 0,
         ]
         #expect(
             limits.helloFields == values.helloFields.compactMap { names[$0].map { UInt64($0) } })
@@ -153,6 +158,9 @@ import TestSupport
         }
         for action in values.atomicActions {
             #expect(lines.contains { $0.hasPrefix("| \(action.name) | \(action.number) |") })
+        }
+        for result in values.waitResults {
+            #expect(lines.contains { $0.hasPrefix("| \(result.number) | \(result.name) |") })
         }
         for feature in values.features {
             #expect(lines.contains { $0.hasPrefix("| \(feature.bit) | \(feature.name) |") })

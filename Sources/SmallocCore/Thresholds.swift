@@ -129,6 +129,11 @@ enum Thresholds {
     /// `BlockPool.sweep` asks.
     @inline(__always) static var sweepSliceCount: Int { 256 }
 
+    /// Waits that are ended in a row, under their allocation's lock: some hundred microseconds.
+    ///
+    /// `Registry.notify`, `endWaits` and `LoopWaits.expire` ask.
+    @inline(__always) static var endedAtOnceMax: Int { 1024 }
+
     // MARK: Worth it
 
     /// Allocations from which on names are looked up ahead: fewer are in the processor's caches

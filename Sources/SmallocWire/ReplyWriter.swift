@@ -124,8 +124,10 @@ public protocol ReplyWriter: ~Copyable {
     /// Descriptors come with the reply, in the order: the allocation's, if it has bytes, and the
     /// state memory's, if the connection has not got it yet.
     mutating func mapped(_ status: MapStatus, _ descriptors: (Int32, Int32))
-    /// - Parameter features: Those of `Limits.features` that the connection can have.
-    mutating func hello(_ limits: Limits, features: UInt64)
+    /// - Parameters:
+    ///   - features: Those of `Limits.features` that the connection can have.
+    ///   - sharesMax: Allocations that clients may have mapped, as far as the connection can.
+    mutating func hello(_ limits: Limits, features: UInt64, sharesMax: UInt64)
     mutating func pong()
     mutating func bye()
     mutating func error(_ error: SmallocError)
@@ -134,6 +136,14 @@ public protocol ReplyWriter: ~Copyable {
 
     /// Done, with all of the data.
     mutating func data(_ bytes: UnsafeRawPointer, _ size: Int, type: ElementType)
+
+    /// An atomic operation is done: what its cell held before, sign-extended if it is signed.
+    mutating func old(_ value: UInt64, type: ElementType)
+
+    /// A wait is over.
+    mutating func waited(_ result: WaitResult)
+    /// Done, to so many.
+    mutating func count(_ count: UInt64)
 
     /// `size` bytes of data come next, in pieces of whole elements.
     mutating func beginData(size: Int, type: ElementType)

@@ -71,6 +71,14 @@ public enum Request: ~Escapable {
     case map(Reference, MapFlags)
     case unmap(Reference)
     case freeze(Reference)
+    /// The values are operand and expected, 8 bytes each; in text as many words as the action
+    /// takes, the expected one first.
+    case atomic(Reference, start: UInt64, AtomicAction, Payload, Unit)
+    /// The value is 4 bytes, or a word.
+    case wait(Reference, start: UInt64, Payload, milliseconds: UInt64, Unit)
+    case notify(Reference, start: UInt64, count: UInt64, Unit)
+    /// Binary mode only.
+    case cancel(cookie: UInt64)
     case stats
     /// Text mode only.
     case help(verb: RawSpan)
@@ -99,6 +107,10 @@ extension Request {
         case .map: .map
         case .unmap: .unmap
         case .freeze: .freeze
+        case .atomic: .atomic
+        case .wait: .wait
+        case .notify: .notify
+        case .cancel: .cancel
         case .stats: .stats
         case .quit: .quit
         case .help: nil

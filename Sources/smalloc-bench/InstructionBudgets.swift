@@ -10,7 +10,7 @@ struct InstructionBudgets: Codable {
 
     struct Operation: Codable {
         /// `ping`, `read/64B`, `write/64B`, `alloc/64B` (made and disposed of), `read/4KiB`,
-        /// `copy/64B`; `name/64B` is a read by name.
+        /// `copy/64B`, `atomic`; `name/64B` is a read by name.
         let name: String
         /// The most that one job may take, server side, user space.
         let instructions: Double
@@ -24,6 +24,7 @@ struct InstructionBudgets: Codable {
             case "name/64B": .read(64)
             case "read/4KiB": .read(4096)
             case "copy/64B": .copy(64)
+            case "atomic": .atomic(64)
             default: nil
             }
         }

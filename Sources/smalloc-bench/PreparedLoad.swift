@@ -82,7 +82,7 @@ final class PreparedLoad {
 
     private static func usesHandles(_ point: LoadPoint) -> Bool {
         switch point.work {
-        case .read, .write, .fill, .copy: point.preload == 0
+        case .read, .write, .fill, .copy, .atomic: point.preload == 0
         case .ping, .allocDispose, .allocWriteDispose: false
         }
     }
@@ -103,6 +103,8 @@ final class PreparedLoad {
                 // Zeros, so that what is found afterwards was written by the runs.
                 try control.exchange(pattern) { dialect.create(target, size: size, &$0) }
                 written.append((target, target.content(size)))
+            case .atomic(let size):
+                try control.exchange(pattern) { dialect.create(target, size: size, &$0) }
             case .fill(let size):
                 try control.makeFilled(target, size: size, pattern)
             case .copy(let size):
@@ -159,6 +161,7 @@ final class PreparedLoad {
                 case .write(let size): dialect.write(target, size: size, &builder)
                 case .fill(let size):
                     (dialect as? SmallocDialect)?.fill(target, size: size, &builder)
+                case .atomic: (dialect as? SmallocDialect)?.atomic(target, &builder)
                 case .copy(let size):
                     _ = dialect.copy(targets[1], to: targets[0], size: size, &builder)
                 case .allocDispose(let size):

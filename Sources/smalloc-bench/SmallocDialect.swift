@@ -16,11 +16,14 @@ struct SmallocDialect: Dialect {
         static let copy: UInt8 = 11
         static let dispose: UInt8 = 12
         static let stats: UInt8 = 15
+        static let atomic: UInt8 = 20
     }
     static let vectored: UInt8 = 1
     static let noHandle: UInt8 = 2
     static let uint8: UInt8 = 2
     static let headerSize = 40
+    /// The action of an atomic that adds.
+    static let add: UInt64 = 3
 
     /// The hello frame alone; its reply's payload varies.
     func hello(_ bytes: inout ByteBuilder) {
@@ -72,6 +75,19 @@ struct SmallocDialect: Dialect {
         request(Operation.fill, target, size: size, more: 1, &batch)
         batch.request.bytes.append(littleEndian: UInt8(0x5a))
         frame(&batch.reply.bytes, magic: 0xe6, operation: Operation.fill, size: size)
+    }
+
+    /// Appends an atomic that adds 0 to the first element of a target of zeros.
+    ///
+    /// So each reply is the same.
+    func atomic(_ target: Target, _ batch: inout BatchBuilder) {
+        batch.cookie(at: 8)
+        request(Operation.atomic, target, more: 24, &batch)
+        for number in [Self.add, 0, 0] { batch.request.bytes.append(littleEndian: number) }
+        frame(
+            &batch.reply.bytes, magic: 0xe6, operation: Operation.atomic, type: Self.uint8,
+            payload: 8, size: 8)
+        batch.reply.bytes.append(littleEndian: UInt64(0))
     }
 
     func dispose(_ target: Target, _ batch: inout BatchBuilder) {

@@ -13,12 +13,15 @@ enum Work {
     case fill(Int)
     /// Copy inside the server.
     case copy(Int)
+    /// Change one element, which only smallocd does so.
+    case atomic(Int)
 
     var size: Int {
         switch self {
         case .ping: 0
         case .read(let size), .write(let size), .allocDispose(let size),
-            .allocWriteDispose(let size), .fill(let size), .copy(let size):
+            .allocWriteDispose(let size), .fill(let size), .copy(let size),
+            .atomic(let size):
             size
         }
     }
@@ -27,7 +30,7 @@ enum Work {
 
     var unit: Unit {
         switch self {
-        case .ping: .operations
+        case .ping, .atomic: .operations
         case .read(let size), .write(let size): size >= 64 << 10 ? .megabytes : .operations
         case .fill, .copy: .megabytes
         case .allocDispose, .allocWriteDispose: .jobs
@@ -67,7 +70,7 @@ struct LoadPoint {
         switch work {
         case .ping: 0
         case .read: preload > 0 ? 0 : lanes * depth * variants
-        case .write, .fill: lanes * depth * variants
+        case .write, .fill, .atomic: lanes * depth * variants
         // One pair, over and over, as memmove is measured.
         case .copy: 1
         case .allocDispose, .allocWriteDispose: lanes * depth
@@ -83,6 +86,7 @@ struct LoadPoint {
             }
         }
         if case .fill = work, contestant.kind != .smallocd { return false }
+        if case .atomic = work, contestant.kind != .smallocd { return false }
         switch (contestant.kind, work) {
         case (.memcached, .copy), (.null, .copy), (.null, .allocDispose),
             (.null, .allocWriteDispose):

@@ -36,6 +36,7 @@ struct CommandWords {
     private static let valuedOptions: [String: Set<String>] = [
         "alloc": commonOptions.union(["--shape", "--meta"]), "truncate": commonOptions,
         "fill": commonOptions, "copy": commonOptions, "hexdump": commonOptions,
+        "atomic": commonOptions, "notify": commonOptions, "wait": commonOptions.union(["--for"]),
         "read": commonOptions.union(["-f", "--format", "-o", "--output"]),
         "write": commonOptions.union(["--input"]),
     ]

@@ -23,7 +23,7 @@ struct SmallocCLI: ParsableCommand {
             --timeout is one limit for all that the daemon keeps a command waiting for: \
             connecting, its greeting, its answers. It begins anew with each 16 MiB of a transfer, \
             each page of ls --unsorted and each round of ping and stats. Waiting for files and \
-            pipes does not count.
+            pipes does not count, nor what wait waits for.
 
             Exit codes:
               0   done
@@ -47,7 +47,10 @@ struct SmallocCLI: ParsableCommand {
                 ]),
             CommandGroup(
                 name: "Elements",
-                subcommands: [Read.self, Write.self, Fill.self, Copy.self, Duplicate.self]),
+                subcommands: [
+                    Read.self, Write.self, Fill.self, Copy.self, Duplicate.self, Atomic.self,
+                    Wait.self, Notify.self,
+                ]),
             CommandGroup(
                 name: "Bytes",
                 subcommands: [Put.self, Get.self, Concatenate.self, Hexdump.self]),

@@ -41,6 +41,14 @@ enum TimeLimit {
     /// limit.
     static func restart() { resume(whole) }
 
+    /// The same for what takes so many seconds by itself; nothing without a limit.
+    static func restart(adding seconds: Double) {
+        guard whole.it_value.tv_sec > 0 || whole.it_value.tv_usec > 0 else { return }
+        var longer = whole
+        longer.it_value.tv_sec += Int(seconds.rounded(.up))
+        resume(longer)
+    }
+
     /// The same after a pause between two rounds.
     static func restart(afterSleeping seconds: Double) {
         _ = pause()

@@ -14,7 +14,8 @@ struct InstructionBudgetsTests {
         #expect(budgets.depth == 16)
         #expect(
             budgets.operations.map(\.name) == [
-                "ping", "read/64B", "write/64B", "name/64B", "read/4KiB", "copy/64B", "alloc/64B",
+                "ping", "read/64B", "write/64B", "atomic", "name/64B", "read/4KiB", "copy/64B",
+                "alloc/64B",
             ])
         for operation in budgets.operations {
             #expect(operation.work != nil, "no work is called \(operation.name)")

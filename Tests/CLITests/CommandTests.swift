@@ -287,7 +287,7 @@ struct CommandTests {
         let help = try shell.output("cli --help")
         for word in [
             "alloc", "ls", "stat", "rm", "truncate", "mv", "read", "write", "fill", "copy", "cp",
-            "put", "get", "cat", "hexdump", "ping", "stats",
+            "put", "get", "cat", "hexdump", "ping", "stats", "atomic", "wait", "notify",
         ] {
             #expect(help.contains("\n  \(word)"), "\(word)")
             #expect(try shell.output("cli \(word) --help").contains("USAGE: smalloc-cli \(word)"))

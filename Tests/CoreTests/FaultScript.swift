@@ -12,6 +12,8 @@ struct FaultScript {
         var bytes: [UInt8]
         /// Cookies of the frames, in their order; empty in text mode.
         var cookies: [UInt64]
+        /// Those of them that may be answered later, when another one ends the wait.
+        var waits: Set<UInt64> = []
         /// Lines, in text mode.
         var lines: Int
     }
@@ -80,8 +82,10 @@ struct FaultScript {
         for _ in 0..<(below(4) == 0 ? 1 + below(8) : 1) {
             if connection < FaultScript.binaryCount {
                 cookie += 1
-                step.bytes += request()
+                let request = request()
+                step.bytes += request
                 step.cookies.append(cookie)
+                if request[2] == Operation.wait.rawValue { step.waits.insert(cookie) }
             } else {
                 step.bytes += Array((line() + "\n").utf8)
                 step.lines += 1
@@ -93,9 +97,13 @@ struct FaultScript {
     // MARK: Frames
 
     private mutating func request() -> [UInt8] {
-        switch below(23) {
-        case 20, 21: return target(.map, flags: UInt8(below(4)))
-        case 22: return below(3) == 0 ? target(.freeze) : target(.unmap)
+        switch below(31) {
+        case 20, 21: return atomic()
+        case 22...24: return wait()
+        case 25, 26: return target(.notify, offset: UInt64(4 * below(4)), size: UInt64(below(4)))
+        case 27: return frame(.cancel, cookie: cookie, payload: numbers(cookie - UInt64(below(9))))
+        case 28, 29: return target(.map, flags: UInt8(below(4)))
+        case 30: return below(3) == 0 ? target(.freeze) : target(.unmap)
         case 0...3: return alloc()
         case 4...6: return read()
         case 7...9: return write()
@@ -134,7 +142,7 @@ struct FaultScript {
         let isNamed = below(5) > 0
         return frame(
             .alloc, flags: (isNamed && below(3) == 0 ? 2 : 0) | (below(4) == 0 ? 4 : 0),
-            type: UInt8(1 + below(2)),
+            type: [1, 2, 5, 6][below(4)],
             cookie: cookie, name: isNamed ? name() : "", size: size())
     }
 
@@ -167,6 +175,18 @@ struct FaultScript {
             payload: ranges.flatMap { numbers($0.0, $0.1) } + random.bytes(size))
     }
 
+    /// Mostly one that waits, without end or for longer than the script takes.
+    private mutating func wait() -> [UInt8] {
+        let time: UInt64 = [.max, 10_000_000, 0][below(3)]
+        return target(.wait, offset: UInt64(4 * below(4)), size: time, payload: [0, 0, 0, 0])
+    }
+
+    /// On the first cell or anywhere: small memory, and large that is not there yet.
+    private mutating func atomic() -> [UInt8] {
+        let cell = below(2) == 0 ? 0 : offset()
+        return target(.atomic, offset: cell, payload: numbers(UInt64(1 + below(8)), 0, 0))
+    }
+
     private mutating func fill() -> [UInt8] {
         let size = [8 * below(100), 8 * below(8000), 2 << 20][below(3)]
         return target(.fill, size: UInt64(size), payload: random.bytes(1 << below(4)))
@@ -187,7 +207,10 @@ struct FaultScript {
     // MARK: Lines
 
     private mutating func line() -> String {
-        switch below(14) {
+        switch below(17) {
+        case 15: return "wait \(name()) \(below(40)) \(below(2)) 0"
+        case 16: return "notify \(name()) \(below(40))"
+        case 14: return "atomic \(name()) \(below(200)) add 1"
         case 0...2: return "alloc \(name()) \(size() / 8) \(below(2) == 0 ? "uint8" : "double")"
         case 3: return "write \(name()) 0 " + values(1 + below(20))
         case 4: return "write \(name()) 0 " + values(6000 + below(4000))

@@ -83,6 +83,8 @@ private final class FaultRun {
     let registry: Registry
     let loops: [LoopContext]
     private var peers: [TestPeer] = []
+    /// Cookies of the requests of each that wait.
+    private var waiting = [Set<UInt64>](repeating: [], count: FaultScript.connectionCount)
     private let keepers: [TestPeer]
     private let baseSize: UInt64
     /// What is wrong, if anything.
@@ -124,6 +126,7 @@ private final class FaultRun {
         if connection < FaultScript.binaryCount {
             peer.feed(frame(.hello))
             if replies(in: peer.output)?.last?.status != .ok { fault = "no greeting" }
+            peer.output = []
         }
         return peer
     }
@@ -132,13 +135,13 @@ private final class FaultRun {
         for (index, step) in script.enumerated() where fault == nil {
             let peer = peers[step.connection]
             peer.output = []
+            waiting[step.connection].formUnion(step.waits)
             peer.feed(step.bytes)
             peer.session.checkInvariants()
-            if peer.isClosed {
-                ended(peer)
-                peers[step.connection] = connect(step.connection)
-            } else if let wrong = wrong(with: peer, step) {
-                fault = "step \(index): \(wrong)"
+            for loop in loops { loop.tellWaits() }
+            for connection in peers.indices {
+                let isAsker = connection == step.connection
+                check(connection, isAsker ? step : nil, at: index)
             }
             peer.closeDescriptors()
             beat(index)
@@ -156,6 +159,7 @@ private final class FaultRun {
             peer.session.end(peer.loop)
             peer.isClosed = true
         }
+        for loop in loops { loop.tellWaits() }
         peers = []
         dispose(FaultScript.names)
     }
@@ -171,16 +175,40 @@ private final class FaultRun {
         peer.isClosed = true
     }
 
-    /// What is missing of the answers to a step.
-    private func wrong(with peer: TestPeer, _ step: FaultScript.Step) -> String? {
+    /// Looks at what a connection was answered: to a step of its own, and to what waited.
+    private func check(_ connection: Int, _ step: FaultScript.Step?, at index: Int) {
+        let peer = peers[connection]
+        if peer.isClosed {
+            ended(peer)
+            waiting[connection] = []
+            peers[connection] = connect(connection)
+        } else if let wrong = wrong(with: peer, connection, step) {
+            fault = fault ?? "step \(index), connection \(connection): \(wrong)"
+        }
+        peers[connection].output = []
+    }
+
+    /// What is missing of the answers to a step, or too much.
+    private func wrong(
+        with peer: TestPeer, _ connection: Int, _ step: FaultScript.Step?
+    ) -> String? {
         guard peer.pause == .none, !peer.isBusy, peer.tail.isEmpty else {
             return "it stands still: \(peer.pause)"
         }
-        if step.connection < FaultScript.binaryCount {
+        if connection < FaultScript.binaryCount {
             guard let replies = replies(in: peer.output) else { return "no frames" }
-            let cookies = replies.map(\.header.cookie)
-            return cookies == step.cookies ? nil : "asked \(step.cookies), answered \(cookies)"
+            // Those that wait are answered in any order, each once, now or later.
+            let cookies = replies.map(\.header.cookie).filter {
+                waiting[connection].remove($0) == nil
+            }
+            let asked = step?.cookies.filter { step?.waits.contains($0) == false } ?? []
+            let held = peer.session.caller.waits?.count ?? 0
+            guard held == waiting[connection].count else {
+                return "\(waiting[connection].count) are not answered, \(held) wait"
+            }
+            return cookies == asked ? nil : "asked \(asked), answered \(cookies)"
         }
+        guard let step else { return peer.output.isEmpty ? nil : "a line that none asked for" }
         let lines = peer.output.split(separator: 0x0A).filter {
             $0.starts(with: "OK".utf8) || $0.starts(with: "ERR ".utf8)
         }
@@ -237,5 +265,6 @@ private final class FaultRun {
             fault = fault ?? "\(registry.budget.allocationCount) allocations are left"
         }
         registry.checkInvariants()
+        if registry.waits.checkInvariants() != 0 { fault = fault ?? "waits are left" }
     }
 }

@@ -87,16 +87,23 @@ final class FaultSession {
     }
 
     private func request(_ client: FrameClient) throws {
-        switch below(20) {
-        case 15, 16: _ = try client.call("map", flags: UInt8(below(4)), name: name())
-        case 17: _ = try client.call("freeze", name: name())
-        case 18: _ = try client.call("unmap", name: name())
+        switch below(23) {
+        case 19, 20: _ = try client.call("map", flags: UInt8(below(4)), name: name())
+        case 21: _ = try client.call("freeze", name: name())
+        case 22: _ = try client.call("unmap", name: name())
         case 0...3:
-            let sizes: [Int] = [below(1000), 65_000 + below(500), 70_000 + below(900_000), 5 << 20]
+            let sizes: [Int] = [
+                4 * below(250), 65_000 + 4 * below(125), 70_000 + 4 * below(225_000), 5 << 20,
+            ]
             _ = try client.call(
-                "alloc", flags: (below(2) == 0 ? 2 : 0) | (below(3) == 0 ? 4 : 0), type: 2,
-                name: name(),
+                "alloc", flags: (below(2) == 0 ? 2 : 0) | (below(3) == 0 ? 4 : 0),
+                type: [2, 5, 6][below(3)], name: name(),
                 size: UInt64(sizes[below(4)]))
+        case 15:
+            _ = try client.call(
+                "atomic", name: name(), offset: UInt64(4 * below(200)),
+                payload: littleEndian(UInt64(1 + below(8)), 0, 0))
+        case 16, 17: try waits(client)
         case 4: try write(client, size: 50_000)
         case 5: try write(client, size: 65_537 + below(800_000))
         case 6: _ = try client.call("read", name: name(), size: 40)
@@ -126,6 +133,25 @@ final class FaultSession {
             payload: [UInt8](repeating: 7, count: size))
     }
 
+    /// Some that wait, each ended by another way, so that all are answered.
+    private func waits(_ client: FrameClient) throws {
+        let cell = UInt64(4 * below(4))
+        let operation = Vectors.values.operation("wait") ?? 0
+        for (cookie, time) in [(UInt64(1), UInt64.max), (2, 3), (3, .max)] {
+            try client.socket.send(
+                TestFrame(
+                    operation, cookie: cookie << 40, name: "a", offset: cell, size: time,
+                    payload: [0, 0, 0, 0]
+                ).bytes)
+        }
+        let cancel = Vectors.values.operation("cancel") ?? 0
+        for cookie in UInt64(1)...3 {
+            try client.socket.send(
+                TestFrame(cancel, cookie: 7 << 40, payload: littleEndian(cookie << 40)).bytes)
+        }
+        for _ in 0..<6 { _ = try client.socket.receiveFrame() }
+    }
+
     /// Many requests whose replies are read late: more than a socket holds.
     private func many(_ client: FrameClient) throws {
         let read = FaultSession.read(60_000).bytes
@@ -137,7 +163,9 @@ final class FaultSession {
     // MARK: Lines
 
     private func line(_ client: TextClient) throws {
-        switch below(8) {
+        switch below(10) {
+        case 8: try client.socket.send(line: "wait \(name()) \(below(40)) 0 2")
+        case 9: try client.socket.send(line: "notify \(name()) 0")
         case 0:
             try client.socket.send(line: "write a 0 " + String(repeating: "12 ", count: 40_000))
         case 1: try client.socket.send(line: "read \(name()) 0 60000 hex")

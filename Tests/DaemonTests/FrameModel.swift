@@ -47,9 +47,10 @@ enum FrameModel {
         let named = frame.nameSize != 0
         let handled = frame.handle != 0
         if frame.type != 0 && name != "alloc" { return true }
-        let hasOffset = ["list", "read", "write", "fill", "copy"].contains(name)
+        let hasOffset = ["list", "read", "write", "fill", "copy", "atomic", "wait", "notify"]
+            .contains(name)
         if frame.offset != 0 && (!hasOffset || frame.flags & 1 != 0) { return true }
-        let hasSize = hasOffset || ["alloc", "truncate"].contains(name)
+        let hasSize = hasOffset && name != "atomic" || ["alloc", "truncate"].contains(name)
         if frame.size != 0 && !hasSize { return true }
         switch name {
         case "hello": return named || handled || rest > 64
@@ -64,6 +65,9 @@ enum FrameModel {
         case "stat", "dispose", "truncate", "map", "unmap", "freeze":
             return named == handled || rest != 0
         case "rename", "fill": return named == handled
+        // This sweep has no payload of 24, 4 or 8 bytes.
+        case "atomic", "wait", "cancel": return true
+        case "notify": return named == handled || rest != 0
         case "read" where frame.flags & 1 == 0: return named == handled || rest != 0
         case "write" where frame.flags & 1 == 0:
             return named == handled || frame.size != UInt64(rest)
@@ -113,6 +117,8 @@ enum FrameModel {
         case "copy":
             guard let size else { return "noData" }
             return copy(frame.offset, size, 0, 16, frame.size)
+        // There is no Int32 here.
+        case "notify": return size == nil ? "noData" : "invalidArgument"
         default: return "skip"
         }
     }

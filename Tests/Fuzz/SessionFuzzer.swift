@@ -44,6 +44,11 @@ private struct Connection: ~Copyable {
                 session.whenMemoryIsBack { isBack.signal() }
                 isBack.wait()
                 session.memoryIsBack()
+            case .work where session.isHeldByWait:
+                // No other connection notifies it.
+                _ = session.cancelWaits(daemon)
+                session.deliver(daemon)
+                take()
             case .work:
                 while session.work?.run() == false {}
                 session.finish(daemon)

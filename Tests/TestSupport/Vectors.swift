@@ -98,6 +98,7 @@ public struct ProtocolValues: Decodable, Sendable {
     public let headerSize: Int
     public let nameSizeMax: Int
     public let rangesMax: Int
+    public let waitsMax: Int
     public let atomicSizeMax: Int
     public let fillPatternSizeMax: Int
     public let rankMax: Int
@@ -105,6 +106,8 @@ public struct ProtocolValues: Decodable, Sendable {
     public let elementTypes: [Element]
     public let operations: [Named]
     public let requestFlags: [Flag]
+    public let atomicActions: [Named]
+    public let waitResults: [Named]
     public let features: [Feature]
     public let errorClasses: [Named]
     public let statuses: [Status]

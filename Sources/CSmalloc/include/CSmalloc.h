@@ -139,6 +139,14 @@ static inline void smalloc_prefetch(uintptr_t address) {
     __builtin_prefetch((const void *)address);
 }
 
+/// Does one of `AtomicAction`, by its number, to an integer of 1, 2, 4 or 8 bytes that is aligned to
+/// its size, sequentially consistent.
+///
+/// Of the values as many low bytes count as the integer has; `expected` is for compareExchange only.
+/// Returns the old value, extended by its sign if it is signed.
+uint64_t smalloc_atomic(void *cell, uint32_t size, bool is_signed, uint32_t action,
+    uint64_t operand, uint64_t expected);
+
 /// Sorts `count` entries of `size` bytes, with memory beside them only where there is some.
 void smalloc_sort(void *entries, size_t count, size_t size,
     int (*compare)(const void *_Nullable left, const void *_Nullable right, void *_Nullable context),

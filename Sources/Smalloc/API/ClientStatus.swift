@@ -16,10 +16,6 @@ extension Status {
     public static var timedOut: Status { Status(rawValue: 0xF003) }
     /// The peer answered something that is no valid reply; the connection is given up.
     public static var unexpectedReply: Status { Status(rawValue: 0xF004) }
-    /// The task was cancelled while it waited.
-    ///
-    /// The request may or may not have taken effect.
-    public static var cancelled: Status { Status(rawValue: 0xF005) }
     /// `close()` was called on this side.
     public static var closed: Status { Status(rawValue: 0xF006) }
 
@@ -30,7 +26,6 @@ extension Status {
         case .connectionLost: "connectionLost"
         case .timedOut: "timedOut"
         case .unexpectedReply: "unexpectedReply"
-        case .cancelled: "cancelled"
         case .closed: "closed"
         default: name
         }
@@ -46,9 +41,12 @@ extension SmallocError {
     /// Whether no answer came, or the daemon's last word on the connection: the request may or may
     /// not have taken effect.
     ///
-    /// True for all that a client finds by itself, and for the statuses after which the daemon
-    /// closes (`Status.closes`), as `.shuttingDown`.
-    public var isTransport: Bool { status.rawValue >= 0xF000 || status.closes }
+    /// True for all that a client finds by itself, for the statuses after which the daemon closes
+    /// (`Status.closes`), as `.shuttingDown`, and for `.cancelled`: the task was cancelled while it
+    /// waited, or the daemon has cancelled the request, as it does when it stops.
+    public var isTransport: Bool {
+        status.rawValue >= 0xF000 || status.closes || status == .cancelled
+    }
 
     /// As `description`, so that this is also what Foundation's name for it gives.
     public var localizedDescription: String { description }
@@ -84,9 +82,6 @@ extension SmallocError {
     }
     static func unexpectedReply(_ message: String) -> SmallocError {
         SmallocError(.unexpectedReply, .error, message)
-    }
-    static var cancelled: SmallocError {
-        SmallocError(.cancelled, .error, "the task was cancelled before the answer came")
     }
     static var closed: SmallocError {
         SmallocError(.closed, .error, "the connection was closed by this side")

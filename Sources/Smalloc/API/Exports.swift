@@ -12,6 +12,8 @@ extension Smalloc {
     public typealias ErrorClass = SmallocWire.ErrorClass
     /// What a daemon allows.
     public typealias Limits = SmallocWire.Limits
+    /// Why a wait is over.
+    public typealias WaitResult = SmallocWire.WaitResult
     /// What to switch on in an error.
     public typealias Status = SmallocWire.Status
 }

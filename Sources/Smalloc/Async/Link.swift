@@ -144,6 +144,37 @@ final class Link: @unchecked Sendable {
         }
     }
 
+    /// Asks for something that waits in the daemon.
+    ///
+    /// - Returns: The cookie to wait by.
+    func startWait(
+        _ request: borrowing Request, _ remote: AsyncRemote
+    ) throws(SmallocError) -> UInt64 {
+        if Task.isCancelled { throw .cancelled }
+        try fork.check()
+        let header = request.header
+        let deadline = Deadline.coarselyAfter(time(with: request.extraTime)).nanoseconds
+        let (cookie, next) = try request.body.span.withUnsafeBytes { body throws(SmallocError) in
+            try lock.withLock { () throws(SmallocError) in
+                if let refusal = session.refusal(header.operation, remote) { throw refusal }
+                return (session.startWait(header, body, deadline: deadline), nextStep())
+            }
+        }
+        perform(next)
+        return cookie
+    }
+
+    /// Has the daemon take back what `startWait` asked for, unless its answer has come.
+    func cancelWait(_ cookie: UInt64) {
+        if fork.isForked { return }
+        let deadline = Deadline.coarselyAfter(timeout).nanoseconds
+        let next = lock.withLock {
+            session.cancelWait(cookie, deadline: deadline)
+            return nextStep()
+        }
+        perform(next)
+    }
+
     /// Asks for a task that waits already, and is resumed whatever happens.
     ///
     /// - Parameters:

@@ -122,7 +122,7 @@ struct LinkReader: ~Copyable {
             }
             link.threadState = .waiting
             if link.timeout != .max {
-                if link.session.inFlight > 0 { idleTicks = 0 }
+                if link.session.hasRequests { idleTicks = 0 }
                 // After some idle time the thread is not woken once a second for nothing.
                 if idleTicks > 4 { link.threadState = .sleeping } else { timeout = tick }
             }

@@ -49,6 +49,26 @@ extension Link {
         }
     }
 
+    /// Asks for something that waits in the daemon until an event comes.
+    ///
+    /// Cancelling the task has the daemon take the request back, and waits for the answer, which
+    /// tells whether the event or the cancelling was first.
+    func callWaiting(
+        _ request: Request, _ remote: AsyncRemote
+    ) async throws(SmallocError) -> Reply {
+        let cookie = try startWait(request, remote)
+        let answer = await withTaskCancellationHandler {
+            await withUnsafeContinuation { (waiter: Waiter) in
+                let answer = lock.withLock { session.wait(cookie, waiter) }
+                if let answer { waiter.resume(returning: answer) }
+            }
+        } onCancel: {
+            cancelWait(cookie)
+        }
+        takeOver()
+        return try answer.reply()
+    }
+
     /// Gives up a request that was started without a waiter.
     func abandon(_ cookie: UInt64) { lock.withLock { session.abandon(cookie) } }
 

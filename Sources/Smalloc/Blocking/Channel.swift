@@ -88,6 +88,14 @@ struct Channel: ~Copyable {
             reply, isWritable: writable, populates: populate, &mappedState)
     }
 
+    /// The same of a request that waits in the daemon.
+    mutating func exchangeWait(_ request: borrowing Request) throws(SmallocError) -> Reply {
+        let header = request.header
+        let cookie = request.body.withUnsafeBytes { session.startWait(header, $0) }
+        // Also where the time is up at once: the socket's own timeout does not know of this one.
+        return try answer(to: cookie, extraTime: max(1, request.extraTime)).reply()
+    }
+
     /// Enters a request whose reply is wanted as a whole, or by its size.
     mutating func start(
         _ request: borrowing Request, data: OutgoingData? = nil, size: Int = -1,
@@ -198,7 +206,8 @@ struct Channel: ~Copyable {
     // MARK: The socket
 
     private func deadline(_ extraTime: UInt64) -> Deadline {
-        .after(timeout == .max ? .max : timeout &+ extraTime)
+        let (sum, isOver) = timeout.addingReportingOverflow(extraTime)
+        return .after(isOver ? .max : sum)
     }
 
     /// Sends as much as the socket takes, and receives once.

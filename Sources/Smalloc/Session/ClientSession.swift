@@ -19,6 +19,8 @@ struct ClientSession: ~Copyable {
     private var unsent = UnsentQueue()
     /// Requests that have been put into the output and not been answered.
     private(set) var inFlight = 0
+    /// Requests that wait in the daemon, and do not count as in flight.
+    private(set) var waits = 0
     /// What the daemon allows.
     private(set) var limits: Limits
     private var inFlightMax: Int
@@ -103,12 +105,55 @@ struct ClientSession: ~Copyable {
     }
 
     /// Enters a request whose answer is not wanted: closing a handle.
-    mutating func forget(_ header: FrameHeader) {
+    mutating func forget(
+        _ header: FrameHeader,
+        _ body: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
+    ) {
         let entry = begin(header.operation)
         entry.pointee.state = .abandoned
-        enqueue(
-            pending.cookie(of: entry), header, UnsafeRawBufferPointer(start: nil, count: 0), nil)
+        enqueue(pending.cookie(of: entry), header, body, nil)
     }
+
+    // MARK: Waits
+
+    /// Enters a request that waits in the daemon, however many are in flight.
+    ///
+    /// Its answer may be long in coming, and what is asked for behind it is answered before.
+    ///
+    /// - Returns: The cookie to fetch the answer by.
+    mutating func startWait(
+        _ header: FrameHeader, _ body: UnsafeRawBufferPointer, deadline: UInt64 = .max
+    ) -> UInt64 {
+        let entry = begin(header.operation)
+        entry.pointee.state = .asked
+        entry.pointee.deadline = deadline
+        let cookie = pending.cookie(of: entry)
+        var header = header
+        header.cookie = cookie
+        header.payloadSize = UInt32(body.count)
+        if unsent.isEmpty {
+            waits += 1
+            output.append(header, body)
+        } else {
+            unsent.append(header, body, nil)
+        }
+        return cookie
+    }
+
+    /// Has the daemon take back a request that waits there, unless its answer has come.
+    ///
+    /// - Parameter deadline: Moment by which its answer has to come now.
+    mutating func cancelWait(_ cookie: UInt64, deadline: UInt64) {
+        guard ended == nil, let index = pending.index(of: cookie),
+            pending.at(index).pointee.state.isWanted
+        else { return }
+        pending.at(index).pointee.deadline = deadline
+        let request = Request.cancel(cookie)
+        request.body.withUnsafeBytes { forget(request.header, $0) }
+    }
+
+    /// Whether anything has been asked for and not answered.
+    var hasRequests: Bool { inFlight > 0 || waits > 0 }
 
     /// Enters a batch.
     ///
@@ -179,6 +224,9 @@ struct ClientSession: ~Copyable {
         if !unsent.isEmpty { sendUnsent() }
     }
 
+    /// The same of one that waited.
+    mutating func waitReplied() { waits -= 1 }
+
     private mutating func sendUnsent() {
         while !unsent.isEmpty, inFlight < inFlightMax {
             switch unsent.first {
@@ -220,7 +268,7 @@ struct ClientSession: ~Copyable {
             _ = pending.finish(index, Answer(), replied: true)
             return
         }
-        inFlight += 1
+        if header.operation == Operation.wait.rawValue { waits += 1 } else { inFlight += 1 }
         body.withUnsafeBytes {
             if let data { output.append(header, $0, data) } else { output.append(header, $0) }
         }

@@ -305,13 +305,14 @@ struct ReplyInput: ~Copyable {
         _ completions: inout CompletionList
     ) {
         let entry = session.pending.at(index)
+        let isWait = entry.pointee.operation == Operation.wait.rawValue
         if entry.pointee.state == .waiting, let waiter = entry.pointee.waiter {
             session.pending.remove(at: index)
             completions.append(waiter, answer)
         } else {
             _ = session.pending.finish(index, answer, replied: true)
         }
-        session.replied()
+        if isWait { session.waitReplied() } else { session.replied() }
     }
 
     // MARK: Batches

@@ -176,6 +176,29 @@ struct Request: Sendable {
         return request
     }
 
+    /// A wait, which may be answered as late as it says.
+    ///
+    /// - Parameter milliseconds: `UInt64.max` is for ever.
+    static func wait(
+        _ handle: UInt32, offset: UInt64, value: UInt32, milliseconds: UInt64
+    ) -> Request {
+        var request = Request(.access(.wait, handle, offset: offset, size: milliseconds))
+        request.append(value)
+        let (time, isOver) = milliseconds.multipliedReportingOverflow(by: 1_000_000)
+        request.extraTime = isOver ? .max : time
+        return request
+    }
+
+    static func notify(_ handle: UInt32, offset: UInt64, count: UInt64) -> Request {
+        Request(.access(.notify, handle, offset: offset, size: count))
+    }
+
+    static func cancel(_ cookie: UInt64) -> Request {
+        var request = Request(.cancel)
+        request.append(cookie)
+        return request
+    }
+
     private mutating func append<T: FixedWidthInteger>(_ value: T) {
         withUnsafeBytes(of: value.littleEndian) { body.append(contentsOf: $0) }
     }

@@ -36,6 +36,8 @@ struct Allocation: Equatable {
         static let disposed = Flags(rawValue: 2)
         /// The block is cut from a slab, and not malloc's.
         static let pooled = Flags(rawValue: 4)
+        /// Requests wait on cells of it: see `WaitQueues`.
+        static let waited = Flags(rawValue: 8)
         /// Its bytes can't be changed any more.
         static let frozen = Flags(rawValue: 16)
         /// A description stands before the block.
@@ -192,6 +194,18 @@ struct Allocation: Equatable {
         return record.access(extent, intent, length: size)
     }
 
+    /// The cell of an atomic operation: one element, aligned to its size.
+    ///
+    /// Under the lock, which keeps all requests apart. What changes a cell does so by an atomic
+    /// instruction all the same (`smalloc_atomic`), for whoever reaches it without the lock.
+    ///
+    /// - Parameter extent: Was checked against `size`; its offset is a multiple of its size.
+    /// - Returns: Nil: the bytes are not at hand, see `Registry.later`.
+    @inline(__always)
+    func cell(_ extent: Extent, _ intent: Intent) throws(SmallocError) -> UnsafeMutableRawPointer? {
+        try access(extent, intent).atHand()
+    }
+
     /// Bytes up to `end` have arrived of a request that overwrites the whole allocation.
     ///
     /// Under the lock, after each piece that `access` gave for it, also when none arrived.
@@ -207,8 +221,9 @@ struct Allocation: Equatable {
     /// Checks what must hold under the lock.
     func checkInvariants() {
         precondition(
-            flags.isSubset(of: [.recorded, .disposed, .pooled, .frozen, .described]),
-            "flags are known")
+            flags.isSubset(of: [
+                .recorded, .disposed, .pooled, .waited, .frozen, .described,
+            ]), "flags are known")
         precondition(nameRoom >= 8 && nameRoom <= 256, "there is room for a pointer")
         if flags.contains(.described) { checkDescription() }
         record?.checkInvariants(length: size)

@@ -71,7 +71,7 @@ extension Registry {
         } catch {
             return try refuseAlloc(name, size, error, &caller)
         }
-        caller.waits = 0
+        caller.memoryWaits = 0
         caller.cost += Registry.cost(ofMaking: size.bytes)
         // Under its name any client may dispose of it at once: the handle's reference comes before.
         if wantsHandle { allocation.retain() }
@@ -114,11 +114,11 @@ extension Registry {
         _ name: RawSpan, _ size: WireSize, _ error: SmallocError, _ caller: inout Caller
     ) throws(SmallocError) -> Outcome {
         budget.removeAllocation()
-        let waits = caller.waits
-        caller.waits = 0
+        let waits = caller.memoryWaits
+        caller.memoryWaits = 0
         if taken(name) { throw .alreadyExists }
         guard error.status == .memoryLimit else { throw error }
-        caller.waits = waits
+        caller.memoryWaits = waits
         let mapped = mappings.capacity(for: Int(size.bytes))
         if let outcome = waitForMemory(UInt64(mapped), &caller) { return outcome }
         throw error
@@ -131,13 +131,13 @@ extension Registry {
     /// moment ago. Nil: it does not help to wait.
     func waitForMemory(_ size: UInt64, _ caller: inout Caller) -> Outcome? {
         guard size > 0 || mappings.pendingSize > 0 || mappings.warmSize > 0,
-            caller.waits < 3,
+            caller.memoryWaits < 3,
             budget.canFit(size, returning: UInt64(mappings.pendingSize))
         else {
-            caller.waits = 0
+            caller.memoryWaits = 0
             return nil
         }
-        caller.waits += 1
+        caller.memoryWaits += 1
         return .later(Pending(.memory(mappings)))
     }
 

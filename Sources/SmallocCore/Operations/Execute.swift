@@ -104,6 +104,13 @@ extension Registry {
         case .map(let target, let flags): return try map(target, flags, &caller, &reply)
         case .freeze(let target): return try freeze(target, &caller, &reply)
         case .unmap(let target): return try unmap(target, &caller, &reply)
+        case .atomic(let target, let start, let action, let values, let unit):
+            return try atomic(target, start, action, values, unit, &caller, &reply)
+        case .wait(let target, let start, let value, let milliseconds, let unit):
+            return try wait(target, start, value, milliseconds, unit, &caller, &reply)
+        case .notify(let target, let start, let count, let unit):
+            return try notify(target, start, count, unit, &caller, &reply)
+        case .cancel(let cookie): return cancel(cookie, &caller, &reply)
         case .stat(let target): return try stat(target, &caller, &reply)
         case .list(let prefix, let cursor, let count, let sorted):
             guard cursor < UInt64(Registry.shardCount) else {
@@ -115,7 +122,8 @@ extension Registry {
             let maps = caller.takesDescriptors && mappings.shares != nil
             reply.hello(
                 limits.snapshot,
-                features: maps ? Limits.features : Limits.features & ~Feature.map.bits)
+                features: maps ? Limits.features : Limits.features & ~Feature.map.bits,
+                sharesMax: maps ? UInt64(mappings.shares?.countMax ?? 0) : 0)
             return .answered
         case .ping:
             reply.pong()

@@ -178,6 +178,8 @@ extension Registry {
         reply.statistic("limit_name_bytes", limits.nameSizeMax)
         reply.statistic("limit_idle_milliseconds", limits.idleTimeoutMilliseconds)
         reply.statistic("limit_request_milliseconds", limits.requestTimeoutMilliseconds)
+        reply.statistic("limit_waits", UInt64(Limits.waitsMax))
+        reply.statistic("limit_shares", UInt64(mappings.shares?.countMax ?? 0))
         reply.endStats()
         return .answered
     }
@@ -188,8 +190,9 @@ extension Registry {
         (.list, "requests_list"), (.read, "requests_read"), (.write, "requests_write"),
         (.fill, "requests_fill"), (.copy, "requests_copy"), (.dispose, "requests_dispose"),
         (.truncate, "requests_truncate"), (.rename, "requests_rename"),
-        (.stats, "requests_stats"), (.quit, "requests_quit"), (.map, "requests_map"),
-        (.unmap, "requests_unmap"), (.freeze, "requests_freeze"),
+        (.stats, "requests_stats"), (.quit, "requests_quit"), (.cancel, "requests_cancel"),
+        (.map, "requests_map"), (.unmap, "requests_unmap"), (.atomic, "requests_atomic"),
+        (.wait, "requests_wait"), (.notify, "requests_notify"), (.freeze, "requests_freeze"),
     ]
 }
 

@@ -55,7 +55,7 @@ extension Registry {
             if error == .memoryLimit, let outcome = waitForMemory(0, &caller) { return outcome }
             throw error
         }
-        caller.waits = 0
+        caller.memoryWaits = 0
         allocation.lock.lock()
         let size = allocation.size
         let isDisposed = allocation.flags.contains(.disposed)
@@ -130,6 +130,7 @@ extension Registry {
             if isUnshared {
                 budget.unchargeHeap(found.destroy(mappings: mappings))
             } else {
+                endWaits(on: found)
                 release(found)
             }
             return true
@@ -215,7 +216,11 @@ extension Registry {
         let allocation = try resolve(target, caller, missing: .noDataToTruncate)
         defer { letGo(allocation, target) }
         var cut: Mapping?
-        defer { if let cut { mappings.give(forGood: cut) } }
+        var isDone = false
+        defer {
+            if let cut { mappings.give(forGood: cut) }
+            if isDone { endWaits(on: allocation) }
+        }
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noDataToTruncate)
@@ -231,6 +236,7 @@ extension Registry {
         allocation.size = size.bytes
         mappings.tellSize(of: allocation)
         cut = allocation.takeTail(mappings)
+        isDone = true
         reply.done(size: size.bytes)
         return .answered
     }
@@ -322,6 +328,7 @@ extension Registry {
     private func finishDispose(_ allocation: Allocation, _ cut: Mapping?) {
         if let cut { mappings.give(forGood: cut) }
         budget.removeAllocation()
+        endWaits(on: allocation)
         release(allocation)
     }
 }

@@ -26,9 +26,12 @@ extension Registry {
         case .rename(let target, _, _): return isThere(target, caller)
         case .map(let target, _): return isThere(target, caller)
         case .unmap(let target), .freeze(let target): return isThere(target, caller)
+        case .atomic(let target, _, _, _, _): return isThere(target, caller)
         case .copy(let source, _, let dest, _, _, _):
             return isThere(source, caller) && isThere(dest, caller)
-        case .hello, .ping, .alloc, .close, .list, .stats, .help, .quit: return false
+        case .wait(let target, _, _, _, _): return isThere(target, caller)
+        case .notify(let target, _, _, _): return isThere(target, caller)
+        case .hello, .ping, .alloc, .close, .list, .stats, .help, .quit, .cancel: return false
         }
     }
 

@@ -37,6 +37,7 @@ public final class Registry: @unchecked Sendable {
     let budget: MemoryBudget
     let mappings: MappingPool
     let nameHash: NameHash
+    let waits: WaitQueues
     /// Seconds since 1970 at the start, and nanoseconds of the monotonic clock at their beginning:
     /// allocations keep 32-bit ages.
     private let birth: UInt64
@@ -58,6 +59,8 @@ public final class Registry: @unchecked Sendable {
     ) {
         self.limits = limits
         self.nameHash = nameHash
+        // With a key of its own: names tell something of theirs, see `NameHash`.
+        waits = WaitQueues(hash: NameHash())
         counters = (0..<loops).map { _ in Counters() }
         budget = MemoryBudget(limits: limits, mappingsMax: mappingsMax)
         mappings = MappingPool(
@@ -192,11 +195,12 @@ public final class Registry: @unchecked Sendable {
         release(allocation)
     }
 
-    /// Ends a connection: its handles close, its anonymous allocations go.
+    /// Ends a connection: its waits end, its handles close, its anonymous allocations go.
     ///
     /// A few handles are closed at once; more are left to the reclaiming thread, in steps.
     func end(_ caller: inout Caller) {
         caller.encoding = nil
+        endWaits(of: &caller)
         guard caller.handles.count > Thresholds.closedAtOnceMax else {
             _ = close(&caller.handles, atMost: .max)
             return

@@ -14,7 +14,7 @@ struct Caller: ~Copyable {
     /// The shard where a listing of several pages goes on; 0: it is complete.
     var nextCursor: UInt16 = 0
     /// How often the present request has waited for memory.
-    var waits: UInt8 = 0
+    var memoryWaits: UInt8 = 0
     /// The connection ends after the reply.
     var isEnding = false
     /// Whether descriptors can be sent to it.
@@ -26,6 +26,14 @@ struct Caller: ~Copyable {
     /// Memory may have been touched for the first time since the clock was looked at.
     private(set) var hasTouched = false
     var handles = HandleTable()
+    /// Requests that wait for events; nil before the first one.
+    var waits: WaitList?
+    /// The loop that serves it, from the first call of `serve` on.
+    unowned(unsafe) var loop: LoopContext?
+    /// The shell's connection: see `Session.belong`.
+    var peer: UnsafeMutableRawPointer?
+    /// Waits that the present request has notified so far.
+    var notified: UInt64 = 0
     /// Work done since `serve` was called, as bytes of a copy.
     ///
     /// Copies of small data are not in it: they are limited with the replies and the input.
@@ -55,7 +63,8 @@ struct Caller: ~Copyable {
 
     /// `serve` is called.
     @inline(__always)
-    mutating func beginTurn() {
+    mutating func beginTurn(_ loop: LoopContext) {
+        self.loop = loop
         cost = 0
         hasTouched = false
         touchedAt = 0
@@ -100,6 +109,10 @@ struct Caller: ~Copyable {
         static let number = 128
         /// To put one name of a listing in order.
         static let sorting = 4 << 10
+        /// To make a wait, or to end one.
+        static let wait = 2 << 10
+        /// To look at one of the connection's waits.
+        static let looked = 256
         /// To refuse a request.
         static let refusal = 4 << 10
     }

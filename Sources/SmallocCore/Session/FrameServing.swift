@@ -1,10 +1,10 @@
 // Binary mode of a session: one frame.
 //
 // What nearly all requests of a busy connection are (pings, plain reads and writes, by handle or by
-// name, small allocs and disposes) is told by one comparison of the first 8 bytes of the header,
-// which stands for most of the checks; the rest take `examine` and `decode`. All of them end in
-// `Registry.execute` and `accept`. The comparison serves pipelining clients: a small read costs
-// half the instructions with it.
+// name, atomics by handle, small allocs and disposes) is told by one comparison of the first 8
+// bytes of the header, which stands for most of the checks; the rest take `examine` and `decode`.
+// All of them end in `Registry.execute` and `accept`. The comparison serves pipelining clients: a
+// small read costs half the instructions with it.
 
 internal import SmallocWire
 
@@ -32,6 +32,8 @@ extension Session {
             taken = serveNamed(input, arrived: arrived, loop)
         } else if first == FrameHeader.plain(.ping) {
             taken = servePing(input, loop)
+        } else if first == FrameHeader.plain(.atomic) {
+            taken = serveAtomic(input, arrived: arrived, loop)
         }
         // Whatever is not so plain, or has to wait: the general way finds out why.
         if taken > 0 || pause != .none { return taken }
@@ -94,6 +96,30 @@ extension Session {
         let outcome = loop.registry.execute(.ping, &caller, loop.counters, &reply)
         return accept(
             outcome, Operation.ping.rawValue, header.cookie, size: FrameHeader.byteCount, loop)
+    }
+
+    @inline(never)
+    private mutating func serveAtomic(
+        _ input: UnsafeRawPointer, arrived: Int, _ loop: LoopContext
+    ) -> Int {
+        let header = FrameHeader(from: input)
+        let size = FrameHeader.byteCount + FrameCodec.atomicSize
+        guard header.handle != 0, header.size == 0,
+            header.payloadSize == UInt32(FrameCodec.atomicSize), arrived >= size,
+            UInt64(header.payloadSize) <= loop.limits.frameSizeMax
+        else { return 0 }
+        let rest = RawSpan(
+            _unsafeStart: input + FrameHeader.byteCount, byteCount: FrameCodec.atomicSize)
+        guard let action = try? FrameCodec.atomicAction(rest) else { return 0 }
+        expectsBulk = false
+        var reply = FrameReplies(
+            output: loop.output, operation: Operation.atomic.rawValue, cookie: header.cookie)
+        let outcome = loop.registry.execute(
+            .atomic(
+                Reference(handle: header.handle, name: RawSpan()), start: header.offset, action,
+                .bytes(rest.extracting(droppingFirst: 8)), .bytes),
+            &caller, loop.counters, &reply)
+        return accept(outcome, Operation.atomic.rawValue, header.cookie, size: size, loop)
     }
 
     /// Answers a whole, plain read, write, dispose or alloc by name.

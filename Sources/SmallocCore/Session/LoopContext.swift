@@ -12,6 +12,8 @@ public final class LoopContext {
     public let limits: SharedLimits
     /// What has been done on this loop.
     public let counters: Counters
+    /// What its connections wait for.
+    public let waits: LoopWaits
     /// Replies of the session that is being served.
     ///
     /// Empty between sessions.
@@ -32,6 +34,7 @@ public final class LoopContext {
         self.registry = registry
         limits = registry.limits
         counters = registry.counters[index]
+        waits = LoopWaits(registry)
         output = .allocate(capacity: 1)
         output.initialize(to: Output(capacity: LoopContext.outputSize))
         prefetch = .allocate(capacity: 1)

@@ -16,28 +16,15 @@ public final class Pending {
         /// The others have their turn; then the request is served again.
         case turn
         /// An event that may be long in coming. What comes behind it on the connection goes on.
-        case event
-    }
-
-    /// How it ended.
-    enum Result {
-        case done(size: UInt64)
-        case failed(SmallocError)
+        case event(Wait)
     }
 
     let cause: Cause
     /// Of the request; the session notes them when it accepts the outcome.
     var operation: UInt8 = 0
     var cookie: UInt64 = 0
-    /// Nil until it has ended.
-    var result: Result?
 
     init(_ cause: Cause) { self.cause = cause }
-
-    /// Whether the requests behind it wait for it.
-    var keepsOrder: Bool {
-        if case .event = cause { false } else { true }
-    }
 
     /// Whether the request is to be served once more, and not answered by this.
     var servesAgain: Bool {

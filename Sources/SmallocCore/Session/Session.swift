@@ -61,13 +61,8 @@ public struct Session: ~Copyable {
 
     /// What it is in the middle of.
     var progress = Progress.none
-    /// Requests that wait for events; those behind them go on.
-    var unordered: [Pending] = []
     /// How text mode goes on with an answer that did not fit at once.
     var continuation: TextContinuation?
-
-    /// Requests of a connection that may wait for events.
-    static let waitsMax = 4096
 
     /// Makes a session that waits for its first byte.
     ///
@@ -77,6 +72,10 @@ public struct Session: ~Copyable {
     public init(owner: UInt32 = Session.noOwner, takesDescriptors: Bool = false) {
         caller = Caller(owner: owner, takesDescriptors: takesDescriptors)
     }
+
+    /// Says which connection of the shell's it is: `LoopWaits.nextTold` gives it back when there is
+    /// something for `deliver`.
+    public mutating func belong(to peer: UnsafeMutableRawPointer) { caller.peer = peer }
 
     /// A number that no user has.
     public static let noOwner = UInt32.max
@@ -88,11 +87,11 @@ public struct Session: ~Copyable {
     /// - Returns: Bytes consumed. The rest must come again, in front of what arrives next.
     public mutating func serve(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Int {
         if pause == .output || pause == .turn { pause = .none }
-        caller.beginTurn()
+        caller.beginTurn(loop)
         guard pause == .none else { return 0 }
         wanted = 0
         if mode == .detecting, let first = input.first, !detect(first, loop) { return 0 }
-        deliver(loop)
+        if caller.waits != nil { deliver(loop) }
         guard continuation == nil || goOn(loop), let base = input.baseAddress else { return 0 }
         var at = 0
         var limit = BatchLimit(loop)
@@ -115,6 +114,8 @@ public struct Session: ~Copyable {
             if taken == 0 { break }
             at += taken
         }
+        // What the requests have cancelled.
+        if caller.waits != nil { deliver(loop) }
         if loop.output.pointee.isLost { lose(loop) }
         return at
     }
@@ -178,18 +179,15 @@ public struct Session: ~Copyable {
             pause = .work
         case .turn:
             pause = .turn
-        case .event where mode == .text:
-            // Lines are answered in their order.
+        case .event(let wait):
+            wait.cookie = cookie
+            // In binary mode what comes behind it goes on; lines are answered in their order.
+            guard mode == .text else { break }
             progress = .waiting(pending)
             pause = .work
-        case .event:
-            unordered.append(pending)
         }
         return pending.servesAgain ? 0 : size
     }
-
-    /// Whether one more request may wait for an event.
-    var canWait: Bool { unordered.count < Session.waitsMax }
 
     /// The replies must leave before anything else is answered.
     mutating func waitForOutput(_ loop: LoopContext, isLimit: Bool = true) {
@@ -243,7 +241,6 @@ public struct Session: ~Copyable {
         case .none, .refusing: break
         }
         progress = .none
-        unordered = []
         continuation = nil
         loop.registry.end(&caller)
         pause = .close
@@ -258,7 +255,12 @@ public struct Session: ~Copyable {
     public var isAnswering: Bool { outgoing != nil || continuation != nil }
 
     /// Whether requests wait for events: such a connection is not idle.
-    public var hasWaits: Bool { !unordered.isEmpty }
+    public var hasWaits: Bool { caller.waits.map { $0.count > 0 } ?? false }
+
+    /// Whether the next request waits until one of them is over: a line does.
+    public var isHeldByWait: Bool {
+        if case .event = ordered?.cause { true } else { false }
+    }
 
     // MARK: Straight into an allocation
 
@@ -371,8 +373,7 @@ public struct Session: ~Copyable {
         if case .promote(let promotion) = work.kind { caller.promotionError = promotion.error }
         // Nothing is sent behind the last reply of a connection.
         if !pending.servesAgain, pause != .close {
-            answer(
-                pending, work.error.map { .failed($0) } ?? .done(size: UInt64(work.size)), loop)
+            answer(pending, size: work.size, error: work.error, loop)
         }
         loop.registry.end(work)
     }
@@ -397,46 +398,76 @@ public struct Session: ~Copyable {
         if pause == .work { pause = .none }
     }
 
-    /// An event has come that a request waited for: it is answered at the next boundary of a reply.
-    mutating func complete(_ pending: Pending, _ result: Pending.Result, _ loop: LoopContext) {
-        pending.result = result
-        if ordered === pending {
-            progress = .none
-            if pause == .work { pause = .none }
-            if pause != .close { answer(pending, result, loop) }
-        } else {
-            deliver(loop)
-        }
-    }
-
     /// Answers what has ended of the requests that waited for events, unless a reply is half sent.
-    private mutating func deliver(_ loop: LoopContext) {
-        guard !unordered.isEmpty, outgoing == nil, pause != .close else { return }
-        for pending in unordered {
-            if let result = pending.result { answer(pending, result, loop) }
+    ///
+    /// To be called when `LoopWaits.nextTold` tells of it; each `serve` does so, too.
+    @inline(never)
+    public mutating func deliver(_ loop: LoopContext) {
+        guard let waits = caller.waits, waits.hasEnded, outgoing == nil, pause != .close else {
+            return
         }
-        unordered.removeAll { $0.result != nil }
+        while let wait = waits.takeEnded() {
+            if isHeldByWait {
+                progress = .none
+                if pause == .work { pause = .none }
+            }
+            answer(wait, loop)
+            loop.registry.free(wait)
+        }
+        if loop.output.pointee.isLost { lose(loop) }
     }
 
-    private func answer(_ pending: Pending, _ result: Pending.Result, _ loop: LoopContext) {
-        if case .failed = result { loop.counters.add(.errors) }
+    private func answer(_ wait: Wait, _ loop: LoopContext) {
         if mode == .text {
             var reply = TextReplies(output: loop.output)
-            Session.answer(result, &reply)
+            Session.answer(wait, loop, &reply)
         } else {
             var reply = FrameReplies(
-                output: loop.output, operation: pending.operation, cookie: pending.cookie)
-            Session.answer(result, &reply)
+                output: loop.output, operation: Operation.wait.rawValue, cookie: wait.cookie)
+            Session.answer(wait, loop, &reply)
         }
     }
 
     private static func answer<Reply: ReplyWriter & ~Copyable>(
-        _ result: Pending.Result, _ reply: inout Reply
+        _ wait: Wait, _ loop: LoopContext, _ reply: inout Reply
     ) {
-        switch result {
-        case .done(let size): reply.done(size: size)
-        case .failed(let error): reply.error(error)
+        switch wait.fields.pointee.result {
+        case .notified: reply.waited(.notified)
+        case .timeout: reply.waited(.timeout)
+        case .disposed: reply.waited(.disposed)
+        case .cancelled:
+            loop.counters.add(.errors)
+            reply.error(.cancelled)
         }
+    }
+
+    /// The daemon stops: ends all requests that wait, as `cancelled`; `deliver` answers them.
+    ///
+    /// - Returns: Whether there were any.
+    public mutating func cancelWaits(_ loop: LoopContext) -> Bool {
+        guard let waits = caller.waits, waits.count > 0 else { return false }
+        _ = loop.registry.cancel(in: waits) { _ in true }
+        return true
+    }
+
+    private func answer(
+        _ pending: Pending, size: Int, error: SmallocError?, _ loop: LoopContext
+    ) {
+        if error != nil { loop.counters.add(.errors) }
+        if mode == .text {
+            var reply = TextReplies(output: loop.output)
+            Session.answer(size, error, &reply)
+        } else {
+            var reply = FrameReplies(
+                output: loop.output, operation: pending.operation, cookie: pending.cookie)
+            Session.answer(size, error, &reply)
+        }
+    }
+
+    private static func answer<Reply: ReplyWriter & ~Copyable>(
+        _ size: Int, _ error: SmallocError?, _ reply: inout Reply
+    ) {
+        if let error { reply.error(error) } else { reply.done(size: UInt64(size)) }
     }
 
     // MARK: Invariants
@@ -461,7 +492,9 @@ public struct Session: ~Copyable {
             precondition(pause == .work || pause == .close, "a request that nothing waits for")
         }
         precondition(mode == .text || continuation == nil, "frames have no continuation")
-        precondition(unordered.count <= Session.waitsMax)
+        let waits = caller.waits?.count ?? 0
+        precondition(waits <= (mode == .text ? 1 : Limits.waitsMax))
+        precondition(mode != .text || waits == 0 || isHeldByWait || pause == .close)
         precondition(!isGreeted || mode == .frames, "text is never greeted")
         if caller.handles.count < 4096 { caller.handles.checkInvariants() }
     }

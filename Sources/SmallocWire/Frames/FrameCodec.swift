@@ -158,7 +158,45 @@ public enum FrameCodec {
             return .rename(target, newName: rest, RenameFlags(rawValue: header.flags))
         case .read, .write:
             return try data(header, operation, name: name, rest: rest)
+        case .atomic:
+            guard oneTarget, header.size == 0 else { throw shape }
+            let action = try atomicAction(rest)
+            return .atomic(
+                target, start: header.offset, action,
+                .bytes(rest.extracting(droppingFirst: 8)), .bytes)
+        case .wait:
+            guard oneTarget, rest.byteCount == 4 else { throw shape }
+            return .wait(
+                target, start: header.offset, .bytes(rest), milliseconds: header.size, .bytes)
+        case .notify:
+            guard oneTarget, empty else { throw shape }
+            return .notify(target, start: header.offset, count: header.size, .bytes)
+        case .cancel:
+            guard !named, !handled, noNumbers, rest.byteCount == 8 else { throw shape }
+            return .cancel(cookie: rest.littleEndian64(at: 0))
         }
+    }
+
+    /// Bytes of an atomic request behind its name: the action, 7 zeros, operand, expected.
+    @inlinable
+    public static var atomicSize: Int { 24 }
+
+    /// The action of an atomic request, of which the fields that it does not take are 0.
+    ///
+    /// - Parameter rest: What is behind the name.
+    /// - Throws: `.malformedRequest`, `.invalidArgument` for an action that is none.
+    @inlinable @inline(__always)
+    public static func atomicAction(_ rest: RawSpan) throws(SmallocError) -> AtomicAction {
+        guard rest.byteCount == atomicSize else { throw shape }
+        let word = rest.littleEndian64(at: 0)
+        guard word < 256 else { throw shape }
+        guard let action = AtomicAction(wire: UInt8(truncatingIfNeeded: word)) else {
+            throw .invalidArgument("there is no atomic action of this number")
+        }
+        guard action == .compareExchange || rest.littleEndian64(at: 16) == 0,
+            action != .load || rest.littleEndian64(at: 8) == 0
+        else { throw shape }
+        return action
     }
 
     /// The 16 bytes that say where a copy goes: offset, handle, size of the name, zeros; the name.
@@ -191,5 +229,11 @@ extension RawSpan {
     @inlinable
     public func littleEndian64(at offset: Int) -> UInt64 {
         UInt64(littleEndian: unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self))
+    }
+
+    /// The little-endian number of 4 bytes at `offset`; otherwise the same.
+    @inlinable
+    public func littleEndian32(at offset: Int) -> UInt32 {
+        UInt32(littleEndian: unsafeLoadUnaligned(fromByteOffset: offset, as: UInt32.self))
     }
 }

@@ -63,9 +63,10 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
     }
 
     /// See `ReplyWriter.hello`.
-    public mutating func hello(_ limits: Limits, features: UInt64) {
+    public mutating func hello(_ limits: Limits, features: UInt64, sharesMax: UInt64) {
         var fields = limits.helloFields
         fields[2] = features
+        fields[fields.count - 1] = sharesMax
         var target = header(payloadSize: fields.count * 8)
         for field in fields {
             target.storeBytes(of: field.littleEndian, as: UInt64.self)
@@ -130,6 +131,19 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
         header(type: type.rawValue, payloadSize: size, size: UInt64(size))
             .copyMemory(from: bytes, byteCount: size)
     }
+
+    /// See `ReplyWriter.old`.
+    @inlinable @inline(__always)
+    public mutating func old(_ value: UInt64, type: ElementType) {
+        header(type: type.rawValue, payloadSize: 8, size: 8)
+            .storeBytes(of: value.littleEndian, as: UInt64.self)
+    }
+
+    /// See `ReplyWriter.waited`.
+    public mutating func waited(_ result: WaitResult) { done(size: result.rawValue) }
+
+    /// See `ReplyWriter.count`.
+    public mutating func count(_ count: UInt64) { done(size: count) }
 
     /// See `ReplyWriter.beginData`.
     @inlinable @inline(__always)

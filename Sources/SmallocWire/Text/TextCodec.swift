@@ -59,6 +59,12 @@ public enum TextCodec {
             let name = try word(&words, "freeze NAME")
             try end(words, "freeze NAME")
             return .freeze(Reference(handle: 0, name: name))
+        case "atomic":
+            return try atomic(&words)
+        case "wait":
+            return try wait(&words)
+        case "notify":
+            return try notify(&words)
         case "dispose", "stat":
             let name = try word(&words, "\(operation) NAME")
             try end(words, "\(operation) NAME")
@@ -130,6 +136,46 @@ public enum TextCodec {
         }
         try end(words, form)
         return .rename(Reference(handle: 0, name: name), newName: newName, flags)
+    }
+
+    @_lifetime(copy words)
+    private static func atomic(_ words: inout Words) throws(SmallocError) -> Request {
+        let form = "atomic NAME INDEX ACTION [VALUE...]"
+        let name = try word(&words, form)
+        let start = try index(&words, form)
+        let actionWord = try word(&words, form)
+        guard actionWord.byteCount <= 16, let action = AtomicAction(named: actionWord.text) else {
+            throw .invalidArgument(
+                "an action is load, store, add, sub, and, or, xor, exchange or compareExchange")
+        }
+        let values = words.rest
+        for _ in 0..<action.valueCount { _ = try word(&words, form) }
+        try end(words, form)
+        return .atomic(
+            Reference(handle: 0, name: name), start: start, action, .words(values), .elements)
+    }
+
+    @_lifetime(copy words)
+    private static func wait(_ words: inout Words) throws(SmallocError) -> Request {
+        let form = "wait NAME INDEX VALUE MILLISECONDS"
+        let name = try word(&words, form)
+        let start = try index(&words, form)
+        let value = try word(&words, form)
+        let milliseconds = try index(&words, form)
+        try end(words, form)
+        return .wait(
+            Reference(handle: 0, name: name), start: start, .words(value),
+            milliseconds: milliseconds, .elements)
+    }
+
+    @_lifetime(copy words)
+    private static func notify(_ words: inout Words) throws(SmallocError) -> Request {
+        let form = "notify NAME INDEX [COUNT]"
+        let name = try word(&words, form)
+        let start = try index(&words, form)
+        let count = words.isAtEnd ? .max : try index(&words, form)
+        try end(words, form)
+        return .notify(Reference(handle: 0, name: name), start: start, count: count, .elements)
     }
 
     @_lifetime(copy words)

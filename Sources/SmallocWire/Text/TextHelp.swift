@@ -63,6 +63,30 @@ struct TextHelp: Sendable {
             meaning: "make what an allocation holds unchangeable",
             more: ["there is no way back; it can still be read, renamed and disposed of"]),
         TextHelp(
+            verb: "atomic", form: "atomic NAME INDEX ACTION [VALUE...]",
+            meaning: "change one integer, and tell what it was",
+            more: [
+                "ACTION is load; store, add, sub, and, or, xor or exchange, and a VALUE; or",
+                "compareExchange EXPECTED NEW, which stores NEW if it finds EXPECTED. No other",
+                "request sees the integer in between.",
+                "example: atomic counters 0 add 1",
+            ]),
+        TextHelp(
+            verb: "wait", form: "wait NAME INDEX VALUE MILLISECONDS",
+            meaning: "wait for a notify while an integer is VALUE",
+            more: [
+                "answers notified, timeout, disposed, or differs if it is another VALUE already.",
+                "-1 MILLISECONDS is for ever. For Int32 and Uint32. Lines behind it wait, too.",
+                "example: wait flags 0 0 1000",
+            ]),
+        TextHelp(
+            verb: "notify", form: "notify NAME INDEX [COUNT]",
+            meaning: "end waits on an integer, all or COUNT",
+            more: [
+                "answers how many. Change the integer first: those that come later compare it.",
+                "example: notify flags 0 1",
+            ]),
+        TextHelp(
             verb: "stat", form: "stat NAME", meaning: "tell about an allocation", more: []),
         TextHelp(
             verb: "list", form: "list [PREFIX]", meaning: "tell names, types and lengths",

@@ -45,7 +45,7 @@ public struct TextReplies: ReplyWriter, ~Copyable {
     public mutating func opened(handle: UInt32, type: ElementType, size: UInt64) { ok() }
 
     /// See `ReplyWriter.hello`.
-    public mutating func hello(_ limits: Limits, features: UInt64) { ok() }
+    public mutating func hello(_ limits: Limits, features: UInt64, sharesMax: UInt64) { ok() }
 
     /// See `ReplyWriter.pong`.
     public mutating func pong() { output.pointee.append("OK pong\n") }
@@ -85,6 +85,23 @@ public struct TextReplies: ReplyWriter, ~Copyable {
         appendData(bytes, size)
         endData()
     }
+
+    /// See `ReplyWriter.old`.
+    public mutating func old(_ value: UInt64, type: ElementType) {
+        // The low bytes come first: they are the element.
+        withUnsafeBytes(of: value.littleEndian) { bytes in
+            guard let start = bytes.baseAddress else { return }
+            data(start, type.size, type: type)
+        }
+    }
+
+    /// See `ReplyWriter.waited`.
+    public mutating func waited(_ result: WaitResult) {
+        output.pointee.append("OK \(result.name)\n")
+    }
+
+    /// See `ReplyWriter.count`.
+    public mutating func count(_ count: UInt64) { output.pointee.append("OK \(count)\n") }
 
     /// See `ReplyWriter.beginData`.
     public mutating func beginData(size: Int, type: ElementType) {

@@ -51,6 +51,25 @@ public enum ElementType: UInt8, CaseIterable, Sendable {
         }
     }
 
+    /// Whether its elements can be cells of `atomic`: integers that wrap around.
+    @inlinable
+    public var hasAtomics: Bool {
+        switch self {
+        case .int8, .int16, .int32, .int64: true
+        case .uint8, .uint16, .uint32, .uint64: true
+        default: false
+        }
+    }
+
+    /// Whether its elements are signed integers.
+    @inlinable
+    public var isSignedInteger: Bool {
+        switch self {
+        case .int8, .int16, .int32, .int64: true
+        default: false
+        }
+    }
+
     /// The name as told in listings, Node's where it has one: `Int8` to `ComplexDouble`.
     public var name: String {
         switch self {

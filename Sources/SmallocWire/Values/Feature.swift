@@ -7,6 +7,10 @@
 public enum Feature: UInt8, CaseIterable, Sendable {
     /// `map` and `unmap`, and the flag `shareable`; never told over TCP.
     case map = 0
+    /// `atomic`.
+    case atomics = 1
+    /// `wait` and `notify`.
+    case wait = 2
     /// `freeze`.
     case freeze = 4
     /// Element types 10 to 16, and descriptions.

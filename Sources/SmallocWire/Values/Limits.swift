@@ -58,21 +58,25 @@ public struct Limits: Equatable, Sendable {
     ///
     /// Over TCP it tells that of `map` never.
     @inlinable public static var features: UInt64 {
-        Feature.map.bits | Feature.freeze.bits | Feature.types.bits
+        Feature.map.bits | Feature.atomics.bits | Feature.wait.bits | Feature.freeze.bits
+            | Feature.types.bits
     }
+
+    /// Requests of a connection that may wait for events.
+    @inlinable public static var waitsMax: Int { 4096 }
 
     /// The defaults above.
     public init() {}
 
-    /// The greeting's numbers, in the order of `helloFields` in protocol/values.json.
+    /// The greeting's numbers, with all features and no shares, in the order of `helloFields` in protocol/values.json.
     public var helloFields: [UInt64] {
         [
             UInt64(FrameHeader.currentVersion), UInt64(FrameHeader.currentVersion),
             Limits.features, lengthSizeMax, memorySizeMax, allocationsMax, connectionsMax,
-            frameSizeMax,
-            requestsInFlightMax, handlesMax, outputSizeMax, lineSizeMax, idleTimeoutMilliseconds,
-            requestTimeoutMilliseconds, UInt64(Limits.atomicSizeMax), nameSizeMax,
-            UInt64(Limits.rangesMax),
+            frameSizeMax, requestsInFlightMax, handlesMax, outputSizeMax, lineSizeMax,
+            idleTimeoutMilliseconds, requestTimeoutMilliseconds, UInt64(Limits.atomicSizeMax),
+            nameSizeMax, UInt64(Limits.rangesMax), UInt64(Limits.waitsMax),
+            0,
         ]
     }
 

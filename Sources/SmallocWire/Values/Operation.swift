@@ -22,8 +22,12 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     case rename = 14
     case stats = 15
     case quit = 16
+    case cancel = 17
     case map = 18
     case unmap = 19
+    case atomic = 20
+    case wait = 21
+    case notify = 22
     case freeze = 23
 
     /// The operation of a number from the wire, nil if there is none.
@@ -32,11 +36,8 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     @inlinable @inline(__always)
     public init?(wire number: UInt8) {
         let index = number &- 1
-        guard index < 16 else {
-            self.init(rawValue: number)
-            return
-        }
-        // These are numbered without a gap, and laid out in the order of their numbers.
+        guard index < 23 else { return nil }
+        // The cases are numbered without a gap, and laid out in the order of their numbers.
         self = unsafeBitCast(index, to: Operation.self)
     }
 

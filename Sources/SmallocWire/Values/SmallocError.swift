@@ -163,4 +163,12 @@ extension SmallocError {
     public static var handleLimit: SmallocError {
         SmallocError(.handleLimit, .error, "the connection holds as many handles as it may")
     }
+    /// A request that waited, and was taken back.
+    public static var cancelled: SmallocError {
+        SmallocError(.cancelled, .error, "the request was cancelled")
+    }
+    /// The connection's limit of requests that wait.
+    public static var waitLimit: SmallocError {
+        SmallocError(.waitLimit, .error, "the connection waits for as much as it may")
+    }
 }

@@ -70,6 +70,10 @@ public struct Status: RawRepresentable, Hashable, Sendable {
     public static var busy: Status { Status(rawValue: 0x8012) }
     /// The allocation can't be changed any more.
     public static var frozen: Status { Status(rawValue: 0x8013) }
+    /// The request was taken back before it was done.
+    public static var cancelled: Status { Status(rawValue: 0x8014) }
+    /// The connection waits for as much as it may.
+    public static var waitLimit: Status { Status(rawValue: 0x8015) }
     /// The daemon shares as many allocations as it may, or has no descriptor for one more.
     public static var shareLimit: Status { Status(rawValue: 0x8016) }
     /// The bytes are no frame; the stream can't be followed any more.
@@ -114,6 +118,8 @@ public struct Status: RawRepresentable, Hashable, Sendable {
         (.handleLimit, "handleLimit", .error),
         (.busy, "busy", .error),
         (.frozen, "frozen", .error),
+        (.cancelled, "cancelled", .error),
+        (.waitLimit, "waitLimit", .error),
         (.shareLimit, "shareLimit", .error),
         (.malformedFrame, "malformedFrame", .error),
         (.helloRequired, "helloRequired", .error),

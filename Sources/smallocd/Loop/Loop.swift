@@ -23,6 +23,8 @@ final class Loop: @unchecked Sendable {
         case retime
         /// The memory is back that a peer of this loop waits for.
         case memoryIsBack(PeerReference)
+        /// Requests of this loop's peers that waited are over.
+        case waitsEnded
     }
 
     /// A peer on its way through other threads, which do not touch it.
@@ -59,6 +61,8 @@ final class Loop: @unchecked Sendable {
     private let passing: UnsafeMutablePointer<uv_timer_t>
     private static let passingMilliseconds: UInt64 = 5
     private let idle: UnsafeMutablePointer<uv_idle_t>
+    /// Goes off when the next wait is over.
+    private let waitTimer: UnsafeMutablePointer<uv_timer_t>
     /// Called after each poll; and, while it runs, what keeps the next one from sleeping.
     private let polled: UnsafeMutablePointer<uv_check_t>
     private let polling: UnsafeMutablePointer<uv_idle_t>
@@ -105,6 +109,7 @@ final class Loop: @unchecked Sendable {
         timer = allocateUV(uv_timer_t.self)
         passing = allocateUV(uv_timer_t.self)
         idle = allocateUV(uv_idle_t.self)
+        waitTimer = allocateUV(uv_timer_t.self)
         polled = allocateUV(uv_check_t.self)
         polling = allocateUV(uv_idle_t.self)
         busyPoll = BusyPoll(microseconds: busyPollMicroseconds)
@@ -120,11 +125,15 @@ final class Loop: @unchecked Sendable {
         passing.pointee.data = me
         check(uv_idle_init(uv, idle), "uv_idle_init")
         idle.pointee.data = me
+        check(uv_timer_init(uv, waitTimer), "uv_timer_init")
+        waitTimer.pointee.data = me
         check(uv_check_init(uv, polled), "uv_check_init")
         polled.pointee.data = me
         check(uv_idle_init(uv, polling), "uv_idle_init")
         polling.pointee.data = me
         uv_check_start(polled, loopPolled)
+        context.waits.wake = { [unowned self] in post(.waitsEnded) }
+        context.waits.setTimer = { [unowned self] in setWaitTimer($0) }
         retime()
     }
 
@@ -165,6 +174,7 @@ final class Loop: @unchecked Sendable {
             case .drain: drain()
             case .retime: retime()
             case .memoryIsBack(let reference): reference.peer.memoryIsBack()
+            case .waitsEnded: tellWaits()
             }
         }
     }
@@ -304,6 +314,36 @@ final class Loop: @unchecked Sendable {
         }
     }
 
+    // MARK: Waits
+
+    /// Has peers answer what waited and is over, with the others' turn in between if it is much.
+    private func tellWaits() {
+        var isFirst = true
+        while let next = context.waits.nextTold() {
+            Unmanaged<Peer>.fromOpaque(next).takeUnretainedValue().waitsEnded()
+            // The first one always goes on.
+            if turnClock.begin(), !isFirst, context.waits.hasTold {
+                post(.waitsEnded)
+                return
+            }
+            isFirst = false
+        }
+    }
+
+    /// - Parameter deadline: Nanoseconds of `Clock.now`.
+    private func setWaitTimer(_ deadline: UInt64) {
+        let now = Clock.now
+        // Rounded up: a wait is never too short.
+        let left = deadline > now ? (deadline - now) / 1_000_000 + 1 : 0
+        uv_timer_start(waitTimer, loopWaitsExpire, left, 0)
+    }
+
+    fileprivate func expireWaits() {
+        // Those that are left although they are over have the timer set to now.
+        context.waits.expire(now: Clock.now)
+        tellWaits()
+    }
+
     // MARK: Time
 
     /// Sets the timer by the limits in force: coarse, since deadlines are seconds.
@@ -342,6 +382,7 @@ final class Loop: @unchecked Sendable {
         uv_close(UnsafeMutableRawPointer(timer).handle, nil)
         uv_close(UnsafeMutableRawPointer(passing).handle, nil)
         uv_close(UnsafeMutableRawPointer(idle).handle, nil)
+        uv_close(UnsafeMutableRawPointer(waitTimer).handle, nil)
         uv_close(UnsafeMutableRawPointer(polled).handle, nil)
         uv_close(UnsafeMutableRawPointer(polling).handle, nil)
     }
@@ -369,6 +410,12 @@ private func loopPasses(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
     guard let loop = loop(of: handle?.pointee.data) else { return }
     _ = loop.turnClock.begin()
     loop.passDescriptors()
+}
+
+private func loopWaitsExpire(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
+    guard let loop = loop(of: handle?.pointee.data) else { return }
+    _ = loop.turnClock.begin()
+    loop.expireWaits()
 }
 
 private func loopIdle(_ handle: UnsafeMutablePointer<uv_idle_t>?) {

@@ -29,7 +29,7 @@ final class Peer {
     /// The next of those that wait for their turn.
     var nextTurn: Peer?
 
-    private var isReading = false
+    private(set) var isReading = false
     var isWriting = false
     /// A reply whose descriptors wait until the socket takes them.
     var heldPassing: Passing?
@@ -42,6 +42,8 @@ final class Peer {
     var isWaitingForMemory = false
     /// Unconsumed input may hold whole requests.
     private var mustServe = false
+    /// Requests that waited are over, and may be answered.
+    private var mustDeliver = false
     var inputEnded = false
     private var endServed = false
     /// Everything is said; input is dropped until the other side closes.
@@ -74,6 +76,7 @@ final class Peer {
         activeAt = loop.now
         progressAt = loop.now
         pausedAt = loop.now
+        session.belong(to: Unmanaged.passUnretained(self).toOpaque())
     }
 
     /// How much of a large transfer moves at a time.
@@ -223,6 +226,10 @@ final class Peer {
     func run() {
         var sent = 0
         while !isClosing {
+            if mustDeliver, !isWriting {
+                mustDeliver = false
+                session.deliver(loop.context)
+            }
             // Sending ends the pause, and what waits behind it must be served then.
             if session.pause == .send { mustServe = true }
             guard flush(&sent) else { return }
@@ -236,6 +243,10 @@ final class Peer {
                     // Also without input: a long answer in text may have more to say.
                     serveInput()
                 } else if inputEnded {
+                    // They are answered before it ends; what is not whole is not.
+                    if session.hasWaits, !session.isBusy, !transport.isGone {
+                        return input.removeFirst(input.count, loop.context.registry)
+                    }
                     if endServed { return close("its input ended") }
                     session.serveEnd(input.bytes, loop.context)
                     endServed = true
@@ -310,6 +321,16 @@ final class Peer {
         guard !isClosing else { return }
         session.memoryIsBack()
         activeAt = loop.now
+        run()
+    }
+
+    /// Requests that waited are over: their replies are put in where no other one is half sent.
+    func waitsEnded() {
+        // Where it can't go on now, `run` follows; behind a reply that is half sent, `serve`.
+        mustDeliver = true
+        guard !isClosing, !isLeaving, !isWriting, !isWaitingForTurn else { return }
+        activeAt = loop.now
+        progressAt = loop.now
         run()
     }
 

@@ -18,6 +18,9 @@ extension Peer {
             if now - activeAt > Peer.goodbyeMilliseconds { close("goodbye was said") }
             return
         }
+        // One that is not read from, since it waits, would not be noticed to end.
+        if session.hasWaits, !isReading, transport.isGone { return close("it has closed too") }
+        if session.isHeldByWait { return }
         let isUnfinished = input.count > 0 || session.isBusy
         if isUnfinished {
             let limit = limits.requestTimeoutMilliseconds
@@ -36,6 +39,8 @@ extension Peer {
     ///
     /// - Parameter force: Not soon but now, answered or not.
     func drain(force: Bool) {
+        guard !isClosing else { return }
+        if !isLeaving, session.cancelWaits(loop.context) { waitsEnded() }
         guard !isClosing else { return }
         // It has said all that it had to say, and hears nothing any more.
         if isLeaving, isHeard { return close("the daemon stops") }

@@ -126,6 +126,14 @@ struct Transport {
         smalloc_register(uv_backend_fd(handle.handle.pointee.loop), descriptor)
     }
 
+    /// Whether the other side is gone altogether, and takes no reply any more.
+    ///
+    /// Cost: a system call.
+    var isGone: Bool {
+        var look = pollfd(fd: descriptor, events: 0, revents: 0)
+        return poll(&look, 1, 0) > 0
+    }
+
     func stopReading() { uv_read_stop(handle.stream) }
 
     /// No more output.

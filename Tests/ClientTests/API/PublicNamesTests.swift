@@ -62,13 +62,13 @@ struct PublicNamesTests {
         }
         #expect(
             names == [
-                "Smalloc.Address", "Smalloc.Batch", "Smalloc.Batch.Replies",
+                "Smalloc.Address", "Smalloc.AtomicValue", "Smalloc.Batch", "Smalloc.Batch.Replies",
                 "Smalloc.Batch.Ticket", "Smalloc.Bfloat16", "Smalloc.Buffer",
                 "Smalloc.ComplexDouble", "Smalloc.ComplexFloat", "Smalloc.Element",
                 "Smalloc.ElementTypes", "Smalloc.Entry", "Smalloc.ErrorClass", "Smalloc.Holder",
                 "Smalloc.Limits", "Smalloc.Mapping", "Smalloc.Options", "Smalloc.Pages",
                 "Smalloc.Stat",
-                "Smalloc.Stats", "Smalloc.Status", "AsyncSmalloc.Batch",
+                "Smalloc.Stats", "Smalloc.Status", "Smalloc.WaitResult", "AsyncSmalloc.Batch",
                 "AsyncSmalloc.Executor", "AsyncSmalloc.Listing",
             ])
     }

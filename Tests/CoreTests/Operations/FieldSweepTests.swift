@@ -18,6 +18,7 @@ struct FieldSweepTests {
     }
 
     /// x: Uint8, 100 bytes, handle 1. y: Uint8, 60 bytes, handle 2. d: Double, 80 bytes, handle 3.
+    /// i: Int32, 100 bytes, handle 4.
     private final class World {
         let peer: TestPeer
         var count = 0
@@ -27,6 +28,7 @@ struct FieldSweepTests {
             peer.call(.alloc, type: 2, name: "x", size: 100)
             peer.call(.alloc, type: 2, name: "y", size: 60)
             peer.call(.alloc, type: 8, name: "d", size: 80)
+            peer.call(.alloc, type: 5, name: "i", size: 100)
         }
 
         func check(_ bytes: [UInt8], _ expected: Status) {
@@ -125,8 +127,36 @@ struct FieldSweepTests {
             world.check(
                 frame(.fill, name: "x", offset: offset, size: size, payload: [1, 2, 3]),
                 whole == .ok && size % 3 != 0 ? .invalidArgument : whole)
+        case .atomic:
+            // Cells of 8 bytes there are none yet; of an Int32 every fourth offset is one.
+            for (handle, isWhole) in [(UInt32(4), offset % 4 == 0), (1, true)] {
+                let inside = self.inside(offset, handle == 1 ? 1 : 4, 100)
+                let expected: Status =
+                    size != 0
+                    ? .malformedRequest : inside == .ok && !isWhole ? .invalidArgument : inside
+                world.check(
+                    frame(
+                        .atomic, handle: handle, offset: offset, size: size,
+                        payload: numbers(3, offset, 0)), expected)
+            }
+        case .wait, .notify: sweepWaits(world, offset, size)
+        case .cancel:
+            world.check(
+                frame(.cancel, offset: offset, size: size, payload: numbers(offset)), neither)
         case .copy: break
         }
+    }
+
+    /// Of an Int32 every fourth offset is a cell; none holds what is waited for.
+    private func sweepWaits(_ world: World, _ offset: UInt64, _ size: UInt64) {
+        let inside = self.inside(offset, 4, 100)
+        let expected: Status = inside == .ok && offset % 4 != 0 ? .invalidArgument : inside
+        world.check(
+            frame(.wait, name: "i", offset: offset, size: size, payload: [1, 0, 0, 0]), expected)
+        world.check(frame(.notify, handle: 4, offset: offset, size: size), expected)
+        world.check(
+            frame(.wait, handle: 1, offset: offset, size: size, payload: [1, 0, 0, 0]),
+            .invalidArgument)
     }
 
     private func sweepRead(_ world: World, _ offset: UInt64, _ size: UInt64) {
@@ -209,15 +239,18 @@ struct FieldSweepTests {
     @Test("every handle at an edge, for every operation that takes one")
     func handles() {
         let world = World()
-        let handles: [UInt32] = [4, 5, 100, (1 << 31) - 1, 1 << 31, (1 << 31) + 1, .max - 1, .max]
+        let handles: [UInt32] = [5, 6, 100, (1 << 31) - 1, 1 << 31, (1 << 31) + 1, .max - 1, .max]
         for handle in handles {
             for operation: Operation in [
-                .close, .stat, .read, .write, .fill, .dispose, .truncate, .rename, .copy,
+                .close, .stat, .read, .write, .fill, .dispose, .truncate, .rename, .copy, .atomic,
+                .wait, .notify,
             ] {
                 var payload: [UInt8] = []
                 if operation == .fill { payload = [1] }
                 if operation == .rename { payload = Array("n".utf8) }
                 if operation == .copy { payload = copyDest(0, handle: 1) }
+                if operation == .atomic { payload = numbers(1, 0, 0) }
+                if operation == .wait { payload = [0, 0, 0, 0] }
                 world.check(frame(operation, handle: handle, payload: payload), .noData)
             }
             world.check(frame(.copy, handle: 1, payload: copyDest(0, handle: handle)), .noData)

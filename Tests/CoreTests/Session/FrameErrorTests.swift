@@ -159,7 +159,7 @@ struct FrameErrorTests {
         let peer = daemon.connect()
         peer.feed(frame(.hello, payload: Array("tests/1".utf8)))
         let first = replies(in: peer.output)?.first
-        #expect(first?.payload.count == 17 * 8)
+        #expect(first?.payload.count == 19 * 8)
         #expect(first?.number(0) == 1 && first?.number(1) == 1)
         #expect(first?.number(3) == 4242)
         var limits = Limits()

@@ -19,10 +19,12 @@ struct ProtocolVectorTests {
 
     @Test("each request of frames.json gets the reply that follows it")
     func frames() {
-        let peer = daemon().connect(mapping: true)
+        let daemon = daemon()
+        let peer = daemon.connect(mapping: true)
         for (request, reply) in Vectors.pairs {
             peer.output = []
             peer.feed(request.frame)
+            if peer.hasWaits { daemon.expireWaits() }
             let isGreeting = reply.fields.operation == "hello"
             if !isGreeting {
                 #expect(reply.comparable(peer.output) == reply.comparable(reply.frame), "\(reply)")
@@ -80,8 +82,10 @@ struct ProtocolVectorTests {
         "each transcript is answered as it says, whole and byte by byte",
         arguments: Transcript.all, [1, 1_000_000])
     func transcripts(_ transcript: Transcript, _ size: Int) {
-        let peer = daemon().connect(mapping: true)
+        let daemon = daemon()
+        let peer = daemon.connect(mapping: true)
         peer.feed(transcript.input) { size }
+        while peer.hasWaits { daemon.expireWaits() }
         if transcript.endsInput { peer.feedEnd() }
         let fault = transcript.fault(in: String(decoding: peer.output, as: UTF8.self))
         #expect(fault == nil, "\(fault ?? "")")

@@ -127,7 +127,7 @@ struct SessionChunkTests {
                     $0.outputSizeMax = 1
                     $0.requestsInFlightMax = 1
                 })
-            let head = ended ? 0 : 40 + 17 * 8
+            let head = ended ? 0 : 40 + 19 * 8
             #expect(limited.count == whole.count)
             #expect(limited.dropFirst(head) == whole.dropFirst(head))
         }

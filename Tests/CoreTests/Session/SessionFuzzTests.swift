@@ -65,6 +65,8 @@ struct SessionFuzzTests {
             largest = max(largest, size)
             return size
         }
+        // What waits is ended as a daemon does that stops; lines behind it may wait, too.
+        while peer.cancelWaits() {}
         peer.feedEnd()
         let isBinary = (input.first ?? 0) >= 0x80
         var fault: String?
@@ -203,6 +205,15 @@ enum HostileInput {
             case .rename:
                 (offset, size) = (0, 0)
                 payload = Array(self.name(&random).utf8)
+            case .atomic:
+                size = 0
+                payload = numbers(
+                    random.next() % 11, number(&random), random.next() % 4 == 0 ? 1 : 0)
+            case .wait: payload = random.bytes(random.next() % 9 == 0 ? 3 : 4).map { $0 & 1 }
+            case .cancel:
+                (offset, size) = (0, 0)
+                payload = numbers(random.next() % 4)
+            case .notify: break
             case .truncate: offset = 0
             case .list: offset = random.next() % 1030
             default: (offset, size) = (0, 0)
@@ -218,10 +229,11 @@ enum HostileInput {
         var text = "alloc a 64\n"
         let verbs = [
             "alloc", "write", "read", "copy", "fill", "dispose", "truncate", "rename", "stat",
+            "atomic", "wait", "notify",
             "list", "ping", "stats", "help", "QUIT", "frobnicate", "GET",
         ]
         for _ in 0..<1 + random.next() % 20 {
-            let verb = verbs[Int(random.next() % (random.next() % 4 == 0 ? 16 : 13))]
+            let verb = verbs[Int(random.next() % (random.next() % 4 == 0 ? 19 : 16))]
             text += verb
             for position in 0..<Int(random.next() % 7) {
                 text += random.next() % 9 == 0 ? "\t " : " "
@@ -229,7 +241,13 @@ enum HostileInput {
                 case 0...3: text += "\(number(&random))"
                 case 4...6: text += name(&random)
                 case 7: text += ["hex:00ff", "base64:AAA=", "text: x y", "-1", "1.5"][position % 5]
-                case 8: text += ["hex", "numbers", "base64", "Double", "uint8", "9"][position % 6]
+                case 8:
+                    text +=
+                        [
+                            "hex", "numbers", "base64", "add", "load", "compareExchange", "uint8",
+                            "9",
+                        ][
+                            position % 8]
                 default: text += ["NaN", "-0", "1e400", "Infinity", "nonsense", "é"][position % 6]
                 }
             }

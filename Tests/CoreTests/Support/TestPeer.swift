@@ -36,6 +36,15 @@ struct TestDaemon {
         return peer
     }
 
+    /// Has connections answer what waited and is over.
+    func tellWaits() { loop.tellWaits() }
+
+    /// The time of all waits is up that have one.
+    func expireWaits() {
+        while !loop.waits.expire(now: .max - 1) {}
+        loop.tellWaits()
+    }
+
     /// Charged bytes once the reclaiming thread has done all that it was given.
     var settledSize: UInt64 {
         registry.mappings.drain()
@@ -72,6 +81,7 @@ final class TestPeer {
     ) {
         self.loop = loop
         session = Session(owner: owner, takesDescriptors: takesDescriptors)
+        session.belong(to: Unmanaged.passUnretained(self).toOpaque())
     }
 
     /// Closes the descriptors that it was sent.
@@ -88,6 +98,8 @@ final class TestPeer {
 
     var pause: Session.Pause { session.pause }
     var isBusy: Bool { session.isBusy }
+    var hasWaits: Bool { session.hasWaits }
+    var isHeldByWait: Bool { session.isHeldByWait }
     var wanted: Int { session.wanted }
     var openHandles: Int { session.caller.handles.count }
 
@@ -163,6 +175,8 @@ final class TestPeer {
                     session.memoryIsBack()
                     continue
                 }
+                // A line that waits: `tellWaits` goes on.
+                if session.isHeldByWait { return }
                 while session.work?.run() == false {}
                 session.finish(loop)
                 session.checkInvariants()
@@ -171,6 +185,22 @@ final class TestPeer {
                 isClosed = true
             }
         }
+    }
+
+    /// What waited is over: answers it where it may be, and goes on, as the daemon's peer does.
+    func waitsEnded() {
+        guard !isClosed else { return }
+        session.deliver(loop)
+        session.checkInvariants()
+        take()
+        if moves { run() }
+    }
+
+    /// As when the daemon stops.
+    func cancelWaits() -> Bool {
+        guard session.cancelWaits(loop) else { return false }
+        waitsEnded()
+        return true
     }
 
     /// Lets all pieces leave, in uneven steps, some of them by way of the output.
@@ -250,4 +280,13 @@ func withExactCopy<Result>(
     defer { memory.deallocate() }
     memory.copyBytes(from: bytes)
     return body(UnsafeRawBufferPointer(memory))
+}
+
+extension LoopContext {
+    /// Has connections of this loop answer what waited and is over.
+    func tellWaits() {
+        while let next = waits.nextTold() {
+            Unmanaged<TestPeer>.fromOpaque(next).takeUnretainedValue().waitsEnded()
+        }
+    }
 }

@@ -116,6 +116,22 @@ struct FrameCodecTests {
         Example(
             operation: .truncate, name: "a", size: 3, becomes: "truncate 'a' to 3 bytes"),
         Example(
+            operation: .atomic, name: "a", offset: .max, rest: numbers(1, 0, 0),
+            becomes: "atomic 'a' at \(UInt64.max) load 0,0 bytes"),
+        Example(
+            operation: .atomic, handle: 1, offset: 4, rest: numbers(3, .max, 0),
+            becomes: "atomic #1 at 4 add \(UInt64.max),0 bytes"),
+        Example(
+            operation: .wait, name: "a", offset: 8, size: .max, rest: [1, 2, 3, 0xFF],
+            becomes: "wait 'a' at 8 while \(0xFF03_0201) for \(UInt64.max) bytes"),
+        Example(
+            operation: .notify, handle: 3, offset: 8, size: 2,
+            becomes: "notify #3 at 8 count 2 bytes"),
+        Example(operation: .cancel, rest: numbers(.max), becomes: "cancel \(UInt64.max)"),
+        Example(
+            operation: .atomic, handle: 1, rest: numbers(9, 2, 3),
+            becomes: "atomic #1 at 0 compareExchange 2,3 bytes"),
+        Example(
             operation: .truncate, handle: 1, size: .max,
             becomes: "truncate #1 to \(UInt64.max) bytes"),
         Example(
@@ -193,8 +209,12 @@ struct FrameCodecTests {
     func unusedFields(_ operation: Operation) {
         let base = FrameCodecTests.good.first { $0.operation == operation && $0.flags == 0 }!
         #expect(base.result == base.becomes)
-        let usesOffset: Set<Operation> = [.list, .read, .write, .fill, .copy]
-        let usesSize: Set<Operation> = [.alloc, .list, .read, .write, .fill, .copy, .truncate]
+        let usesOffset: Set<Operation> = [
+            .list, .read, .write, .fill, .copy, .atomic, .wait, .notify,
+        ]
+        let usesSize: Set<Operation> = [
+            .alloc, .list, .read, .write, .fill, .copy, .truncate, .wait, .notify,
+        ]
         let usesName: Set<Operation> = [.alloc, .open, .list]
         if operation != .alloc {
             var changed = base

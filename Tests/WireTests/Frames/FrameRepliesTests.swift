@@ -53,6 +53,17 @@ struct FrameRepliesTests {
         #expect(found.header == header)
     }
 
+    @Test("an old value is 8 bytes, with the type of its cell")
+    func old() {
+        var header = empty(.atomic)
+        header.type = 5
+        header.size = 8
+        header.payloadSize = 8
+        let found = reply(.atomic) { $0.old(.max - 1, type: .int32) }
+        #expect(found.header == header)
+        #expect(found.payload == [0xFE] + [UInt8](repeating: 0xFF, count: 7))
+    }
+
     @Test("an error tells status, class and message")
     func error() {
         for (status, _, errorClass) in Status.table where status != .ok {
@@ -148,7 +159,7 @@ struct FrameRepliesTests {
         var limits = Limits()
         limits.lengthSizeMax = 12345
         limits.idleTimeoutMilliseconds = .max
-        let found = reply(.hello) { $0.hello(limits, features: Limits.features) }
+        let found = reply(.hello) { $0.hello(limits, features: Limits.features, sharesMax: 0) }
         let fields = stride(from: 0, to: found.payload.count, by: 8).map { at in
             (0..<8).reduce(UInt64(0)) { $0 | UInt64(found.payload[at + $1]) << UInt64(8 * $1) }
         }

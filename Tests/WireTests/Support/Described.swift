@@ -41,6 +41,14 @@ func describe(_ request: borrowing Request) -> String {
     case .map(let target, let flags): return "map \(describe(target)) flags \(flags.rawValue)"
     case .unmap(let target): return "unmap \(describe(target))"
     case .freeze(let target): return "freeze \(describe(target))"
+    case .atomic(let target, let start, let action, let values, let unit):
+        return "atomic \(describe(target)) at \(start) \(action) \(describeNumbers(values)) \(unit)"
+    case .wait(let target, let start, let value, let milliseconds, let unit):
+        return "wait \(describe(target)) at \(start) while \(describeNumbers(value))"
+            + " for \(milliseconds) \(unit)"
+    case .notify(let target, let start, let count, let unit):
+        return "notify \(describe(target)) at \(start) count \(count) \(unit)"
+    case .cancel(let cookie): return "cancel \(cookie)"
     case .stats: return "stats"
     case .help(let verb): return "help '\(verb.text)'"
     case .quit: return "quit"
@@ -54,6 +62,17 @@ private func describe(_ target: borrowing Reference) -> String {
 private func describe(_ payload: borrowing Payload) -> String {
     switch payload {
     case .bytes(let bytes): return "bytes '\(bytes.text)'"
+    case .words(let words): return "words '\(words.text)'"
+    }
+}
+
+/// Numbers of 8 bytes, one of 4, or words.
+private func describeNumbers(_ payload: borrowing Payload) -> String {
+    switch payload {
+    case .bytes(let bytes):
+        if bytes.byteCount == 4 { return "\(bytes.littleEndian32(at: 0))" }
+        return (0..<bytes.byteCount / 8).map { "\(bytes.littleEndian64(at: $0 * 8))" }
+            .joined(separator: ",")
     case .words(let words): return "words '\(words.text)'"
     }
 }

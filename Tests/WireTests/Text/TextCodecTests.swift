@@ -79,6 +79,11 @@ struct TextCodecTests {
             "truncate", "truncate a", "truncate a 1 2", "truncate a -", "rename", "rename a",
             "rename a b c", "rename a b replaced", "rename a b replace x", "rename replace", "stat",
             "stat a b", "list a b", "ping x", "stats x", "quit now",
+            "wait", "wait a", "wait a 0", "wait a 0 1", "wait a x 1 1", "wait a 0 1 x",
+            "wait a 0 1 1 1", "notify", "notify a", "notify a x", "notify a 0 x", "notify a 0 1 1",
+            "atomic", "atomic a", "atomic a 0", "atomic a x load", "atomic a 0 load 1",
+            "atomic a 0 add", "atomic a 0 add 1 2", "atomic a 0 compareExchange 1",
+            "atomic a 0 compareExchange 1 2 3", "atomic a 0 cas 1 2", "atomic a 0 1",
             "help a b",
         ])
     func refuses(_ line: String) { #expect(parse(line) == "invalidArgument") }
@@ -97,7 +102,8 @@ struct TextCodecTests {
     @Test(
         "unknown verbs are unknown operations",
         arguments: [
-            "hello", "open a", "close 1", "frobnicate", "allocate a 4", "pin", "pings", "reads a",
+            "hello", "open a", "close 1", "cancel 1", "frobnicate", "allocate a 4", "pin", "pings",
+            "reads a",
             "x", "abcdefghijklmnopqrstuvwxyz", "p\u{131}ng", "status", "GETTING /",
         ])
     func unknown(_ line: String) { #expect(parse(line) == "unknownOperation") }
@@ -122,7 +128,8 @@ struct TextCodecTests {
     func own() {
         for verb in [
             "alloc", "write", "read", "fill", "copy", "dispose", "truncate", "rename", "stat",
-            "list", "ping", "stats", "help", "quit",
+            "list", "ping", "stats", "help", "quit", "atomic",
+            "wait", "notify",
         ] {
             #expect(parse(verb) != "notSmalloc")
             #expect(parse(verb.uppercased() + " HTTP/1.1") != "notSmalloc")

@@ -27,6 +27,21 @@ struct TextRepliesTests {
         #expect(reply { $0.bye() } == "OK bye\n")
     }
 
+    @Test("an old value is shown as its element")
+    func old() {
+        #expect(reply { $0.old(.max, type: .int8) } == "OK -1\n")
+        #expect(reply { $0.old(255, type: .uint8) } == "OK 255\n")
+        #expect(reply { $0.old(1 << 31, type: .uint32) } == "OK 2147483648\n")
+        #expect(reply { $0.old(.max << 31, type: .int32) } == "OK -2147483648\n")
+    }
+
+    @Test("a wait is told by a word, and how many were notified by a number")
+    func waits() {
+        #expect(reply { $0.waited(.differs) } == "OK differs\n")
+        #expect(reply { $0.waited(.disposed) } == "OK disposed\n")
+        #expect(reply { $0.count(7) } == "OK 7\n")
+    }
+
     @Test("an error is symbol, class and message")
     func error() {
         #expect(

@@ -65,11 +65,26 @@ import TestSupport
         }
     }
 
-    @Test("features have the numbers and names of values.json")
-    func features() {
+    @Test("actions and features have the numbers and names of values.json")
+    func actionsAndFeatures() {
+        let actions = AtomicAction.allCases
+        #expect(actions.map { Int($0.rawValue) } == values.atomicActions.map(\.number))
+        #expect(actions.map(\.name) == values.atomicActions.map(\.name))
         #expect(Feature.allCases.map { Int($0.rawValue) } == values.features.map(\.bit))
         #expect(Feature.allCases.map(\.name) == values.features.map(\.name))
         #expect(Limits.features == values.features.reduce(0) { $0 | 1 << UInt64($1.bit) })
+        let results = WaitResult.allCases
+        #expect(results.map { Int($0.rawValue) } == values.waitResults.map(\.number))
+        #expect(results.map(\.name) == values.waitResults.map(\.name))
+        for number in UInt8.min...UInt8.max {
+            #expect(AtomicAction(wire: number) == AtomicAction(rawValue: number))
+        }
+        for action in actions {
+            #expect(AtomicAction(named: action.name.uppercased()) == action)
+        }
+        for word in ["", "1", "increment", "add ", "compare"] {
+            #expect(AtomicAction(named: word) == nil, "\(word)")
+        }
     }
 
     @Test("constants are those of values.json")
@@ -80,6 +95,7 @@ import TestSupport
         #expect(FrameHeader.byteCount == values.headerSize)
         #expect(Limits.nameSizeMax == values.nameSizeMax)
         #expect(Limits.rangesMax == values.rangesMax)
+        #expect(Limits.waitsMax == values.waitsMax)
         #expect(Limits.atomicSizeMax == values.atomicSizeMax)
         #expect(Limits.fillPatternSizeMax == values.fillPatternSizeMax)
         #expect(Shape.rankMax == values.rankMax)
@@ -101,11 +117,12 @@ import TestSupport
         limits.idleTimeoutMilliseconds = 112
         limits.requestTimeoutMilliseconds = 113
         let names = [
-            "versionMin": 1, "versionMax": 1, "features": 64, "lengthMax": 103, "memoryMax": 104,
+            "versionMin": 1, "versionMax": 1, "features": 87, "lengthMax": 103, "memoryMax": 104,
             "allocationsMax": 105, "connectionsMax": 106, "frameSizeMax": 107,
             "requestsInFlightMax": 108, "handlesMax": 109, "outputSizeMax": 110,
             "lineSizeMax": 111, "idleTimeoutMilliseconds": 112, "requestTimeoutMilliseconds": 113,
             "atomicSizeMax": 65_536, "nameSizeMax": 255, "rangesMax": 1024,
+            "waitsMax": 4096, "sharesMax": 0,
         ]
         #expect(
             limits.helloFields == values.helloFields.compactMap { names[$0].map { UInt64($0) } })
@@ -120,8 +137,9 @@ import TestSupport
     func specification() throws {
         let data = try ProjectFolder.contents(ofProtocolFile: "spec.md")
         let lines = String(decoding: data, as: UTF8.self).split(separator: "\n").map(String.init)
-        for (index, operation) in values.operations.enumerated() {
-            #expect(lines.contains("### 7.\(index + 1) \(operation.name) (\(operation.number))"))
+        for operation in values.operations {
+            let number = operation.number
+            #expect(lines.contains("### 7.\(number) \(operation.name) (\(number))"))
             #expect(lines.contains { $0.hasPrefix("| \(operation.number) | \(operation.name) |") })
         }
         for type in values.elementTypes {
@@ -139,6 +157,12 @@ import TestSupport
         for flag in values.requestFlags {
             let operations = flag.operations.joined(separator: ", ")
             #expect(lines.contains("| \(flag.value) | \(flag.name) | \(operations) |"))
+        }
+        for action in values.atomicActions {
+            #expect(lines.contains { $0.hasPrefix("| \(action.name) | \(action.number) |") })
+        }
+        for result in values.waitResults {
+            #expect(lines.contains { $0.hasPrefix("| \(result.number) | \(result.name) |") })
         }
         for feature in values.features {
             #expect(lines.contains { $0.hasPrefix("| \(feature.bit) | \(feature.name) |") })

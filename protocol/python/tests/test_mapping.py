@@ -107,6 +107,41 @@ class ElementTests(DaemonTestCase):
         a[1] = 5
         self.assertEqual(m[:], [0, 5, 0])
 
+    def test_it_keeps_an_anonymous_allocation(self) -> None:
+        m = self.client.alloc(5000).map()
+        self.client.ping()
+        self.assertTrue(m.is_live)
+        before = self.client.stats()["allocations"]
+        assert isinstance(before, int)
+        del m
+        self.client.ping()
+        self.assertEqual(self.client.stats()["allocations"], before - 1)
+
+    def test_threads_share_a_client(self) -> None:
+        wrong: List[BaseException] = []
+
+        def work(one: int) -> None:
+            try:
+                for turn in range(50):
+                    a = client.array("t%d" % one, 5000, "Uint8")
+                    assert a.mapping is not None
+                    a.mapping[turn] = one
+                    assert client.get("t%d" % one)[turn] == one and a.is_live
+                    client.put("u%d" % one, bytes([one]) * 70_000)
+            except BaseException as error:
+                wrong.append(error)
+
+        client = smalloc.Client(self.daemon.address)
+        threads = [threading.Thread(target=work, args=(one,)) for one in range(1, 5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        for one in range(1, 5):
+            self.assertEqual(client.read("u%d" % one), bytes([one]) * 70_000)
+        client.close()
+        self.assertEqual(wrong, [])
+
     def test_what_is_empty_has_a_mapping_of_nothing(self) -> None:
         m = self.client.alloc(0, "Double").map()
         self.assertEqual((m[:], m.nbytes, m.is_live, m.frozen), ([], 0, True, False))

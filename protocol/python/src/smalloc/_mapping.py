@@ -10,7 +10,7 @@ from typing import Any, Iterator, List, NoReturn, Optional, Union
 
 from . import _state
 from ._buffers import map_file, readable
-from ._connection import Connection, Handle
+from ._connection import Handle
 from ._errors import FrozenError, InvalidArgumentError, OutOfMemoryError, OutOfRangeError
 from ._errors import ProtocolError, ShareLimitError, Status
 from ._numpy import array_over, find_numpy
@@ -34,21 +34,20 @@ class Mapping:
     The memory is unmapped when this object and all views of it have gone, and in no other way: it
     stays readable after the client is closed, the allocation is disposed of or truncated, or the
     daemon has ended. What is stored then reaches nobody but others who have it mapped; `is_live`
-    tells. A forked child has the mapping, too.
+    tells. A forked child has the mapping, too. An anonymous allocation stays with this object.
 
     An element of up to 8 bytes is read and stored at one stroke, more is not; `spec.md`, section
     3.8, has the memory model.
     """
 
     __slots__ = (
-        "_bytes", "_cells", "_type", "_length", "_is_writable", "_connection", "_state", "_told",
-        "_label", "__weakref__",
+        "_bytes", "_cells", "_type", "_length", "_is_writable", "_handle", "_state", "_told",
+        "__weakref__",
     )  # fmt: skip
 
     def __init__(
-        self, memory: memoryview, type: ElementType, is_writable: bool, connection: Connection,
-        told: Mapped, label: str,
-    ) -> None:  # fmt: skip
+        self, memory: memoryview, type: ElementType, is_writable: bool, handle: Handle, told: Mapped
+    ) -> None:
         """For Client."""
         self._bytes = memory
         self._cells: Any = None
@@ -58,10 +57,10 @@ class Mapping:
         self._type = type
         self._length = len(memory) // type.itemsize
         self._is_writable = is_writable
-        self._connection = connection
-        self._state = connection.descriptors.state
+        # It keeps the handle open, and so an anonymous allocation.
+        self._handle = handle
+        self._state = handle.connection.descriptors.state
         self._told = told
-        self._label = label
 
     @property
     def type(self) -> ElementType:
@@ -104,7 +103,7 @@ class Mapping:
         It is False once the daemon has ended, once the client is closed, and in a forked child,
         since there nothing tells whether the daemon still runs.
         """
-        return self.exists and self._connection.is_live
+        return self.exists and self._handle.connection.is_live
 
     @property
     def frozen(self) -> bool:
@@ -141,7 +140,7 @@ class Mapping:
     def __repr__(self) -> str:
         kind = "" if self._is_writable else ", read-only"
         return "<smalloc.Mapping %s, %d x %s%s>" % (
-            self._label, self._length, self._type.name, kind,
+            self._handle.label, self._length, self._type.name, kind,
         )  # fmt: skip
 
     def __iter__(self) -> Iterator[Number]:
@@ -190,7 +189,7 @@ class Mapping:
             raise InvalidArgumentError(
                 Status.INVALID_ARGUMENT,
                 "%d elements can't take %d values" % (len(places), len(data) // size),
-                self._label,
+                self._handle.label,
             )
         if places.step == 1:
             self._bytes[places.start * size : places.start * size + len(data)] = data
@@ -210,14 +209,14 @@ class Mapping:
             raise InvalidArgumentError(
                 Status.INVALID_ARGUMENT,
                 "%d bytes are no whole number of %s" % (len(view), self._type.name),
-                self._label,
+                self._handle.label,
             )
         count = len(view) // self.itemsize
         if not 0 <= start <= self._length or count > self._length - start:
             raise OutOfRangeError(
                 Status.OUT_OF_RANGE,
                 "start + count > length: %d + %d of %d" % (start, count, self._length),
-                self._label,
+                self._handle.label,
             )
         store(self._bytes[start * self.itemsize :][: len(view)], view)
 
@@ -237,8 +236,9 @@ class Mapping:
         if self._is_writable:
             return
         if self.frozen:
-            raise FrozenError(Status.FROZEN, "its bytes can't be changed any more", self._label)
-        raise TypeError("the allocation %s is mapped for reading only" % self._label)
+            why = "its bytes can't be changed any more"
+            raise FrozenError(Status.FROZEN, why, self._handle.label)
+        raise TypeError("the allocation %s is mapped for reading only" % self._handle.label)
 
     @property
     def raw(self) -> _View:
@@ -258,7 +258,7 @@ class Mapping:
         index = operator.index(index)
         if not -self._length <= index < self._length:
             raise OutOfRangeError(
-                Status.OUT_OF_RANGE, "index %d of %d" % (index, self._length), self._label
+                Status.OUT_OF_RANGE, "index %d of %d" % (index, self._length), self._handle.label
             )
         return index % self._length
 
@@ -272,8 +272,7 @@ def map_allocation(
     Data goes through the descriptor: that makes pages twice as fast as to touch them one by one,
     and where there are none left it is an error and no signal.
     """
-    connection = handle.connection
-    reply = connection.call(map_memory(writable, populate), handle)
+    reply = handle.connection.call(map_memory(writable, populate), handle)
     header = reply.header
     memory = memoryview(bytearray() if writable else b"")
     if header.type != type.number or header.size % type.itemsize:
@@ -284,7 +283,7 @@ def map_allocation(
             memory = _map(reply.descriptor.number, header.offset, header.size, writable, populate)
         finally:
             reply.descriptor.close()
-    return Mapping(memory, type, writable, connection, decode_mapped(reply.payload), handle.label)
+    return Mapping(memory, type, writable, handle, decode_mapped(reply.payload))
 
 
 def _write(descriptor: int, offset: int, data: memoryview) -> None:

@@ -219,7 +219,8 @@ extension MappingPool {
         }
         let made = record.madeSize
         let left = Mapping.unmap(base, made, pause: pause)
-        // Tails that could not be given back: their addresses are gone, their pages go with the file.
+        // Tails that could not be given back: their addresses are gone, and their pages go with the
+        // file.
         forgetTails(in: base + left..<base + made)
         record.madeSize = left
         guard left == 0 else { return false }

@@ -6,6 +6,9 @@ import os
 import threading
 from typing import TYPE_CHECKING, Dict
 
+# In a forked process its hook has to close their connections before this module's forgets them.
+from . import _connection  # noqa: F401
+
 if TYPE_CHECKING:
     from ._client import Client
 

@@ -253,6 +253,8 @@ class Connection:
             if waiting.outcome is None and self._ended is None:
                 self._check_idle()
                 self._hear_out()
+                if self._ended is not None and waiting.outcome is None:
+                    raise type(self._ended)(self._ended.code, self._ended.message)
 
     def _take_back(self, waiting: Waiting) -> None:
         if self._process == os.getpid() and waiting.cookie in self._waits:
@@ -439,15 +441,14 @@ class Connection:
 
     def _hear_out(self) -> None:
         """Take what has arrived: replies to those that wait, or the reason of the end."""
+        self._is_busy = True
         try:
-            self._is_busy = True
             self._receive()
         except FrameError as error:
             self._end(ProtocolError(Status.UNEXPECTED_REPLY, str(error)))
         except SmallocError as error:
             self._end(error)
         except BaseException as error:
-            # An interrupt: what was received may be lost.
             self._end(self._lost("a call was interrupted by %s" % type(error).__name__))
             raise
         finally:

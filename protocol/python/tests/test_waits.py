@@ -166,11 +166,14 @@ class WaitTests(DaemonTestCase):
             for place in range(4)
             for what in (follow, follow, lead)
         ]
+        start = time.monotonic()
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(30)
             self.assertFalse(thread.is_alive())
+        # None has slept on after its wait was over.
+        self.assertLess(time.monotonic() - start, 9)
         self.assertEqual(self.a[:], counts)
         self.assertTrue(self.client.is_live)
 
@@ -195,6 +198,8 @@ class WaitTests(DaemonTestCase):
 
         def interrupt() -> None:
             within(5, lambda: self.handles() == 3)
+            # It has sent the request, and sleeps by then.
+            time.sleep(0.2)
             os.kill(os.getpid(), signal.SIGINT)
 
         thread = threading.Thread(target=interrupt)
@@ -220,6 +225,7 @@ class WaitTests(DaemonTestCase):
 
         def send() -> None:
             within(5, lambda: self.handles() == 2)
+            time.sleep(0.2)
             os.kill(os.getpid(), signal.SIGUSR1)
 
         thread = threading.Thread(target=send)
@@ -342,6 +348,44 @@ class HostileWaitTests(HostileTestCase):
             client = self.client_of(self.served(answer), timeout=5)
             with self.assertRaises(smalloc.ProtocolError):
                 client.open("a").atomic_load(0)
+
+    def test_a_wait_that_is_answered_after_its_cancel(self) -> None:
+        class Interrupt(BaseException):
+            pass
+
+        def interrupt(*_: Any) -> None:
+            raise Interrupt
+
+        taken_back, answered = threading.Event(), threading.Event()
+
+        def answer(connection: socket.socket) -> None:
+            self.greet(connection)
+            header = self.request(connection)
+            connection.sendall(self.reply(header, handle=1, type=5, size=16))
+            waited = self.request(connection)
+            # It has sent the request, and sleeps by then.
+            time.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            header = self.request(connection)
+            assert header.operation == Operation.CANCEL
+            connection.sendall(self.reply(header, size=1))
+            assert taken_back.wait(5)
+            connection.sendall(self.reply(waited, b"taken back", status=0x8014))
+            answered.set()
+            header = self.request(connection)
+            connection.sendall(self.reply(header))
+            connection.recv(1)
+
+        kept = signal.signal(signal.SIGUSR1, interrupt)
+        self.addCleanup(signal.signal, signal.SIGUSR1, kept)
+        client = self.client_of(self.served(answer), timeout=5)
+        a = client.open("a")
+        with self.assertRaises(Interrupt):
+            a.wait(0, 0)
+        taken_back.set()
+        self.assertTrue(answered.wait(5))
+        self.assertTrue(client.is_live)
+        client.ping()
 
     def test_a_daemon_that_is_silent(self) -> None:
         def answer(connection: socket.socket) -> None:

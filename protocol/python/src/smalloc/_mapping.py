@@ -39,9 +39,9 @@ class Mapping(Atomics):
     tells. A forked child has the mapping, too. An anonymous allocation stays with this object.
 
     An element of up to 8 bytes is read and stored at one stroke, more is not; `spec.md`, section
-    3.8, has the memory model. The atomics are the processor's own, a microsecond each, where the
-    system has libatomic; else, and for a load where it is mapped for reading only, they are
-    requests.
+    3.8, has the memory model. The atomics are the processor's own, one or two microseconds each,
+    where the system has libatomic; else, and for a load where it is mapped for reading only, they
+    are requests.
     """
 
     __slots__ = (

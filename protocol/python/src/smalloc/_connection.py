@@ -114,8 +114,8 @@ class Connection:
             self._check_idle()
             self._end(ClosedError(Status.CLOSED, "the client is closed"))
 
-    def abandon_in_child(self) -> None:
-        """Close the copy of the descriptor that a forked process got, and nothing else.
+    def abandon(self) -> None:
+        """Close the descriptor and nothing else: a forked process' copy, or as a process ends.
 
         Without this the connection, and its anonymous allocations, would outlive the parent.
         """
@@ -494,7 +494,7 @@ def _abandon_connections() -> None:
         # here, and are refused all the same.
         return
     for connection in connections:
-        connection.abandon_in_child()
+        connection.abandon()
 
 
 os.register_at_fork(after_in_child=_abandon_connections)

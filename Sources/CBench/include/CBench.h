@@ -53,4 +53,9 @@ double cbench_memmove(int processor, size_t size, int huge, double seconds);
 int cbench_null_server(int listener, size_t requestSize, const void *reply, size_t replySize,
                        long cookieOffset);
 
+/// Has two threads, on a processor each, take turns by two words of shared memory, one store for
+/// each turn: the other thread asks its word again and again, or sleeps on it by a futex. The
+/// nanoseconds of a turn, or -1 with errno.
+double cbench_turns(int first, int second, uint32_t rounds, int sleeps);
+
 #endif

@@ -13,7 +13,8 @@
 void smalloc_futex_wait(uint32_t *word, uint32_t expected);
 /// Wakes one thread that sleeps on `word`.
 void smalloc_futex_wake(uint32_t *word);
-/// Wakes threads, of all processes, that sleep on a word of shared memory: how many, at most `count`.
+/// Wakes threads, of all processes, that sleep on a word of shared memory, `count` at most:
+/// how many.
 int smalloc_futex_wake_shared(void *word, int count);
 /// Sleeps while two words of shared memory are what they are expected to be, until a moment of
 /// CLOCK_MONOTONIC in nanoseconds; UINT64_MAX: for ever.

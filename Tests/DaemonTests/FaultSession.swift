@@ -65,6 +65,13 @@ final class FaultSession {
         try many(client)
         _ = try client.call("alloc", flags: 2, type: 2, name: "b", size: 5 << 20)
         _ = try client.call("fill", name: "b", size: 5 << 20, payload: [3])
+        // What was mapped is watched when it goes.
+        for _ in 0..<3 {
+            _ = try client.call("alloc", flags: 6, type: 2, name: "d", size: 100)
+            _ = try client.call("map", flags: 1, name: "d")
+            _ = try client.call("dispose", name: "d")
+        }
+        usleep(2000)
     }
 
     private func step() throws {

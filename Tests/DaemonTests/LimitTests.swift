@@ -275,8 +275,9 @@ import TestSupport
         #expect(greeting["versionMin"] == 1 && greeting["versionMax"] == 1)
         #expect(greeting["rangesMax"] == 1024)
         #expect(greeting["waitsMax"] == 4096 && stats["limit_waits"] == "4096")
-        #expect((greeting["sharesMax"] ?? 0) > 100
-            && stats["limit_shares"] == greeting["sharesMax"].map { "\($0)" })
+        #expect(
+            (greeting["sharesMax"] ?? 0) > 100
+                && stats["limit_shares"] == greeting["sharesMax"].map { "\($0)" })
         #expect(greeting["atomicSizeMax"] == 65_536)
     }
 }

@@ -73,8 +73,8 @@ public final class Registry: @unchecked Sendable {
         }
         let wallTime = Clock.coarseWallTime
         birth = wallTime / Registry.second
-        // A second by this clock ends when one does by the wall clock, so that no allocation is told
-        // to be made in a second that is to come.
+        // A second by this clock ends when one does by the wall clock, so that no allocation is
+        // told to be made in a second that is to come.
         birthMonotonic = Clock.coarse &- wallTime % Registry.second
         guard mappings.start() else { return nil }
     }

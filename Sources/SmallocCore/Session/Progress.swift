@@ -34,6 +34,35 @@ extension Session {
     }
 }
 
+extension Session {
+    /// Traps where the state contradicts itself.
+    ///
+    /// Called after each step in tests.
+    func checkInvariants() {
+        switch progress {
+        case .none:
+            precondition(pause != .send && pause != .work, "a pause for nothing")
+        case .sending(let pieces):
+            precondition(pieces.left > 0, "a request that is done with")
+            precondition(mode == .text || pause == .send || pause == .close)
+            pieces.checkInvariants()
+        case .receiving(let pieces):
+            precondition(mode == .frames && pieces.left > 0, "a request that is done with")
+            pieces.checkInvariants()
+        case .refusing(let refusal):
+            precondition(mode == .frames && refusal.left > 0, "a payload that has gone by")
+        case .waiting:
+            precondition(pause == .work || pause == .close, "a request that nothing waits for")
+        }
+        precondition(mode == .text || continuation == nil, "frames have no continuation")
+        let waits = caller.waits?.count ?? 0
+        precondition(waits <= (mode == .text ? 1 : Limits.waitsMax))
+        precondition(mode != .text || waits == 0 || isHeldByWait || pause == .close)
+        precondition(!isGreeted || mode == .frames, "text is never greeted")
+        if caller.handles.count < 4096 { caller.handles.checkInvariants() }
+    }
+}
+
 /// A refused request whose payload is still on its way, and its reply, which leaves when that has
 /// gone by.
 final class Refusal {

@@ -68,7 +68,8 @@ public struct Limits: Equatable, Sendable {
     /// The defaults above.
     public init() {}
 
-    /// The greeting's numbers, with all features and no shares, in the order of `helloFields` in protocol/values.json.
+    /// The greeting's numbers, with all features and no shares, in the order of `helloFields` in
+    /// protocol/values.json.
     public var helloFields: [UInt64] {
         [
             UInt64(FrameHeader.currentVersion), UInt64(FrameHeader.currentVersion),

@@ -382,6 +382,31 @@ struct MapTests {
         peer.call(.dispose, name: "a")
     }
 
+    private func refuseTail(_ isMapped: Bool) {
+        let peer = greeted()
+        let size: UInt64 = 5 << 20
+        peer.call(.alloc, flags: 6, type: 2, name: "a", size: size)
+        peer.call(.fill, name: "a", size: size, payload: [1])
+        let map = isMapped ? Map(peer, "a") : nil
+        faults_arm(Int32(SMALLOC_FAULT_ADVISE), 0, 1_000_000, true)
+        #expect(peer.call(.truncate, name: "a", size: 100_000).outcome == "ok")
+        _ = eventually { daemon.registry.mappings.isIdle }
+        #expect(faults_disarm() > 0)
+        #expect(peer.call(.dispose, name: "a").outcome == "ok")
+        withExtendedLifetime(map) {}
+        daemon.registry.mappings.drain()
+        daemon.registry.checkInvariants()
+    }
+
+    @Test("what truncate could not give back goes with the file")
+    func refusedTails() {
+        for isMapped in [false, true] {
+            refuseTail(isMapped)
+            #expect(eventually { look() == 0 })
+            #expect(daemon.registry.mappings.refused.count == 0)
+        }
+    }
+
     @Test(
         "another user can't make a read-only map writable",
         .enabled(if: geteuid() == 0, "only root can be another user"))

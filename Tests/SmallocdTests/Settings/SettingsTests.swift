@@ -282,7 +282,7 @@ struct SettingsTests {
         "connections are lowered to what descriptors leave, with a warning, whether set or not")
     func descriptors() throws {
         var small = machine
-        for (limit, expected) in [(1 << 20, 65_536), (4096, 4032), (100, 36), (64, 16), (3, 1)] {
+        for (limit, expected) in [(1 << 20, 65_536), (4096, 3008), (100, 25), (64, 16), (3, 1)] {
             small.descriptorsMax = UInt64(limit)
             let loaded = try load(on: small)
             #expect(loaded.settings.limits.connectionsMax == UInt64(expected))

@@ -226,7 +226,11 @@ extension MappingPool {
                 pause()
             }
         }
-        let left = Mapping.unmap(base, record.madeSize, pause: pause)
+        let made = record.madeSize
+        let left = Mapping.unmap(base, made, pause: pause)
+        // Tails that could not be given back: their addresses are gone, and their pages go with the
+        // file.
+        forgetTails(in: base + left..<base + made)
         record.madeSize = left
         guard left == 0 else { return false }
         if isOut {
@@ -245,7 +249,6 @@ extension MappingPool {
             shares.state.give(record.slot)
             shares.remove()
         }
-        forgetTails(in: base..<base + record.capacity)
         budget.unchargeMappings(1)
         free(record)
         return true

@@ -14,7 +14,8 @@ struct MappedCommand: ParsableCommand {
         discussion: """
             Two threads on a processor each, with a connection and a mapping each, take turns: one \
             stores a number, the other one sees it, by asking the element again and again or by \
-            wait and notify. Two threads in C do the same on shared memory of their own, \
+            wait and notify; at once, or after so much work that the other one sleeps meanwhile, \
+            which is not counted. Two threads in C do the same on shared memory of their own, \
             alternately. Ends with 1 if the median of the ratios is over \(mark).
             """)
 
@@ -50,7 +51,12 @@ struct MappedCommand: ParsableCommand {
         let owner = try Smalloc(address)
         var table = Table(["between two threads", "smalloc ns", "C ns", "ratio", ""])
         var isOver = false
-        for (name, sleeps) in [("a value seen", false), ("wait and notify", true)] {
+        let cases: [(String, sleeps: Bool, work: UInt64)] = [
+            ("a value seen", false, 0), ("wait and notify", true, 0),
+            ("a thread woken", true, 50_000),
+        ]
+        for (name, sleeps, work) in cases {
+            let turns = work == 0 ? turns : max(1, turns / 10)
             var (own, plain): ([Double], [Double]) = ([], [])
             for round in 0..<rounds {
                 log("\(name) \(round)")
@@ -59,10 +65,10 @@ struct MappedCommand: ParsableCommand {
                     try Smalloc(address).open("turns").map(Int32.self)
                 }
                 let turn = cbench_turns(
-                    Int32(processors[0]), Int32(processors[1]), turns, sleeps ? 1 : 0)
+                    Int32(processors[0]), Int32(processors[1]), turns, sleeps ? 1 : 0, work)
                 guard turn >= 0 else { throw BenchError.last("mmap") }
                 plain.append(turn)
-                own.append(try measure(maps, processors, sleeps))
+                own.append(try measure(maps, processors, Int32(turns), sleeps, work))
                 try owner.dispose(named: "turns")
             }
             let ratio = median(zip(own, plain).map { $0 / $1 })
@@ -79,12 +85,12 @@ struct MappedCommand: ParsableCommand {
 
     private func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
 
-    /// Nanoseconds of a turn.
+    /// Nanoseconds of a turn, beside the work before it.
     private func measure(
-        _ maps: [Smalloc.Mapping<Int32>], _ processors: [Int], _ sleeps: Bool
+        _ maps: [Smalloc.Mapping<Int32>], _ processors: [Int], _ turns: Int32, _ sleeps: Bool,
+        _ work: UInt64
     ) throws -> Double {
         let (first, second) = (maps[0], maps[1])
-        let turns = Int32(turns)
         let processor = Int32(processors[1])
         let group = DispatchGroup()
         group.enter()
@@ -92,6 +98,7 @@ struct MappedCommand: ParsableCommand {
             withUnsafePointer(to: processor) { _ = cbench_pin($0, 1) }
             for turn in 1...turns {
                 Self.await(second, 0, turn, sleeps)
+                cbench_work(work)
                 Self.tell(second, 512, turn, sleeps)
             }
             group.leave()
@@ -99,12 +106,13 @@ struct MappedCommand: ParsableCommand {
         withUnsafePointer(to: Int32(processors[0])) { _ = cbench_pin($0, 1) }
         let start = DispatchTime.now().uptimeNanoseconds
         for turn in 1...turns {
+            cbench_work(work)
             Self.tell(first, 0, turn, sleeps)
             Self.await(first, 512, turn, sleeps)
         }
         let end = DispatchTime.now().uptimeNanoseconds
         group.wait()
-        return Double(end - start) / (2 * Double(turns))
+        return Double(end - start) / (2 * Double(turns)) - Double(work)
     }
 
     private static func await(

@@ -1,5 +1,5 @@
-// Waiting on an element that is mapped, and waking those that wait: by the kernel's futexes, without
-// the daemon, unless requests wait in it as well. protocol/spec.md § 3.10.
+// Waiting on an element that is mapped, and waking those that wait: by the kernel's futexes,
+// without the daemon, unless requests wait in it as well. protocol/spec.md § 3.10.
 
 internal import SmallocSystem
 public import SmallocWire
@@ -12,9 +12,9 @@ extension Smalloc.Mapping where Element: Smalloc.AtomicValue {
     /// and sleeps then. In a task `AsyncAllocation.wait` does not. No other call on the connection
     /// is held up by it.
     ///
-    /// To compare and to begin to wait is one step, so that no wake-up is lost: a client changes the
-    /// element first, and calls `notify` then, by a mapping or by a request. `.notified` does not
-    /// mean that the element has changed: look again, and wait again if need be.
+    /// To compare and to begin to wait is one step, so that no wake-up is lost: a client changes
+    /// the element first, and calls `notify` then, by a mapping or by a request. `.notified` does
+    /// not mean that the element has changed: look again, and wait again if need be.
     ///
     /// - Parameters:
     ///   - index: From 0 to `count` - 1, of `Int32` or `UInt32`.
@@ -23,8 +23,8 @@ extension Smalloc.Mapping where Element: Smalloc.AtomicValue {
     /// - Returns: `.differs`, also where it changes before the thread sleeps; `.notified`;
     ///   `.timeout`; or `.disposed` if the element is gone, which is seen within 100 milliseconds
     ///   before Linux 5.16, and at once since then.
-    /// - Throws: `.invalidArgument` for other elements; `.connectionLost` and `.closed`, within about
-    ///   a second, once nothing tells any more whether the daemon is there.
+    /// - Throws: `.invalidArgument` for other elements; `.connectionLost` and `.closed`, within
+    ///   about a second, once nothing tells any more whether the daemon is there.
     @discardableResult
     public func wait(
         at index: Int, while value: Element, timeout: Duration? = nil

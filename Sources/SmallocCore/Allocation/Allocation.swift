@@ -236,6 +236,7 @@ struct Allocation: Equatable {
     /// Cost: up to 64 KiB is zeroed here; what is larger gets its memory with the first access.
     ///
     /// - Parameter isShareable: Whether clients will map it; a file was counted for it then.
+    @inline(__always)
     static func make(
         name: UnsafeRawBufferPointer, type: ElementType, size: Int, created: UInt32,
         owner: UInt32, description: UnsafePointer<Description>? = nil,

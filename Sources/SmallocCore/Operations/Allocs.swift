@@ -14,16 +14,46 @@ extension Registry {
     ) throws(SmallocError) -> Outcome {
         let description = try Description(description)
         return try withUnsafePointer(to: description) { (description) throws(SmallocError) in
-            try alloc(
-                name, typeNumber, typeWord, length, unit, flags, description, &caller, &reply)
+            try allocate(
+                name, typeNumber, typeWord, length, unit, flags, description,
+                isShareable: flags.contains(.shareable), &caller, &reply)
         }
     }
 
-    /// - Parameter description: Nil without the flag `described`.
+    /// Makes an allocation without a description.
+    @inline(__always)
     func alloc<Reply: ReplyWriter & ~Copyable>(
         _ name: RawSpan, _ typeNumber: UInt8, _ typeWord: RawSpan, _ length: UInt64, _ unit: Unit,
-        _ flags: AllocFlags, _ description: UnsafePointer<Description>?, _ caller: inout Caller,
-        _ reply: inout Reply
+        _ flags: AllocFlags, _ caller: inout Caller, _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
+        guard !flags.contains(.shareable) else {
+            return try allocShareable(
+                name, typeNumber, typeWord, length, unit, flags, &caller, &reply)
+        }
+        return try allocate(
+            name, typeNumber, typeWord, length, unit, flags, nil, isShareable: false, &caller,
+            &reply)
+    }
+
+    /// The same, of memory that clients can map.
+    @inline(never)
+    private func allocShareable<Reply: ReplyWriter & ~Copyable>(
+        _ name: RawSpan, _ typeNumber: UInt8, _ typeWord: RawSpan, _ length: UInt64, _ unit: Unit,
+        _ flags: AllocFlags, _ caller: inout Caller, _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
+        try allocate(
+            name, typeNumber, typeWord, length, unit, flags, nil, isShareable: true, &caller,
+            &reply)
+    }
+
+    /// - Parameters:
+    ///   - description: Nil without the flag `described`.
+    ///   - isShareable: The flag; what neither has pays for neither.
+    @inline(__always)
+    private func allocate<Reply: ReplyWriter & ~Copyable>(
+        _ name: RawSpan, _ typeNumber: UInt8, _ typeWord: RawSpan, _ length: UInt64, _ unit: Unit,
+        _ flags: AllocFlags, _ description: UnsafePointer<Description>?, isShareable: Bool,
+        _ caller: inout Caller, _ reply: inout Reply
     ) throws(SmallocError) -> Outcome {
         guard name.byteCount == 0 || isAllowed(name) else { throw .invalidName }
         guard let type = ElementType(wire: typeNumber) else {
@@ -45,7 +75,6 @@ extension Registry {
         if wantsHandle, caller.handles.isFull, taken(name) {
             throw .alreadyExists
         }
-        let isShareable = flags.contains(.shareable)
         // Large memory is not taken for a name that is.
         if isShareable || size.bytes >= UInt64(Thresholds.outOfLineSizeMin), taken(name) {
             throw .alreadyExists

@@ -90,7 +90,7 @@ extension Registry {
         case .alloc(
             let name, let type, let typeWord, let length, let unit, let flags, let description):
             guard flags.contains(.described) else {
-                return try alloc(name, type, typeWord, length, unit, flags, nil, &caller, &reply)
+                return try alloc(name, type, typeWord, length, unit, flags, &caller, &reply)
             }
             return try allocDescribed(
                 name, type, typeWord, length, unit, flags, description, &caller, &reply)

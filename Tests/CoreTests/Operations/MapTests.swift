@@ -3,7 +3,9 @@
 
 import CFaults
 import CSmalloc
+import Foundation
 import Glibc
+import Synchronization
 import Testing
 import TestSupport
 
@@ -318,6 +320,37 @@ struct MapTests {
         #expect(answer == .busy || answer == .ok)
         _ = fcntl(second, 1024, F_UNLCK)
         close(second)
+        #expect(peer.call(.dispose, name: "a").outcome == "ok")
+    }
+
+    @Test("a client that opens its descriptor over and over hides nothing, and stops nothing")
+    func opensWhileProbed() throws {
+        // As the daemon does: what opens a file with a lease is told by a signal.
+        signal(SIGIO, SIG_IGN)
+        let peer = greeted()
+        peer.call(.alloc, flags: 2, type: 2, name: "a", size: 10_000)
+        let map = try #require(Map(peer, "a"))
+        let isOver = Atomic<Bool>(false)
+        let opened = Atomic<Int>(0)
+        let path = "/proc/self/fd/\(map.descriptor)"
+        let thread = Thread {
+            while !isOver.load(ordering: .relaxed) {
+                let file = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC)
+                if file >= 0 { close(file) }
+                opened.add(1, ordering: .relaxed)
+            }
+        }
+        thread.start()
+        var told: Set<UInt64> = []
+        while opened.load(ordering: .relaxed) < 5000 {
+            // 24 bytes behind the name: flags, then what is mapped.
+            told.insert(peer.call(.stat, name: "a").number(4, afterName: 1))
+            let status = peer.call(.map, flags: 1, name: "a").status
+            #expect(status == .ok || status == .busy)
+            peer.closeDescriptors()
+        }
+        isOver.store(true, ordering: .relaxed)
+        #expect(told == [2])
         #expect(peer.call(.dispose, name: "a").outcome == "ok")
     }
 

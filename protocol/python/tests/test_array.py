@@ -30,9 +30,15 @@ class ArrayTests(DaemonTestCase):
         self.assertEqual((a.shape, a.ndim, a.length, a.nbytes), ((2, 3), 2, 6, 48))
         self.assertEqual(a.tolist(), [[0, 0, 0], [0, 0, 0]])
         a[1] = [1, 2, 3]
-        again = self.client.array("a", (3, 2), "float64")
-        self.assertEqual(again.tolist(), [[0, 0], [0, 1], [2, 3]])
-        for shape, dtype in (((7,), "Double"), ((2, 3), "Int32"), ((2, 3), "Uint8Clamped")):
+        again = self.client.array("a", (2, 3), "float64")
+        self.assertEqual(again.tolist(), [[0, 0, 0], [1, 2, 3]])
+        for shape, dtype in (
+            ((7,), "Double"),
+            ((3, 2), "Double"),
+            (6, "Double"),
+            ((2, 3), "Int32"),
+            ((2, 3), "Uint8Clamped"),
+        ):
             try:
                 self.client.array("a", shape, dtype)
                 self.fail("it was opened")
@@ -61,7 +67,7 @@ class ArrayTests(DaemonTestCase):
         self.client.put("b", [[1, 2], [3, 4]], "Float")
         self.assertEqual(self.client.get("b", (2, 2)).tolist(), [[1, 2], [3, 4]])
         self.client.put("c", memoryview(bytes(range(12))).cast("B", (3, 4)))
-        self.assertEqual(self.client.get("c").tolist(), list(range(12)))
+        self.assertEqual(self.client.get("c", 12).tolist(), list(range(12)))
         self.client.put("c", memoryview(array.array("h", range(10)))[::3])
         self.assertEqual(self.client.get("c").tolist(), [0, 3, 6, 9])
         self.client.put("c", array.array("d", [1.5, 300]), "Uint8Clamped")

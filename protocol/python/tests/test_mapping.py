@@ -195,7 +195,7 @@ class LifeTests(unittest.TestCase):
         # What is stored still reaches others.
         self.mapping[0] = 1
         with smalloc.Client(self.daemon.address) as client:
-            self.assertEqual(client.get("a")[0], 1)
+            self.assertEqual(client.get("a")[0, 0], 1)
 
     def test_after_the_handle_is_closed(self) -> None:
         self.array.close()
@@ -255,7 +255,7 @@ class LifeTests(unittest.TestCase):
             except smalloc.ForkedError as error:
                 assert "make a new Client" in str(error)
             with smalloc.Client(self.daemon.address) as own:
-                assert own.get("a")[0] == 5
+                assert own.get("a")[0, 0] == 5
 
         self.assertEqual(in_child(body), 0)
         self.assertEqual(self.mapping[0], 5)

@@ -54,6 +54,12 @@ class ReadmeTests(DaemonTestCase):
         names["same"][1, 2] = 5
         self.assertEqual((names["view"][0, 255], names["view"][1, 2]), (1, 5))
 
+    def test_the_example_of_waiting(self) -> None:
+        example = block_with("flags.notify(0)", PACKAGE / "README.md")
+        names: Dict[str, Any] = {"client": self.client}
+        exec(compile(example, "README.md", "exec"), names)
+        self.assertEqual((names["seen"], names["flags"][:]), (1, [1, 0]))
+
     @needs_numpy
     def test_the_two_programs_of_the_projects_readme(self) -> None:
         size = 1 << 22

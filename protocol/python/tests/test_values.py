@@ -4,7 +4,8 @@ import dataclasses
 import re
 import unittest
 
-from smalloc import ElementType, Limits, Status, _wire
+from smalloc import ElementType, Limits, Status, WaitResult, _wire
+from smalloc._cells import AtomicAction
 
 from support import PROTOCOL, protocol_file
 
@@ -31,6 +32,9 @@ class ValuesTests(unittest.TestCase):
             "rangesMax",
             "atomicSizeMax",
             "fillPatternSizeMax",
+            "waitsMax",
+            "rankMax",
+            "metadataSizeMax",
         ):
             self.assertEqual(getattr(_wire, snake(name)), VALUES[name], name)
 
@@ -55,6 +59,14 @@ class ValuesTests(unittest.TestCase):
         rows = re.findall(r"^\| (\d+) \| (\w+) \|", spec_section("### 8.6"), re.MULTILINE)
         told = {snake(name): int(bit) for bit, name in rows}
         self.assertEqual({one.name: one.value for one in _wire.Feature}, told)
+        told = {snake(one["name"]): one["bit"] for one in VALUES["features"]}
+        self.assertEqual({one.name: one.value for one in _wire.Feature}, told)
+
+    def test_actions_and_results(self) -> None:
+        told = {snake(one["name"]): one["number"] for one in VALUES["atomicActions"]}
+        self.assertEqual({one.name: one.value for one in AtomicAction}, told)
+        told = {snake(one["name"]): one["number"] for one in VALUES["waitResults"]}
+        self.assertEqual({one.name: one.value for one in WaitResult}, told)
 
     def test_statuses(self) -> None:
         told = {one["name"]: one["number"] for one in VALUES["statuses"]}

@@ -14,10 +14,12 @@ SmallocErrors. The protocol is protocol/spec.md of the project.
 
 from ._allocation import Allocation
 from ._array import Array
+from ._cells import WaitResult
 from ._client import Client
 from ._errors import (
     AlreadyExistsError,
     BusyError,
+    CancelledError,
     CannotConnectError,
     ClosedError,
     ConnectionLostError,
@@ -49,6 +51,7 @@ __all__ = [
     "Allocation",
     "Array",
     "BusyError",
+    "CancelledError",
     "CannotConnectError",
     "Client",
     "ClosedError",
@@ -75,5 +78,6 @@ __all__ = [
     "TooLargeError",
     "UnknownTypeError",
     "UnsupportedError",
+    "WaitResult",
     "__version__",
 ]

@@ -5,15 +5,19 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any, Iterator, List, NoReturn, Optional, Tuple, Union, overload
 
+from . import _cells
+from ._atomics import Atomics, ask_atomic
 from ._buffers import readable
-from ._connection import Handle
+from ._calls import Handle
+from ._cells import AtomicAction, WaitResult
+from ._descriptions import Description
 from ._errors import ClosedError, ConnectionLostError, ForkedError, InvalidArgumentError
-from ._errors import FrozenError, MismatchError, OutOfRangeError, Status
+from ._errors import FrozenError, MismatchError, OutOfRangeError, ProtocolError, Status
 from ._info import Stat
 from ._mapping import Mapping, map_allocation
 from ._shared import shared_client
 from ._types import ElementType, Number
-from ._wire import Operation, Request
+from ._wire import U64_MAX, FrameError, Operation, Request
 
 if TYPE_CHECKING:
     from ._client import Client
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 _CHUNK_SIZE = 1 << 20
 
 
-class Allocation:
+class Allocation(Atomics):
     """An open allocation. `Client.alloc` and `Client.open` make them.
 
     `a[i]` and `a[i:j]` read elements as Python's numbers and lists of them, `a[i] = x` and
@@ -37,17 +41,20 @@ class Allocation:
     ClosedError after close; ConnectionLostError and ForkedError as Client says.
     """
 
-    __slots__ = ("_client", "_handle", "_name", "_type", "_length")
+    __slots__ = ("_client", "_handle", "_name", "_type", "_length", "_description")
 
     def __init__(
-        self, client: Client, handle: Handle, name: Optional[str], type: ElementType, length: int
-    ) -> None:
+        self, client: Client, handle: Handle, name: Optional[str], type: ElementType, length: int,
+        description: Optional[Description] = None,
+    ) -> None:  # fmt: skip
         """For `Client.alloc` and `Client.open`."""
         self._client = client
         self._handle = handle
         self._name = name
         self._type = type
         self._length = length
+        # None until the daemon is asked.
+        self._description = description
 
     @property
     def client(self) -> Client:
@@ -73,6 +80,21 @@ class Allocation:
     def length(self) -> int:
         """Elements, as far as this object knows: another client may have made it shorter."""
         return self._length
+
+    @property
+    def shape(self) -> Optional[Tuple[int, ...]]:
+        """Its dimensions, at most 8, as far as this object knows; None: it has no shape.
+
+        It got one by `alloc`, `array` or `put`, and loses it where it is truncated. Who has opened
+        it asks the daemon, once; `stat` asks again.
+        """
+        return self._described().shape
+
+    @property
+    def metadata(self) -> bytes:
+        """What it was given at `alloc`, up to 256 bytes. Who has opened it asks the daemon, once.
+        """
+        return self._described().metadata
 
     @property
     def itemsize(self) -> int:
@@ -212,6 +234,43 @@ class Allocation:
         at = operator.index(dest_start) * dest.itemsize
         self._client.copy(self, start * size, dest, at, count * size)
 
+    # Waits
+
+    def wait(self, index: int, value: int, timeout: Optional[float] = None) -> WaitResult:
+        """Wait until an element of Int32 or Uint32 is notified, if it holds `value`.
+
+        If it does not when this begins, the result is DIFFERS, at once. `timeout` is in seconds,
+        None is for ever. NOTIFIED may come for no reason: look at the element again, and wait
+        again if need be. A client that changes the element first, and notifies then, is never
+        missed; a change alone wakes nobody.
+
+        Other threads may use the client meanwhile, and any number may wait. Ctrl-C takes the wait
+        back, and the client stays usable. It takes two descriptors of this process.
+
+        Raises OutOfRangeError, InvalidArgumentError for other types, TypeError and OverflowError
+        for other values, LimitError, CancelledError where the daemon stops, UnsupportedError.
+        """
+        _cells.check_waited(self._type, self._handle.label)
+        whole, milliseconds = _cells.value_of(value, self._type), _cells.milliseconds_of(timeout)
+        request = _cells.wait(self._index(index) * self.itemsize, whole, milliseconds)
+        try:
+            return _cells.decode_result(self._handle.connection.wait(request, self._handle))
+        except FrameError as error:
+            raise ProtocolError(Status.UNEXPECTED_REPLY, str(error)) from error
+
+    def notify(self, index: int, count: Optional[int] = None) -> int:
+        """End `count` waits on an element, first those that began first; all without a count.
+
+        Give how many have ended. Raises OutOfRangeError, InvalidArgumentError for other types,
+        UnsupportedError.
+        """
+        _cells.check_waited(self._type, self._handle.label)
+        most = U64_MAX if count is None else min(operator.index(count), U64_MAX)
+        if most < 0:
+            raise InvalidArgumentError(Status.INVALID_ARGUMENT, "a count is 0 or more")
+        request = _cells.notify(self._index(index) * self.itemsize, most)
+        return self._handle.connection.call(request, self._handle).header.size
+
     # Memory
 
     def map(self, writable: bool = True, populate: bool = False) -> Mapping:
@@ -248,15 +307,18 @@ class Allocation:
     # The allocation
 
     def stat(self) -> Stat:
-        """Ask the daemon about it; its name and length are then what they have become."""
+        """Ask the daemon about it; its name, length and shape are then what they have become."""
         stat = self._client.stat(self)
         self._name, self._length = stat.name, min(self._length, stat.length)
+        self._description = Description(stat.shape, stat.metadata)
         return stat
 
     def truncate(self, length: int) -> None:
         """Make it shorter, for all clients: `length` elements are left. Raises OutOfRangeError."""
         length = operator.index(length)
         self._client.truncate(self, length * self.itemsize)
+        if length != self._length and self._description is not None:
+            self._description = self._description._replace(shape=None)
         self._length = length
 
     def rename(self, name: str, replace: bool = False) -> None:
@@ -297,6 +359,20 @@ class Allocation:
         return reopen, (self._client.address, self._name, self._type.number, self._length)
 
     # Within
+
+    def _described(self) -> Description:
+        if self._description is None:
+            if not self._client.tells_shapes:
+                return Description()
+            self.stat()
+        assert self._description is not None
+        return self._description
+
+    def _atomic(
+        self, action: AtomicAction, index: int, operand: int = 0, expected: int = 0
+    ) -> int:
+        place = self._index(index)
+        return ask_atomic(self._handle, self._type, place, action, operand, expected)
 
     def _extent(self, start: int, count: Optional[int]) -> Tuple[int, int]:
         """Check a range of elements. The daemon checks it, too, but large ones piece by piece."""

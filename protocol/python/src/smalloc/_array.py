@@ -35,6 +35,8 @@ _DLPACK_CPU = (1, 0)
 class Array:
     """An allocation with a shape, row-major. `Client.array`, `put` and `get` make them.
 
+    The daemon keeps the shape, so that whoever opens the array gets it.
+
     `a[...]` reads what the index selects (whole numbers, slices and an ellipsis, as in numpy) and
     gives a fresh numpy array, or one number; without numpy nested lists. `a[...] = values`
     writes it, and converts numbers as ElementType.pack does where numpy would not keep their
@@ -68,7 +70,7 @@ class Array:
         writable: bool = True,
         mapping: Optional[Mapping] = None,
     ) -> None:
-        """Give an allocation a shape; one dimension where none is told.
+        """Give an allocation a shape; where none is told its own, or else one dimension.
 
         Without `writable` it can't be stored to by this object, nor through views. A mapping is
         one of the allocation, where there is one already.
@@ -76,7 +78,8 @@ class Array:
         Raises MismatchError where the shape is of another length, InvalidArgumentError where it
         has over 8 dimensions.
         """
-        dims = (allocation.length,) if shape is None else shape_of(shape)
+        own = allocation.shape if shape is None else shape_of(shape)
+        dims = (allocation.length,) if own is None else own
         if length_of(dims) != allocation.length:
             raise MismatchError(
                 Status.MISMATCH,

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import operator
-from typing import Any, Dict, Iterable, Iterator, List, NoReturn, Optional, Union
+from typing import Any, Dict, Iterable, Iterator, List, NoReturn, Optional, Tuple, Union
 
 from . import _wire
 from ._address import default_address, parse_address
 from ._allocation import Allocation
 from ._array import Array, opened_array
-from ._connection import Call, Connection, Handle
+from ._calls import Call, Handle
+from ._connection import Connection
+from ._descriptions import Description
 from ._errors import AlreadyExistsError, BusyError, MismatchError, NotFoundError, ShareLimitError
 from ._errors import SmallocError, Status, TooLargeError
 from ._info import Limits, Listed, Stat, decode_name, whole_length
@@ -103,6 +105,11 @@ class Client(Transfers):
         """Whether arrays are mapped: the daemon told that they can be, over a Unix socket."""
         return self._wants_mapping and self._limits.features >> Feature.MAP & 1 == 1
 
+    @property
+    def tells_shapes(self) -> bool:
+        """Whether the daemon keeps shapes and metadata, and tells them."""
+        return self._limits.features >> Feature.TYPES & 1 == 1
+
     def close(self) -> None:
         """Close the connection; what is mapped stays. Idempotent.
 
@@ -147,29 +154,42 @@ class Client(Transfers):
     # Names
 
     def alloc(
-        self, length: int, type: Any = "Uint8", name: Optional[str] = None, shareable: bool = False
-    ) -> Allocation:
+        self, length: int, type: Any = "Uint8", name: Optional[str] = None, shareable: bool = False,
+        shape: Optional[Shape] = None, metadata: bytes = b"",
+    ) -> Allocation:  # fmt: skip
         """Allocate `length` elements of `type`, which read as zeros, and open them.
 
         Without a name the allocation is anonymous: it goes when the object does, with the next
         call, and at the latest with the connection. `type` is whatever ElementType.of takes.
         `shareable` has its memory be such that it is mapped without being moved first; that needs
-        a Unix socket, and a daemon with `map`.
+        a Unix socket, and a daemon with `map`. `shape` is up to 8 dimensions whose product is the
+        length, and `metadata` up to 256 bytes of one's own: the daemon keeps both, and tells them
+        to whoever opens it.
 
         Raises InvalidNameError, UnknownTypeError, TooLargeError, AlreadyExistsError, LimitError,
-        OutOfMemoryError; UnsupportedError, ShareLimitError with `shareable`.
+        OutOfMemoryError; UnsupportedError, ShareLimitError with `shareable`; InvalidArgumentError,
+        UnsupportedError (see `tells_shapes`) with a shape or metadata.
         """
         element = ElementType.of(type)
         wire_name = b"" if name is None else encode_name(name)
-        size = _size_of(length, element)
-        request = _wire.alloc(element.number, size, wire_name, shareable=shareable)
-        return self._opened(self._connection.call(request), name, element)
+        size, described = _size_of(length, element), Description.of(shape, metadata)
+        request = _wire.alloc(
+            element.number, size, wire_name, shareable=shareable, description=described.encode()
+        )
+        return self._opened(self._connection.call(request), name, element, described)
 
-    def create(self, name: str, length: int, type: Any = "Uint8") -> None:
+    def create(
+        self, name: str, length: int, type: Any = "Uint8", shape: Optional[Shape] = None,
+        metadata: bytes = b"",
+    ) -> None:  # fmt: skip
         """Allocate under a name, as `alloc` does, without opening it. Raises the same."""
         element = ElementType.of(type)
-        size = _size_of(length, element)
-        self._connection.call(_wire.alloc(element.number, size, encode_name(name), True))
+        size, described = _size_of(length, element), Description.of(shape, metadata)
+        self._connection.call(
+            _wire.alloc(
+                element.number, size, encode_name(name), True, description=described.encode()
+            )
+        )
 
     def open(self, name: str) -> Allocation:
         """Open an allocation by its name. Raises InvalidNameError, NotFoundError, LimitError."""
@@ -266,11 +286,13 @@ class Client(Transfers):
 
     # Arrays
 
-    def array(self, name: str, shape: Shape, dtype: Any) -> Array:
+    def array(self, name: str, shape: Shape, dtype: Any, metadata: bytes = b"") -> Array:
         """Open the array of that name, or make it, of zeros. It is mapped where that can be.
 
-        Raises MismatchError where there is an allocation of another type, or of another length
-        than the shape's, and what `alloc`, `open` and Allocation.map raise.
+        One that is made gets the metadata; that of one that is opened is not looked at.
+
+        Raises MismatchError where there is an allocation of another type or shape, or of another
+        length where it has no shape, and what `alloc`, `open` and Allocation.map raise.
         """
         element, dims = ElementType.of(dtype), shape_of(shape)
         for _ in range(_ATTEMPTS):
@@ -278,7 +300,9 @@ class Client(Transfers):
                 found = self.open(name)
             except NotFoundError:
                 try:
-                    made = self.alloc(length_of(dims), element, name, self.can_map)
+                    made = self.alloc(
+                        length_of(dims), element, name, self.can_map, self._told(dims), metadata
+                    )
                     return opened_array(made, dims)
                 except AlreadyExistsError:
                     continue
@@ -288,14 +312,16 @@ class Client(Transfers):
                     Status.MISMATCH, "it is of %s, not %s" % (found.type.name, element.name), name
                 )
             try:
+                _check_shape(found, dims)
                 return opened_array(found, dims)
             except NotFoundError:
                 continue
         raise NotFoundError(Status.NO_DATA, "others make and dispose of it all the time", name)
 
     def get(self, name: str, shape: Optional[Shape] = None, writable: bool = True) -> Array:
-        """Open an array by its name; of one dimension where no shape is given.
+        """Open an array by its name. It has the shape that it was made with.
 
+        Another one of the same length may be asked for; without either it is of one dimension.
         It is mapped where that can be: `numpy.asarray(client.get(name))` is then the memory
         itself, without a copy. It can be written to unless the allocation is frozen, or
         `writable` is False.
@@ -311,24 +337,26 @@ class Client(Transfers):
                 self.stat(name)
         raise NotFoundError(Status.NO_DATA, "it is replaced faster than it can be mapped", name)
 
-    def put(self, name: str, values: Any, dtype: Any = None) -> Array:
+    def put(self, name: str, values: Any, dtype: Any = None, metadata: bytes = b"") -> Array:
         """Put values under a name, in the place of what has it, at one stroke.
 
         `values` is an array of numpy's or another buffer of numbers, of any shape, which gives the
         element type; or, with a `dtype`, a list of numbers, which are stored as ElementType.pack
-        does. Others find what was there before or all of the new values: these are written into
-        an anonymous allocation, which then takes the name. So nothing is left of a put that
-        fails, whenever that is, and for a moment there has to be memory for both. From 64 KiB on
-        they are written into memory that can be mapped without being moved, where that can be.
+        does. Whoever opens it gets the shape, too. Others find what was there before or all of the
+        new values: these are written into an anonymous allocation, which then takes the name. So
+        nothing is left of a put that fails, whenever that is, and for a moment there has to be
+        memory for both. From 64 KiB on they are written into memory that can be mapped without
+        being moved, where that can be.
 
         Raises TypeError, UnknownTypeError, InvalidNameError, OutOfMemoryError and others of
         `alloc`.
         """
         element, dims, data = elements_of(values, dtype)
         encode_name(name)
+        told = self._told(dims)
         if self.can_map and len(data) >= _SHARED_SIZE:
             with contextlib.suppress(ShareLimitError):
-                made = self.alloc(length_of(dims), element, shareable=True)
+                made = self.alloc(length_of(dims), element, None, True, told, metadata)
                 try:
                     mapping = map_allocation(made.handle, element, writable=True, data=data)
                     made.rename(name, replace=True)
@@ -336,7 +364,7 @@ class Client(Transfers):
                 except BaseException:
                     made.close()
                     raise
-        made = self.alloc(length_of(dims), element)
+        made = self.alloc(length_of(dims), element, shape=told, metadata=metadata)
         try:
             self.write(made, data)
             made.rename(name, replace=True)
@@ -347,7 +375,14 @@ class Client(Transfers):
 
     # Within
 
-    def _opened(self, reply: Reply, name: Optional[str], type: ElementType) -> Allocation:
+    def _told(self, shape: Tuple[int, ...]) -> Optional[Tuple[int, ...]]:
+        """Give what an older daemon is told of a shape: nothing."""
+        return shape if self.tells_shapes else None
+
+    def _opened(
+        self, reply: Reply, name: Optional[str], type: ElementType,
+        description: Optional[Description] = None,
+    ) -> Allocation:  # fmt: skip
         header = reply.header
         label = name or "#%d" % header.handle
         handle = Handle(header.handle, self._connection, label)
@@ -357,7 +392,7 @@ class Client(Transfers):
             length = whole_length(header.size, type)
         except FrameError as error:
             raise nonsense(error) from error
-        return Allocation(self, handle, name, type, length)
+        return Allocation(self, handle, name, type, length, description)
 
 
 def _size_of(length: int, type: ElementType) -> int:
@@ -365,6 +400,20 @@ def _size_of(length: int, type: ElementType) -> int:
     if not 0 <= whole * type.itemsize <= _wire.U64_MAX:
         raise TooLargeError(Status.TOO_LARGE, "n > kMaxLength")
     return whole * type.itemsize
+
+
+def _check_shape(found: Allocation, dims: Tuple[int, ...]) -> None:
+    """Close it where it has another shape. Raises MismatchError, NotFoundError."""
+    try:
+        if found.shape in (None, dims):
+            return
+    except BaseException:
+        found.close()
+        raise
+    found.close()
+    raise MismatchError(
+        Status.MISMATCH, "it has shape %s, not %s" % (found.shape, dims), found.name
+    )
 
 
 def _stat_of(reply: Reply) -> Stat:

@@ -6,6 +6,7 @@ nothing of what operations mean, but that descriptors come with the replies to m
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -13,9 +14,11 @@ import threading
 import time
 import weakref
 from collections import deque
-from typing import Deque, Dict, Iterable, Iterator, List, NamedTuple, Optional, Union
+from typing import Deque, Dict, Iterable, Iterator, List, Optional
 
 from ._address import Address, connect
+from ._calls import Call, Handle, Outcome, Pending, Waiting
+from ._cells import cancel
 from ._descriptors import Descriptors
 from ._errors import ClosedError, ConnectionLostError, ForkedError, SmallocError, Status
 from ._errors import ProtocolError, TimedOutError, error_of
@@ -33,48 +36,6 @@ _REFUSAL_SIZE_MAX = 4096
 _REFUSAL_TIMEOUT = 1.0
 # Buffers of one system call.
 _VECTORS_MAX = 64
-
-
-class Handle:
-    """A handle that is open on a connection. `number` is 0 once it is closed.
-
-    It closes itself when the last reference to it goes: with the next request of its connection,
-    since no request may be sent from within the collector.
-    """
-
-    __slots__ = ("number", "connection", "label", "__weakref__")
-
-    def __init__(self, number: int, connection: Connection, label: str) -> None:
-        self.number = number
-        self.connection = connection
-        # What errors call its allocation.
-        self.label = label
-
-    def __del__(self) -> None:
-        if self.number:
-            self.connection.abandoned.append(self.number)
-
-
-Outcome = Union[Reply, SmallocError]
-
-
-class Call(NamedTuple):
-    """A request, the handle that it goes by, and that of its dest, where they go by handles."""
-
-    request: Request
-    handle: Optional[Handle] = None
-    dest: Optional[Handle] = None
-
-
-class _Pending:
-    """A request that has no reply yet: its place in the list of outcomes, -1 for nobody's."""
-
-    __slots__ = ("index", "request", "label")
-
-    def __init__(self, index: int, request: Request, label: Optional[str]) -> None:
-        self.index = index
-        self.request = request
-        self.label = label
 
 
 class Connection:
@@ -99,7 +60,9 @@ class Connection:
         # Why there is no connection any more.
         self._ended: Optional[SmallocError] = None
         self._reader = ReplyReader()
-        self._pendings: Dict[int, _Pending] = {}
+        self._pendings: Dict[int, Pending] = {}
+        # What waits: the daemon answers it when it is over, and calls go on meanwhile.
+        self._waits: Dict[int, Waiting] = {}
         self._cookie = 0
         self._unsent: Deque[memoryview] = deque()
         self._unsent_size = 0
@@ -131,9 +94,13 @@ class Connection:
                 return True
             except OSError:
                 ahead = b""
-            # Whatever comes unasked is the last thing on a connection; its words are kept.
+            # Whatever comes unasked is the last thing on a connection; its words are kept. What
+            # was waited for is not unasked.
             if ahead:
+                is_awaited = bool(self._waits)
                 self._hear_out()
+                if is_awaited and self._ended is None:
+                    return True
             self._end(self._lost("the daemon closed it"))
             return False
         finally:
@@ -147,8 +114,8 @@ class Connection:
             self._check_idle()
             self._end(ClosedError(Status.CLOSED, "the client is closed"))
 
-    def abandon_in_child(self) -> None:
-        """Close the copy of the descriptor that a forked process got, and nothing else.
+    def abandon(self) -> None:
+        """Close the descriptor and nothing else: a forked process' copy, or as a process ends.
 
         Without this the connection, and its anonymous allocations, would outlive the parent.
         """
@@ -160,6 +127,9 @@ class Connection:
             self._ended = type(why)(why.code, why.message)
         self._socket.close()
         self._pendings.clear()
+        for waiting in self._waits.values():
+            waiting.wake()
+        self._waits.clear()
         self._unsent.clear()
         self._unsent_size = 0
         self.descriptors.clear()
@@ -217,13 +187,7 @@ class Connection:
         Raises ForkedError, ClosedError, and ConnectionLostError for all of them; whether the
         daemon has carried any of them out is then not known.
         """
-        if self._process != os.getpid():
-            raise ForkedError(
-                Status.FORKED,
-                "the connection belongs to process %d, from which this one was forked; "
-                "make a new Client here" % self._process,
-            )
-        with self._lock:
+        with self._lock_here():
             self._check_idle()
             self._check_ended()
             try:
@@ -249,11 +213,69 @@ class Connection:
                 self._outcomes = []
                 self._is_busy = False
 
+    def wait(self, request: Request, handle: Handle) -> Reply:
+        """Send a request that waits, and sleep until it is over. Raises its error.
+
+        Other threads' calls go on meanwhile; the one that has the lock receives for all, and wakes
+        those that sleep. An exception in the middle, as an interrupt is, takes the wait back.
+        """
+        waiting = Waiting(request, handle.label)
+        try:
+            for refused in self.exchange((Call(request, handle, waiting=waiting),)):
+                if isinstance(refused, SmallocError):
+                    raise refused
+            while waiting.outcome is None:
+                self._sleep(waiting)
+        except BaseException:
+            self._take_back(waiting)
+            raise
+        finally:
+            with self._lock:
+                waiting.close()
+        if isinstance(waiting.outcome, SmallocError):
+            raise waiting.outcome
+        return waiting.outcome
+
+    def _sleep(self, waiting: Waiting) -> None:
+        """Sleep until something can be received, or another thread has received it."""
+        with self._lock_here():
+            if waiting.outcome is not None:
+                return
+            self._check_ended()
+            poll = select.poll()
+            poll.register(self._socket, select.POLLIN)
+            poll.register(waiting.woken.number, select.POLLIN)
+        if not poll.poll(None if self.timeout is None else max(1, round(self.timeout * 1000))):
+            # A daemon that is still there owes no other sign of life.
+            self.call(Request(Operation.PING))
+            return
+        with self._lock_here():
+            if waiting.outcome is None and self._ended is None:
+                self._check_idle()
+                self._hear_out()
+                if self._ended is not None and waiting.outcome is None:
+                    raise type(self._ended)(self._ended.code, self._ended.message)
+
+    def _take_back(self, waiting: Waiting) -> None:
+        if self._process == os.getpid() and waiting.cookie in self._waits:
+            with contextlib.suppress(SmallocError):
+                self.call(cancel(waiting.cookie))
+
+    def _lock_here(self) -> threading.RLock:
+        """Give the lock. Raises ForkedError in a child, where another thread may have held it."""
+        if self._process != os.getpid():
+            raise ForkedError(
+                Status.FORKED,
+                "the connection belongs to process %d, from which this one was forked; "
+                "make a new Client here" % self._process,
+            )
+        return self._lock
+
     def _run(self, calls: Iterator[Call]) -> None:
         more = True
         while self.abandoned:
             number = self.abandoned.popleft()
-            self._start(-1, Request(Operation.CLOSE), None, number)
+            self._start(Pending(-1, Request(Operation.CLOSE), None), number)
         while True:
             while (
                 more
@@ -267,11 +289,9 @@ class Connection:
                 self._begin(call)
             if self._unsent:
                 self._send()
-            if not self._pendings:
-                if more:
-                    continue
+            if not (self._pendings or self._unsent or more):
                 return
-            if self._wait():
+            if (self._pendings or self._unsent) and self._wait():
                 self._receive()
 
     def _begin(self, call: Call) -> None:
@@ -286,14 +306,18 @@ class Connection:
         request = call.request
         label = call.handle.label if call.handle else request.name.decode("ascii", "replace")
         number = call.handle.number if call.handle else 0
-        self._start(index, request, label or None, number, call.dest.number if call.dest else 0)
+        pending = call.waiting or Pending(index, request, label or None)
+        self._start(pending, number, call.dest.number if call.dest else 0)
 
-    def _start(
-        self, index: int, request: Request, label: Optional[str], handle: int, dest: int = 0
-    ) -> None:
+    def _start(self, pending: Pending, handle: int, dest: int = 0) -> None:
         self._cookie = self._cookie % U64_MAX + 1
+        request = pending.request
         frame = request.encode(self._cookie, handle, dest)
-        self._pendings[self._cookie] = _Pending(index, request, label)
+        if isinstance(pending, Waiting):
+            pending.cookie = self._cookie
+            self._waits[self._cookie] = pending
+        else:
+            self._pendings[self._cookie] = pending
         if request.operation is Operation.MAP:
             self.descriptors.awaited += 1
         self._unsent.append(memoryview(frame))
@@ -371,7 +395,7 @@ class Connection:
             raise self._refusal() from None
 
     def _claim(self, header: Header) -> Optional[memoryview]:
-        pending = self._pendings.get(header.cookie)
+        pending = self._pendings.get(header.cookie) or self._waits.get(header.cookie)
         if pending is None:
             if header.cookie == 0 and header.operation == 0 and header.closes:
                 self._check_size(header)
@@ -396,7 +420,7 @@ class Connection:
     def _accept(self, reply: Reply) -> None:
         self._greeted = True
         header = reply.header
-        pending = self._pendings.pop(header.cookie, None)
+        pending = self._pendings.pop(header.cookie, None) or self._waits.pop(header.cookie, None)
         error: Optional[SmallocError] = None
         if header.is_error:
             message = reply.payload.decode("utf-8", "replace")
@@ -409,17 +433,26 @@ class Connection:
             if error is None:
                 reply = self.descriptors.take(reply)
             self.descriptors.settle()
-        if pending.index >= 0:
+        if isinstance(pending, Waiting):
+            pending.outcome = reply if error is None else error
+            pending.wake()
+        elif pending.index >= 0:
             self._outcomes[pending.index] = reply if error is None else error
 
     def _hear_out(self) -> None:
-        """Take the daemon's last words, which have arrived, for the reason of the end."""
+        """Take what has arrived: replies to those that wait, or the reason of the end."""
+        self._is_busy = True
         try:
             self._receive()
         except FrameError as error:
             self._end(ProtocolError(Status.UNEXPECTED_REPLY, str(error)))
         except SmallocError as error:
             self._end(error)
+        except BaseException as error:
+            self._end(self._lost("a call was interrupted by %s" % type(error).__name__))
+            raise
+        finally:
+            self._is_busy = False
 
     def _refusal(self) -> SmallocError:
         """Read the line of text that a daemon refuses a connection with; spec section 4.2."""
@@ -461,7 +494,7 @@ def _abandon_connections() -> None:
         # here, and are refused all the same.
         return
     for connection in connections:
-        connection.abandon_in_child()
+        connection.abandon()
 
 
 os.register_at_fork(after_in_child=_abandon_connections)

@@ -33,6 +33,8 @@ class Status(IntEnum):
     HANDLE_LIMIT = 0x8011
     BUSY = 0x8012
     FROZEN = 0x8013
+    CANCELLED = 0x8014
+    WAIT_LIMIT = 0x8015
     SHARE_LIMIT = 0x8016
     MALFORMED_FRAME = 0xC001
     HELLO_REQUIRED = 0xC002
@@ -131,7 +133,7 @@ class OutOfMemoryError(SmallocError, MemoryError):
 
 
 class LimitError(SmallocError):
-    """allocationLimit, handleLimit: there are as many as there may be."""
+    """allocationLimit, handleLimit, waitLimit: there are as many as there may be."""
 
 
 class ShareLimitError(LimitError):
@@ -146,12 +148,16 @@ class FrozenError(SmallocError, PermissionError):
     """frozen: the allocation's bytes can't be changed any more."""
 
 
+class CancelledError(SmallocError):
+    """cancelled: a wait was taken back, which the daemon does when it stops."""
+
+
 class ProtocolError(SmallocError):
     """The two sides do not understand each other: a bug in one of them, or no smallocd at all."""
 
 
 class MismatchError(SmallocError, ValueError):
-    """An allocation has another element type or length than was asked for."""
+    """An allocation has another element type, shape or length than was asked for."""
 
 
 class ClosedError(SmallocError, ValueError):
@@ -193,6 +199,8 @@ _KINDS: Dict[int, Type[SmallocError]] = {
     Status.HANDLE_LIMIT: LimitError,
     Status.BUSY: BusyError,
     Status.FROZEN: FrozenError,
+    Status.CANCELLED: CancelledError,
+    Status.WAIT_LIMIT: LimitError,
     Status.SHARE_LIMIT: ShareLimitError,
     Status.MALFORMED_FRAME: ProtocolError,
     Status.HELLO_REQUIRED: ProtocolError,

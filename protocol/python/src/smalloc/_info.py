@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta, timezone
-from typing import List, NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Tuple
 
+from ._descriptions import NUMBERS, Description, decode_description
 from ._types import ElementType
-from ._wire import FrameError, Reply, decode_numbers
+from ._wire import U64_MAX, FrameError, Reply, decode_numbers
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -36,6 +37,8 @@ class Limits:
     atomic_size_max: int = 65536
     name_size_max: int = 255
     ranges_max: int = 1024
+    waits_max: int = 4096
+    shares_max: int = 0
 
     @staticmethod
     def of(numbers: List[int]) -> Limits:
@@ -50,6 +53,12 @@ class Stat:
     `length` is elements, `nbytes` bytes, `name` None for an anonymous one. `created` is in UTC and
     whole seconds, `handles` are those open on all connections, `storage` is 0 for memory of the
     heap and 1 for a mapping.
+
+    The others are told by daemons with described allocations (feature `types`). `flags` is a sum
+    of 4 (made shareable), 32 (made with a shape or metadata), 64 (frozen) and 128 (in memory that
+    can be mapped), `maps` is 0 where no client has it mapped, 1 where they have for reading only,
+    2 for writing, and `owner` is the user that made it, None for one over TCP. `shape` is None
+    where there is none, or not any more.
     """
 
     name: Optional[str]
@@ -59,6 +68,11 @@ class Stat:
     created: datetime
     handles: int
     storage: int
+    flags: int = 0
+    maps: int = 0
+    owner: Optional[int] = None
+    shape: Optional[Tuple[int, ...]] = None
+    metadata: bytes = b""
 
     @staticmethod
     def of(reply: Reply) -> Stat:
@@ -74,7 +88,15 @@ class Stat:
         except OverflowError:
             raise FrameError("a reply to stat is of no time") from None
         length = whole_length(header.size, type)
-        return Stat(name or None, type, length, header.size, created, numbers[1], numbers[2])
+        flags, maps, owner, described = 0, 0, U64_MAX, Description()
+        if len(numbers) >= 3 + NUMBERS:
+            flags, maps, _, _, owner = numbers[3:8]
+            rest = payload[header.name_size + 8 * (3 + NUMBERS) :]
+            described = decode_description(numbers[8:], rest, length if type.is_known else None)
+        return Stat(
+            name or None, type, length, header.size, created, numbers[1], numbers[2], flags, maps,
+            None if owner == U64_MAX else owner, *described,
+        )  # fmt: skip
 
 
 class Listed(NamedTuple):

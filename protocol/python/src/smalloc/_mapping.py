@@ -9,8 +9,10 @@ import sys
 from typing import Any, Iterator, List, NoReturn, Optional, Union
 
 from . import _state
+from ._atomics import Atomics, address_of, ask_atomic, instructions
 from ._buffers import map_file, readable
-from ._connection import Handle
+from ._calls import Handle
+from ._cells import AtomicAction, check_atomic, value_of
 from ._errors import FrozenError, InvalidArgumentError, OutOfMemoryError, OutOfRangeError
 from ._errors import ProtocolError, ShareLimitError, Status
 from ._numpy import array_over, find_numpy
@@ -23,7 +25,7 @@ _View = memoryview
 _CELLS = frozenset("bBhHiIfdqQ?")
 
 
-class Mapping:
+class Mapping(Atomics):
     """An allocation's memory, mapped. `Allocation.map` makes one.
 
     `m[i]` and `m[i:j]` read elements as Python's numbers and lists of them, `m[i] = x` and
@@ -37,12 +39,14 @@ class Mapping:
     tells. A forked child has the mapping, too. An anonymous allocation stays with this object.
 
     An element of up to 8 bytes is read and stored at one stroke, more is not; `spec.md`, section
-    3.8, has the memory model.
+    3.8, has the memory model. The atomics are the processor's own, one or two microseconds each,
+    where the system has libatomic; else, and for a load where it is mapped for reading only, they
+    are requests.
     """
 
     __slots__ = (
         "_bytes", "_cells", "_type", "_length", "_is_writable", "_handle", "_state", "_told",
-        "__weakref__",
+        "_address", "__weakref__",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +65,8 @@ class Mapping:
         self._handle = handle
         self._state = handle.connection.descriptors.state
         self._told = told
+        # 0 until an atomic asks for it.
+        self._address = 0
 
     @property
     def type(self) -> ElementType:
@@ -246,6 +252,21 @@ class Mapping:
         return self._bytes
 
     # Within
+
+    def _atomic(
+        self, action: AtomicAction, index: int, operand: int = 0, expected: int = 0
+    ) -> int:
+        check_atomic(self._type, self._handle.label)
+        if action is not AtomicAction.LOAD:
+            self.check_writable()
+        place = self._index(index)
+        native = instructions(self._type) if self._is_writable else None
+        if native is None:
+            return ask_atomic(self._handle, self._type, place, action, operand, expected)
+        operand, expected = value_of(operand, self._type), value_of(expected, self._type)
+        if not self._address:
+            self._address = address_of(self._bytes)
+        return native.run(self._address + place * self.itemsize, action, operand, expected)
 
     @property
     def _flags(self) -> int:

@@ -7,10 +7,9 @@ from typing import Any, List, Sequence, Tuple, Union
 
 from ._errors import InvalidArgumentError, Status
 from ._types import ElementType
+from ._wire import RANK_MAX, U64_MAX
 
 Shape = Union[int, Sequence[int]]
-
-RANK_MAX = 8
 
 
 def shape_of(shape: Shape) -> Tuple[int, ...]:
@@ -20,7 +19,7 @@ def shape_of(shape: Shape) -> Tuple[int, ...]:
         dims = (operator.index(shape),)
     else:
         dims = tuple(operator.index(one) for one in shape)
-    if len(dims) > RANK_MAX or any(one < 0 for one in dims):
+    if len(dims) > RANK_MAX or any(not 0 <= one <= U64_MAX for one in dims):
         raise InvalidArgumentError(
             Status.INVALID_ARGUMENT, "a shape is at most 8 numbers from 0 on, not %s" % (dims,)
         )

@@ -21,7 +21,8 @@ from . import _wire
 from ._allocation import Allocation
 from ._array import Array
 from ._buffers import readable, writable
-from ._connection import Call, Connection, Handle, Outcome
+from ._calls import Call, Handle, Outcome
+from ._connection import Connection
 from ._errors import (
     InvalidArgumentError,
     InvalidNameError,

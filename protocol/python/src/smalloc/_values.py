@@ -8,8 +8,9 @@ from ._array import Array
 from ._buffers import readable
 from ._errors import Status, TooLargeError, UnknownTypeError
 from ._numpy import find_numpy
-from ._shapes import RANK_MAX, flattened, is_buffer, shape_of, shape_of_lists
+from ._shapes import flattened, is_buffer, shape_of, shape_of_lists
 from ._types import ElementType
+from ._wire import RANK_MAX
 
 
 def elements_of(values: Any, dtype: Any) -> Tuple[ElementType, Tuple[int, ...], Any]:

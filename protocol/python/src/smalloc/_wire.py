@@ -16,8 +16,11 @@ REPLY_MAGIC = 0xE6
 HEADER_SIZE = 40
 NAME_SIZE_MAX = 255
 RANGES_MAX = 1024
+WAITS_MAX = 4096
 ATOMIC_SIZE_MAX = 65536
 FILL_PATTERN_SIZE_MAX = 64
+RANK_MAX = 8
+METADATA_SIZE_MAX = 256
 U64_MAX = 2**64 - 1
 U32_MAX = 2**32 - 1
 
@@ -43,8 +46,12 @@ class Operation(IntEnum):
     RENAME = 14
     STATS = 15
     QUIT = 16
+    CANCEL = 17
     MAP = 18
     UNMAP = 19
+    ATOMIC = 20
+    WAIT = 21
+    NOTIFY = 22
     FREEZE = 23
 
 
@@ -54,6 +61,7 @@ class Flag(IntEnum):
     VECTORED = 1  # read, write
     NO_HANDLE = 2  # alloc
     SHAREABLE = 4  # alloc
+    DESCRIBED = 32  # alloc
 
 
 class RenameFlag(IntEnum):
@@ -73,7 +81,10 @@ class Feature(IntEnum):
     """Bits of `features` in the reply to hello, by their numbers; spec section 8.6."""
 
     MAP = 0
+    ATOMICS = 1
+    WAIT = 2
     FREEZE = 4
+    TYPES = 6
 
 
 # Of the error statuses: bit 15 says error, bit 14 that the daemon closes after it.
@@ -186,11 +197,16 @@ def hello(software: bytes) -> Request:
 
 
 def alloc(
-    type: int, size: int, name: bytes = b"", no_handle: bool = False, shareable: bool = False
-) -> Request:
+    type: int, size: int, name: bytes = b"", no_handle: bool = False, shareable: bool = False,
+    description: bytes = b"",
+) -> Request:  # fmt: skip
     """Allocate `size` bytes of element type `type`; anonymously without a name."""
     flags = (Flag.NO_HANDLE if no_handle else 0) | (Flag.SHAREABLE if shareable else 0)
-    return Request(Operation.ALLOC, flags=flags, type=type, size=size, name=name)
+    if description:
+        flags |= Flag.DESCRIBED
+    return Request(
+        Operation.ALLOC, flags=flags, type=type, size=size, name=name, payload=description
+    )
 
 
 def list_names(prefix: bytes, cursor: int, count: int) -> Request:

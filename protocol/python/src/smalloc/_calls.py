@@ -1,0 +1,91 @@
+"""Requests on their way: handles, what a call is, what it came to, what waits."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple, Optional, Union
+
+from ._descriptors import Descriptor
+from ._errors import LimitError, SmallocError, Status
+from ._wire import Reply, Request
+
+if TYPE_CHECKING:
+    from ._connection import Connection
+
+
+class Handle:
+    """A handle that is open on a connection. `number` is 0 once it is closed.
+
+    It closes itself when the last reference to it goes: with the next request of its connection,
+    since no request may be sent from within the collector.
+    """
+
+    __slots__ = ("number", "connection", "label", "__weakref__")
+
+    def __init__(self, number: int, connection: Connection, label: str) -> None:
+        self.number = number
+        self.connection = connection
+        # What errors call its allocation.
+        self.label = label
+
+    def __del__(self) -> None:
+        if self.number:
+            self.connection.abandoned.append(self.number)
+
+
+Outcome = Union[Reply, SmallocError]
+
+
+class Pending:
+    """A request that has no reply yet: its place in the list of outcomes, -1 for nobody's."""
+
+    __slots__ = ("index", "request", "label")
+
+    def __init__(self, index: int, request: Request, label: Optional[str]) -> None:
+        self.index = index
+        self.request = request
+        self.label = label
+
+
+class Waiting(Pending):
+    """A request that waits, and the thread that sleeps until it is over.
+
+    The thread polls `woken`, the end of a pipe, beside the connection's socket, since another
+    thread may receive its reply. All but the polling is done under the connection's lock.
+    """
+
+    __slots__ = ("cookie", "outcome", "woken", "_waker")
+
+    def __init__(self, request: Request, label: Optional[str]) -> None:
+        """Raises LimitError where this process may open no more descriptors."""
+        super().__init__(-1, request, label)
+        self.cookie = 0
+        self.outcome: Optional[Outcome] = None
+        try:
+            woken, waker = os.pipe()
+        except OSError as error:
+            why = "this process can't wait: %s (ulimit -n)" % error.strerror
+            raise LimitError(Status.WAIT_LIMIT, why, label) from error
+        self.woken, self._waker = Descriptor(woken), Descriptor(waker)
+
+    def wake(self) -> None:
+        """Wake the thread; nothing once it has gone on."""
+        if self._waker.number >= 0:
+            os.write(self._waker.number, b"\0")
+
+    def close(self) -> None:
+        """Note that the thread has gone on."""
+        self._waker.close()
+        self.woken.close()
+
+
+class Call(NamedTuple):
+    """A request, the handle that it goes by, and that of its dest, where they go by handles.
+
+    `waiting` is for a request that waits.
+    """
+
+    request: Request
+    handle: Optional[Handle] = None
+    dest: Optional[Handle] = None
+    waiting: Optional[Waiting] = None

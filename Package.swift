@@ -96,7 +96,10 @@ let package = Package(
             name: "BenchTests", dependencies: ["smalloc-bench", "TestSupport"],
             swiftSettings: settings),
         .testTarget(
-            name: "DaemonTests", dependencies: ["Smalloc", "TestSupport"],
+            name: "DaemonTests", dependencies: ["Smalloc", "TestSupport", "mapped-worker"],
+            swiftSettings: settings),
+        .executableTarget(
+            name: "mapped-worker", dependencies: ["Smalloc"], path: "Tests/MappedWorker",
             swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]

@@ -13,14 +13,49 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 void smalloc_futex_wait(uint32_t *word, uint32_t expected) {
     syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, (void *)0, (void *)0, 0);
 }
 
-void smalloc_futex_wake_all(void *word) {
-    syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, (void *)0, (void *)0, 0);
+int smalloc_futex_wake_shared(void *word, int count) {
+    int woken = (int)syscall(SYS_futex, word, FUTEX_WAKE, count, (void *)0, (void *)0, 0);
+    return woken < 0 ? 0 : woken;
+}
+
+static const struct timespec *time_of(uint64_t deadline, struct timespec *time) {
+    if (deadline == UINT64_MAX) return NULL;
+    time->tv_sec = (time_t)(deadline / 1000000000);
+    time->tv_nsec = (long)(deadline % 1000000000);
+    return time;
+}
+
+int smalloc_futex_sleep(
+    const void *word, uint32_t expected, const void *other, uint32_t known, uint64_t deadline) {
+    // `struct futex_waitv`, which the headers have since Linux 5.16.
+    struct {
+        uint64_t value;
+        uint64_t address;
+        uint32_t flags;
+        uint32_t reserved;
+    } words[2] = {
+        {expected, (uintptr_t)word, 2 /* FUTEX_32, not private */, 0},
+        {known, (uintptr_t)other, 2, 0},
+    };
+    struct timespec time;
+    // 449: `SYS_futex_waitv`, the same on all machines.
+    long result = syscall(449, words, 2, 0, time_of(deadline, &time), CLOCK_MONOTONIC);
+    return result >= 0 ? 0 : errno;
+}
+
+int smalloc_futex_sleep_one(const void *word, uint32_t expected, uint64_t deadline) {
+    struct timespec time;
+    // This one, unlike FUTEX_WAIT, takes a moment.
+    long result = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, time_of(deadline, &time),
+        (void *)0, FUTEX_BITSET_MATCH_ANY);
+    return result >= 0 ? 0 : errno;
 }
 
 void smalloc_futex_wake(uint32_t *word) {

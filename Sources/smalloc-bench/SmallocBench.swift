@@ -8,8 +8,8 @@ struct SmallocBench: ParsableCommand {
         commandName: "smalloc-bench",
         abstract: "Measures smallocd, by the clock and by counting instructions.",
         subcommands: [
-            RunCommand.self, InstructionsCommand.self, TurnsCommand.self, NullServer.self,
-            Pinger.self,
+            RunCommand.self, InstructionsCommand.self, TurnsCommand.self, MappedCommand.self,
+            NullServer.self, Pinger.self,
         ],
         defaultSubcommand: RunCommand.self)
 }

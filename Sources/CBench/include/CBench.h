@@ -53,4 +53,13 @@ double cbench_memmove(int processor, size_t size, int huge, double seconds);
 int cbench_null_server(int listener, size_t requestSize, const void *reply, size_t replySize,
                        long cookieOffset);
 
+/// Has two threads, on a processor each, take turns by two words of shared memory, one store for
+/// each turn: the other thread asks its word again and again, or sleeps on it by a futex. Before each
+/// turn a thread works for `work` nanoseconds. The nanoseconds of a turn beside the work, or -1 with
+/// errno.
+double cbench_turns(int first, int second, uint32_t rounds, int sleeps, uint64_t work);
+
+/// Works for so many nanoseconds.
+void cbench_work(uint64_t nanoseconds);
+
 #endif

@@ -13,8 +13,18 @@
 void smalloc_futex_wait(uint32_t *word, uint32_t expected);
 /// Wakes one thread that sleeps on `word`.
 void smalloc_futex_wake(uint32_t *word);
-/// Wakes all threads of all processes that sleep on a word of shared memory.
-void smalloc_futex_wake_all(void *word);
+/// Wakes threads, of all processes, that sleep on a word of shared memory, `count` at most:
+/// how many.
+int smalloc_futex_wake_shared(void *word, int count);
+/// Sleeps while two words of shared memory are what they are expected to be, until a moment of
+/// CLOCK_MONOTONIC in nanoseconds; UINT64_MAX: for ever.
+///
+/// 0: it was woken, by either. EAGAIN: one of them is another. ETIMEDOUT, EINTR. ENOSYS: the system
+/// can't, before Linux 5.16; or EPERM, where a sandbox does not know the call.
+int smalloc_futex_sleep(
+    const void *word, uint32_t expected, const void *other, uint32_t known, uint64_t deadline);
+/// The same on one word, by any Linux.
+int smalloc_futex_sleep_one(const void *word, uint32_t expected, uint64_t deadline);
 
 /// `malloc_usable_size`: bytes that a block of malloc really has.
 size_t smalloc_usable_size(void *_Nullable block);

@@ -2,6 +2,7 @@
 
 internal import Glibc
 public import SmallocWire
+internal import Synchronization
 
 extension Smalloc {
     /// Elements of an allocation as memory of this process, shared with all that use it: other
@@ -9,21 +10,26 @@ extension Smalloc {
     ///
     /// Bounds are checked, as an array's are: an index outside is a programming error and stops the
     /// program. The memory stays until the object goes, also after others have disposed of the
-    /// allocation, and after the daemon has ended.
+    /// allocation, and after the daemon has ended. An anonymous allocation stays with it, too.
     ///
     /// What another process stores shows up as it does between threads that share memory: a single
-    /// aligned element is read and stored whole, and nothing else is ordered. See
-    /// protocol/spec.md § 3.8.
+    /// aligned element is read and stored whole, and nothing else is ordered. Elements of integer
+    /// types have atomic methods, which order what is around them, and those of `Int32` and
+    /// `UInt32` can be waited on. See protocol/spec.md § 3.8 and § 3.10.
     public final class Mapping<Element: Smalloc.Element>: @unchecked Sendable {
         @usableFromInline let memory: MappedMemory
+        let remote: any MappedRemote
+        /// When a wait has looked whether the daemon is there, in nanoseconds of `Clock.now`.
+        let lastLook = Atomic<UInt64>(0)
         @usableFromInline let start: UnsafeMutablePointer<Element>
         /// Elements.
         public let count: Int
         /// Whether elements can be stored.
         public let isWritable: Bool
 
-        init(_ memory: MappedMemory, offset: Int, count: Int) {
+        init(_ memory: MappedMemory, _ remote: any MappedRemote, offset: Int, count: Int) {
             self.memory = memory
+            self.remote = remote
             start = (memory.base + offset).assumingMemoryBound(to: Element.self)
             self.count = count
             isWritable = memory.isWritable
@@ -187,7 +193,7 @@ extension View {
         let window = window
         let offset = min(window.start, memory.size)
         return Smalloc.Mapping(
-            memory, offset: offset,
+            memory, remote, offset: offset,
             count: min(window.size, memory.size - offset) / MemoryLayout<Element>.stride)
     }
 }

@@ -32,6 +32,13 @@ struct AsyncOwner: HandleOwner {
     }
     func isSame(_ other: AsyncOwner) -> Bool { owner === other.owner }
     func release(_ handle: UInt32) { link.forget(handle) }
+    func notify(
+        _ remote: AsyncRemote, offset: UInt64, count: UInt64
+    ) throws(SmallocError) -> Int {
+        try link.send(.notify(remote.handle, offset: offset, count: count), remote)
+        return 0
+    }
+    func ended(_ remote: AsyncRemote) -> SmallocError? { link.ended?.afterwards }
 }
 
 typealias AsyncRemote = Remote<AsyncOwner>

@@ -292,6 +292,18 @@ final class Link: @unchecked Sendable {
         if let next { perform(next) }
     }
 
+    /// Sends something whose answer is not wanted, at once: the thread that calls may sleep next,
+    /// be it the connection's own.
+    func send(_ request: borrowing Request, _ remote: AsyncRemote) throws(SmallocError) {
+        try fork.check()
+        let header = request.header
+        try lock.withLock { () throws(SmallocError) in
+            if let refusal = session.refusal(header.operation, remote) { throw refusal }
+            session.forget(header)
+        }
+        flush()
+    }
+
     /// Nanoseconds in which something must be answered.
     private func time(with extra: UInt64) -> UInt64 {
         let (sum, isOver) = timeout.addingReportingOverflow(extra)

@@ -22,6 +22,13 @@ struct BlockingOwner: HandleOwner {
         connection === other.connection && session == other.session
     }
     func release(_ handle: UInt32) { connection.release(handle, session: session) }
+    func notify(
+        _ remote: BlockingRemote, offset: UInt64, count: UInt64
+    ) throws(SmallocError) -> Int {
+        let request = Request.notify(remote.handle, offset: offset, count: count)
+        return Int(clamping: try connection.perform(request, on: remote).header.size)
+    }
+    func ended(_ remote: BlockingRemote) -> SmallocError? { connection.ended(for: remote) }
 }
 
 typealias BlockingRemote = Remote<BlockingOwner>
@@ -182,6 +189,23 @@ final class Connection: @unchecked Sendable {
     /// Cost: one system call.
     func isHeard(on remote: BlockingRemote) -> Bool {
         (try? call(on: remote) { channel throws(SmallocError) in channel.isOpen }) == true
+    }
+
+    /// Why a handle's session is of no use any more; nil: it is, as far as the socket knows, or
+    /// another thread is in a call, which finds out.
+    ///
+    /// Cost: one system call.
+    func ended(for remote: BlockingRemote) -> SmallocError? {
+        // Before the lock, which may be held for ever in a fork.
+        if fork.isForked { return ForkGuard.error }
+        guard lock.tryLock() else { return nil }
+        defer { lock.unlock() }
+        if state.closed { return .closed }
+        if remote.owner.session != state.session { return .lostWithConnection }
+        guard let isOpen = state.channel?.isOpen else {
+            return state.failure?.afterwards ?? .lostWithConnection
+        }
+        return isOpen ? nil : .connectionLost("the daemon closed the connection")
     }
 
     /// Maps an allocation.

@@ -13,6 +13,7 @@ final class MappedState: @unchecked Sendable {
     private static let slotSize = 16
     private static let liveBit: UInt32 = 1
     private static let frozenBit: UInt32 = 2
+    private static let waitersBit: UInt32 = 4
 
     /// Takes over its descriptor.
     ///
@@ -34,15 +35,33 @@ final class MappedState: @unchecked Sendable {
     ///
     /// - Parameter writes: Nil if it is frozen, too.
     func liveSize(_ slot: UInt32, _ generation: UInt32, writes: Bool = false) -> UInt64? {
-        let at = Int(slot) * MappedState.slotSize
-        guard at + MappedState.slotSize <= size else { return nil }
-        let word = (base + at).assumingMemoryBound(to: Atomic<UInt32>.self)
-        let held = (base + at + 8).assumingMemoryBound(to: Atomic<UInt64>.self)
-        let state = word.pointee.load(ordering: .acquiring)
-        guard state >> 8 == generation & 0xFF_FFFF, state & MappedState.liveBit != 0,
+        guard let word = word(slot), let state = look(slot, generation),
             !writes || state & MappedState.frozenBit == 0
         else { return nil }
+        let held = (word + 8).assumingMemoryBound(to: Atomic<UInt64>.self)
         return held.pointee.load(ordering: .acquiring)
+    }
+
+    /// Where the state word of a slot is.
+    func word(_ slot: UInt32) -> UnsafeMutableRawPointer? {
+        let at = Int(slot) * MappedState.slotSize
+        return at + MappedState.slotSize <= size ? base + at : nil
+    }
+
+    /// The state word of a slot; nil: its allocation has gone.
+    func look(_ slot: UInt32, _ generation: UInt32) -> UInt32? {
+        guard let word = word(slot) else { return nil }
+        let state = word.assumingMemoryBound(to: Atomic<UInt32>.self).pointee
+            .load(ordering: .acquiring)
+        guard state >> 8 == generation & 0xFF_FFFF, state & MappedState.liveBit != 0 else {
+            return nil
+        }
+        return state
+    }
+
+    /// Whether requests wait on the allocation of a slot.
+    func hasWaiters(_ slot: UInt32, _ generation: UInt32) -> Bool {
+        look(slot, generation).map { $0 & MappedState.waitersBit != 0 } ?? false
     }
 }
 
@@ -101,6 +120,21 @@ final class MappedMemory: @unchecked Sendable {
     }
 
     deinit { if size > 0 { munmap(base, size) } }
+
+    /// Whether requests wait on the allocation.
+    var hasWaiters: Bool { state?.hasWaiters(slot, generation) ?? false }
+
+    /// What a client that sleeps on a cell has to watch: where the state word is, and what it is;
+    /// nil: the cell has gone.
+    ///
+    /// - Parameter end: Bytes from the first one up to the cell's last.
+    func watched(cellEnd end: Int) -> (word: UnsafeRawPointer, state: UInt32)? {
+        // The word before the size: what changes after it was read ends the sleep.
+        guard let state, let word = state.word(slot), let known = state.look(slot, generation),
+            let size = state.liveSize(slot, generation), end <= size
+        else { return nil }
+        return (UnsafeRawPointer(word), known)
+    }
 
     /// Bytes that the allocation has now, without asking the daemon; nil: it has gone.
     var liveSize: UInt64? { liveSize(writes: false) }

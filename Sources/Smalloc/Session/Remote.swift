@@ -18,6 +18,30 @@ protocol HandleOwner: Sendable {
     func isSame(_ other: Self) -> Bool
     /// Closes a handle without waiting for the answer; for deinitializers.
     func release(_ handle: UInt32)
+    /// Has the daemon end waits on a cell; see `MappedRemote.notify`.
+    func notify(_ remote: Remote<Self>, offset: UInt64, count: UInt64) throws(SmallocError) -> Int
+    /// See `MappedRemote.ended`.
+    func ended(_ remote: Remote<Self>) -> SmallocError?
+}
+
+/// What a mapping needs of its allocation's handle, of either face.
+protocol MappedRemote: AnyObject, Sendable {
+    /// Has the daemon end waits on a cell.
+    ///
+    /// - Returns: How many, as far as that is waited for.
+    /// - Throws: `.noData`; transport errors.
+    func notify(offset: UInt64, count: UInt64) throws(SmallocError) -> Int
+    /// Why the handle is of no use any more; nil: as far as is known here the daemon is there.
+    ///
+    /// Waits for no other call. Cost: one system call at most.
+    var ended: SmallocError? { get }
+}
+
+extension Remote: MappedRemote {
+    func notify(offset: UInt64, count: UInt64) throws(SmallocError) -> Int {
+        try owner.notify(self, offset: offset, count: count)
+    }
+    var ended: SmallocError? { owner.ended(self) }
 }
 
 /// An open handle.

@@ -9,7 +9,8 @@ extension Registry {
     /// Compares a cell once, and waits if it holds what is expected.
     ///
     /// Both under the allocation's lock, which every notify takes, too: one that comes after the
-    /// comparison finds the wait.
+    /// comparison finds the wait. A mapped client that notifies takes none: it is told of waits
+    /// before the comparison, and looks for them after its store.
     func wait<Reply: ReplyWriter & ~Copyable>(
         _ target: borrowing Reference, _ start: UInt64, _ value: borrowing Payload,
         _ milliseconds: UInt64, _ unit: Unit, _ caller: inout Caller, _ reply: inout Reply
@@ -38,14 +39,22 @@ extension Registry {
             reply.waited(.timeout)
             return .answered
         }
+        mappings.tellWaiters(on: allocation, areComing: true)
+        defer { if !allocation.flags.contains(.waited) { mappings.tellWaiters(on: allocation) } }
+        // A mapped client that did not see this yet may have changed it a moment ago.
+        guard smalloc_atomic(cell, 4, false, load, 0, 0) == expected else {
+            reply.waited(.differs)
+            return .answered
+        }
         let wait = try makeWait(allocation, extent.offset, milliseconds, &caller)
         waits.append(wait)
         return .later(Pending(.event(wait)))
     }
 
-    /// Ends the oldest waits on a cell, as many as `count`.
+    /// Ends the oldest waits on a cell, as many as `count`, and wakes clients that have it mapped
+    /// and sleep, if those are not enough.
     ///
-    /// Many of them in parts, with the others' turn in between.
+    /// Many waits in parts, with the others' turn in between.
     func notify<Reply: ReplyWriter & ~Copyable>(
         _ target: borrowing Reference, _ start: UInt64, _ count: UInt64, _ unit: Unit,
         _ caller: inout Caller, _ reply: inout Reply
@@ -78,13 +87,30 @@ extension Registry {
         for _ in 0..<Thresholds.endedAtOnceMax {
             guard caller.notified < count,
                 let wait = waits.first(on: allocation, at: extent.offset)
-            else { return true }
-            waits.remove(wait)
+            else {
+                wakeMapped(allocation, extent.offset, count, &caller)
+                return true
+            }
+            takeOut(wait)
             wait.endElsewhere(.notified)
             caller.notified += 1
             caller.cost += Caller.Cost.wait
         }
         return caller.notified == count
+    }
+
+    /// Wakes threads of clients that sleep on a cell that they have mapped.
+    ///
+    /// Under the allocation's lock. All at once: there are as many as clients have threads.
+    private func wakeMapped(
+        _ allocation: Allocation, _ offset: Int, _ count: UInt64, _ caller: inout Caller
+    ) {
+        guard caller.notified < count, let record = allocation.record, record.kind == .memfd,
+            record.sharing.contains(.handedOut), let base = record.base
+        else { return }
+        let left = Int32(clamping: count - caller.notified)
+        caller.notified += UInt64(smalloc_futex_wake_shared(base + offset, left))
+        caller.cost += Caller.Cost.wait
     }
 
     /// Ends the caller's own waits that have a cookie.
@@ -165,6 +191,13 @@ extension Registry {
         return isOver || isBeyond ? .max : deadline
     }
 
+    /// Takes a wait out of the queues, under its allocation's lock.
+    private func takeOut(_ wait: Wait) {
+        let allocation = wait.allocation
+        waits.remove(wait)
+        if !allocation.flags.contains(.waited) { mappings.tellWaiters(on: allocation) }
+    }
+
     /// Ends a wait of the calling thread's own loop, which has to take it from here.
     ///
     /// - Returns: False: another thread has ended it, and it is in the loop's mailbox.
@@ -173,7 +206,7 @@ extension Registry {
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         guard wait.fields.pointee.isQueued else { return false }
-        waits.remove(wait)
+        takeOut(wait)
         wait.end(result)
         return true
     }
@@ -233,7 +266,7 @@ extension Registry {
             guard let wait = waits.first(on: allocation), wait.fields.pointee.number <= last else {
                 return true
             }
-            waits.remove(wait)
+            takeOut(wait)
             let isGone =
                 allocation.flags.contains(.disposed) || UInt64(wait.offset) + 4 > allocation.size
             wait.endElsewhere(isGone ? .disposed : .notified)

@@ -196,6 +196,7 @@ final class Promotion {
             try freeze(made, capacity, allocation)
             fill(newRecord, made, capacity, allocation)
             allocation.becomeRecorded(newRecord)
+            mappings.tellWaiters(on: allocation)
             undo.isDone = true
             return true
         }
@@ -212,6 +213,7 @@ final class Promotion {
         let written = record.writtenSize
         fill(record, made, capacity, allocation)
         record.writtenSize = written
+        mappings.tellWaiters(on: allocation)
         undo.isDone = true
         // Transfers under way ask for their bytes anew, and get the new ones.
         mappings.give(oldRecord)
@@ -347,6 +349,7 @@ final class Promotion {
             throw .outOfMemory
         }
         record.becomeFile(slot: slot)
+        mappings.tellWaiters(on: allocation)
         _ = smalloc_welcome_huge(base, record.capacity, true)
         allocation.lock.unlock()
         end(allocation)

@@ -137,6 +137,10 @@ struct FrameCodecTests {
         Example(
             operation: .rename, name: "a", rest: Array("b".utf8), becomes: "rename 'a' to 'b'"),
         Example(operation: .rename, handle: 1, becomes: "rename #1 to ''"),
+        Example(operation: .map, name: "a", becomes: "map 'a' flags 0"),
+        Example(operation: .map, flags: 3, handle: 1, becomes: "map #1 flags 3"),
+        Example(operation: .unmap, handle: 1, becomes: "unmap #1"),
+        Example(operation: .freeze, name: "a", becomes: "freeze 'a'"),
     ]
 
     @Test("each operation decodes to its request", arguments: good)

@@ -52,6 +52,8 @@ import TestSupport
         let flags = [
             "vectored": TransferFlags.vectored.rawValue, "noHandle": AllocFlags.noHandle.rawValue,
             "replace": RenameFlags.replace.rawValue, "described": AllocFlags.described.rawValue,
+            "shareable": AllocFlags.shareable.rawValue, "writable": MapFlags.writable.rawValue,
+            "populate": MapFlags.populate.rawValue,
         ]
         #expect(flags.count == values.requestFlags.count)
         for flag in values.requestFlags {

@@ -191,6 +191,15 @@ extension MappingPool {
         shares.state.resize(record.slot, to: allocation.size)
     }
 
+    /// Tells mapped clients whether requests wait on an allocation, or are about to.
+    ///
+    /// Under its lock.
+    func tellWaiters(on allocation: Allocation, areComing: Bool = false) {
+        guard let shares, let record = allocation.record, record.slot != 0 else { return }
+        shares.state.setWaiters(
+            areComing || allocation.flags.contains(.waited), of: record.slot)
+    }
+
     /// Gives up a file into which a mapping has moved in part; its pages go with the mapping.
     func dropHalfMoved(_ record: StorageRecord) {
         close(record.descriptor)

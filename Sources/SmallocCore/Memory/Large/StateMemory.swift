@@ -1,7 +1,7 @@
 // What mapped clients read without asking: one page or more, read-only for them, with a slot of 16
 // bytes for each allocation that can be mapped.
 //
-//   0  state       4  generation << 8 | flags: 1 live, 2 frozen, 4 waiters
+//   0  state       4  generation << 8 | truncates << 3 | flags: 1 live, 2 frozen, 4 waiters
 //   4  zero        4
 //   8  size        8  bytes of the allocation
 //
@@ -23,6 +23,9 @@ final class StateMemory: @unchecked Sendable {
     }
 
     static let slotSize = 16
+    /// The bits of a state word that count truncates, and one of them.
+    private static let truncates: UInt32 = 0xF8
+    private static let truncate: UInt32 = 8
     /// Its descriptor, which no client is given: they get it opened anew, read-only.
     let descriptor: Int32
     private let base: UnsafeMutableRawPointer
@@ -83,22 +86,46 @@ final class StateMemory: @unchecked Sendable {
         word(slot).pointee.load(ordering: .relaxed) >> 8
     }
 
+    private func wake(_ slot: UInt32) {
+        _ = smalloc_futex_wake_shared(base + Int(slot) * StateMemory.slotSize, .max)
+    }
+
     /// The allocation has become smaller.
+    ///
+    /// Under its lock, as all below. The state word changes, so that a client which has looked at
+    /// the size and is about to sleep does not.
     func resize(_ slot: UInt32, to size: UInt64) {
         sizeWord(slot).pointee.store(size, ordering: .releasing)
-        smalloc_futex_wake_all(base + Int(slot) * StateMemory.slotSize)
+        let old = word(slot).pointee.load(ordering: .relaxed)
+        let count = (old &+ StateMemory.truncate) & StateMemory.truncates
+        word(slot).pointee.store(old & ~StateMemory.truncates | count, ordering: .releasing)
+        wake(slot)
     }
 
     /// The allocation has gone, its memory perhaps not.
     func end(_ slot: UInt32) {
         let old = word(slot).pointee.load(ordering: .relaxed)
         word(slot).pointee.store(old & ~0xFF, ordering: .releasing)
-        smalloc_futex_wake_all(base + Int(slot) * StateMemory.slotSize)
+        wake(slot)
     }
 
     /// Sets flags beside those that are set.
     func raise(_ flags: Flags, of slot: UInt32) {
         word(slot).pointee.bitwiseOr(flags.rawValue, ordering: .sequentiallyConsistent)
-        smalloc_futex_wake_all(base + Int(slot) * StateMemory.slotSize)
+        wake(slot)
+    }
+
+    /// Has mapped clients that notify tell the daemon, too, or not any more.
+    ///
+    /// What is read after it was raised is newer than what a client stored that did not see it.
+    /// Wakes no client: none waits for this.
+    func setWaiters(_ areThere: Bool, of slot: UInt32) {
+        let flag = Flags.waiters.rawValue
+        if areThere {
+            word(slot).pointee.bitwiseOr(flag, ordering: .sequentiallyConsistent)
+            atomicMemoryFence(ordering: .sequentiallyConsistent)
+        } else {
+            word(slot).pointee.bitwiseAnd(~flag, ordering: .relaxed)
+        }
     }
 }

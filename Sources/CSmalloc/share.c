@@ -72,6 +72,11 @@ bool smalloc_file_replace(int file, size_t offset, void *start, size_t size, boo
         != MAP_FAILED;
 }
 
+bool smalloc_file_is_writable(int file) {
+    int seals = fcntl(file, F_GET_SEALS);
+    return seals >= 0 && !(seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE));
+}
+
 bool smalloc_file_freeze(int file) {
     if (fails(SMALLOC_FAULT_FILE, ENOMEM)) return false;
     int seals = fcntl(file, F_GET_SEALS);

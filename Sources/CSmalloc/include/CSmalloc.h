@@ -70,6 +70,8 @@ void *_Nullable smalloc_file_map(int file, size_t size, size_t alignment);
 /// Maps a part of it over addresses that are mapped already, for writing or in a way that lets it be
 /// frozen. False and errno: they are as they were.
 bool smalloc_file_replace(int file, size_t offset, void *start, size_t size, bool is_writable);
+/// Whether no seal forbids new writable mappings of it.
+bool smalloc_file_is_writable(int file);
 /// Seals it against all writing, for ever. False and errno: EBUSY, while a process has it mapped for
 /// writing; it may wait for system calls that use its pages, some 160 milliseconds.
 bool smalloc_file_freeze(int file);

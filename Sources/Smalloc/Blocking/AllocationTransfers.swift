@@ -126,12 +126,11 @@ extension View where Owner == BlockingOwner {
         case .bySocket: return nil
         case .byMapping(let known): memory = known
         case .byNewMapping:
-            let made = try? connection.map(remote, writable: true, populate: false)
-            // What is frozen can be mapped for reading.
-            let kept = made ?? (try? connection.map(remote, writable: false, populate: false))
-            remote.mapped(kept)
-            guard let kept, !writes || kept.isWritable else { return nil }
-            memory = kept
+            // For writing only where it is needed: it stands in the way of others' freeze.
+            let made = try? connection.map(remote, writable: writes, populate: false)
+            remote.mapped(made, writes: writes)
+            guard let made else { return nil }
+            memory = made
         }
         // Its daemon may have ended, and it may have been disposed of, truncated or frozen.
         guard connection.isHeard(on: remote), let held = memory.liveSize(writes: writes),

@@ -59,8 +59,9 @@ final class Remote<Owner: HandleOwner>: Sendable {
         /// Reads and writes of much data so far.
         var largeTransfers = 0
         var memory: MappedMemory?
-        /// The daemon has refused to map it.
+        /// The daemon has refused to map it, or to map it for writing.
         var isRefused = false
+        var refusesWriting = false
     }
     /// What it was made with, once that is known.
     private let described: Locked<AllocationDescription?>
@@ -118,7 +119,8 @@ final class Remote<Owner: HandleOwner>: Sendable {
         notes.withLock { notes in
             if notes.isRefused { return .bySocket }
             if let memory = notes.memory {
-                return writes && !memory.isWritable ? .bySocket : .byMapping(memory)
+                if !writes || memory.isWritable { return .byMapping(memory) }
+                return notes.refusesWriting ? .bySocket : .byNewMapping
             }
             notes.largeTransfers += 1
             return notes.largeTransfers < 2 ? .bySocket : .byNewMapping
@@ -126,8 +128,14 @@ final class Remote<Owner: HandleOwner>: Sendable {
     }
 
     /// Keeps a mapping for large transfers; nil: there is none to be had.
-    func mapped(_ memory: MappedMemory?) {
+    ///
+    /// - Parameter writes: Whether one for writing was asked for.
+    func mapped(_ memory: MappedMemory?, writes: Bool) {
         notes.withLock { notes in
+            if memory == nil, writes, notes.memory != nil {
+                notes.refusesWriting = true
+                return
+            }
             notes.memory = memory
             notes.isRefused = memory == nil
         }

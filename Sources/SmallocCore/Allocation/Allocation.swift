@@ -40,6 +40,8 @@ struct Allocation: Equatable {
         static let waited = Flags(rawValue: 8)
         /// Its bytes can't be changed any more.
         static let frozen = Flags(rawValue: 16)
+        /// Requests had, or have, transfers of inline data under way: see `becomeRecorded`.
+        static let transferred = Flags(rawValue: 64)
         /// A description stands before the block.
         static let described = Flags(rawValue: 32)
     }
@@ -157,6 +159,9 @@ struct Allocation: Equatable {
     /// Whether its bytes move to a file: they are touched under the lock only, meanwhile.
     var isMoving: Bool { record?.sharing.contains(.moving) ?? false }
 
+    /// Whether its bytes are touched under the lock only: they are inline, or move.
+    var needsLock: Bool { record.map { $0.sharing.contains(.moving) } ?? true }
+
     /// Whether clients can map it.
     var isShared: Bool { record?.kind == .memfd }
 
@@ -222,7 +227,7 @@ struct Allocation: Equatable {
     func checkInvariants() {
         precondition(
             flags.isSubset(of: [
-                .recorded, .disposed, .pooled, .waited, .frozen, .described,
+                .recorded, .disposed, .pooled, .waited, .frozen, .described, .transferred,
             ]), "flags are known")
         precondition(nameRoom >= 8 && nameRoom <= 256, "there is room for a pointer")
         if flags.contains(.described) { checkDescription() }
@@ -289,6 +294,9 @@ struct Allocation: Equatable {
     ///
     /// Under the lock.
     func becomeRecorded(_ record: StorageRecord) {
+        // Transfers of inline data pin nothing. How many go on is not known: the record stays
+        // pinned, so that nothing of it goes before the last reference.
+        if flags.contains(.transferred) { record.pins = 1 }
         let size = size
         sizeWord.pointee.store(size, ordering: .relaxed)
         place.storeBytes(of: record.address, as: UnsafeMutableRawPointer.self)

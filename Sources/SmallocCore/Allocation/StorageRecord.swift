@@ -98,6 +98,8 @@ struct StorageRecord: Equatable, @unchecked Sendable {
         static let moving = Sharing(rawValue: 4)
         /// It is being frozen: a request that would write is answered `busy`.
         static let freezing = Sharing(rawValue: 8)
+        /// Its file is sealed against writing.
+        static let sealed = Sharing(rawValue: 32)
         /// Its pages were made before they were touched.
         static let populated = Sharing(rawValue: 16)
     }
@@ -203,6 +205,13 @@ struct StorageRecord: Equatable, @unchecked Sendable {
         nonmutating set { address.storeBytes(of: newValue, toByteOffset: 88, as: UInt32.self) }
     }
 
+    /// Of a file that clients have: bytes from the first one that no truncate has given back;
+    /// 0: all.
+    var keptEnd: Int {
+        get { word(80) }
+        nonmutating set { set(80, newValue) }
+    }
+
     /// Whether it stands for one of the files that are counted.
     var isCountedShare: Bool { sharing.contains(.shareable) || descriptor >= 0 }
 
@@ -228,6 +237,7 @@ struct StorageRecord: Equatable, @unchecked Sendable {
     func becomeFile(slot: UInt32) {
         set(16, madeSize | Kind.memfd.rawValue)
         self.slot = slot
+        movedEnd = 0
     }
 
     /// Makes what is written zero in steps, the last one first.

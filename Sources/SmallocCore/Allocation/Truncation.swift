@@ -87,34 +87,40 @@ extension Allocation {
     private func takeSharedTail(_ record: StorageRecord, _ mappings: MappingPool) -> Mapping? {
         guard let base = record.base else { return nil }
         if flags.contains(.disposed) {
-            let file = Mapping.File(
-                descriptor: record.descriptor, slot: record.slot, owner: record.owner,
-                sharing: record.sharing)
-            let whole = Mapping(
-                base: base, capacity: record.capacity, writtenSize: record.writtenSize,
-                kind: .memfd, file: file)
+            // Without memory for a second record it goes with the last reference.
+            guard let address = mappings.blocks.take(StorageRecord.size) else { return nil }
+            let whole = StorageRecord(address: address)
+            memcpy(address, record.address, StorageRecord.size)
             // It is charged a page as long as it is open somewhere, as all that has a record is.
-            mappings.budget.chargeAnyway(UInt64(mappings.pageSize))
+            mappings.budget.chargeAnyway(UInt64(mappings.pageSize) + MappingPool.recordCharge)
             let owner = record.owner
             record.initialize(capacity: mappings.pageSize, owner: owner, pool: mappings)
-            return whole
+            mappings.give(whole)
+            return nil
         }
         guard !flags.contains(.frozen) else { return nil }
         let kept = max(mappings.capacity(for: Int(size)), mappings.pageSize)
-        if record.writtenSize > Int(size) {
-            // Behind the last byte, up to the page's end: a client could see it.
-            memset(base + Int(size), 0, min(kept, record.writtenSize) - Int(size))
+        let isOut = record.sharing.contains(.handedOut)
+        // Behind the last byte, up to the page's end: a client could see it, and may have stored
+        // it.
+        let written = isOut ? record.capacity : record.writtenSize
+        if written > Int(size) {
+            memset(base + Int(size), 0, min(kept, written) - Int(size))
         }
-        let end = record.capacity
+        let end = isOut && record.keptEnd > 0 ? record.keptEnd : record.capacity
         guard kept < end else { return nil }
-        let written = max(record.writtenSize - kept, 0)
         record.cut(to: Int(size))
-        if record.sharing.contains(.handedOut) {
+        if isOut {
+            record.keptEnd = kept
             mappings.budget.chargeAnyway(UInt64(end - kept))
         } else {
             record.capacity = kept
         }
-        return Mapping(
-            base: base + kept, capacity: end - kept, writtenSize: written, kind: .memfdTail)
+        // Under the lock: what is given later, the whole of it, stands behind it in the queue.
+        mappings.give(
+            forGood: Mapping(
+                base: base + kept, capacity: end - kept, writtenSize: max(written - kept, 0),
+                kind: .memfdTail))
+        return nil
     }
 }

@@ -17,12 +17,11 @@ extension Registry {
         guard caller.takesDescriptors, let shares = mappings.shares else {
             throw .mapNeedsUnixSocket
         }
+        let failure = caller.promotionError
+        caller.promotionError = nil
         let allocation = try resolve(target, caller, missing: .noData)
         defer { letGo(allocation, target) }
-        if let error = caller.promotionError {
-            caller.promotionError = nil
-            throw error
-        }
+        if let failure { throw failure }
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noData)
@@ -48,6 +47,14 @@ extension Registry {
         let isWritable = flags.contains(.writable)
         guard !isWritable || !allocation.flags.contains(.frozen) else {
             throw record.sharing.contains(.freezing) ? .busy : .frozen
+        }
+        // A client can touch all of the file, also what a truncate gave back before it was handed
+        // out.
+        let uncharged = record.madeSize - record.capacity
+        guard uncharged <= 0 || budget.charge(UInt64(uncharged)) else { throw .memoryLimit }
+        if uncharged > 0 {
+            record.keptEnd = record.capacity
+            record.capacity = record.madeSize
         }
         let file = try Registry.reopen(record.descriptor, isWritable: isWritable)
         var state: Int32 = -1
@@ -95,8 +102,11 @@ extension Registry {
         let record = allocation.record
         if allocation.flags.contains(.frozen) {
             if record?.sharing.contains(.freezing) == true { throw .busy }
-            reply.ok()
-            return .answered
+            // One whose memory could not be mapped for writing again is to be sealed yet.
+            guard let record, record.kind == .memfd, !record.sharing.contains(.sealed) else {
+                reply.ok()
+                return .answered
+            }
         }
         // Neither a transfer that writes, nor a move to a file, may go on in what is frozen.
         if let record, record.writers > 0 || record.sharing.contains(.moving) { throw .busy }

@@ -170,7 +170,11 @@ public final class Registry: @unchecked Sendable {
     /// Ends a transfer, done or not.
     func end(_ pieces: Pieces) {
         pieces.endWork()
-        letGoPinned(pieces.allocation, writes: pieces.intent != .read)
+        if pieces.isPinned {
+            letGoPinned(pieces.allocation, writes: pieces.intent != .read)
+        } else {
+            release(pieces.allocation)
+        }
     }
 
     /// Ends work, done or not.
@@ -180,7 +184,7 @@ public final class Registry: @unchecked Sendable {
         let allocations = [work.allocations.0, work.allocations.1]
         for (index, allocation) in allocations.enumerated() {
             guard let allocation else { continue }
-            if case .promote(let promotion) = work.kind { promotion.end(allocation) }
+            if case .promote(let promotion) = work.kind { end(promotion, of: allocation) }
             if case .freeze(let freezing) = work.kind { freezing.end(allocation) }
             if work.isPinning {
                 letGoPinned(allocation, writes: work.writes(index))
@@ -188,6 +192,20 @@ public final class Registry: @unchecked Sendable {
                 release(allocation)
             }
         }
+    }
+
+    /// Ends a promotion, done or not: what has begun to move is moved to its end, by another
+    /// thread.
+    private func end(_ promotion: Promotion, of allocation: Allocation) {
+        guard promotion.isMoving else { return promotion.end(allocation) }
+        allocation.retain()
+        mappings.enqueue(
+            ReclaimJob { [self] in
+                guard promotion.run(allocation, steps: 1) else { return false }
+                promotion.end(allocation)
+                release(allocation)
+                return true
+            })
     }
 
     private func letGoPinned(_ allocation: Allocation, writes: Bool) {

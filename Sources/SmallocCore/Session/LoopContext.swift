@@ -22,6 +22,8 @@ public final class LoopContext {
     let prefetch: UnsafeMutablePointer<NamePrefetch>
     /// Room for what one system call sends of an allocation: see `Session.fillViews`.
     public let views: UnsafeMutablePointer<UnsafeRawBufferPointer>
+    /// Room for what text mode shows at a time.
+    let shown: UnsafeMutableRawPointer
     /// Views that `views` has room for.
     public static let viewsMax = Pieces.viewsMax
     /// Bytes of memory that the output keeps between uses.
@@ -40,6 +42,7 @@ public final class LoopContext {
         prefetch = .allocate(capacity: 1)
         prefetch.initialize(to: NamePrefetch())
         views = .allocate(capacity: LoopContext.viewsMax)
+        shown = .allocate(byteCount: Thresholds.shownSliceSize, alignment: 16)
     }
 
     deinit {
@@ -48,5 +51,6 @@ public final class LoopContext {
         prefetch.deinitialize(count: 1)
         prefetch.deallocate()
         views.deallocate()
+        shown.deallocate()
     }
 }

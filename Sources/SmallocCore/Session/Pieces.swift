@@ -29,6 +29,10 @@ final class Pieces {
     private var position = 0
     /// Bytes still to move.
     private(set) var left: Int
+    /// Whether the memory was pinned: inline data is not.
+    let isPinned: Bool
+    /// Why the rest is not written: it was frozen meanwhile.
+    private(set) var refusal: SmallocError?
     /// A system call moves bytes without the lock.
     private var isAtWork = false
 
@@ -45,7 +49,13 @@ final class Pieces {
         size = Int(ranges.total.bytes)
         left = size
         self.ranges = ranges
-        allocation.pin(writes: intent != .read)
+        isPinned = !allocation.isInline
+        if isPinned {
+            allocation.pin(writes: intent != .read)
+        } else {
+            // Ranges that overlap can be more than inline data.
+            allocation.flags.insert(.transferred)
+        }
         advance(0)
     }
 
@@ -68,7 +78,7 @@ final class Pieces {
     func fill(_ views: UnsafeMutablePointer<UnsafeRawBufferPointer>, sizeMax: Int) -> Int {
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
-        if allocation.isMoving { return 0 }
+        if allocation.needsLock { return 0 }
         var (count, sum, index, position) = (0, 0, index, position)
         while index < ranges.count, count < Pieces.viewsMax, sum < sizeMax {
             let range = range(index)
@@ -99,7 +109,7 @@ final class Pieces {
     var mustCopy: Bool {
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
-        return allocation.isMoving
+        return allocation.needsLock
     }
 
     // Views and rooms are used without the lock: a promotion waits until that is over.
@@ -142,6 +152,21 @@ final class Pieces {
         return sum
     }
 
+    /// Copies what comes next to `room` and passes it, without a view that would have to be ended.
+    ///
+    /// - Parameter sizeMax: Bytes at most.
+    /// - Returns: Bytes copied: not 0 while any are left.
+    func copy(to room: UnsafeMutableRawPointer, sizeMax: Int) -> Int {
+        guard index < ranges.count else { return 0 }
+        allocation.lock.lock()
+        defer { allocation.lock.unlock() }
+        let range = range(index)
+        let size = min(range.size - position, sizeMax)
+        room.copyMemory(from: place(range.offset + position, size), byteCount: size)
+        advance(size)
+        return size
+    }
+
     // MARK: Receiving
 
     /// Where the next bytes belong that are worth a system call of their own; else empty.
@@ -152,7 +177,7 @@ final class Pieces {
         guard index < ranges.count, range(index).size >= Thresholds.viewSizeMin else { return none }
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
-        if allocation.isMoving { return none }
+        if allocation.needsLock || allocation.flags.contains(.frozen) { return none }
         beginWork()
         let range = range(index)
         let size = min(range.size - position, sizeMax)
@@ -182,8 +207,12 @@ final class Pieces {
         while index < ranges.count, taken < bytes.count {
             let range = range(index)
             let size = min(range.size - position, bytes.count - taken)
-            place(range.offset + position, size).copyMemory(
-                from: source + taken, byteCount: size)
+            if !isPinned, allocation.flags.contains(.frozen) {
+                refusal = .frozen
+            } else {
+                place(range.offset + position, size).copyMemory(
+                    from: source + taken, byteCount: size)
+            }
             if intent == .overwrite { allocation.overwritten(upTo: position + size) }
             taken += size
             advance(size)

@@ -169,13 +169,10 @@ extension Session {
     private mutating func show(_ pieces: Pieces, _ format: TextFormat, _ loop: LoopContext) {
         var reply = TextReplies(
             continuing: pieces.allocation.type, output: loop.output, format: format)
-        guard pieces.fill(loop.views, sizeMax: Thresholds.shownSliceSize) > 0,
-            let start = loop.views[0].baseAddress
-        else { return }
-        let size = loop.views[0].count
-        reply.appendData(start, size)
+        // A copy: to make it readable takes long, and nothing is kept of the memory meanwhile.
+        let size = pieces.copy(to: loop.shown, sizeMax: Thresholds.shownSliceSize)
+        reply.appendData(loop.shown, size)
         caller.cost += size * Caller.Cost.number
-        pieces.advance(size)
         guard pieces.left == 0 else { return }
         reply.endData()
         progress = .none

@@ -35,14 +35,23 @@ final class Freezing {
         } else {
             error = .outOfMemory
         }
-        if !isFrozen {
-            mapped = map(file, base, 0..<mapped, isWritable: true) == mapped ? 0 : mapped
+        // A client's seal can forbid new writable mappings: then it stays as it is, and no request
+        // writes any more.
+        if !isFrozen, smalloc_file_is_writable(file) {
+            let end = mapped
+            mapped = map(file, base, 0..<end, isWritable: true)
+            // What a kernel may have taken away when it refused is put back for reading.
+            if mapped < end { _ = map(file, base, mapped..<end, isWritable: false) }
+            mapped = mapped == end ? 0 : end
         }
         allocation.lock.lock()
         record.sharing.remove(.freezing)
         // With a part that can't be mapped for writing again, no request may write.
         if mapped == 0 { allocation.flags.remove(.frozen) }
-        if isFrozen { mappings.shares?.state.raise(.frozen, of: record.slot) }
+        if isFrozen {
+            record.sharing.insert(.sealed)
+            mappings.shares?.state.raise(.frozen, of: record.slot)
+        }
         allocation.lock.unlock()
         isDone = true
         return true

@@ -21,7 +21,9 @@ final class Promotion {
     /// Bytes that were populated; pinned while it is not nil.
     private var populated: Int?
     /// Whether this one has begun to move the allocation, and others wait for it.
-    private var isMoving = false
+    private(set) var isMoving = false
+    /// It had to wait, and should not go on at once.
+    private var hasWaited = false
     /// Why it can't be.
     private(set) var error: SmallocError?
 
@@ -36,7 +38,8 @@ final class Promotion {
     /// - Returns: Whether there is nothing left to do; else to be called again.
     func run(_ allocation: Allocation, steps: Int) -> Bool {
         do throws(SmallocError) {
-            for _ in 0..<steps {
+            hasWaited = false
+            for _ in 0..<steps where !hasWaited {
                 if try step(allocation), isComplete(allocation) { return true }
             }
             return false
@@ -90,8 +93,7 @@ final class Promotion {
         if isGone || kind == .memfd { return true }
         if isWaiting {
             // Another connection's promotion of the same.
-            usleep(200)
-            return false
+            return wait(200)
         }
         if kind == .mapping {
             try begin(allocation)
@@ -123,6 +125,13 @@ final class Promotion {
             throw .outOfMemory
         }
         return true
+    }
+
+    /// Waits for something that ends by itself.
+    private func wait(_ microseconds: UInt32) -> Bool {
+        usleep(microseconds)
+        hasWaited = true
+        return false
     }
 
     // MARK: Pages
@@ -164,7 +173,9 @@ final class Promotion {
         let record = allocation.record
         let capacity =
             record?.capacity ?? max(mappings.capacity(for: Int(allocation.size)), mappings.pageSize)
+        let isAtWork = (record?.atWork ?? 0) > 0
         allocation.lock.unlock()
+        if isAtWork { return wait(20) }
         guard shares.add() else { throw .shareLimit }
         var undo = Undo()
         defer { if !undo.isDone { undo.run(mappings, shares) } }
@@ -204,10 +215,14 @@ final class Promotion {
             record.wipeStale(.max),
             let old = record.base
         else {
-            usleep(20)
+            hasWaited = true
             return false
         }
-        made.base.copyMemory(from: old, byteCount: record.writtenSize)
+        // What was cut off is needed by transfers that began before only.
+        made.base.copyMemory(
+            from: old,
+            byteCount: record.pins > 0
+                ? record.writtenSize : min(record.writtenSize, Int(allocation.size)))
         try freeze(made, capacity, allocation)
         guard let oldRecord = takeOver(record) else { throw .outOfMemory }
         let written = record.writtenSize
@@ -253,6 +268,7 @@ final class Promotion {
         record.attach(made.base, .memfd, madeSize: capacity, writtenSize: written)
         record.descriptor = made.descriptor
         record.slot = made.slot
+        if allocation.flags.contains(.frozen) { record.sharing.insert(.sealed) }
         mappings.shares?.state.resize(made.slot, to: allocation.size)
     }
 
@@ -308,6 +324,13 @@ final class Promotion {
             record.descriptor = descriptor
             record.movedEnd = 0
         }
+        if record.pins == 0, record.atWork == 0, record.writtenSize > Int(allocation.size),
+            let base = record.base
+        {
+            // Behind the last byte, up to the page's end: a client could see it.
+            let size = Int(allocation.size)
+            memset(base + size, 0, record.writtenSize - size)
+        }
         record.sharing.insert(.moving)
         isMoving = true
     }
@@ -321,8 +344,7 @@ final class Promotion {
             let base = record.base
         else {
             allocation.lock.unlock()
-            usleep(20)
-            return false
+            return wait(20)
         }
         let at = record.movedEnd
         if at < record.capacity {
@@ -335,7 +357,11 @@ final class Promotion {
                     record.descriptor, at, base + at, size, !allocation.flags.contains(.frozen))
             if isMoved { record.movedEnd = at + size }
             allocation.lock.unlock()
-            guard isMoved else { throw .outOfMemory }
+            guard isMoved else {
+                // Else it could come back: zeros are left out when it is moved again.
+                _ = smalloc_file_punch(record.descriptor, at, size)
+                throw .outOfMemory
+            }
             return false
         }
         let slot = shares.state.take(size: allocation.size)
@@ -349,6 +375,7 @@ final class Promotion {
             throw .outOfMemory
         }
         record.becomeFile(slot: slot)
+        if allocation.flags.contains(.frozen) { record.sharing.insert(.sealed) }
         mappings.tellWaiters(on: allocation)
         _ = smalloc_welcome_huge(base, record.capacity, true)
         allocation.lock.unlock()

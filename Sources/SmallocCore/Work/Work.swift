@@ -129,13 +129,14 @@ public final class Work: @unchecked Sendable {
     ) -> UnsafeMutableRawPointer? {
         guard let allocation = index == 0 ? allocations.0 : allocations.1 else { return nil }
         allocation.lock.lock()
-        defer { allocation.lock.unlock() }
         // They are pinned, and were at hand when the request was checked.
         guard !allocation.isMoving, case .here(let start) = allocation.access(extent, intent) else {
+            allocation.lock.unlock()
             usleep(100)
             return nil
         }
         allocation.beginWork()
+        allocation.lock.unlock()
         return start
     }
 

@@ -41,6 +41,8 @@ extension Peer {
         isClosing = true
         // What it is owed and did not get: the buffer is the loop's, and the next peer's then.
         loop.context.output.pointee.reset(keeping: LoopContext.outputKept)
+        Passing.close(loop.context.output.pointee.descriptors)
+        loop.context.output.pointee.descriptors = (-1, -1)
         heldPassing?.close(loop.context.registry)
         heldPassing = nil
         loop.log.debug("connection closed", metadata: metadata(reason))

@@ -60,7 +60,7 @@ extension Peer {
             if written < size { return queueOutput(from: written) }
             output.pointee.reset(keeping: LoopContext.outputKept)
             return true
-        case .tooMany, .failed:
+        case .failed:
             Passing.close(descriptors)
             output.pointee.reset(keeping: LoopContext.outputKept)
             close("descriptors can't be sent")
@@ -85,7 +85,7 @@ extension Peer {
                 isWriting = false
                 close("writing failed")
             }
-        case .tooMany, .failed: close("descriptors can't be sent")
+        case .failed: close("descriptors can't be sent")
         }
     }
 

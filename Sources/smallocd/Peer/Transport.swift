@@ -20,8 +20,6 @@ struct Transport {
     enum Passed {
         /// So many bytes were taken, perhaps none, and the descriptors if it is not none.
         case taken(Int)
-        /// Too many descriptors of this user's are under way in sockets.
-        case tooMany
         case failed
     }
 
@@ -95,8 +93,8 @@ struct Transport {
         }
         if sent >= 0 { return .taken(sent) }
         switch errno {
-        case EAGAIN, ENOBUFS: return .taken(0)
-        case ETOOMANYREFS: return .tooMany
+        // Too many under way, of this user's: others receive theirs.
+        case EAGAIN, ENOBUFS, ETOOMANYREFS: return .taken(0)
         default: return .failed
         }
     }

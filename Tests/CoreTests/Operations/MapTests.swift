@@ -19,40 +19,6 @@ struct MapTests {
     /// Inline, at the border, in an arena, in a mapping.
     private static let sizes = [1, 8, 100, 4096, 65_535, 65_536, 100_000, 1 << 20, 5 << 20]
 
-    /// A client's mapping, as another process would have it.
-    private final class Map {
-        let descriptor: Int32
-        let state: Int32?
-        let start: UnsafeMutableRawPointer
-        let size: Int
-        let slot: Int
-
-        init?(_ peer: TestPeer, _ name: String, flags: UInt8 = 1) {
-            let reply = peer.call(.map, flags: flags, name: name)
-            let descriptors = peer.takeDescriptors()
-            guard reply.status == .ok, let first = descriptors.first else { return nil }
-            descriptor = first
-            state = descriptors.count > 1 ? descriptors[1] : nil
-            size = Int(reply.header.size)
-            slot = Int(reply.number(0) & 0xFFFF_FFFF)
-            let writes = flags & 1 != 0 ? PROT_WRITE : 0
-            start = mmap(nil, size, PROT_READ | writes, MAP_SHARED, first, 0)
-            if start == MAP_FAILED { return nil }
-        }
-
-        deinit {
-            munmap(start, size)
-            close(descriptor)
-            if let state { close(state) }
-        }
-
-        var bytes: [UInt8] { Array(UnsafeRawBufferPointer(start: start, count: size)) }
-        subscript(at: Int) -> UInt8 {
-            get { start.load(fromByteOffset: at, as: UInt8.self) }
-            set { start.storeBytes(of: newValue, toByteOffset: at, as: UInt8.self) }
-        }
-    }
-
     private func greeted() -> TestPeer { daemon.greeted(mapping: true) }
 
     @Test("memory of every kind is mapped with its bytes", arguments: sizes, [false, true])
@@ -67,7 +33,7 @@ struct MapTests {
                 let written = peer.call(.write, name: "a", size: UInt64(size), payload: bytes)
                 #expect(written.outcome == "ok")
             }
-            let map = try #require(Map(peer, "a"))
+            let map = try #require(TestMap(peer, "a"))
             #expect(map.bytes == (isTouched ? bytes : [UInt8](repeating: 0, count: size)))
             map[size - 1] = 0xA5
             #expect(
@@ -110,7 +76,7 @@ struct MapTests {
         let size = 64 << 20
         peer.call(.alloc, flags: 2, type: 2, name: "a", size: UInt64(size))
         peer.call(.write, name: "a", offset: UInt64(size - 1), size: 1, payload: [1])
-        let map = try #require(Map(peer, "a"))
+        let map = try #require(TestMap(peer, "a"))
         var facts = stat()
         fstat(map.descriptor, &facts)
         #expect(facts.st_blocks * 512 < 8 << 20)
@@ -131,7 +97,7 @@ struct MapTests {
         let data = [UInt8](repeating: 9, count: 1 << 20)
         let write = frame(.write, name: "a", size: UInt64(data.count), payload: data)
         writer.feed(Array(write[..<100_000]))
-        let map = try #require(Map(peer, "a"))
+        let map = try #require(TestMap(peer, "a"))
         #expect(map[50_000] == 9 && map[200_000] == 7)
         writer.feed(Array(write[100_000...]))
         #expect(map[data.count - 1] == 9 && map[data.count] == 7)
@@ -160,8 +126,8 @@ struct MapTests {
         }
         var isDone = size > 32 << 20 ? work.run() : false
         #expect(!isDone)
-        let dest = try #require(Map(peer, "b"))
-        let source = try #require(Map(peer, "a"))
+        let dest = try #require(TestMap(peer, "b"))
+        let source = try #require(TestMap(peer, "a"))
         while !isDone { isDone = work.run() }
         copier.session.finish(copier.loop)
         copier.take()
@@ -173,26 +139,14 @@ struct MapTests {
         let peer = greeted()
         peer.call(.alloc, flags: 2, type: 2, name: "a", size: 200_000)
         peer.call(.fill, name: "a", size: 200_000, payload: [1])
-        let map = try #require(Map(peer, "a"))
+        let map = try #require(TestMap(peer, "a"))
         let before = daemon.settledSize
         #expect(peer.call(.truncate, name: "a", size: 5000).outcome == "ok")
         #expect(eventually { map[5000] == 0 && map[8192] == 0 && map[199_999] == 0 })
         #expect(map[4999] == 1)
-        #expect(state(map).size == 5000)
+        #expect(map.state(daemon).size == 5000)
         // A client could touch it again, so it stays charged.
         #expect(daemon.settledSize == before)
-    }
-
-    private func state(_ map: Map) -> (word: UInt32, size: UInt64) {
-        let state = daemon.registry.mappings.shares?.state
-        let start = mmap(
-            nil, 1 << 12, PROT_READ, MAP_SHARED, state?.descriptor ?? -1, map.slot / 256 * 4096)!
-        defer { munmap(start, 1 << 12) }
-        let at = map.slot % 256 * 16
-        return (
-            start.load(fromByteOffset: at, as: UInt32.self),
-            start.load(fromByteOffset: at + 8, as: UInt64.self)
-        )
     }
 
     @Test("what a client holds is counted until it holds it no more, in any way")
@@ -246,7 +200,7 @@ struct MapTests {
         peer.call(.alloc, flags: 2, type: 2, name: "a", size: UInt64(size))
         peer.call(.write, name: "a", offset: UInt64(size - 1), size: 1, payload: [8])
         if isMapped {
-            var map = Map(peer, "a")
+            var map = TestMap(peer, "a")
             #expect(peer.call(.freeze, name: "a").status == .busy)
             #expect(map?.size == size)
             #expect(
@@ -264,9 +218,9 @@ struct MapTests {
             peer.call(.copy, name: "a", size: one, payload: copyDest(0, name: "a")).status
                 == .frozen)
         #expect(peer.call(.map, flags: 1, name: "a").status == .frozen)
-        let map = try #require(Map(peer, "a", flags: 0))
+        let map = try #require(TestMap(peer, "a", flags: 0))
         #expect(map[size - 1] == (isMapped ? 9 : 8))
-        #expect(state(map).word & 3 == 3)
+        #expect(map.state(daemon).word & 3 == 3)
         // The same user can open it for writing, and write nothing.
         let again = open("/proc/self/fd/\(map.descriptor)", O_RDWR)
         #expect(again >= 0)
@@ -299,7 +253,7 @@ struct MapTests {
         let peer = greeted()
         peer.call(.alloc, flags: 2, type: 2, name: "a", size: 1 << 20)
         peer.call(.fill, name: "a", size: 1 << 20, payload: [1])
-        let map = try #require(Map(peer, "a"))
+        let map = try #require(TestMap(peer, "a"))
         #expect(ftruncate(map.descriptor, 0) == -1)
         #expect(ftruncate(map.descriptor, 8 << 20) == -1)
         // A hole reads as zeros.
@@ -329,7 +283,7 @@ struct MapTests {
         signal(SIGIO, SIG_IGN)
         let peer = greeted()
         peer.call(.alloc, flags: 2, type: 2, name: "a", size: 10_000)
-        let map = try #require(Map(peer, "a"))
+        let map = try #require(TestMap(peer, "a"))
         let isOver = Atomic<Bool>(false)
         let opened = Atomic<Int>(0)
         let path = "/proc/self/fd/\(map.descriptor)"
@@ -368,7 +322,7 @@ struct MapTests {
             peer.call(
                 .write, name: "new", size: UInt64(length),
                 payload: [UInt8](repeating: 1, count: length))
-            let map = try #require(Map(peer, "new"))
+            let map = try #require(TestMap(peer, "new"))
             let all = mmap(nil, size, PROT_READ, MAP_SHARED, map.descriptor, 0)!
             let bytes = UnsafeRawBufferPointer(start: all, count: size)
             #expect(bytes[..<length].allSatisfy { $0 == 1 })
@@ -410,7 +364,7 @@ struct MapTests {
         other.session.end(other.loop)
         other.isClosed = true
         #expect(peer.call(.read, name: "a", size: 1).payload == [4])
-        let map = try #require(Map(peer, "a"))
+        let map = try #require(TestMap(peer, "a"))
         #expect(map.bytes.allSatisfy { $0 == 4 })
         peer.call(.dispose, name: "a")
     }
@@ -420,7 +374,7 @@ struct MapTests {
         let size: UInt64 = 5 << 20
         peer.call(.alloc, flags: 6, type: 2, name: "a", size: size)
         peer.call(.fill, name: "a", size: size, payload: [1])
-        let map = isMapped ? Map(peer, "a") : nil
+        let map = isMapped ? TestMap(peer, "a") : nil
         faults_arm(Int32(SMALLOC_FAULT_ADVISE), 0, 1_000_000, true)
         #expect(peer.call(.truncate, name: "a", size: 100_000).outcome == "ok")
         _ = eventually { daemon.registry.mappings.isIdle }
@@ -446,7 +400,7 @@ struct MapTests {
     func anotherUser() throws {
         let peer = greeted()
         peer.call(.alloc, flags: 2, type: 2, name: "a", size: 1 << 20)
-        let map = try #require(Map(peer, "a", flags: 0))
+        let map = try #require(TestMap(peer, "a", flags: 0))
         let path = "/proc/self/fd/\(map.descriptor)"
         let nobody: UInt32 = 65_534
         for flags in [O_RDWR, O_WRONLY, O_RDWR | O_TRUNC, O_RDONLY] {

@@ -13,18 +13,8 @@ struct Mapping: @unchecked Sendable {
     let capacity: Int
     /// Bytes from the start that may be other than zero.
     var writtenSize = 0
-    /// Of what was cut off, how it is given back: a tail, or all of a file.
+    /// How it is given back.
     var kind = StorageRecord.Kind.tail
-    /// All of a file, with what is known of it.
-    var file: File?
-
-    /// A file that clients map.
-    struct File {
-        let descriptor: Int32
-        let slot: UInt32
-        let owner: UInt32
-        let sharing: StorageRecord.Sharing
-    }
 
     /// Fresh memory of its own, or nil if the kernel refuses it.
     static func map(_ capacity: Int) -> UnsafeMutableRawPointer? {

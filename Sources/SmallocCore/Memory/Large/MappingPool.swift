@@ -226,7 +226,7 @@ final class MappingPool: @unchecked Sendable {
 
     /// Takes back the end of memory whose beginning stays in use.
     func give(forGood tail: Mapping) {
-        if tail.writtenSize <= Thresholds.wipedAtOnceMax, tail.file == nil,
+        if tail.writtenSize <= Thresholds.wipedAtOnceMax,
             tail.capacity <= SystemMemory.hugePageSize,
             tail.giveBack()
         {
@@ -234,7 +234,7 @@ final class MappingPool: @unchecked Sendable {
         }
         guard let address = blocks.take(StorageRecord.size) else {
             // Slower, but there is no memory to note it in.
-            if tail.file == nil, tail.giveBack() {
+            if tail.giveBack() {
                 budget.uncharge(UInt64(tail.capacity))
             }
             return
@@ -243,12 +243,6 @@ final class MappingPool: @unchecked Sendable {
         let record = StorageRecord(address: address)
         record.initialize(capacity: tail.capacity, owner: 0, pool: self)
         record.attach(tail.base, tail.kind, madeSize: tail.capacity, writtenSize: 0)
-        if let file = tail.file {
-            record.owner = file.owner
-            record.descriptor = file.descriptor
-            record.slot = file.slot
-            record.sharing = file.sharing
-        }
         record.mustGo = true
         ring { $0.enqueue(record) }
     }

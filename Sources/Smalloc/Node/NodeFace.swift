@@ -25,7 +25,7 @@ extension Smalloc {
         Allocation(View(remote: try allocate(length, type, nil)))
     }
 
-    /// The same with the type as Node's number, 1 to 9.
+    /// The same with the type as its number: Node's, 1 to 9, or one up to 16.
     ///
     /// - Throws: `.unknownType`, then as `alloc(_:_:)`.
     public func alloc(_ length: Int, _ type: Int) throws(SmallocError) -> Allocation {
@@ -125,7 +125,7 @@ extension Smalloc {
         return receiver
     }
 
-    /// The same with the type as Node's number, 1 to 9.
+    /// The same with the type as its number: Node's, 1 to 9, or one up to 16.
     ///
     /// - Throws: `obj must be an Object`; `.unknownType`; `Arrays are not supported`; then as
     ///   `alloc(_:_:_:named:)`.

@@ -21,6 +21,10 @@ struct MemoryFailureTests {
         frame(.alloc, type: 2, name: "own", size: 3 << 20),
         frame(.alloc, type: 2, name: "huge", size: 300 << 20),
         frame(.alloc, flags: 2, type: 2, name: String(repeating: "n", count: 255), size: 1),
+        frame(.alloc, flags: 32, type: 10, name: "shaped", size: 800, payload: described([100])),
+        frame(
+            .alloc, flags: 34, type: 16, name: "matrix", size: 320_000,
+            payload: described([200, 100])),
         frame(.write, name: "slot", size: 5, payload: [1, 2, 3, 4, 5]),
         frame(.read, name: "slot", offset: 100, size: 50),
         frame(.read, name: "own", size: 70_000),
@@ -31,12 +35,18 @@ struct MemoryFailureTests {
         frame(
             .write, name: "slot", size: 300_000, payload: [UInt8](repeating: 3, count: 300_000)),
         frame(.rename, name: "small", payload: Array(String(repeating: "m", count: 200).utf8)),
+        frame(.rename, name: "shaped", payload: Array(String(repeating: "s", count: 99).utf8)),
+        frame(.stat, name: "matrix"),
         frame(.open, name: "slot"),
         frame(.truncate, name: "own", size: 1000),
         frame(.dispose, name: "slot"),
         frame(.dispose, name: "own"),
         frame(.dispose, name: "inline"),
     ]
+
+    private static func described(_ shape: [UInt64]) -> [UInt8] {
+        MemoryModel.Description(shape: shape, metadata: [UInt8](repeating: 7, count: 256)).payload
+    }
 
     /// Sends all requests, and then gives everything back.
     private static func run(_ daemon: TestDaemon, check: (Reply) -> Void) {
@@ -55,7 +65,8 @@ struct MemoryFailureTests {
         let last = daemon.greeted()
         let names = [
             "small", "inline", "slot", "own", "huge", String(repeating: "n", count: 255),
-            String(repeating: "m", count: 200),
+            String(repeating: "m", count: 200), "shaped", "matrix",
+            String(repeating: "s", count: 99),
         ]
         for name in names { last.call(.dispose, name: name) }
     }

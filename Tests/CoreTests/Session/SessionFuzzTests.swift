@@ -159,6 +159,24 @@ enum HostileInput {
         ["a", "b", "c", "a-longer-name", "", "b c"][Int(random.next() % 12) % 6]
     }
 
+    /// Of an alloc: mostly whole.
+    private static func description(_ random: inout SplitMix) -> [UInt8] {
+        var shape: [UInt64]?
+        if random.next() % 4 != 0 {
+            shape = (0..<random.next() % 9).map { _ in
+                random.next() % 8 == 0 ? number(&random) : random.next() % 4
+            }
+        }
+        var payload = MemoryModel.Description(
+            shape: shape, metadata: random.bytes(Int(random.next() % 260))
+        ).payload
+        if random.next() % 4 == 0 {
+            payload[Int(random.next() % UInt64(payload.count))] = UInt8(random.next() % 256)
+        }
+        if random.next() % 8 == 0 { payload.removeLast(Int(random.next() % 18)) }
+        return payload
+    }
+
     private static func frames(_ random: inout SplitMix) -> [UInt8] {
         var bytes = random.next() % 12 == 0 ? [] : frame(.hello)
         bytes += frame(.alloc, type: 2, name: "a", size: 64)
@@ -174,10 +192,14 @@ enum HostileInput {
             var type: UInt8 = 0
             switch operation {
             case .alloc:
-                type = UInt8(random.next() % 11)
+                type = UInt8(random.next() % 18)
                 offset = 0
                 flags = isByName && random.next() % 2 == 0 ? 2 : 0
                 if random.next() % 4 == 0 { flags |= 4 }
+                if random.next() % 3 == 0 {
+                    flags |= 32
+                    payload = description(&random)
+                }
                 if random.next() % 8 == 0 { size = 1 << 20 + random.next() % 4 * 8 }
             case .write where random.next() % 3 == 0:
                 flags = 1

@@ -1,5 +1,5 @@
-// Atomic instructions on raw memory, by number: what an `atomic` request may ask for. In C, for a cell
-// is found at run time, of any size, and Swift's atomics are types.
+// Atomic instructions on raw memory, most of them by number: what an `atomic` request may ask for. In
+// C, for a cell is found at run time, of any size, and Swift's atomics are types.
 #include "CSmalloc.h"
 
 #define ACT(type)                                                                                   \
@@ -41,4 +41,12 @@ uint64_t smalloc_atomic(void *cell, uint32_t size, bool is_signed, uint32_t acti
     if (!is_signed) return old;
     uint32_t unused = 64 - 8 * size;
     return (uint64_t)((int64_t)(old << unused) >> unused);
+}
+
+// An exchange with what is there: compilers make a load of an addition of nothing.
+void smalloc_touch(void *byte, bool is_writable) {
+    uint8_t old = __atomic_load_n((volatile uint8_t *)byte, __ATOMIC_RELAXED);
+    if (!is_writable) return;
+    __atomic_compare_exchange_n(
+        (uint8_t *)byte, &old, old, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }

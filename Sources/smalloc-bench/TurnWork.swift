@@ -15,7 +15,8 @@ struct TurnWorks {
     private let pattern = Pattern()
 
     var all: [TurnWork] {
-        [idle, filledAllocations] + vectored + text + lists + endings + [manyStats] + bulk
+        [idle, filledAllocations] + vectored + [scattered] + text + lists + endings + [manyStats]
+            + bulk
             + [manyReaders] + firstTouches
     }
 
@@ -53,29 +54,50 @@ struct TurnWorks {
                 verb, operation in
                 TurnWork(name: "vectored \(verb) 1024 x \(size)B") { address in
                     let client = try Conversation(to: address)
-                    let rangeCount = 1024
                     try pipeline(client, count: 1) { dialect.create($0, size: 4 << 20, &$1) }
                     let target = try client.open([Target(number: 0)])[0]
-                    let data = operation == SmallocDialect.Operation.write ? rangeCount * size : 0
                     return {
                         try client.ask(replies: 64) { bytes in
                             for _ in 0..<64 {
-                                dialect.frame(
-                                    &bytes, magic: 0xe5, operation: operation,
-                                    flags: SmallocDialect.vectored, handle: target.handle,
-                                    payload: rangeCount * 16 + data, size: rangeCount)
-                                for index in 0..<rangeCount {
-                                    bytes.append(littleEndian: UInt64(index * 4096))
-                                    bytes.append(littleEndian: UInt64(size))
-                                }
-                                bytes.extend(by: data)
-                                    .initializeMemory(as: UInt8.self, repeating: 1, count: data)
+                                scatter(operation, target, 1024, size, distance: 4096, &bytes)
                             }
                         }
                     }
                 }
             }
         }
+    }
+
+    /// A range in each of 256 huge pages that nobody has touched.
+    private var scattered: TurnWork {
+        TurnWork(name: "vectored write 256 x 1B, 2MiB apart") { address in
+            let client = try Conversation(to: address)
+            return {
+                try pipeline(client, count: 1) { dialect.create($0, size: 512 << 20, &$1) }
+                let target = try client.open([Target(number: 0)])[0]
+                try client.ask(replies: 1) {
+                    scatter(
+                        SmallocDialect.Operation.write, target, 256, 1, distance: 2 << 20, &$0)
+                }
+                try pipeline(client, count: 1) { dialect.dispose($0, &$1) }
+            }
+        }
+    }
+
+    /// Appends a vectored request.
+    private func scatter(
+        _ operation: UInt8, _ target: Target, _ count: Int, _ size: Int, distance: Int,
+        _ bytes: inout ByteBuilder
+    ) {
+        let data = operation == SmallocDialect.Operation.write ? count * size : 0
+        dialect.frame(
+            &bytes, magic: 0xe5, operation: operation, flags: SmallocDialect.vectored,
+            handle: target.handle, payload: count * 16 + data, size: count)
+        for index in 0..<count {
+            bytes.append(littleEndian: UInt64(index * distance))
+            bytes.append(littleEndian: UInt64(size))
+        }
+        bytes.extend(by: data).initializeMemory(as: UInt8.self, repeating: 1, count: data)
     }
 
     /// Lines of nearly 1 MiB of numbers, written and read 16 times.

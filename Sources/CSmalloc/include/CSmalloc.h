@@ -61,6 +61,9 @@ bool smalloc_remove_pages(void *start, size_t size);
 /// Tells the kernel whether huge pages are welcome. False: it did not take the advice.
 bool smalloc_welcome_huge(void *start, size_t size, bool is_welcome);
 
+/// Has the kernel make the page of a byte, which stays as it is.
+void smalloc_touch(void *byte, bool is_writable);
+
 /// An anonymous file of `size` bytes that can neither shrink nor grow nor be executed, for its user
 /// alone: a descriptor, or -1 and errno. Its memory is taken page by page when it is touched.
 int smalloc_file_create(size_t size);

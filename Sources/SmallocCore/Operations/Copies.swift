@@ -42,7 +42,9 @@ extension Registry {
             return later(allocation)
         }
         if extent.size < Thresholds.workSizeMin {
-            if !allocation.isInline { caller.willTouch() }
+            guard allocation.isInline || caller.touch(dest, extent.size) else {
+                return .later(Pending(.turn))
+            }
             Pattern(pattern.bytes).fill(dest, extent.size)
             caller.cost += extent.size
             reply.done(size: UInt64(extent.size))
@@ -107,8 +109,10 @@ extension Registry {
             return later(onto)
         }
         if bytes < Thresholds.workSizeMin {
+            guard onto.isInline || caller.touch(target, bytes) else {
+                return .later(Pending(.turn))
+            }
             reply.done(size: UInt64(bytes))
-            if !onto.isInline { caller.willTouch() }
             memmove(target, start, bytes)
             caller.cost += bytes
             return .answered

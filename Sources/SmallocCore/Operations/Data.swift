@@ -47,6 +47,10 @@ extension Registry {
         guard let data = try allocation.access(ranges.whole, .read).atHand() else {
             return later(allocation)
         }
+        // What is read first is made, too, in memory that clients map.
+        guard allocation.record?.kind != .memfd || caller.touch(data, ranges, .read) else {
+            return .later(Pending(.turn))
+        }
         if ranges.total.bytes > UInt64(Limits.atomicSizeMax) {
             return try send(allocation, ranges, &reply)
         }
@@ -120,7 +124,8 @@ extension Registry {
 
     /// Writes to an allocation that was found; the caller answers.
     ///
-    /// - Returns: False: nothing is written, the bytes are not at hand.
+    /// - Returns: False: nothing is written, the bytes are not at hand, or others have their turn
+    ///   first.
     @inline(__always)
     private func store(
         _ bytes: UnsafeRawBufferPointer, in allocation: Allocation, _ start: UInt64, _ unit: Unit,
@@ -134,7 +139,7 @@ extension Registry {
             size: WireSize(bytes: UInt64(bytes.count)), length: allocation.size)
         guard let source = bytes.baseAddress else { return true }
         guard let data = try allocation.access(extent, .modify).atHand() else { return false }
-        if !allocation.isInline { caller.willTouch() }
+        guard allocation.isInline || caller.touch(data, extent.size) else { return false }
         data.copyMemory(from: source, byteCount: extent.size)
         return true
     }
@@ -154,7 +159,9 @@ extension Registry {
         guard let base = try allocation.access(ranges.whole, .modify).atHand() else {
             return later(allocation)
         }
-        if !allocation.isInline { caller.willTouch() }
+        guard allocation.isInline || caller.touch(base, ranges, .modify) else {
+            return .later(Pending(.turn))
+        }
         data.withUnsafeBytes { data in
             guard var source = data.baseAddress else { return }
             for extent in ranges.extents {
@@ -195,8 +202,11 @@ extension Registry {
         let isWhole = ranges.count == 1 && start == 0 && dataSize == Int(allocation.size)
         let intent = isWhole && allocation.hasNoMemory ? Intent.overwrite : .modify
         let first = intent == .overwrite ? Extent(offset: 0, size: 1) : ranges.whole
-        guard try allocation.access(first, intent).atHand() != nil else {
+        guard let base = try allocation.access(first, intent).atHand() else {
             return later(allocation)
+        }
+        guard ranges.count == 1 || allocation.isInline || caller.touch(base, ranges, intent) else {
+            return .later(Pending(.turn))
         }
         if intent == .overwrite { allocation.overwritten(upTo: 0) }
         allocation.retain()

@@ -23,6 +23,8 @@ struct Caller: ~Copyable {
     var hasStateMemory = false
     /// Why the promotion failed that the present request waited for; 0: it did not.
     private var promotionFailure: UInt16 = 0
+    /// Ranges of the present request whose memory is touched: see `touch`.
+    var touchedRanges: UInt16 = 0
     /// Memory may have been touched for the first time since the clock was looked at.
     private(set) var hasTouched = false
     var handles = HandleTable()
@@ -76,8 +78,11 @@ struct Caller: ~Copyable {
     mutating func isTurnSpent() -> Bool {
         if cost >= Thresholds.turnCostMax { return true }
         hasTouched = false
-        return touchedAt != 0 && Clock.now - touchedAt >= Thresholds.touchTimeMax
+        return touchedAt != 0 && isTouchingSpent
     }
+
+    /// Whether memory has been touched for as long as a turn may.
+    var isTouchingSpent: Bool { Clock.now - touchedAt >= Thresholds.touchTimeMax }
 
     /// Bytes are about to be written that may be their memory's first.
     ///

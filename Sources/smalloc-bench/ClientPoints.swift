@@ -39,7 +39,7 @@ enum ClientPoints {
         return [Yardsticks.pingPong(bench, point)] + client
     }
 
-    /// Reads or writes of a whole `[Double]` of 64 MiB, beside a C stream of as much the same way.
+    /// Reads or writes of a whole `[Double]`, beside a C stream of as much the same way.
     static func bulk(_ bench: Bench, _ point: LoadPoint) -> [Entrant] {
         let client = entrant(
             bench, point, label,

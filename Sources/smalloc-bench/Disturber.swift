@@ -13,10 +13,13 @@ final class Disturber: @unchecked Sendable {
         case dispose
         /// 10 GB are moved in and out, 64 MiB at a time.
         case stream
+        /// 10 MiB are read 10 times a second.
+        case values
     }
 
     private static let large = 1 << 30
     private static let chunk = 64 << 20
+    private static let value = 10 << 20
     /// Bytes of a system call: some microseconds.
     private static let callSize = 16 << 10
 
@@ -53,6 +56,11 @@ final class Disturber: @unchecked Sendable {
             }
             // The reader may run on the same processor.
             wire.callSizeMax = Self.callSize
+        case .values:
+            try wire.exchange(pattern) {
+                dialect.createFilled(pair.0, size: Self.value, &$0)
+            }
+            wire.callSizeMax = Self.callSize
         }
     }
 
@@ -74,7 +82,7 @@ final class Disturber: @unchecked Sendable {
     }
 
     /// Whether it ends by itself; else it goes on until `stop`.
-    var hasEnd: Bool { kind != .copy }
+    var hasEnd: Bool { kind == .dispose || kind == .stream }
 
     /// Whether it has moved what it was to move, or has failed.
     var isDone: Bool { isOver.load(ordering: .relaxed) }
@@ -89,7 +97,12 @@ final class Disturber: @unchecked Sendable {
     /// Disposes of what is left, once it has stopped.
     func cleanUp() throws {
         if let failure { throw failure }
-        let rest = kind == .dispose ? heap : [pair.0, pair.1]
+        let rest =
+            switch kind {
+            case .dispose: heap
+            case .values: [pair.0]
+            case .copy, .stream: [pair.0, pair.1]
+            }
         for target in rest { try wire.exchange(pattern) { wire.dialect.dispose(target, &$0) } }
     }
 
@@ -119,6 +132,13 @@ final class Disturber: @unchecked Sendable {
             }
             try wire.exchange(pattern) { dialect.write(pair.1, size: Self.chunk, &$0) }
             left -= 2 * Self.chunk
+        case .values:
+            let start = clockNanoseconds()
+            try wire.exchange(pattern) {
+                dialect.read(pair.0, content: pair.0.content(Self.value), &$0)
+            }
+            let spent = min((clockNanoseconds() - start) / 1000, 100_000)
+            usleep(UInt32(100_000 - spent))
         }
         return true
     }

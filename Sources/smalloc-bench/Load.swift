@@ -23,6 +23,8 @@ final class Load {
         var nanoseconds: UInt64 = 0
         var p50: Double = 0
         var p99: Double = 0
+        /// The time that all but one of a thousand do not exceed.
+        var p999: Double = 0
         /// p99 of requests that are due every `interval`.
         var p99OfDue: Double?
         /// The part of the time in turns in which no connection had anything, 0 to 1; when polling.
@@ -124,6 +126,7 @@ final class Load {
         outcome.idle = min(1, outcome.idle / Double(outcome.nanoseconds))
         outcome.p50 = times.percentile(0.5)
         outcome.p99 = times.percentile(0.99)
+        outcome.p999 = times.percentile(0.999)
         if interval > 0 { outcome.p99OfDue = dueTimes.percentile(0.99) }
         return outcome
     }

@@ -120,6 +120,16 @@ struct Mark: Codable {
                         point, ClientPoints.label, over: Yardsticks.streamLabel)?.median,
                     note: note(results, point)))
         }
+        for size in ["1MiB", "64MiB"] {
+            for verb in ["read", "write"] {
+                let point = "\(verb)/\(size)/1x1"
+                marks.append(
+                    Mark(
+                        "\(point), [Double] by the Swift client, over memcached", atLeast: 2, "x",
+                        results.advantage(point, ClientPoints.label, over: "memcached")?.median,
+                        note: note(results, point)))
+            }
+        }
         let asks = [
             ("one at a time", ClientPoints.label), ("by batches of 16", ClientPoints.batchLabel),
         ]
@@ -174,7 +184,13 @@ struct Mark: Codable {
 
     private static func latencies(_ results: Results) -> [Mark] {
         var marks: [Mark] = []
-        for kind in Disturber.Kind.allCases {
+        let values = "latency/\(Disturber.Kind.values.rawValue)"
+        marks.append(
+            Mark(
+                "p99.9 of 1 KiB reads, another client reads 10 MiB 10 times a second, of Redis'",
+                atMost: 1, "x", results.advantage(values, "redis", over: own)?.median,
+                note: note(results, values)))
+        for kind in Disturber.Kind.allCases where kind != .values {
             let point = "latency/\(kind.rawValue)"
             let idle = LatencyPoints.idleLabel(own)
             let note = note(results, point)

@@ -72,12 +72,7 @@ enum PointCatalog {
                             besides: [.raw]
                         ) { bench in
                             guard lanes == 1 else { return [] }
-                            return size == 64 << 20
-                                ? ClientPoints.bulk(bench, point)
-                                : [
-                                    Yardsticks.stream(
-                                        bench, size: size, toServer: !point.work.isRead)
-                                ]
+                            return ClientPoints.bulk(bench, point)
                         })
                 }
             }

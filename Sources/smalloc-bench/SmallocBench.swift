@@ -9,7 +9,7 @@ struct SmallocBench: ParsableCommand {
         abstract: "Measures smallocd, by the clock and by counting instructions.",
         subcommands: [
             RunCommand.self, InstructionsCommand.self, TurnsCommand.self, MappedCommand.self,
-            NullServer.self, Pinger.self,
+            SharingCommand.self, NullServer.self, Pinger.self,
         ],
         defaultSubcommand: RunCommand.self)
 }

@@ -59,6 +59,11 @@ int cbench_null_server(int listener, size_t requestSize, const void *reply, size
 /// errno.
 double cbench_turns(int first, int second, uint32_t rounds, int sleeps, uint64_t work);
 
+/// Has a thread ask another one, each on a processor, for a descriptor of `size` bytes of touched
+/// memory, map it, read its first byte and unmap it, `rounds` times. The nanoseconds of one, or -1
+/// with errno.
+double cbench_passing(int server, int client, size_t size, uint32_t rounds);
+
 /// Works for so many nanoseconds.
 void cbench_work(uint64_t nanoseconds);
 

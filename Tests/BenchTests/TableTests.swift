@@ -76,6 +76,7 @@ struct TableTests {
             let unit: Unit = point.hasPrefix("latency/") ? .microseconds : .bytes
             for (server, figure) in [
                 ("smallocd", 100 / factor), (LatencyPoints.idleLabel("smallocd"), 100),
+                ("redis", 100),
             ] {
                 series.append(
                     Series(

@@ -2,25 +2,23 @@
 
 internal import Glibc
 public import SmallocWire
-internal import Synchronization
 
 extension Smalloc {
     /// Elements of an allocation as memory of this process, shared with all that use it: other
     /// mappings, and requests by frames and by text.
     ///
     /// Bounds are checked, as an array's are: an index outside is a programming error and stops the
-    /// program. The memory stays until the object goes, also after others have disposed of the
-    /// allocation, and after the daemon has ended. An anonymous allocation stays with it, too.
+    /// program. The memory stays until the last copy of the mapping goes, also after others have
+    /// disposed of the allocation, and after the daemon has ended. An anonymous allocation stays
+    /// with it, too. A copy is the same memory.
     ///
     /// What another process stores shows up as it does between threads that share memory: a single
     /// aligned element is read and stored whole, and nothing else is ordered. Elements of integer
     /// types have atomic methods, which order what is around them, and those of `Int32` and
     /// `UInt32` can be waited on. See protocol/spec.md § 3.8 and § 3.10.
-    public final class Mapping<Element: Smalloc.Element>: @unchecked Sendable {
+    public struct Mapping<Element: Smalloc.Element>: @unchecked Sendable {
         @usableFromInline let memory: MappedMemory
         let remote: any MappedRemote
-        /// When a wait has looked whether the daemon is there, in nanoseconds of `Clock.now`.
-        let lastLook = Atomic<UInt64>(0)
         @usableFromInline let start: UnsafeMutablePointer<Element>
         /// Elements.
         public let count: Int
@@ -49,7 +47,7 @@ extension Smalloc {
                 precondition(index >= 0 && index < count, "index out of range")
                 return start[index]
             }
-            set {
+            nonmutating set {
                 precondition(index >= 0 && index < count, "index out of range")
                 precondition(isWritable, "the mapping is for reading only")
                 start[index] = newValue

@@ -98,10 +98,10 @@ extension Smalloc.Mapping where Element: Smalloc.AtomicValue {
     /// - Throws: What `MappedRemote.ended` says.
     private func nextLook(_ now: UInt64) throws(SmallocError) -> UInt64 {
         let interval: UInt64 = 1_000_000_000
-        let last = lastLook.load(ordering: .relaxed)
+        let last = memory.lastLook.load(ordering: .relaxed)
         if now < last &+ interval { return last &+ interval }
         if let ended = remote.ended { throw ended }
-        lastLook.store(now, ordering: .relaxed)
+        memory.lastLook.store(now, ordering: .relaxed)
         return now &+ interval
     }
 

@@ -74,6 +74,8 @@ final class MappedMemory: @unchecked Sendable {
     /// Bytes.
     @usableFromInline let size: Int
     let isWritable: Bool
+    /// When a wait has looked whether the daemon is there, in nanoseconds of `Clock.now`.
+    let lastLook = Atomic<UInt64>(0)
     private let state: MappedState?
     private let slot: UInt32
     private let generation: UInt32

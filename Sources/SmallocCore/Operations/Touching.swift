@@ -1,6 +1,6 @@
-// Large memory is made by the kernel when it is touched, and one huge page may take milliseconds: a
-// request that reaches several of them touches them first, over as many turns as that takes. Without
-// it a vectored write of a kilobyte, its ranges 2 MiB apart, held a loop up for seconds.
+// Large memory is made by the kernel when it is touched, and one huge page may take milliseconds:
+// a request that reaches several of them touches them first, over as many turns as that takes.
+// Without it a vectored write of a kilobyte, its ranges 2 MiB apart, held a loop up for seconds.
 
 internal import CSmalloc
 internal import SmallocSystem

@@ -33,7 +33,7 @@ final class Link: @unchecked Sendable {
     /// Whether descriptors may come: from the first map on.
     let takesDescriptors = Atomic<Bool>(false)
     /// What its maps are told of their allocations by.
-    private let mappedState = Locked<MappedState?>(nil)
+    let state = ReceivedState()
 
     let lock = Lock()
     // All below is touched under the lock alone, which makes checks of exclusive access needless.
@@ -139,9 +139,7 @@ final class Link: @unchecked Sendable {
             remote.handle, writable: writable, populate: populate, size: remote.size)
         let cookie = try start(request, remote, descriptorsAt: Request.descriptorsAt)
         let reply = try await wait(cookie).reply()
-        return try mappedState.withLock { state throws(SmallocError) in
-            try MappedMemory(reply, isWritable: writable, populates: populate, &state)
-        }
+        return try MappedMemory(reply, isWritable: writable, populates: populate, state)
     }
 
     /// Asks for something that waits in the daemon.

@@ -18,11 +18,11 @@ struct Channel: ~Copyable {
     var session = ClientSession()
     /// Which of its connection object's sessions this is.
     var number: UInt64 = 0
-    private var input = ReplyInput(capacity: 65_536)
+    private var input: ReplyInput
     /// Stays empty: no tasks wait here.
     private var completions = CompletionList()
     /// What its maps are told of their allocations by.
-    private var mappedState: MappedState?
+    private let state = ReceivedState()
     /// Whether the daemon lets this connection map.
     private(set) var maps = false
     /// Whether descriptors may come.
@@ -36,6 +36,7 @@ struct Channel: ~Copyable {
     init(_ socket: consuming Socket, timeout: UInt64) {
         self.socket = socket
         self.timeout = timeout
+        input = ReplyInput(capacity: 65_536, state)
         self.socket.setTimeouts(nanoseconds: timeout)
     }
 
@@ -84,8 +85,7 @@ struct Channel: ~Copyable {
             request.header, none, descriptorsAt: Request.descriptorsAt)
         let reply = try answer(to: cookie, extraTime: request.extraTime).reply()
         awaitsDescriptors = false
-        return try MappedMemory(
-            reply, isWritable: writable, populates: populate, &mappedState)
+        return try MappedMemory(reply, isWritable: writable, populates: populate, state)
     }
 
     /// The same of a request that waits in the daemon.

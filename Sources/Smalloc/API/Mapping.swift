@@ -10,7 +10,8 @@ extension Smalloc {
     ///
     /// Bounds are checked, as an array's are: an index outside is a programming error and stops the
     /// program. The memory stays until the object goes, also after others have disposed of the
-    /// allocation, and after the daemon has ended. An anonymous allocation stays with it, too.
+    /// allocation, and after the daemon has ended. An anonymous allocation stays with it, too. A
+    /// fork of the process has the memory as well.
     ///
     /// What another process stores shows up as it does between threads that share memory: a single
     /// aligned element is read and stored whole, and nothing else is ordered. Elements of integer
@@ -178,6 +179,8 @@ extension AsyncAllocation {
     ///
     /// Wire: `freeze`.
     public func freeze() async throws(SmallocError) {
+        // The library's own mapping for large transfers would be in the way.
+        remote.unmap()
         try await call(.freeze(.handle(remote.handle)))
     }
 }

@@ -52,14 +52,8 @@ struct Channel: ~Copyable {
         maps = reply.features & Feature.map.bits != 0
     }
 
-    /// `POLLRDHUP`, which needs a macro of the C library's.
-    private static var hangUp: Int16 { 0x2000 }
-
     /// Whether the daemon has not closed, as far as the socket knows.
-    var isOpen: Bool {
-        var wait = pollfd(fd: socket.descriptor, events: Channel.hangUp, revents: 0)
-        return poll(&wait, 1, 0) == 0
-    }
+    var isOpen: Bool { socket.isOpen }
 
     /// Starts a call: from here on it counts what has been sent.
     mutating func beginCall() { hasSentNothing = true }
@@ -76,7 +70,7 @@ struct Channel: ~Copyable {
 
     /// Maps an allocation.
     mutating func map(
-        _ handle: UInt32, writable: Bool, populate: Bool, size: Int
+        _ handle: UInt32, writable: Bool, populate: Bool, isInherited: Bool, size: Int
     ) throws(SmallocError) -> MappedMemory {
         let request = Request.map(handle, writable: writable, populate: populate, size: size)
         awaitsDescriptors = true
@@ -85,7 +79,8 @@ struct Channel: ~Copyable {
             request.header, none, descriptorsAt: Request.descriptorsAt)
         let reply = try answer(to: cookie, extraTime: request.extraTime).reply()
         awaitsDescriptors = false
-        return try MappedMemory(reply, isWritable: writable, populates: populate, state)
+        return try MappedMemory(
+            reply, isWritable: writable, populates: populate, isInherited: isInherited, state)
     }
 
     /// The same of a request that waits in the daemon.

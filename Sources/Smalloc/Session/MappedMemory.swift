@@ -64,8 +64,8 @@ final class MappedState: @unchecked Sendable {
     }
 }
 
-/// The state memory of a connection: the descriptor, which comes once, and the mapping, which is made
-/// when a map first needs it.
+/// The state memory of a connection: the descriptor, which comes once, and the mapping, which is
+/// made when a map first needs it.
 final class ReceivedState: Sendable {
     private enum Content {
         case nothing
@@ -122,13 +122,19 @@ final class MappedMemory: @unchecked Sendable {
     private let state: MappedState?
     private let slot: UInt32
     private let generation: UInt32
+    /// Of a mapping that forks of this process do not have; nil: they have it, too.
+    private let fork: ForkGuard?
 
     /// Maps what a reply to `map` tells, and takes over its descriptor.
     ///
-    /// - Parameter state: The connection's.
+    /// - Parameters:
+    ///   - isInherited: Whether forks of this process have it, too. Else they have nothing there,
+    ///     and do not keep memory that they know nothing of.
+    ///   - state: The connection's.
     /// - Throws: `.unexpectedReply`; `.outOfMemory` if the system refuses.
     init(
-        _ reply: Reply, isWritable: Bool, populates: Bool, _ state: ReceivedState
+        _ reply: Reply, isWritable: Bool, populates: Bool, isInherited: Bool,
+        _ state: ReceivedState
     ) throws(SmallocError) {
         defer { for descriptor in reply.descriptors { _ = Glibc.close(descriptor) } }
         guard reply.payload.count >= 12, let size = Int(exactly: reply.header.size),
@@ -143,6 +149,7 @@ final class MappedMemory: @unchecked Sendable {
         generation = number(1)
         self.size = size
         self.isWritable = isWritable
+        fork = isInherited ? nil : ForkGuard()
         guard size > 0 else {
             self.state = nil
             // An address that is never used.
@@ -159,9 +166,13 @@ final class MappedMemory: @unchecked Sendable {
         else { throw .outOfMemory }
         base = start
         _ = madvise(start, size, MADV_HUGEPAGE)
+        if !isInherited { _ = madvise(start, size, MADV_DONTFORK) }
     }
 
-    deinit { if size > 0 { munmap(base, size) } }
+    deinit {
+        // In a fork something else may be there by now.
+        if size > 0, fork?.isForked != true { munmap(base, size) }
+    }
 
     /// Whether requests wait on the allocation.
     var hasWaiters: Bool { state?.hasWaiters(slot, generation) ?? false }
@@ -176,6 +187,14 @@ final class MappedMemory: @unchecked Sendable {
             let size = state.liveSize(slot, generation), end <= size
         else { return nil }
         return (UnsafeRawPointer(word), known)
+    }
+
+    /// Whether bytes can be read, or written, by it now, as far as the daemon has told.
+    ///
+    /// If not, the daemon says by the socket what is wrong with them.
+    func holds(_ offset: UInt64, _ size: Int, writes: Bool) -> Bool {
+        guard let held = liveSize(writes: writes) else { return false }
+        return offset <= held && UInt64(size) <= held - offset
     }
 
     /// Bytes that the allocation has now, without asking the daemon; nil: it has gone.

@@ -13,15 +13,12 @@ extension AsyncAllocation {
 
     /// Moves bytes by a mapping, if they are many and one is to be had.
     ///
-    /// Not on the caller's actor, which it would keep from its other tasks.
-    ///
     /// - Parameters:
     ///   - offset: Where they begin, within what is known of the allocation.
     ///   - copy: Moves one slice: what is mapped of it, and where it begins in the caller's memory.
     /// - Returns: Whether they have been moved. Else they go by the socket, all of them, which also
     ///   tells what is wrong with them.
     /// - Throws: `.cancelled`, which may leave a part written.
-    @concurrent
     func moveByMapping(
         _ offset: UInt64, _ size: Int, writes: Bool,
         _ copy: @Sendable (UnsafeMutableRawBufferPointer, Int) -> Void
@@ -29,6 +26,19 @@ extension AsyncAllocation {
         guard let memory = try await mapped(size, writes: writes),
             remote.owner.link.mayBypass(for: remote)
         else { return false }
+        return try await move(memory, offset, size, writes: writes, copy)
+    }
+
+    /// Moves them slice by slice.
+    ///
+    /// Not on the caller's actor, which it would keep from its other tasks.
+    ///
+    /// - Returns: Whether all of it is there still.
+    @concurrent
+    private func move(
+        _ memory: MappedMemory, _ offset: UInt64, _ size: Int, writes: Bool,
+        _ copy: @Sendable (UnsafeMutableRawBufferPointer, Int) -> Void
+    ) async throws(SmallocError) -> Bool {
         var done = 0
         while done < size {
             if Task.isCancelled { throw .cancelled }

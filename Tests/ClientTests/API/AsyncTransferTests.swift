@@ -21,11 +21,11 @@ struct AsyncTransferTests {
         let onlooker = try SharedDaemon.connect()
         try await place.tasks(1, on: smalloc) { _ in
             var random = SplitMix(for: "large transfers of tasks")
-            let count = 700_000
+            let count = 500_000
             let name = SharedDaemon.name()
             let a = try await smalloc.alloc(count, named: name, .int32)
             var model = [Int32](repeating: 0, count: count)
-            for round in 0..<8 {
+            for round in 0..<5 {
                 let start = Int(random.next() % 1000)
                 let part = (0..<count - 2000).map { _ in Int32(truncatingIfNeeded: random.next()) }
                 try await a.write(part, at: start)

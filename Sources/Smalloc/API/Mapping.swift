@@ -10,9 +10,9 @@ extension Smalloc {
     ///
     /// Bounds are checked, as an array's are: an index outside is a programming error and stops the
     /// program, as does storing where the mapping is for reading only; what it prints names the
-    /// index and the count. The memory stays until the object goes, also after others have disposed of the
-    /// allocation, and after the daemon has ended. An anonymous allocation stays with it, too. A
-    /// fork of the process has the memory as well.
+    /// index and the count. The memory stays until the object goes, also after others have disposed
+    /// of the allocation, and after the daemon has ended. An anonymous allocation stays with it,
+    /// too. A fork of the process has the memory as well.
     ///
     /// ```swift
     /// let map = try a.map(Double.self)

@@ -1,5 +1,5 @@
-// How much data is moved by a mapping for async code: by the same rules as on the blocking face, and
-// in slices, between which other tasks have the thread.
+// How much data is moved by a mapping for async code: by the rules of the blocking face, and in
+// slices, between which other tasks have the thread.
 
 internal import SmallocWire
 

@@ -8,7 +8,8 @@ struct Alloc: DaemonCommand {
         abstract: "Allocate zero-filled memory under a name.",
         discussion: """
             With --shape the length may be left out. Shape and metadata are kept by the daemon, \
-            and told by stat.
+            and told by stat. What is --shareable is in memory that programs can map from the \
+            start; else the first map moves it there.
             """)
 
     @OptionGroup var common: CommonOptions
@@ -26,6 +27,7 @@ struct Alloc: DaemonCommand {
         help: ArgumentHelp(
             "Up to 256 bytes of your own: hex:…, base64:…, or text.", valueName: "metadata"))
     var meta: MetadataArgument?
+    @Flag(help: "In memory that programs can map, from the start.") var shareable = false
 
     var counts: [(name: String, count: ElementCount?)] { [("LENGTH", length?.count)] }
     var streams: [Stream] { common.json ? [.output] : [] }
@@ -47,7 +49,7 @@ struct Alloc: DaemonCommand {
             let type = try (word.flatMap { ElementTypeArgument(argument: $0) } ?? type)?.type()
             try daemon.create(
                 name, length?.count?.value ?? shape?.length ?? 0, type ?? .uint8,
-                shape: shape?.shape, metadata: meta?.bytes ?? [])
+                shape: shape?.shape, metadata: meta?.bytes ?? [], shareable: shareable)
         }
         guard common.json else { return }
         try tell(try daemon.stat(name))
@@ -56,7 +58,12 @@ struct Alloc: DaemonCommand {
 
 struct Stat: DaemonCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show what the daemon knows of allocations.")
+        abstract: "Show what the daemon knows of allocations.",
+        discussion: """
+            flags: shareable, it was made to be mapped; described, with a shape or metadata; \
+            frozen; shared, it is in memory that can be mapped. maps: whether programs have it \
+            mapped now, for reading only (read) or for writing (write).
+            """)
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "Names.", completion: .allocation) var names: [String]
@@ -70,11 +77,14 @@ struct Stat: DaemonCommand {
                 try tell(stat)
                 continue
             }
-            var rows = [
+            let flags = flagWords(stat)
+            var rows: [(String, String)] = [
                 ("name", name), ("type", stat.type.name), ("length", String(stat.length)),
                 ("size", "\(stat.size) (\(humanSize(stat.size)))"),
                 ("created", timestamp(stat.createdMilliseconds)),
                 ("handles", String(stat.handles)), ("storage", "\(stat.storage)"),
+                ("flags", flags.isEmpty ? "none" : flags.joined(separator: ",")),
+                ("maps", "\(stat.maps)"),
             ]
             if let owner = stat.owner { rows.append(("owner", String(owner))) }
             if let shape = stat.shape { rows.append(("shape", shapeText(shape))) }
@@ -267,6 +277,7 @@ private func tell(_ stat: Smalloc.Stat) throws {
         ("length", .integer(stat.length)), ("size", .integer(stat.size)),
         ("createdMilliseconds", .integer(Int(stat.createdMilliseconds))),
         ("handles", .integer(stat.handles)), ("storage", .string("\(stat.storage)")),
+        ("flags", .array(flagWords(stat).map(JSON.string))), ("maps", .string("\(stat.maps)")),
         ("owner", stat.owner.map { .integer(Int($0)) } ?? .null), ("shape", JSON(stat.shape)),
         (
             "metadata",

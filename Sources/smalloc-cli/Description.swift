@@ -64,6 +64,14 @@ func shapeText(_ shape: [Int]) -> String {
     shape.isEmpty ? "scalar" : shape.map { String($0) }.joined(separator: "x")
 }
 
+/// What is said of an allocation by bits, in the words and the order of text mode.
+func flagWords(_ stat: Smalloc.Stat) -> [String] {
+    [
+        (stat.isShareable, "shareable"), (stat.isDescribed, "described"),
+        (stat.isFrozen, "frozen"), (stat.isShared, "shared"),
+    ].filter(\.0).map(\.1)
+}
+
 /// Metadata in a form that `--meta` takes: text where it is printable ASCII.
 func metadataText(_ bytes: [UInt8]) -> String {
     let isText = bytes.allSatisfy { (0x20...0x7E).contains($0) }

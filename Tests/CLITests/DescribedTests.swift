@@ -111,6 +111,35 @@ struct DescribedTests {
                 """)
     }
 
+    @Test("what is shareable, frozen and mapped is told")
+    func maps() throws {
+        let shell = try Shell()
+        let script = """
+            cli stat a | sed -n '/^flags/p;/^maps/p'
+            cli stat a --json | sed 's/.*\\("flags.*\\),"owner.*/\\1/'
+            """
+        #expect(
+            try shell.output("cli alloc a 4 float --shareable --shape 2x2; \(script)") == """
+                flags    shareable,described
+                maps     none
+                "flags":["shareable","described"],"maps":"none"
+
+                """)
+        let map = try Smalloc("unix:\(shell.daemon.path)").open("a").map(Float.self)
+        #expect(
+            try shell.output(script) == """
+                flags    shareable,described,shared
+                maps     write
+                "flags":["shareable","described","shared"],"maps":"write"
+
+                """)
+        #expect(map.count == 4)
+        #expect(
+            try shell.output("cli alloc b 1; cli freeze b; cli stat b | grep flags")
+                == "flags    frozen\n")
+        #expect(try shell.output("cli alloc c 1; cli stat c | grep flags") == "flags    none\n")
+    }
+
     @Test(
         "what is no description is a usage error, or the daemon's",
         arguments: [

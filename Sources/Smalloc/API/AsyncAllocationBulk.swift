@@ -7,7 +7,9 @@ extension AsyncAllocation {
     /// Reads elements into a new array, received straight into its storage.
     ///
     /// Large reads are split (`Smalloc.Options.chunkSize`), a few parts under way at a time, so
-    /// that other tasks' small requests wait for a part and not for the whole.
+    /// that other tasks' small requests wait for a part and not for the whole; or they go by a
+    /// mapping (`Smalloc.Options.mapsLargeTransfers`), off the caller's actor, and other tasks have
+    /// their turn after each MiB.
     ///
     /// - Parameters:
     ///   - element: The Swift type of the elements; must have the allocation's element type.
@@ -151,7 +153,7 @@ extension AsyncAllocation {
 
     // MARK: In bytes
 
-    private var link: Link { remote.owner.link }
+    var link: Link { remote.owner.link }
 
     @usableFromInline
     func readLarge<Element: Smalloc.Element>(
@@ -236,6 +238,13 @@ extension AsyncAllocation {
         _ element: Element.Type, count: Int, offset: UInt64, size: Int
     ) async throws(SmallocError) -> [Element] {
         let sink = ArraySink<Element>(count: count)
+        let isRead = try await moveByMapping(offset, size, writes: false) { mapped, at in
+            _ = sink.withMemory(at, mapped.count) { (memory: UnsafeMutableRawBufferPointer) in
+                memory.copyMemory(from: UnsafeRawBufferPointer(mapped))
+                return mapped.count
+            }
+        }
+        if isRead { return sink.take() }
         try await transfer(.read, offset, size) { request, at, size throws(SmallocError) in
             try link.start(request, remote, size: size, sink: (sink, at))
         }
@@ -245,11 +254,18 @@ extension AsyncAllocation {
     private func write<Element: BitwiseCopyable & Sendable>(
         _ array: [Element], offset: UInt64, size: Int
     ) async throws(SmallocError) {
+        let source = ArraySource(array)
+        let isWritten = try await moveByMapping(offset, size, writes: true) { mapped, at in
+            _ = source.withMemory(at, mapped.count) { memory in
+                mapped.copyMemory(from: memory)
+                return mapped.count
+            }
+        }
+        if isWritten { return }
         if size > Chunking(link.options, link.limits).chunk {
             // The end is checked before the first byte moves.
             try await call(.read(remote.handle, offset: offset + UInt64(size), size: 0))
         }
-        let source = ArraySource(array)
         try await transfer(.write, offset, size) { request, at, size throws(SmallocError) in
             let data = OutgoingData(source: source, offset: at, size: size)
             return try link.start(request, remote, data: data, size: 0)

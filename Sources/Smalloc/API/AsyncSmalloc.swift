@@ -116,72 +116,79 @@ public final class AsyncSmalloc: Sendable {
 
     /// Allocates zero-filled memory that belongs to this connection.
     ///
-    /// See `Smalloc.alloc(_:_:)`.
+    /// See `Smalloc.alloc(_:_:shareable:)`.
     ///
     /// - Parameters:
     ///   - length: **Elements**, from 0; with the type's size at most `kMaxLength` bytes.
     ///   - type: What the elements are; `Uint8` by default.
-    /// - Throws: As `Smalloc.alloc(_:_:)`; `.cancelled`.
+    ///   - shareable: Whether it is made of memory that can be mapped, so that the first map, here
+    ///     or of another program, need not move it there; counts against `limit_shares` of `stats`.
+    /// - Throws: As `Smalloc.alloc(_:_:shareable:)`; `.cancelled`.
     ///
-    /// Wire: `alloc`. Node: `smalloc.alloc(length, type)`.
+    /// Wire: `alloc`, flag `shareable`. Node: `smalloc.alloc(length, type)`.
     public func alloc(
-        _ length: Int, _ type: ElementType = .uint8
+        _ length: Int, _ type: ElementType = .uint8, shareable: Bool = false
     ) async throws(SmallocError) -> AsyncAllocation {
-        try await remote(
-            .alloc(size: type.bytes(length), type: type.rawValue, name: nil), nil, .empty)
+        let request = Request.alloc(
+            size: type.bytes(length), type: type.rawValue, name: nil, shareable: shareable)
+        return try await remote(request, nil, .empty)
     }
 
     /// Allocates named memory, which stays until a client disposes of it.
     ///
     /// A cancelled call may have allocated all the same.
     ///
-    /// - Throws: As `Smalloc.alloc(_:named:_:)`; `.cancelled`.
+    /// - Throws: As `Smalloc.alloc(_:named:_:shareable:)`; `.cancelled`.
     ///
     /// Wire: `alloc`.
     public func alloc(
-        _ length: Int, named name: String, _ type: ElementType = .uint8
+        _ length: Int, named name: String, _ type: ElementType = .uint8, shareable: Bool = false
     ) async throws(SmallocError) -> AsyncAllocation {
         let name = try AllocationName(name)
-        return try await remote(
-            .alloc(size: type.bytes(length), type: type.rawValue, name: name), name, .empty)
+        let request = Request.alloc(
+            size: type.bytes(length), type: type.rawValue, name: name, shareable: shareable)
+        return try await remote(request, name, .empty)
     }
 
     /// Allocates memory with a shape, and bytes of the user's own.
     ///
-    /// See `Smalloc.alloc(shape:named:_:metadata:)`. A cancelled call may have allocated all the
-    /// same.
+    /// See `Smalloc.alloc(shape:named:_:metadata:shareable:)`. A cancelled call may have allocated
+    /// all the same.
     ///
-    /// - Throws: As `Smalloc.alloc(shape:named:_:metadata:)`; `.cancelled`.
+    /// - Throws: As `Smalloc.alloc(shape:named:_:metadata:shareable:)`; `.cancelled`.
     ///
     /// Wire: `alloc`, flag `described`.
     public func alloc(
         shape: [Int], named name: String? = nil, _ type: ElementType = .uint8,
-        metadata: [UInt8] = []
+        metadata: [UInt8] = [], shareable: Bool = false
     ) async throws(SmallocError) -> AsyncAllocation {
         let description = try AllocationDescription(shape, metadata)
         var checked: AllocationName?
         if let name { checked = try AllocationName(name) }
         let request = Request.alloc(
             size: type.bytes(description.length), type: type.rawValue, name: checked,
-            described: description)
+            shareable: shareable, described: description)
         return try await remote(request, checked, description)
     }
 
     /// Allocates memory without a shape, and with bytes of the user's own.
     ///
-    /// See `Smalloc.alloc(_:named:_:metadata:)`. A cancelled call may have allocated all the same.
+    /// See `Smalloc.alloc(_:named:_:metadata:shareable:)`. A cancelled call may have allocated all
+    /// the same.
     ///
     /// - Throws: As that one; `.cancelled`.
     ///
     /// Wire: `alloc`, flag `described` unless the metadata is empty.
     public func alloc(
-        _ length: Int, named name: String? = nil, _ type: ElementType = .uint8, metadata: [UInt8]
+        _ length: Int, named name: String? = nil, _ type: ElementType = .uint8, metadata: [UInt8],
+        shareable: Bool = false
     ) async throws(SmallocError) -> AsyncAllocation {
         let description = try AllocationDescription(nil, metadata)
         var checked: AllocationName?
         if let name { checked = try AllocationName(name) }
         let request = Request.alloc(
-            size: type.bytes(length), type: type.rawValue, name: checked, described: description)
+            size: type.bytes(length), type: type.rawValue, name: checked, shareable: shareable,
+            described: description)
         return try await remote(request, checked, description)
     }
 

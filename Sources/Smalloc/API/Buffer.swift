@@ -24,7 +24,7 @@ extension Smalloc {
         /// - Parameters:
         ///   - length: Bytes, from 0 to `kMaxLength`.
         ///   - smalloc: The connection; nil for the default one.
-        /// - Throws: As `Smalloc.alloc(_:_:)`.
+        /// - Throws: As `Smalloc.alloc(_:_:shareable:)`.
         ///
         /// Node: `new Buffer(size)`.
         public init(_ length: Int, on smalloc: Smalloc? = nil) throws(SmallocError) {

@@ -42,11 +42,12 @@ extension Smalloc {
         /// Whether reads and writes of much data at a time go by a mapping where they can, from the
         /// second one on an allocation on; true by default.
         ///
-        /// They do on Unix sockets, on the blocking face, from 256 KiB on; answers and errors are
-        /// those of the socket. What goes by a mapping moves at the speed of memory, and is not
-        /// atomic towards other requests, no part of it: what another client writes at the same
-        /// time may show between any two elements. The allocation is given memory that can be
-        /// shared for it, which costs copying it once.
+        /// They do on Unix sockets from 256 KiB on, while no other request of the connection is
+        /// under way on the allocation; answers and errors are those of the socket. What goes by a
+        /// mapping moves at the speed of memory, and is not atomic towards other requests, no part
+        /// of it: what another client writes at the same time may show between any two elements.
+        /// The allocation is given memory that can be shared for it, which costs copying it once.
+        /// A fork of the process does not have such a mapping; those that `map` returns it has.
         public var mapsLargeTransfers = true
 
         /// Time for which a blocking call asks for its answer again and again before it sleeps;

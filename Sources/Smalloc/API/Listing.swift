@@ -19,6 +19,12 @@ extension Smalloc {
         public let handles: Int
         /// Where its memory is.
         public let storage: Storage
+        /// The bits of the reply.
+        private let flags: UInt64
+        /// What clients have mapped of it now, or hold a descriptor of; the daemon asks the kernel.
+        ///
+        /// `.none` also from a daemon that does not tell.
+        public let maps: Maps
         /// The user that made it, by the number that the daemon's machine has for them.
         ///
         /// Nil if it was made over TCP, and from a daemon that does not tell.
@@ -32,6 +38,39 @@ extension Smalloc {
 
         /// Elements.
         public var length: Int { size >> type.shift }
+
+        /// Whether it was made to be mapped: see `Smalloc.alloc(_:_:shareable:)`.
+        public var isShareable: Bool { has(.shareable) }
+        /// Whether it was made with a shape or metadata.
+        public var isDescribed: Bool { has(.described) }
+        /// Whether nobody can change its elements any more: see `Allocation.freeze()`.
+        public var isFrozen: Bool { has(.frozen) }
+        /// Whether it is in memory that clients can map, so that the next map need not move it.
+        public var isShared: Bool { has(.shared) }
+
+        private func has(_ flag: StatusFlags) -> Bool {
+            StatusFlags(rawValue: flags).contains(flag)
+        }
+
+        /// What clients have mapped of an allocation.
+        ///
+        /// Open: a newer daemon may know more kinds.
+        public struct Maps: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
+            /// The number on the wire.
+            public let rawValue: UInt64
+            /// Any number, also unknown ones.
+            public init(rawValue: UInt64) { self.rawValue = rawValue }
+            /// Nothing.
+            public static var none: Maps { Maps(rawValue: 0) }
+            /// For reading only.
+            public static var readOnly: Maps { Maps(rawValue: 1) }
+            /// By at least one for reading and writing.
+            public static var writable: Maps { Maps(rawValue: 2) }
+            /// The words of text mode: `none`, `read`, `write`, or `maps` and the number.
+            public var description: String {
+                UInt8(exactly: rawValue).flatMap(MapKind.init)?.name ?? "maps\(rawValue)"
+            }
+        }
 
         /// Where an allocation's memory is.
         ///
@@ -69,13 +108,17 @@ extension Smalloc {
             storage = Storage(rawValue: try reader.integer(UInt64.self))
             // What a daemon without the feature `types` does not tell.
             guard !reader.isAtEnd else {
+                flags = 0
+                maps = .none
                 owner = nil
                 shape = nil
                 metadata = []
                 return
             }
-            // Flags, maps, and the two of a lease.
-            for _ in 0..<4 { _ = try reader.integer(UInt64.self) }
+            flags = try reader.integer(UInt64.self)
+            maps = Maps(rawValue: try reader.integer(UInt64.self))
+            // The two of a lease, which no daemon has yet.
+            for _ in 0..<2 { _ = try reader.integer(UInt64.self) }
             owner = UInt32(exactly: try reader.integer(UInt64.self))
             let rank = try reader.integer(UInt64.self)
             var dimensions: [Int] = []

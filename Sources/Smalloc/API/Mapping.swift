@@ -8,9 +8,27 @@ extension Smalloc {
     /// mappings, and requests by frames and by text.
     ///
     /// Bounds are checked, as an array's are: an index outside is a programming error and stops the
-    /// program. The memory stays until the last copy of the mapping goes, also after others have
-    /// disposed of the allocation, and after the daemon has ended. An anonymous allocation stays
-    /// with it, too. A copy is the same memory.
+    /// program, as does storing where the mapping is for reading only; what it prints names the
+    /// index and the count. The memory stays until the last copy of the mapping goes, also after
+    /// others have disposed of the allocation, and after the daemon has ended. An anonymous
+    /// allocation stays with it, too. A copy is the same memory. A fork of the process has the
+    /// memory as well.
+    ///
+    /// ```swift
+    /// let map = try a.map(Double.self)
+    /// map[0] = 1.5
+    /// map.withMutableSpan { elements in
+    ///     for i in elements.indices { elements[i] *= 2 }
+    /// }
+    /// let sum = map.withSpan { elements in
+    ///     var sum = 0.0
+    ///     for i in elements.indices { sum += elements[i] }
+    ///     return sum
+    /// }
+    /// ```
+    ///
+    /// A span of it can't outlive the call, and with that not the mapping: the compiler refuses
+    /// what would let it. A loop by index or over a span is as fast as one over an array's buffer.
     ///
     /// What another process stores shows up as it does between threads that share memory: a single
     /// aligned element is read and stored whole, and nothing else is ordered. Elements of integer
@@ -44,14 +62,36 @@ extension Smalloc {
         @inlinable
         public subscript(index: Int) -> Element {
             get {
-                precondition(index >= 0 && index < count, "index out of range")
+                check(index)
+                defer { withExtendedLifetime(self) {} }
                 return start[index]
             }
             nonmutating set {
-                precondition(index >= 0 && index < count, "index out of range")
-                precondition(isWritable, "the mapping is for reading only")
+                check(index)
+                checkWritable()
+                defer { withExtendedLifetime(self) {} }
                 start[index] = newValue
             }
+        }
+
+        @inlinable @inline(__always)
+        func check(_ index: Int) {
+            if index < 0 || index >= count { outOfRange(index) }
+        }
+
+        @inlinable @inline(__always)
+        func checkWritable() { if !isWritable { notWritable() } }
+
+        // Not preconditions, whose texts a release build does not print.
+
+        @usableFromInline @inline(never)
+        func outOfRange(_ index: Int) -> Never {
+            fatalError("index \(index) is out of range of a mapping of \(count) elements")
+        }
+
+        @usableFromInline @inline(never)
+        func notWritable() -> Never {
+            fatalError("the mapping is for reading only")
         }
 
         /// Calls back with all elements, for reading.
@@ -85,7 +125,7 @@ extension Smalloc {
         public func withMutableSpan<Result, Failure: Error>(
             _ body: (inout MutableSpan<Element>) throws(Failure) -> Result
         ) throws(Failure) -> Result {
-            precondition(isWritable, "the mapping is for reading only")
+            checkWritable()
             defer { withExtendedLifetime(self) {} }
             var span = MutableSpan(_unsafeStart: start, count: count)
             return try body(&span)
@@ -176,6 +216,8 @@ extension AsyncAllocation {
     ///
     /// Wire: `freeze`.
     public func freeze() async throws(SmallocError) {
+        // The library's own mapping for large transfers would be in the way.
+        remote.unmap()
         try await call(.freeze(.handle(remote.handle)))
     }
 }

@@ -112,8 +112,8 @@ extension Smalloc.Mapping where Element: Smalloc.AtomicValue {
     func act(
         _ action: AtomicAction, at index: Int, _ operand: Element, _ expected: Element = 0
     ) -> Element {
-        precondition(index >= 0 && index < count, "index out of range")
-        precondition(action == .load || isWritable, "the mapping is for reading only")
+        check(index)
+        if action != .load { checkWritable() }
         defer { withExtendedLifetime(self) {} }
         let cell = UnsafeMutableRawPointer(start + index)
         switch MemoryLayout<Element>.size {

@@ -109,7 +109,7 @@ extension Smalloc.Mapping where Element: Smalloc.AtomicValue {
         guard Element.self == Int32.self || Element.self == UInt32.self else {
             throw .invalidArgument("waits are for Int32 and Uint32")
         }
-        precondition(index >= 0 && index < count, "index out of range")
+        check(index)
         let address = UnsafeMutableRawPointer(start + index)
         return MappedCell(address: address, end: address - memory.base + MappedCell.size)
     }

@@ -23,6 +23,8 @@ final class Link: @unchecked Sendable {
     private let thread: UnsafeMutablePointer<Atomic<UInt>>
     private let fork = ForkGuard()
     let limits: Limits
+    /// Whether the daemon lets this connection map.
+    let maps: Bool
 
     /// Counted up before tasks are resumed, looked at after: what the runtime orders by itself, in
     /// a way that the ThreadSanitizer sees.
@@ -33,7 +35,7 @@ final class Link: @unchecked Sendable {
     /// Whether descriptors may come: from the first map on.
     let takesDescriptors = Atomic<Bool>(false)
     /// What its maps are told of their allocations by.
-    private let mappedState = Locked<MappedState?>(nil)
+    let state = ReceivedState()
 
     let lock = Lock()
     // All below is touched under the lock alone, which makes checks of exclusive access needless.
@@ -64,7 +66,7 @@ final class Link: @unchecked Sendable {
     }
 
     init(
-        _ socket: consuming Socket, _ limits: Limits, _ options: Smalloc.Options,
+        _ socket: consuming Socket, _ limits: Limits, maps: Bool, _ options: Smalloc.Options,
         _ executor: AsyncSmalloc.Executor
     ) {
         self.socket = socket
@@ -72,6 +74,7 @@ final class Link: @unchecked Sendable {
         thread = executor.thread
         session = ClientSession(limits)
         self.limits = limits
+        self.maps = maps
         self.options = options
         timeout = options.requestTimeout?.nanosecondsClamped ?? .max
     }
@@ -92,7 +95,7 @@ final class Link: @unchecked Sendable {
         try channel.greet(options.software)
         socket.setTimeouts(nanoseconds: .max)
         socket.setUserTimeout(nanoseconds: options.requestTimeout?.nanosecondsClamped ?? .max)
-        return Link(socket, channel.session.limits, options, executor)
+        return Link(socket, channel.session.limits, maps: channel.maps, options, executor)
     }
 
     /// Why nothing can be asked any more; nil while it stands.
@@ -132,15 +135,25 @@ final class Link: @unchecked Sendable {
 
     /// Maps an allocation.
     func map(
-        _ remote: AsyncRemote, writable: Bool, populate: Bool
+        _ remote: AsyncRemote, writable: Bool, populate: Bool, isInherited: Bool = true
     ) async throws(SmallocError) -> MappedMemory {
         takesDescriptors.store(true, ordering: .releasing)
         let request = Request.map(
             remote.handle, writable: writable, populate: populate, size: remote.size)
         let cookie = try start(request, remote, descriptorsAt: Request.descriptorsAt)
         let reply = try await wait(cookie).reply()
-        return try mappedState.withLock { state throws(SmallocError) in
-            try MappedMemory(reply, isWritable: writable, populates: populate, &state)
+        return try MappedMemory(
+            reply, isWritable: writable, populates: populate, isInherited: isInherited, state)
+    }
+
+    /// Whether a transfer may go by a mapping: the daemon is there, as far as the socket knows, and
+    /// nothing is under way on the allocation that it could overtake.
+    ///
+    /// A task that goes on after its call was cancelled or late has its earlier request under way.
+    func mayBypass(for remote: AsyncRemote) -> Bool {
+        guard !fork.isForked, socket.isOpen else { return false }
+        return lock.withLock {
+            session.ended == nil && !remote.isGone && !session.isUnderWay(on: remote.handle)
         }
     }
 
@@ -198,7 +211,7 @@ final class Link: @unchecked Sendable {
             waiter.resume(returning: Answer(refusal))
             return false
         }
-        let entry = session.begin(header.operation)
+        let entry = session.begin(header)
         entry.pointee.size = size ?? -1
         if let room {
             let block = rooms.take()

@@ -10,7 +10,7 @@ internal import Synchronization
 struct LinkReader: ~Copyable {
     private let link: Link
     private let executor: AsyncSmalloc.Executor
-    private var input = ReplyInput(capacity: 262_144)
+    private var input: ReplyInput
     private var completions = CompletionList()
     /// The last wait ended with nothing.
     private var isQuiet = false
@@ -21,6 +21,7 @@ struct LinkReader: ~Copyable {
     init(_ link: Link) {
         self.link = link
         executor = link.executor
+        input = ReplyInput(capacity: 262_144, link.state)
     }
 
     /// Works until the connection ends.
@@ -47,12 +48,12 @@ struct LinkReader: ~Copyable {
                 scheduled = link.lock.withLock { link.isFlushScheduled }
                 more = try receive()
                 for handle in input.takeUnwantedHandles() { link.forget(handle) }
+                input.closeUnwantedDescriptors()
             }
         } catch {
             // First the end: a task that is resumed may ask again at once.
             link.end(error)
             resume()
-            for descriptor in input.takeUnwantedDescriptors() { _ = Glibc.close(descriptor) }
         }
     }
 

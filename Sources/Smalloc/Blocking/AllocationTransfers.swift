@@ -73,7 +73,9 @@ extension View where Owner == BlockingOwner {
         let count = try type.count(bytes: target.count)
         let (offset, size) = try checked(start, count)
         if let memory = mapped(offset, size, writes: false), let place = target.baseAddress {
-            return place.copyMemory(from: memory.base + Int(offset), byteCount: size)
+            place.copyMemory(from: memory.base + Int(offset), byteCount: size)
+            // What was truncated meanwhile has been read as zeros.
+            if memory.holds(offset, size, writes: false) { return }
         }
         try explaining(start, count) { () throws(SmallocError) in
             guard size <= Channel.copiedSizeMax else {
@@ -113,29 +115,25 @@ extension View where Owner == BlockingOwner {
         }
     }
 
-    /// Bytes from which on a transfer may go by a mapping: below, a round trip costs less than the
-    /// faults of pages.
-    static var mappedSizeMin: Int { 256 << 10 }
-
     /// The mapping by which a large transfer goes; nil: it goes by the socket, which also tells
     /// what is wrong with it.
     private func mapped(_ offset: UInt64, _ size: Int, writes: Bool) -> MappedMemory? {
-        guard size >= View.mappedSizeMin, connection.mapsLargeTransfers else { return nil }
+        guard connection.mapsLargeTransfers else { return nil }
         let memory: MappedMemory
-        switch remote.noteLargeTransfer(writes: writes) {
+        switch remote.way(ofTransfer: size, writes: writes) {
         case .bySocket: return nil
         case .byMapping(let known): memory = known
         case .byNewMapping:
-            // For writing only where it is needed: it stands in the way of others' freeze.
-            let made = try? connection.map(remote, writable: writes, populate: false)
+            let made = try? connection.map(
+                remote, writable: writes, populate: false, isInherited: false)
             remote.mapped(made, writes: writes)
             guard let made else { return nil }
             memory = made
         }
         // Its daemon may have ended, and it may have been disposed of, truncated or frozen.
-        guard connection.isHeard(on: remote), let held = memory.liveSize(writes: writes),
-            offset <= held, UInt64(size) <= held - offset
-        else { return nil }
+        guard connection.isHeard(on: remote), memory.holds(offset, size, writes: writes) else {
+            return nil
+        }
         return memory
     }
 

@@ -18,11 +18,11 @@ struct Channel: ~Copyable {
     var session = ClientSession()
     /// Which of its connection object's sessions this is.
     var number: UInt64 = 0
-    private var input = ReplyInput(capacity: 65_536)
+    private var input: ReplyInput
     /// Stays empty: no tasks wait here.
     private var completions = CompletionList()
     /// What its maps are told of their allocations by.
-    private var mappedState: MappedState?
+    private let state = ReceivedState()
     /// Whether the daemon lets this connection map.
     private(set) var maps = false
     /// Whether descriptors may come.
@@ -36,6 +36,7 @@ struct Channel: ~Copyable {
     init(_ socket: consuming Socket, timeout: UInt64) {
         self.socket = socket
         self.timeout = timeout
+        input = ReplyInput(capacity: 65_536, state)
         self.socket.setTimeouts(nanoseconds: timeout)
     }
 
@@ -51,14 +52,8 @@ struct Channel: ~Copyable {
         maps = reply.features & Feature.map.bits != 0
     }
 
-    /// `POLLRDHUP`, which needs a macro of the C library's.
-    private static var hangUp: Int16 { 0x2000 }
-
     /// Whether the daemon has not closed, as far as the socket knows.
-    var isOpen: Bool {
-        var wait = pollfd(fd: socket.descriptor, events: Channel.hangUp, revents: 0)
-        return poll(&wait, 1, 0) == 0
-    }
+    var isOpen: Bool { socket.isOpen }
 
     /// Starts a call: from here on it counts what has been sent.
     mutating func beginCall() { hasSentNothing = true }
@@ -75,7 +70,7 @@ struct Channel: ~Copyable {
 
     /// Maps an allocation.
     mutating func map(
-        _ handle: UInt32, writable: Bool, populate: Bool, size: Int
+        _ handle: UInt32, writable: Bool, populate: Bool, isInherited: Bool, size: Int
     ) throws(SmallocError) -> MappedMemory {
         let request = Request.map(handle, writable: writable, populate: populate, size: size)
         awaitsDescriptors = true
@@ -85,7 +80,7 @@ struct Channel: ~Copyable {
         let reply = try answer(to: cookie, extraTime: request.extraTime).reply()
         awaitsDescriptors = false
         return try MappedMemory(
-            reply, isWritable: writable, populates: populate, &mappedState)
+            reply, isWritable: writable, populates: populate, isInherited: isInherited, state)
     }
 
     /// The same of a request that waits in the daemon.

@@ -180,7 +180,8 @@ final class Connection: @unchecked Sendable {
 
     /// Whether large transfers go by mappings.
     var mapsLargeTransfers: Bool {
-        options.mapsLargeTransfers
+        // A lock that another thread held at the fork is held for ever.
+        options.mapsLargeTransfers && !fork.isForked
             && lock.withLock { state.channel?.maps ?? false }
     }
 
@@ -210,11 +211,12 @@ final class Connection: @unchecked Sendable {
 
     /// Maps an allocation.
     func map(
-        _ remote: BlockingRemote, writable: Bool, populate: Bool
+        _ remote: BlockingRemote, writable: Bool, populate: Bool, isInherited: Bool = true
     ) throws(SmallocError) -> MappedMemory {
         try call(on: remote) { channel throws(SmallocError) in
             try channel.map(
-                remote.handle, writable: writable, populate: populate, size: remote.size)
+                remote.handle, writable: writable, populate: populate, isInherited: isInherited,
+                size: remote.size)
         }
     }
 

@@ -64,6 +64,17 @@ struct Socket: ~Copyable {
         }
     }
 
+    /// `POLLRDHUP`, which needs a macro of the C library's.
+    private static var hangUp: Int16 { 0x2000 }
+
+    /// Whether the peer has not closed, as far as is known here.
+    ///
+    /// Cost: one system call.
+    var isOpen: Bool {
+        var wait = pollfd(fd: descriptor, events: Socket.hangUp, revents: 0)
+        return poll(&wait, 1, 0) == 0
+    }
+
     /// Lets a blocking `recv` or `send` end after this long; `.max` is never.
     func setTimeouts(nanoseconds: UInt64) { applyTimeouts(descriptor, nanoseconds) }
 

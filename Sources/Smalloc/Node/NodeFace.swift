@@ -14,22 +14,27 @@ extension Smalloc {
     /// - Parameters:
     ///   - length: **Elements**, from 0; with the type's size at most `kMaxLength` bytes.
     ///   - type: What the elements are; `Uint8` by default.
+    ///   - shareable: Whether it is made of memory that can be mapped, so that the first map, here
+    ///     or of another program, need not move it there; counts against `limit_shares` of `stats`.
     /// - Returns: The allocation.
     /// - Throws: `.tooLarge` (`n > kMaxLength`, also for negative lengths); `.handleLimit`,
-    ///   `.allocationLimit`, `.memoryLimit`, `.outOfMemory`; transport errors.
+    ///   `.shareLimit`, `.allocationLimit`, `.memoryLimit`, `.outOfMemory`; `.unsupportedFlags` if
+    ///   it is to be shareable and the daemon has no `map`; transport errors.
     ///
-    /// Wire: `alloc`. Node: `smalloc.alloc(length, type)`.
+    /// Wire: `alloc`, flag `shareable`. Node: `smalloc.alloc(length, type)`.
     public func alloc(
-        _ length: Int, _ type: ElementType = .uint8
+        _ length: Int, _ type: ElementType = .uint8, shareable: Bool = false
     ) throws(SmallocError) -> Allocation {
-        Allocation(View(remote: try allocate(length, type, nil)))
+        Allocation(View(remote: try allocate(length, type, nil, shareable)))
     }
 
     /// The same with the type as its number: Node's, 1 to 9, or one up to 16.
     ///
-    /// - Throws: `.unknownType`, then as `alloc(_:_:)`.
-    public func alloc(_ length: Int, _ type: Int) throws(SmallocError) -> Allocation {
-        try alloc(length, try elementType(type))
+    /// - Throws: `.unknownType`, then as `alloc(_:_:shareable:)`.
+    public func alloc(
+        _ length: Int, _ type: Int, shareable: Bool = false
+    ) throws(SmallocError) -> Allocation {
+        try alloc(length, try elementType(type), shareable: shareable)
     }
 
     /// Allocates named memory, which stays until a client disposes of it.
@@ -38,16 +43,17 @@ extension Smalloc {
     ///   - length: **Elements**, from 0.
     ///   - name: 1 to 255 bytes of printable ASCII without spaces; `/` separates namespaces.
     ///   - type: What the elements are; `Uint8` by default.
+    ///   - shareable: See `alloc(_:_:shareable:)`.
     /// - Returns: The allocation, open.
     /// - Throws: `.invalidName`; `.tooLarge`; `.alreadyExists` (`object already has external array
     ///   data`) if the name is taken; the limits' and transport errors.
     ///
     /// Wire: `alloc`.
     public func alloc(
-        _ length: Int, named name: String, _ type: ElementType = .uint8
+        _ length: Int, named name: String, _ type: ElementType = .uint8, shareable: Bool = false
     ) throws(SmallocError) -> Allocation {
         let name = try AllocationName(name)
-        return Allocation(View(remote: try allocate(length, type, name)))
+        return Allocation(View(remote: try allocate(length, type, name, shareable)))
     }
 
     /// Allocates memory with a shape, and bytes of the user's own, both of which the daemon keeps
@@ -59,6 +65,7 @@ extension Smalloc {
     ///   - name: nil for an anonymous allocation.
     ///   - type: What the elements are; `Uint8` by default.
     ///   - metadata: Up to 256 bytes, which mean nothing to the daemon.
+    ///   - shareable: See `alloc(_:_:shareable:)`.
     /// - Returns: The allocation, open.
     /// - Throws: `.invalidArgument` for more dimensions or metadata; `.invalidName`; `.tooLarge`,
     ///   also for negative dimensions; `.alreadyExists`; the limits' and transport errors;
@@ -67,29 +74,31 @@ extension Smalloc {
     /// Wire: `alloc`, flag `described`.
     public func alloc(
         shape: [Int], named name: String? = nil, _ type: ElementType = .uint8,
-        metadata: [UInt8] = []
+        metadata: [UInt8] = [], shareable: Bool = false
     ) throws(SmallocError) -> Allocation {
         let description = try AllocationDescription(shape, metadata)
         var checked: AllocationName?
         if let name { checked = try AllocationName(name) }
         return Allocation(
-            View(remote: try allocate(description.length, type, checked, description)))
+            View(
+                remote: try allocate(description.length, type, checked, shareable, description)))
     }
 
     /// Allocates memory without a shape, and with bytes of the user's own.
     ///
-    /// See `alloc(shape:named:_:metadata:)`.
+    /// See `alloc(shape:named:_:metadata:shareable:)`.
     ///
     /// - Throws: As that one.
     ///
     /// Wire: `alloc`, flag `described` unless the metadata is empty.
     public func alloc(
-        _ length: Int, named name: String? = nil, _ type: ElementType = .uint8, metadata: [UInt8]
+        _ length: Int, named name: String? = nil, _ type: ElementType = .uint8, metadata: [UInt8],
+        shareable: Bool = false
     ) throws(SmallocError) -> Allocation {
         let description = try AllocationDescription(nil, metadata)
         var checked: AllocationName?
         if let name { checked = try AllocationName(name) }
-        return Allocation(View(remote: try allocate(length, type, checked, description)))
+        return Allocation(View(remote: try allocate(length, type, checked, shareable, description)))
     }
 
     /// Allocates memory and gives it to a receiver.
@@ -101,6 +110,7 @@ extension Smalloc {
     ///     that the object is gone only at a later `alloc` with a receiver.
     ///   - type: What the elements are; `Uint8` by default.
     ///   - name: nil for an anonymous allocation.
+    ///   - shareable: See `alloc(_:_:shareable:)`.
     /// - Returns: The receiver.
     /// - Throws: `.invalidArgument` (`obj must be an Object`, `Arrays are not supported`: values in
     ///   an `AnyObject`'s clothes); `.invalidName`; `.tooLarge`; `.alreadyExists` (`object already
@@ -109,7 +119,8 @@ extension Smalloc {
     /// Wire: `alloc`. Node: `smalloc.alloc(length, receiver, type)`.
     @discardableResult
     public func alloc<Receiver: AnyObject>(
-        _ length: Int, _ receiver: Receiver, _ type: ElementType = .uint8, named name: String? = nil
+        _ length: Int, _ receiver: Receiver, _ type: ElementType = .uint8,
+        named name: String? = nil, shareable: Bool = false
     ) throws(SmallocError) -> Receiver {
         switch Receivers.kind(of: receiver) {
         case .array: throw .isArray
@@ -120,7 +131,7 @@ extension Smalloc {
         if let name { checked = try AllocationName(name) }
         guard type.bytes(length) <= limits.lengthSizeMax else { throw .overMaxLength }
         if hasExternalData(receiver) { throw .alreadyExists }
-        let remote = try allocate(length, type, checked)
+        let remote = try allocate(length, type, checked, shareable)
         Receivers.give(Allocation(View(remote: remote)), to: receiver)
         return receiver
     }
@@ -128,13 +139,15 @@ extension Smalloc {
     /// The same with the type as its number: Node's, 1 to 9, or one up to 16.
     ///
     /// - Throws: `obj must be an Object`; `.unknownType`; `Arrays are not supported`; then as
-    ///   `alloc(_:_:_:named:)`.
+    ///   `alloc(_:_:_:named:shareable:)`.
     @discardableResult
     public func alloc<Receiver: AnyObject>(
-        _ length: Int, _ receiver: Receiver, _ type: Int, named name: String? = nil
+        _ length: Int, _ receiver: Receiver, _ type: Int, named name: String? = nil,
+        shareable: Bool = false
     ) throws(SmallocError) -> Receiver {
         if Receivers.kind(of: receiver) == .value { throw .notAnObject }
-        return try alloc(length, receiver, try elementType(type), named: name)
+        return try alloc(
+            length, receiver, try elementType(type), named: name, shareable: shareable)
     }
 
     /// Arrays can't hold an allocation.
@@ -152,12 +165,13 @@ extension Smalloc {
     }
 
     private func allocate(
-        _ length: Int, _ type: ElementType, _ name: AllocationName?,
+        _ length: Int, _ type: ElementType, _ name: AllocationName?, _ shareable: Bool,
         _ description: AllocationDescription = .empty
     ) throws(SmallocError) -> BlockingRemote {
         try connection.performForRemote(
             .alloc(
-                size: type.bytes(length), type: type.rawValue, name: name, described: description),
+                size: type.bytes(length), type: type.rawValue, name: name, shareable: shareable,
+                described: description),
             name: name, description: description)
     }
 

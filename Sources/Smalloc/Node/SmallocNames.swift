@@ -36,7 +36,8 @@ extension Smalloc {
 
     /// Allocates under a name without opening it.
     ///
-    /// See `alloc(_:named:_:)`, and for what describes it `alloc(shape:named:_:metadata:)`.
+    /// See `alloc(_:named:_:shareable:)`, and for what describes it
+    /// `alloc(shape:named:_:metadata:shareable:)`.
     ///
     /// - Parameters:
     ///   - name: 1 to 255 bytes of printable ASCII without spaces.
@@ -44,20 +45,21 @@ extension Smalloc {
     ///   - type: What the elements are; `Uint8` by default.
     ///   - shape: Dimensions whose product is the length; nil for none.
     ///   - metadata: Up to 256 bytes.
-    /// - Throws: As `alloc(_:named:_:)`, but for the handle limit; `.invalidArgument` for a shape
-    ///   of another length.
+    ///   - shareable: See `alloc(_:_:shareable:)`.
+    /// - Throws: As `alloc(_:named:_:shareable:)`, but for the handle limit; `.invalidArgument` for
+    ///   a shape of another length.
     ///
     /// Wire: `alloc`, flag `noHandle`.
     public func create(
         _ name: String, _ length: Int, _ type: ElementType = .uint8, shape: [Int]? = nil,
-        metadata: [UInt8] = []
+        metadata: [UInt8] = [], shareable: Bool = false
     ) throws(SmallocError) {
         let name = try AllocationName(name)
         let description = try AllocationDescription(shape, metadata)
         try connection.perform(
             .alloc(
                 size: type.bytes(length), type: type.rawValue, name: name, opening: false,
-                described: description),
+                shareable: shareable, described: description),
             on: nil)
     }
 

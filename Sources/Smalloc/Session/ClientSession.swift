@@ -71,8 +71,26 @@ struct ClientSession: ~Copyable {
 
     /// Takes an entry for a request, to be filled in before `enqueue`.
     @inline(__always)
-    mutating func begin(_ operation: UInt8) -> UnsafeMutablePointer<PendingRequest> {
-        pending.at(pending.insert(operation))
+    mutating func begin(_ header: FrameHeader) -> UnsafeMutablePointer<PendingRequest> {
+        pending.at(pending.insert(header.operation, header.handle))
+    }
+
+    /// Whether a request may be under way on the allocation of a handle, given up ones included;
+    /// one that waits in the daemon is none.
+    ///
+    /// What is asked by another handle or by name, or in a batch, is taken for one on it if it may
+    /// change it. Cost: a look at each request under way.
+    func isUnderWay(on handle: UInt32) -> Bool {
+        pending.indices.contains { index in
+            let entry = pending.at(index)
+            guard entry.pointee.state != .free, !entry.pointee.isReplied else { return false }
+            if entry.pointee.batch != nil { return true }
+            switch Operation(rawValue: entry.pointee.operation) {
+            case .wait: return false
+            case .copy, .dispose, .freeze: return true
+            default: return entry.pointee.handle == handle
+            }
+        }
     }
 
     /// Enters a request that no task waits for yet.
@@ -89,7 +107,7 @@ struct ClientSession: ~Copyable {
         sink: (target: any Sink, offset: Int)? = nil, descriptorsAt: Int = -1,
         deadline: UInt64 = .max
     ) -> UInt64 {
-        let entry = begin(header.operation)
+        let entry = begin(header)
         entry.pointee.state = .asked
         entry.pointee.deadline = deadline
         entry.pointee.size = size
@@ -109,7 +127,7 @@ struct ClientSession: ~Copyable {
         _ header: FrameHeader,
         _ body: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
     ) {
-        let entry = begin(header.operation)
+        let entry = begin(header)
         entry.pointee.state = .abandoned
         enqueue(pending.cookie(of: entry), header, body, nil)
     }
@@ -124,7 +142,7 @@ struct ClientSession: ~Copyable {
     mutating func startWait(
         _ header: FrameHeader, _ body: UnsafeRawBufferPointer, deadline: UInt64 = .max
     ) -> UInt64 {
-        let entry = begin(header.operation)
+        let entry = begin(header)
         entry.pointee.state = .asked
         entry.pointee.deadline = deadline
         let cookie = pending.cookie(of: entry)
@@ -159,7 +177,7 @@ struct ClientSession: ~Copyable {
     ///
     /// - Returns: Its entry, to be filled in before `enqueue`.
     mutating func begin(_ record: BatchRecord) -> UnsafeMutablePointer<PendingRequest> {
-        let index = pending.insert(0)
+        let index = pending.insert(0, 0)
         let entry = pending.at(index)
         entry.pointee.batch = record
         record.carrier = index

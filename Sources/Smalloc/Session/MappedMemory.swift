@@ -15,11 +15,10 @@ final class MappedState: @unchecked Sendable {
     private static let frozenBit: UInt32 = 2
     private static let waitersBit: UInt32 = 4
 
-    /// Takes over its descriptor.
+    /// Maps it by its descriptor, which may be closed then.
     ///
     /// Nil: the system refuses to map it.
-    init?(owning descriptor: Int32) {
-        defer { _ = Glibc.close(descriptor) }
+    init?(_ descriptor: Int32) {
         var facts = Glibc.stat()
         guard fstat(descriptor, &facts) == 0, facts.st_size > 0,
             let start = mmap(nil, Int(facts.st_size), PROT_READ, MAP_SHARED, descriptor, 0),
@@ -65,6 +64,51 @@ final class MappedState: @unchecked Sendable {
     }
 }
 
+/// The state memory of a connection: the descriptor, which comes once, and the mapping, which is
+/// made when a map first needs it.
+final class ReceivedState: Sendable {
+    private enum Content {
+        case nothing
+        case descriptor(Int32)
+        case mapped(MappedState)
+    }
+    private let content = Locked(Content.nothing)
+
+    deinit {
+        if case .descriptor(let descriptor) = content.withLock({ $0 }) {
+            _ = Glibc.close(descriptor)
+        }
+    }
+
+    /// Takes over the descriptor; a second one is closed.
+    func take(_ descriptor: Int32) {
+        let isFirst = content.withLock { content in
+            guard case .nothing = content else { return false }
+            content = .descriptor(descriptor)
+            return true
+        }
+        if !isFirst { _ = Glibc.close(descriptor) }
+    }
+
+    /// The state memory, mapped.
+    ///
+    /// - Throws: `.outOfMemory` if the system refuses, which the next call tries again;
+    ///   `.unexpectedReply` if the daemon has not sent it.
+    func mapped() throws(SmallocError) -> MappedState {
+        try content.withLock { content throws(SmallocError) in
+            switch content {
+            case .nothing: throw .unexpectedReply("the state memory has not come")
+            case .mapped(let state): return state
+            case .descriptor(let descriptor):
+                guard let state = MappedState(descriptor) else { throw .outOfMemory }
+                _ = Glibc.close(descriptor)
+                content = .mapped(state)
+                return state
+            }
+        }
+    }
+}
+
 /// An allocation's memory in this process.
 ///
 /// Stays until the last reference goes, whatever becomes of the allocation and the daemon.
@@ -76,19 +120,25 @@ final class MappedMemory: @unchecked Sendable {
     let isWritable: Bool
     /// When a wait has looked whether the daemon is there, in nanoseconds of `Clock.now`.
     let lastLook = Atomic<UInt64>(0)
+    /// Nil where there are no bytes.
     private let state: MappedState?
     private let slot: UInt32
     private let generation: UInt32
+    /// Of a mapping that forks of this process do not have; nil: they have it, too.
+    private let fork: ForkGuard?
 
-    /// Maps what a reply to `map` tells, and takes over its descriptors.
+    /// Maps what a reply to `map` tells, and takes over its descriptor.
     ///
-    /// - Parameter state: The connection's; set by its first map.
+    /// - Parameters:
+    ///   - isInherited: Whether forks of this process have it, too. Else they have nothing there,
+    ///     and do not keep memory that they know nothing of.
+    ///   - state: The connection's.
     /// - Throws: `.unexpectedReply`; `.outOfMemory` if the system refuses.
     init(
-        _ reply: Reply, isWritable: Bool, populates: Bool, _ state: inout MappedState?
+        _ reply: Reply, isWritable: Bool, populates: Bool, isInherited: Bool,
+        _ state: ReceivedState
     ) throws(SmallocError) {
-        var descriptors = reply.descriptors[...]
-        defer { for descriptor in descriptors { _ = Glibc.close(descriptor) } }
+        defer { for descriptor in reply.descriptors { _ = Glibc.close(descriptor) } }
         guard reply.payload.count >= 12, let size = Int(exactly: reply.header.size),
             let offset = Int(exactly: reply.header.offset)
         else { throw .unexpectedReply("the answer to map tells no memory") }
@@ -97,31 +147,34 @@ final class MappedMemory: @unchecked Sendable {
                 UInt32(littleEndian: $0.loadUnaligned(fromByteOffset: index * 4, as: UInt32.self))
             }
         }
-        if descriptors.count > 1, let last = descriptors.popLast() {
-            state = MappedState(owning: last)
-        }
         slot = number(0)
         generation = number(1)
         self.size = size
         self.isWritable = isWritable
-        self.state = state
+        fork = isInherited ? nil : ForkGuard()
         guard size > 0 else {
+            self.state = nil
             // An address that is never used.
             base = UnsafeMutableRawPointer(bitPattern: 4096)!
             return
         }
-        guard let descriptor = descriptors.first else {
+        guard let descriptor = reply.descriptors.first else {
             throw .unexpectedReply("the answer to map came without a descriptor")
         }
+        self.state = try state.mapped()
         let rights = isWritable ? PROT_READ | PROT_WRITE : PROT_READ
         let flags = MAP_SHARED | (populates ? Int32(MAP_POPULATE) : 0)
         guard let start = mmap(nil, size, rights, flags, descriptor, offset), start != MAP_FAILED
         else { throw .outOfMemory }
         base = start
         _ = madvise(start, size, MADV_HUGEPAGE)
+        if !isInherited { _ = madvise(start, size, MADV_DONTFORK) }
     }
 
-    deinit { if size > 0 { munmap(base, size) } }
+    deinit {
+        // In a fork something else may be there by now.
+        if size > 0, fork?.isForked != true { munmap(base, size) }
+    }
 
     /// Whether requests wait on the allocation.
     var hasWaiters: Bool { state?.hasWaiters(slot, generation) ?? false }
@@ -136,6 +189,14 @@ final class MappedMemory: @unchecked Sendable {
             let size = state.liveSize(slot, generation), end <= size
         else { return nil }
         return (UnsafeRawPointer(word), known)
+    }
+
+    /// Whether bytes can be read, or written, by it now, as far as the daemon has told.
+    ///
+    /// If not, the daemon says by the socket what is wrong with them.
+    func holds(_ offset: UInt64, _ size: Int, writes: Bool) -> Bool {
+        guard let held = liveSize(writes: writes) else { return false }
+        return offset <= held && UInt64(size) <= held - offset
     }
 
     /// Bytes that the allocation has now, without asking the daemon; nil: it has gone.

@@ -26,6 +26,8 @@ struct PendingRequest {
 
     var state = State.free
     var operation: UInt8 = 0
+    /// The handle that it was asked by; 0: none.
+    var handle: UInt32 = 0
     /// The reply has come, so the entry is not needed to recognise it any more.
     var isReplied = false
     /// Makes a cookie of an earlier use of this entry another number.
@@ -77,7 +79,7 @@ struct PendingTable: ~Copyable {
     ///
     /// - Returns: Its index. Its state is to be set by the caller.
     @inline(__always)
-    mutating func insert(_ operation: UInt8) -> Int {
+    mutating func insert(_ operation: UInt8, _ handle: UInt32) -> Int {
         var index = firstFree
         if index < 0 {
             if used == capacity { grow() }
@@ -92,6 +94,7 @@ struct PendingTable: ~Copyable {
         // The upper bit of a cookie is the mark of batches.
         entry.pointee.generation = (entry.pointee.generation + 1) & 0x7FFF_FFFF
         entry.pointee.operation = operation
+        entry.pointee.handle = handle
         entry.pointee.isReplied = false
         entry.pointee.round = 0
         entry.pointee.size = -1

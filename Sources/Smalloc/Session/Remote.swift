@@ -59,6 +59,8 @@ final class Remote<Owner: HandleOwner>: Sendable {
         /// Reads and writes of much data so far.
         var largeTransfers = 0
         var memory: MappedMemory?
+        /// One of them has it mapped now.
+        var isBeingMapped = false
         /// The daemon has refused to map it, or to map it for writing.
         var isRefused = false
         var refusesWriting = false
@@ -106,32 +108,47 @@ final class Remote<Owner: HandleOwner>: Sendable {
         set { notes.withLock { $0.name = newValue } }
     }
 
-    /// What to do with a large transfer.
-    enum LargeTransfer {
+    /// How a transfer goes.
+    enum Way {
         case bySocket
-        /// To be mapped, and `mapped` to be told.
+        /// It is to be mapped, and `mapped` or `endMapping` to be told.
         case byNewMapping
         case byMapping(MappedMemory)
     }
 
-    /// Counts a large transfer: the second one is worth a mapping.
-    func noteLargeTransfer(writes: Bool) -> LargeTransfer {
-        notes.withLock { notes in
+    /// Bytes from which on a transfer may go by a mapping: below, a round trip costs less than the
+    /// faults of pages.
+    private static var mappedSizeMin: Int { 256 << 10 }
+
+    /// Decides how a transfer goes; the second large one is worth a mapping.
+    ///
+    /// One for writing is made only where it is needed: it stands in the way of others' freeze.
+    func way(ofTransfer size: Int, writes: Bool) -> Way {
+        guard size >= Remote.mappedSizeMin else { return .bySocket }
+        return notes.withLock { notes in
             if notes.isRefused { return .bySocket }
             if let memory = notes.memory {
                 if !writes || memory.isWritable { return .byMapping(memory) }
-                return notes.refusesWriting ? .bySocket : .byNewMapping
+                if notes.refusesWriting { return .bySocket }
+            } else {
+                notes.largeTransfers += 1
+                if notes.largeTransfers < 2 { return .bySocket }
             }
-            notes.largeTransfers += 1
-            return notes.largeTransfers < 2 ? .bySocket : .byNewMapping
+            if notes.isBeingMapped { return .bySocket }
+            notes.isBeingMapped = true
+            return .byNewMapping
         }
     }
+
+    /// Mapping was given up, and may be tried again.
+    func endMapping() { notes.withLock { $0.isBeingMapped = false } }
 
     /// Keeps a mapping for large transfers; nil: there is none to be had.
     ///
     /// - Parameter writes: Whether one for writing was asked for.
     func mapped(_ memory: MappedMemory?, writes: Bool) {
         notes.withLock { notes in
+            notes.isBeingMapped = false
             if memory == nil, writes, notes.memory != nil {
                 notes.refusesWriting = true
                 return

@@ -1,5 +1,6 @@
 // What a connection has received and not used: bytes, and descriptors that came with them.
 
+internal import Glibc
 internal import SmallocWire
 
 /// The input of a session: receives, finds the replies in it, and ends their requests.
@@ -21,23 +22,31 @@ struct ReplyInput: ~Copyable {
         var left: Int
     }
     private var filling: Filling?
-    /// Descriptors that have come, in the order of the stream.
+    /// Descriptors that have come and belong to replies that have not, in the order of the stream.
     private var descriptors: [Int32] = []
     /// Handles opened for calls that had been cancelled by then: to be closed.
     private(set) var unwantedHandles: [UInt32] = []
-    /// Descriptors that came for nothing: to be closed.
-    private(set) var unwantedDescriptors: [Int32] = []
+    /// Descriptors that came for such calls: to be closed.
+    private var unwantedDescriptors: [Int32] = []
+    /// Takes the state memory's descriptor, whoever's reply it comes with.
+    private let state: ReceivedState
     /// What the daemon has said that it closes for.
     private var lastWord: SmallocError?
 
-    /// - Parameter capacity: Bytes of replies that are received at a time, at least 4096.
-    init(capacity: Int) {
+    /// - Parameters:
+    ///   - capacity: Bytes of replies that are received at a time, at least 4096.
+    ///   - state: The connection's.
+    init(capacity: Int, _ state: ReceivedState) {
         precondition(capacity >= 4096)
+        self.state = state
         self.capacity = capacity
         memory = .allocate(byteCount: capacity, alignment: 16)
     }
 
-    deinit { memory.deallocate() }
+    deinit {
+        for descriptor in unwantedDescriptors + descriptors { _ = Glibc.close(descriptor) }
+        memory.deallocate()
+    }
 
     /// Whether the next bytes go straight to where they are wanted.
     var isFilling: Bool { filling != nil }
@@ -72,16 +81,17 @@ struct ReplyInput: ~Copyable {
         return (got, got == room)
     }
 
-    /// Takes descriptors that came with the bytes received last.
+    /// Takes over descriptors that came with the bytes received last.
     mutating func received(descriptors: [Int32]) { self.descriptors += descriptors }
 
-    /// The connection is over: all descriptors that have not been handed on.
-    mutating func takeUnwantedDescriptors() -> [Int32] {
-        defer {
-            descriptors = []
-            unwantedDescriptors = []
-        }
-        return unwantedDescriptors + descriptors
+    /// Closes descriptors that came for calls that had been cancelled by then.
+    ///
+    /// To be called without a lock: with the last of its descriptors, memory is freed.
+    @inline(__always)
+    mutating func closeUnwantedDescriptors() {
+        guard !unwantedDescriptors.isEmpty else { return }
+        for descriptor in unwantedDescriptors { _ = Glibc.close(descriptor) }
+        unwantedDescriptors = []
     }
 
     mutating func takeUnwantedHandles() -> [UInt32] {
@@ -252,7 +262,10 @@ struct ReplyInput: ~Copyable {
         conclude(index, answer, &session, &completions)
     }
 
-    /// A good reply that was asked for as a whole, with the descriptors that belong to it.
+    /// Descriptors that come with a reply: the allocation's, and once the state memory's.
+    private static var descriptorsMax: UInt32 { 2 }
+
+    /// A good reply that was asked for as a whole, with the descriptor that belongs to it.
     private mutating func whole(
         _ header: FrameHeader, _ payload: UnsafeRawBufferPointer,
         _ entry: UnsafeMutablePointer<PendingRequest>
@@ -263,11 +276,17 @@ struct ReplyInput: ~Copyable {
             guard payload.count - at >= 4 else { return Answer(PayloadReader.short) }
             let count = UInt32(
                 littleEndian: payload.loadUnaligned(fromByteOffset: at, as: UInt32.self))
-            guard count <= descriptors.count else {
-                return Answer(.unexpectedReply("the answer came without its descriptors"))
+            guard count <= descriptors.count, count <= ReplyInput.descriptorsMax else {
+                // Which of those that will come belongs to which reply is not known any more.
+                let error = SmallocError.unexpectedReply("the answer came without its descriptors")
+                lastWord = error
+                return Answer(error)
             }
             reply.descriptors = Array(descriptors.prefix(Int(count)))
             descriptors.removeFirst(Int(count))
+            if count == ReplyInput.descriptorsMax, let last = reply.descriptors.popLast() {
+                state.take(last)
+            }
         }
         // What will not be received would stay open until the connection ends.
         if !entry.pointee.state.isWanted {

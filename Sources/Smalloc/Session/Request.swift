@@ -48,13 +48,14 @@ struct Request: Sendable {
 
     static func alloc(
         size: UInt64, type: UInt8, name: AllocationName?, opening: Bool = true,
-        described by: AllocationDescription = .empty
+        shareable: Bool = false, described by: AllocationDescription = .empty
     ) -> Request {
         var request = Request(.alloc)
         if let name { request.setName(name) }
         request.header.type = type
         request.header.size = size
         var flags: AllocFlags = opening ? [] : .noHandle
+        if shareable { flags.insert(.shareable) }
         // A daemon that knows of none is not asked for none.
         if !by.isEmpty {
             flags.insert(.described)

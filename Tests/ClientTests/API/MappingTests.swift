@@ -44,6 +44,38 @@ struct MappingTests {
         #expect(length == 0 || (!map.isLive && map.liveCount == 0 && map[0] == 7))
     }
 
+    @Test("an index outside stops the program, which names it and the count")
+    func outside() async throws {
+        let address = try SharedDaemon.address
+        func errors(_ result: ExitTest.Result) -> String {
+            String(decoding: result.standardErrorContent, as: UTF8.self)
+        }
+        let read = try await #require(
+            processExitsWith: .failure, observing: [\.standardErrorContent]
+        ) { [address = address as String] in
+            print(try Smalloc(address).alloc(5, .int32).map(Int32.self)[5])
+        }
+        #expect(errors(read).contains("index 5 is out of range of a mapping of 5 elements"))
+        let write = try await #require(
+            processExitsWith: .failure, observing: [\.standardErrorContent]
+        ) { [address = address as String] in
+            try Smalloc(address).alloc(7, .double).map(Double.self)[-1] = 1
+        }
+        #expect(errors(write).contains("index -1 is out of range of a mapping of 7 elements"))
+        let atomic = try await #require(
+            processExitsWith: .failure, observing: [\.standardErrorContent]
+        ) { [address = address as String] in
+            try Smalloc(address).alloc(7, .int32).map(Int32.self).atomicAdd(1, at: 7)
+        }
+        #expect(errors(atomic).contains("index 7 is out of range of a mapping of 7 elements"))
+        let refused = try await #require(
+            processExitsWith: .failure, observing: [\.standardErrorContent]
+        ) { [address = address as String] in
+            try Smalloc(address).alloc(7, .int32).map(Int32.self, writable: false)[0] = 1
+        }
+        #expect(errors(refused).contains("the mapping is for reading only"))
+    }
+
     @Test("tasks map as well, many at a time")
     func tasks() async throws {
         let smalloc = try await SharedDaemon.connectAsync()

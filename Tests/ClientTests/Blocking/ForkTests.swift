@@ -76,6 +76,65 @@ struct ForkTests {
         #expect(try kept?.stat().handles == handles)
     }
 
+    /// Where memory of so many bytes, which daemons share, is mapped in the process that calls.
+    private func sharedMappings(of size: Int) -> [UnsafeMutableRawPointer] {
+        guard let file = fopen("/proc/self/maps", "r") else { return [] }
+        defer { fclose(file) }
+        var found: [UnsafeMutableRawPointer] = []
+        var line = [CChar](repeating: 0, count: 1024)
+        while let text = fgets(&line, 1024, file).map({ String(cString: $0) }) {
+            let ends = text.prefix { $0 != " " }.split(separator: "-")
+                .compactMap { UInt($0, radix: 16) }
+            guard text.contains("/memfd:"), ends.count == 2, ends[1] - ends[0] == UInt(size),
+                let start = UnsafeMutableRawPointer(bitPattern: ends[0])
+            else { continue }
+            found.append(start)
+        }
+        return found
+    }
+
+    @Test("a child has the mappings that its parent asked for, and none that it did not")
+    func mappings() async throws {
+        let smalloc = try SharedDaemon.connect()
+        // A size that no other test has.
+        let size = 1_167_360
+        var a: Allocation? = try smalloc.alloc(size)
+        let daemon = try await SharedDaemon.connectAsync()
+        let b = try await daemon.alloc(size)
+        let bytes = [UInt8](repeating: 7, count: size)
+        for _ in 0..<2 {
+            try a?.write(bytes)
+            try await b.write(bytes)
+        }
+        let places = sharedMappings(of: size)
+        #expect(places.count == 2)
+        let c = try smalloc.alloc(1000, .int32)
+        let map = try c.map(Int32.self)
+        map[1] = 5
+        let result = try inChild {
+            guard sharedMappings(of: size).isEmpty else { return 1 }
+            let late = failure { () throws(SmallocError) in try a?.write(bytes) }
+            guard late?.status == .connectionLost else { return 2 }
+            // What the child puts there stays there.
+            for place in places {
+                let flags = Int32(MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED)
+                guard mmap(place, size, PROT_READ | PROT_WRITE, flags, -1, 0) == place else {
+                    return 3
+                }
+            }
+            a = nil
+            for place in places { place.storeBytes(of: 9, as: UInt8.self) }
+            guard map[1] == 5, map.isLive, map.atomicAdd(1, at: 1) == 5 else { return 4 }
+            return 0
+        }
+        #expect(result == 0)
+        #expect(map[1] == 6)
+        #expect(try c.get(1) == 6)
+        #expect(try a?.read(UInt8.self) == bytes)
+        #expect(sharedMappings(of: size).count == 2)
+        _ = b
+    }
+
     @Test("a child leaves the parent's tasks their connection")
     func tasks() async throws {
         let smalloc = try await SharedDaemon.connectAsync()

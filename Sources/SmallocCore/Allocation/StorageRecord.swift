@@ -102,6 +102,8 @@ struct StorageRecord: Equatable, @unchecked Sendable {
         static let sealed = Sharing(rawValue: 32)
         /// Its pages were made before they were touched.
         static let populated = Sharing(rawValue: 16)
+        /// A truncate has given back, or is giving back, the end of its file.
+        static let cut = Sharing(rawValue: 64)
     }
 
     static let size = 96

@@ -110,6 +110,7 @@ extension Allocation {
         let end = isOut && record.keptEnd > 0 ? record.keptEnd : record.capacity
         guard kept < end else { return nil }
         record.cut(to: Int(size))
+        record.sharing.insert(.cut)
         if isOut {
             record.keptEnd = kept
             mappings.budget.chargeAnyway(UInt64(end - kept))

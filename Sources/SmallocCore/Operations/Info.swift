@@ -135,6 +135,9 @@ extension Registry {
         return true
     }
 
+    /// Users that `stats` tells of one by one.
+    private static let holdersMax = 16
+
     func stats<Reply: ReplyWriter & ~Copyable>(
         _ caller: inout Caller, _ reply: inout Reply
     ) -> Outcome {
@@ -180,11 +183,20 @@ extension Registry {
         reply.statistic("limit_request_milliseconds", limits.requestTimeoutMilliseconds)
         reply.statistic("limit_waits", UInt64(Limits.waitsMax))
         reply.statistic("limit_shares", UInt64(mappings.shares?.countMax ?? 0))
+        mappings.shares?.forEachHolder(atMost: Registry.holdersMax) { owner, size in
+            let user =
+                switch owner {
+                case nil: "other"
+                case Session.noOwner?: "none"
+                case let owner?: "\(owner)"
+                }
+            reply.statistic("memory_held_bytes_uid_\(user)", size)
+        }
         reply.endStats()
         return .answered
     }
 
-    private static let operationKeys: [(Operation, StaticString)] = [
+    private static let operationKeys: [(Operation, String)] = [
         (.hello, "requests_hello"), (.ping, "requests_ping"), (.alloc, "requests_alloc"),
         (.open, "requests_open"), (.close, "requests_close"), (.stat, "requests_stat"),
         (.list, "requests_list"), (.read, "requests_read"), (.write, "requests_write"),

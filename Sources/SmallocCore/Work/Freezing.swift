@@ -12,49 +12,90 @@ internal import SmallocWire
 /// thread at a time, as its `Work` is.
 final class Freezing {
     private let mappings: MappingPool
+    /// When it is tried no more; nil: it has not begun.
+    private var deadline: UInt64?
+    /// The last of what was on its way back to the kernel when it began.
+    private var lastNumber: UInt64 = 0
+    /// Bytes from the start that are mapped for reading only.
+    private var mapped = 0
     private var isDone = false
     /// Why it can't be.
     private(set) var error: SmallocError?
 
     init(_ mappings: MappingPool) { self.mappings = mappings }
 
-    /// Does all of it.
+    /// Tries it once.
     ///
-    /// Cost: about as long as the kernel takes to map the memory anew; some 160 milliseconds more
-    /// where another process has a system call under way on it.
+    /// The kernel refuses the seal at once where a process has the memory mapped for writing. Where
+    /// one only has a page in hand (a fault or a system call under way, a page in a pipe) it waits
+    /// for that for 150 milliseconds, and then refuses: such pages come and go, so it is tried
+    /// again.
     ///
-    /// - Returns: True: there is nothing left to do.
+    /// Cost: about as long as the kernel takes to map the memory anew.
+    ///
+    /// - Returns: Whether there is nothing left to do; else to be called again.
     func run(_ allocation: Allocation) -> Bool {
-        guard let record = allocation.record, let base = record.base else { return true }
-        let (file, capacity) = (record.descriptor, record.capacity)
-        var mapped = map(file, base, 0..<capacity, isWritable: false)
-        var isFrozen = false
-        if mapped == capacity {
-            isFrozen = smalloc_file_freeze(file)
-            if !isFrozen { error = errno == EBUSY ? .busy : .outOfMemory }
-        } else {
-            error = .outOfMemory
+        guard let record = allocation.record, let base = record.base else {
+            isDone = true
+            return true
         }
+        let (file, size) = (record.descriptor, record.madeSize)
+        let now = Clock.now
+        if deadline == nil { lastNumber = mappings.lastNumber }
+        let end = deadline ?? now + Thresholds.freezingTimeMax
+        deadline = end
+        // What a truncate has just cut off can't be given back any more once it is sealed.
+        if record.sharing.contains(.cut), !mappings.isDrained(lastNumber) {
+            if now >= end { return fail(.busy, allocation) }
+            usleep(1000)
+            return false
+        }
+        // Also what is not charged: a part that is mapped for writing stands in the way.
+        if mapped < size { mapped = map(file, base, 0..<size, isWritable: false) }
+        guard mapped == size else { return fail(.outOfMemory, allocation) }
+        if smalloc_file_freeze(file) {
+            finish(allocation, isFrozen: true)
+            return true
+        }
+        guard errno == EBUSY else { return fail(.outOfMemory, allocation) }
+        // No other process can have it mapped for writing: it is a page.
+        if now < end, (0...1).contains(smalloc_file_holders(file)) { return false }
+        return fail(.busy, allocation)
+    }
+
+    /// It can't be: the memory becomes as it was, as far as the kernel lets it.
+    ///
+    /// - Returns: True.
+    private func fail(_ error: SmallocError, _ allocation: Allocation) -> Bool {
+        self.error = error
+        guard let record = allocation.record, let base = record.base else { return true }
+        let file = record.descriptor
+        var isWritable = mapped == 0
         // A client's seal can forbid new writable mappings: then it stays as it is, and no request
         // writes any more.
-        if !isFrozen, smalloc_file_is_writable(file) {
-            let end = mapped
-            mapped = map(file, base, 0..<end, isWritable: true)
+        if smalloc_file_is_writable(file) {
+            let end = map(file, base, 0..<mapped, isWritable: true)
+            isWritable = end == mapped
             // What a kernel may have taken away when it refused is put back for reading.
-            if mapped < end { _ = map(file, base, mapped..<end, isWritable: false) }
-            mapped = mapped == end ? 0 : end
+            if !isWritable { _ = map(file, base, end..<mapped, isWritable: false) }
         }
+        finish(allocation, isFrozen: false, isWritable: isWritable)
+        return true
+    }
+
+    /// - Parameter isWritable: With a part that can't be mapped for writing again, no request may
+    ///   write.
+    private func finish(_ allocation: Allocation, isFrozen: Bool, isWritable: Bool = false) {
+        isDone = true
+        guard let record = allocation.record else { return }
         allocation.lock.lock()
+        defer { allocation.lock.unlock() }
         record.sharing.remove(.freezing)
-        // With a part that can't be mapped for writing again, no request may write.
-        if mapped == 0 { allocation.flags.remove(.frozen) }
+        if isWritable { allocation.flags.remove(.frozen) }
         if isFrozen {
             record.sharing.insert(.sealed)
             mappings.shares?.state.raise(.frozen, of: record.slot)
         }
-        allocation.lock.unlock()
-        isDone = true
-        return true
     }
 
     /// Maps memory anew, in slices.
@@ -73,13 +114,11 @@ final class Freezing {
     private var slice: Int { Thresholds.returnSliceSize }
 
     /// Ends it, done or not.
+    ///
+    /// Cost: between two tries that of mapping the memory anew.
     func end(_ allocation: Allocation) {
-        if !isDone {
-            allocation.lock.lock()
-            allocation.record?.sharing.remove(.freezing)
-            allocation.flags.remove(.frozen)
-            allocation.lock.unlock()
-        }
+        // Nobody waits for it any more.
+        if !isDone { _ = fail(.busy, allocation) }
         if let cut = allocation.unpin(mappings, writes: false) { mappings.give(forGood: cut) }
     }
 }

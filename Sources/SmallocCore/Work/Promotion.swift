@@ -20,6 +20,10 @@ final class Promotion {
     private let populates: Bool
     /// Bytes that were populated; pinned while it is not nil.
     private var populated: Int?
+    /// Whether it populates for writing, too.
+    private var populatesWritable = false
+    /// Bytes that an earlier promotion has moved, and that are not mapped as what is frozen is.
+    private var thawed: Range<Int> = 0..<0
     /// Whether this one has begun to move the allocation, and others wait for it.
     private(set) var isMoving = false
     /// It had to wait, and should not go on at once.
@@ -63,7 +67,9 @@ final class Promotion {
     func end(_ allocation: Allocation) {
         if populated != nil {
             populated = nil
-            if let cut = allocation.unpin(mappings, writes: false) { mappings.give(forGood: cut) }
+            if let cut = allocation.unpin(mappings, writes: populatesWritable) {
+                mappings.give(forGood: cut)
+            }
         }
         guard isMoving, let record = allocation.record else { return }
         isMoving = false
@@ -83,7 +89,9 @@ final class Promotion {
         let kind = record?.kind
         let isPopulated = !populates || record?.sharing.contains(.populated) == true
         if kind == .memfd, !isPopulated, !isGone, populated == nil {
-            allocation.pin(writes: false)
+            // To make pages is to write: a freeze does not begin meanwhile.
+            populatesWritable = !allocation.flags.contains(.frozen)
+            allocation.pin(writes: populatesWritable)
             populated = 0
         }
         let isWaiting = allocation.isMoving
@@ -142,24 +150,15 @@ final class Promotion {
             return true
         }
         let size = min(Thresholds.promotedSliceSize, record.capacity - at)
-        allocation.lock.lock()
-        let isWritable = !allocation.flags.contains(.frozen)
-        allocation.lock.unlock()
-        // A freeze meanwhile leaves nothing to write, and so makes this fail.
-        guard size <= 0 || smalloc_populate(base + at, size, isWritable) || isFrozen(allocation)
-        else { throw .outOfMemory }
+        guard size <= 0 || smalloc_populate(base + at, size, populatesWritable) else {
+            throw .outOfMemory
+        }
         populated = at + size
         guard at + size >= record.capacity else { return false }
         allocation.lock.lock()
         record.sharing.insert(.populated)
         allocation.lock.unlock()
         return true
-    }
-
-    private func isFrozen(_ allocation: Allocation) -> Bool {
-        allocation.lock.lock()
-        defer { allocation.lock.unlock() }
-        return allocation.flags.contains(.frozen)
     }
 
     // MARK: A copy
@@ -324,15 +323,31 @@ final class Promotion {
             record.descriptor = descriptor
             record.movedEnd = 0
         }
-        if record.pins == 0, record.atWork == 0, record.writtenSize > Int(allocation.size),
-            let base = record.base
-        {
-            // Behind the last byte, up to the page's end: a client could see it.
-            let size = Int(allocation.size)
-            memset(base + size, 0, record.writtenSize - size)
+        if record.pins == 0, record.atWork == 0, let base = record.base {
+            try wipeTail(record, base, Int(allocation.size))
         }
+        // It was frozen after an earlier promotion had moved that, and had then failed.
+        thawed = 0..<(allocation.flags.contains(.frozen) ? record.movedEnd : 0)
         record.sharing.insert(.moving)
         isMoving = true
+    }
+
+    /// Makes zero what is behind the last byte: a client could see it.
+    ///
+    /// That is less than a page, unless a truncate came after a promotion that had failed.
+    private func wipeTail(
+        _ record: StorageRecord, _ base: UnsafeMutableRawPointer, _ size: Int
+    ) throws(SmallocError) {
+        let written = record.writtenSize
+        guard written > size else { return }
+        // What is in the file may be mapped for reading only.
+        let moved = min(record.movedEnd, written) - size
+        guard moved <= 0 || smalloc_file_punch(record.descriptor, size, moved) else {
+            throw .outOfMemory
+        }
+        let start = max(size, record.movedEnd)
+        if written > start { memset(base + start, 0, written - start) }
+        record.cut(to: size)
     }
 
     /// Moves the next slice.
@@ -345,6 +360,14 @@ final class Promotion {
         else {
             allocation.lock.unlock()
             return wait(20)
+        }
+        if let at = thawed.first {
+            let size = min(Thresholds.promotedSliceSize, thawed.count)
+            let isMapped = smalloc_file_replace(record.descriptor, at, base + at, size, false)
+            thawed = (at + size)..<thawed.upperBound
+            allocation.lock.unlock()
+            guard isMapped else { throw .outOfMemory }
+            return false
         }
         let at = record.movedEnd
         if at < record.capacity {

@@ -193,7 +193,7 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
     public mutating func beginStats() { beginList() }
 
     /// See `ReplyWriter.statistic`.
-    public mutating func statistic(_ key: StaticString, _ value: UInt64) {
+    public mutating func statistic(_ key: String, _ value: UInt64) {
         output.pointee.append("\(key) \(value)\n")
     }
 

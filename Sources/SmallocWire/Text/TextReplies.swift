@@ -159,7 +159,7 @@ public struct TextReplies: ReplyWriter, ~Copyable {
     public mutating func beginStats() { statistics = 0 }
 
     /// See `ReplyWriter.statistic`.
-    public mutating func statistic(_ key: StaticString, _ value: UInt64) {
+    public mutating func statistic(_ key: String, _ value: UInt64) {
         statistics += 1
         output.pointee.append("STAT \(key) \(value)\n")
     }

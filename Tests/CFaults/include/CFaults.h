@@ -12,4 +12,6 @@ void faults_arm(int kind, int after, int count, bool every_thread);
 int faults_disarm(void);
 /// Opens a path with the rights of another user, for this call of this thread; needs root.
 int faults_open_as(unsigned user, const char *path, int flags);
+/// Puts the first page of a file into a pipe, where it stays in hand until the pipe goes.
+bool faults_take_page(int file, int pipe);
 #endif

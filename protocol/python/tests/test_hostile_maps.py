@@ -97,19 +97,6 @@ class HostileMapTests(HostileTestCase):
             m = self.mapped([PAGE, 64], (slot, 1, 2))
             self.assertEqual((m.exists, m.is_live, m.frozen), (slot == 0, slot == 0, False))
 
-    def test_what_is_busy_for_a_moment_is_frozen_all_the_same(self) -> None:
-        def answer(connection: socket.socket) -> None:
-            self.greet(connection)
-            for status in [0x8012] * 2 + [0] + [0x8012] * 3 + [0]:
-                connection.sendall(self.reply(self.request(connection), status=status))
-            connection.recv(1)
-
-        client = self.client_of(self.served(answer))
-        client.freeze("a")
-        with self.assertRaises(smalloc.BusyError):
-            client.freeze("a")
-        client.ping()
-
     def test_descriptors_that_no_map_asked_for_are_dropped(self) -> None:
         def answer(connection: socket.socket) -> None:
             self.greet(connection)

@@ -291,6 +291,9 @@ final class MappingPool: @unchecked Sendable {
         }
     }
 
+    /// The number of what was given back last.
+    var lastNumber: UInt64 { state.withLock { $0.lastNumber } }
+
     /// Whether all up to that number is done.
     func isDrained(_ number: UInt64) -> Bool { state.withLock { $0.doneNumber >= number } }
 
@@ -333,6 +336,9 @@ final class MappingPool: @unchecked Sendable {
             state.wantSweep()
         }
     }
+
+    /// Has the kernel asked whether files that clients held are gone.
+    func lookForGone() { ring { $0.looksForGone = true } }
 
     /// Counts what is free between small allocations that are not.
     func noteFragmented() { budget.noteFragmented(blocks.fragmentedSize) }

@@ -8,6 +8,11 @@
 // The kernel is asked, never a client: a lease can be had only while no process holds a descriptor
 // or a mapping, and the file's end is told by inotify. So a client that dies leaves nothing, and
 // one that keeps what it was given is known to.
+//
+// No file is an allocation's twice: what a client puts into a pipe, or has opened in a way that is
+// no lease's business, is not seen. Nor is one made ahead: that takes 11 microseconds of the 120 in
+// which a client has alloc, map and dispose answered. What takes time is to make pages, 280
+// microseconds a MiB at least, which another thread can do no faster.
 
 internal import CSmalloc
 internal import Glibc
@@ -32,7 +37,13 @@ final class SharedFiles: @unchecked Sendable {
     private let heldTotal = Atomic<UInt64>(0)
     /// Tells when held files are gone.
     private let watch: Int32
-    private let held: Locked<[Int32: Held]>
+    private let held: Locked<Table>
+
+    /// What is held, by the number of its watch, and how much that is for each user.
+    private struct Table {
+        var files: [Int32: Held] = [:]
+        var sizes: [UInt32: UInt64] = [:]
+    }
 
     /// Files that a daemon has at most: a quarter of its descriptors, an eighth of the kernel
     /// mappings, and no more than the kernel can tell the end of at once.
@@ -56,8 +67,8 @@ final class SharedFiles: @unchecked Sendable {
         self.countMax = countMax
         self.state = state
         self.watch = watch
-        var table: [Int32: Held] = [:]
-        table.reserveCapacity(countMax)
+        var table = Table()
+        table.files.reserveCapacity(countMax)
         held = Locked(table)
     }
 
@@ -90,7 +101,8 @@ final class SharedFiles: @unchecked Sendable {
         held.withLock { held in
             let number = smalloc_watch_file(watch, file)
             guard number >= 0 else { return false }
-            held[number] = what
+            held.files[number] = what
+            held.sizes[what.owner, default: 0] += UInt64(what.size)
             heldTotal.wrappingAdd(UInt64(what.size), ordering: .relaxed)
             return true
         }
@@ -114,30 +126,41 @@ final class SharedFiles: @unchecked Sendable {
     }
 
     private func release(_ number: Int32, _ budget: MemoryBudget) {
-        guard let what = held.withLock({ $0.removeValue(forKey: number) }) else { return }
+        let known = held.withLock { held -> Held? in
+            guard let what = held.files.removeValue(forKey: number) else { return nil }
+            held.sizes[what.owner, default: 0] -= UInt64(what.size)
+            if held.sizes[what.owner] == 0 { held.sizes.removeValue(forKey: what.owner) }
+            return what
+        }
+        guard let what = known else { return }
         heldTotal.wrappingSubtract(UInt64(what.size), ordering: .relaxed)
         budget.uncharge(UInt64(what.size))
         state.give(what.slot)
         remove()
     }
 
-    /// Calls back for each user of whose allocations bytes are held, with how many.
-    func forEachHolder(atMost count: Int, _ body: (_ owner: UInt32, _ size: UInt64) -> Void) {
-        let sizes = held.withLock { held in
-            held.values.reduce(into: [UInt32: UInt64]()) {
-                $0[$1.owner, default: 0] += UInt64($1.size)
+    /// Calls back for the users of whose allocations most is held, the largest first, with how
+    /// many bytes; once more, without a user, for the rest of them together.
+    func forEachHolder(atMost count: Int, _ body: (_ owner: UInt32?, _ size: UInt64) -> Void) {
+        guard heldSize > 0 else { return }
+        var largest: [(owner: UInt32, size: UInt64)] = []
+        var rest: UInt64 = 0
+        held.withLock { held in
+            for (owner, size) in held.sizes {
+                let place = largest.firstIndex { ($0.size, owner) < (size, $0.owner) }
+                largest.insert((owner, size), at: place ?? largest.count)
+                if largest.count > count { rest += largest.removeLast().size }
             }
         }
-        for (owner, size) in sizes.sorted(by: { $0.key < $1.key }).prefix(count) {
-            body(owner, size)
-        }
+        for holder in largest { body(holder.owner, holder.size) }
+        if rest > 0 { body(nil, rest) }
     }
 }
 
 extension MappingPool {
     /// Gives a record that has no memory yet a file, as zeros.
     ///
-    /// Under the lock of its allocation. Cost: some system calls, about 30 microseconds.
+    /// Under the lock of its allocation. Cost: some system calls, about 10 microseconds.
     ///
     /// - Parameter size: Bytes of the allocation.
     /// - Returns: False: the system refuses it.

@@ -17,7 +17,7 @@ from ._array import Array, opened_array
 from ._calls import Call, Handle
 from ._connection import Connection
 from ._descriptions import Description
-from ._errors import AlreadyExistsError, BusyError, MismatchError, NotFoundError, ShareLimitError
+from ._errors import AlreadyExistsError, MismatchError, NotFoundError, ShareLimitError
 from ._errors import SmallocError, Status, TooLargeError
 from ._info import Limits, Listed, Stat, decode_name, whole_length
 from ._mapping import map_allocation
@@ -30,9 +30,6 @@ from ._wire import Feature, FrameError, Operation, Reply, Request
 
 # Attempts to open or make an array while others make and dispose of it.
 _ATTEMPTS = 16
-# Attempts to freeze. The system has a page in hand for a moment that a reader is just touching, and
-# refuses then, after 0.16 seconds: of freezes with two busy readers one in 240, and none twice.
-_FREEZE_ATTEMPTS = 3
 # From this size on `put` writes into memory that can be mapped. Writing alone takes half as long
 # into memory that can't (64 MiB: 13 against 25 ms, without huge pages), but to map that afterwards
 # moves it. Both together take as long either way at 64 KiB, 0.85 times as long this way at 256 KiB,
@@ -215,13 +212,7 @@ class Client(Transfers):
         or changes it, OutOfMemoryError.
         """
         name, handle = self._resolve(target)
-        for attempt in range(_FREEZE_ATTEMPTS):
-            try:
-                self._connection.call(Request(Operation.FREEZE, name=name), handle)
-                return
-            except BusyError:
-                if attempt == _FREEZE_ATTEMPTS - 1:
-                    raise
+        self._connection.call(Request(Operation.FREEZE, name=name), handle)
 
     def rename(self, target: Target, name: str, replace: bool = False) -> None:
         """Give an allocation another name, or an anonymous one its first.

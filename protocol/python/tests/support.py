@@ -27,6 +27,8 @@ except ImportError:
     numpy: Any = None  # type: ignore[no-redef]
 
 needs_numpy = unittest.skipIf(numpy is None, "numpy is not installed")
+# For what takes seconds and has nothing to do with numpy: `run` has an environment without it.
+same_without_numpy = unittest.skipIf(numpy is not None, "it is the same without numpy")
 
 
 def protocol_file(path: str) -> Any:

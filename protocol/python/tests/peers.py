@@ -6,9 +6,8 @@ import mmap
 import os
 import signal
 import socket
-import struct
 import time
-from typing import Any, Callable, Iterator, List, NamedTuple, Optional
+from typing import Any, Callable, List, NamedTuple, Optional
 
 import smalloc
 from smalloc import _wire
@@ -143,7 +142,7 @@ class PeerTestCase(DaemonTestCase):
         """The daemon lives and answers at once, and the other client's bytes are right."""
         start = time.monotonic()
         self.assertEqual(self.client.read("others"), self.others)
-        self.assertLess(time.monotonic() - start, 2)
+        self.assertLess(time.monotonic() - start, 5)
         assert self.neighbour.mapping is not None
         self.assertEqual(bytes(self.neighbour.mapping.memoryview), self.others)
         self.assertIsNone(self.daemon.process.poll())

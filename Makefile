@@ -99,6 +99,7 @@ test: packages ## Run every test
 test-python: packages ## Run the tests of the Python client
 	@$(call install-packages,$(TEST_PACKAGES))
 	swift build --product smallocd
+	swift build --product mapped-worker
 	protocol/python/tests/run
 
 # A stop at once leaves threads behind, on purpose.
@@ -128,6 +129,7 @@ nightly: packages ## Run what takes too long for every change: long random tests
 	ulimit -n "$$(ulimit -Hn)"; \
 	SMALLOC_NIGHTLY=1 SMALLOC_SCALE=$(NIGHTLY_SCALE) SMALLOC_EVENTS=2000000 \
 	    swift test --skip-build --no-parallel $(ARGS)
+	SMALLOC_NIGHTLY=1 SMALLOC_SCALE=$(NIGHTLY_SCALE) protocol/python/tests/run
 	$(MAKE) test-tsan
 	$(MAKE) test-asan
 	$(MAKE) fuzz

@@ -228,8 +228,8 @@ struct MappedWaitTests {
         func start(_ own: Int) throws -> pid_t {
             try Spawn.start(
                 [
-                    ProjectFolder.executable("mapped-worker"), "unix:\(daemon.path)", "cells",
-                    "\(own)",
+                    ProjectFolder.executable("mapped-worker"), "follow", "unix:\(daemon.path)",
+                    "cells", "\(own)",
                 ],
                 input: nil, output: nil, environment: [:])
         }

@@ -60,6 +60,11 @@ final class Loop: @unchecked Sendable {
     /// Runs while a peer waits to pass descriptors: libuv can't tell when its socket has room.
     private let passing: UnsafeMutablePointer<uv_timer_t>
     private static let passingMilliseconds: UInt64 = 5
+    /// Peers of a loop that may wait to pass descriptors for as long as they like: the descriptors
+    /// are the daemon's own meanwhile, and it has few to spare.
+    private static let passingMax = 4
+    /// How long those beyond may.
+    private static let passingPatienceMilliseconds: UInt64 = 1000
     private let idle: UnsafeMutablePointer<uv_idle_t>
     /// Goes off when the next wait is over.
     private let waitTimer: UnsafeMutablePointer<uv_timer_t>
@@ -311,6 +316,26 @@ final class Loop: @unchecked Sendable {
             next = peer.nextPassing
             peer.nextPassing = nil
             peer.passAgain()
+        }
+        closeLongestPassing()
+    }
+
+    /// Closes those that have waited longest to pass descriptors, where too many do.
+    private func closeLongestPassing() {
+        while true {
+            var (count, longest) = (0, Peer?.none)
+            var since = UInt64.max
+            var next = firstPassing
+            while let each = next {
+                next = each.nextPassing
+                guard let held = each.heldPassing else { continue }
+                count += 1
+                if held.since < since { (longest, since) = (each, held.since) }
+            }
+            guard count > Loop.passingMax, let longest,
+                now >= since + Loop.passingPatienceMilliseconds
+            else { return }
+            longest.close("it does not receive descriptors, and too many others neither")
         }
     }
 

@@ -11,6 +11,8 @@ import SmallocWire
 struct Passing {
     let request: WriteRequest
     let descriptors: (Int32, Int32)
+    /// When it began to wait, in the loop's milliseconds.
+    let since: UInt64
 
     /// Closes the descriptors, and frees the bytes.
     func close(_ registry: Registry) {
@@ -52,7 +54,7 @@ extension Peer {
             }
             isWriting = true
             pauseReading()
-            heldPassing = Passing(request: request, descriptors: descriptors)
+            heldPassing = Passing(request: request, descriptors: descriptors, since: loop.now)
             loop.passAgain(self)
             return false
         case .taken(let written):

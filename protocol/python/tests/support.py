@@ -27,6 +27,18 @@ except ImportError:
     numpy: Any = None  # type: ignore[no-redef]
 
 needs_numpy = unittest.skipIf(numpy is None, "numpy is not installed")
+# For what takes seconds and has nothing to do with numpy: `run` has an environment without it.
+same_without_numpy = unittest.skipIf(numpy is not None, "it is the same without numpy")
+
+
+# `make nightly` sets these. As in the Swift tests, 1 is the scale of `make test`.
+IS_NIGHTLY = "SMALLOC_NIGHTLY" in os.environ
+_SCALE = max(float(os.environ.get("SMALLOC_SCALE") or 1), 0.01)
+
+
+def scaled(count: int) -> int:
+    """How often to do what is done so often in `make test`."""
+    return max(1, int(count * _SCALE))
 
 
 def protocol_file(path: str) -> Any:
@@ -61,6 +73,47 @@ def daemon_path() -> str:
         if os.access(path, os.X_OK):
             return path
     raise RuntimeError("there is no daemon at %s: make build, or tell $SMALLOCD" % paths)
+
+
+def worker_path() -> str:
+    """Give the program that uses the Swift library for tests. Skips the test where it is not built.
+    """
+    path = ROOT / ".build" / "debug" / "mapped-worker"
+    if not os.access(str(path), os.X_OK):
+        raise unittest.SkipTest("the program of the Swift library is not built")
+    return str(path)
+
+
+class Worker:
+    """A process that does with the Swift library what it is told."""
+
+    def __init__(self, address: str) -> None:
+        self.process = subprocess.Popen(
+            [worker_path(), "serve", address],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            universal_newlines=True,
+            bufsize=1,
+        )
+
+    def send(self, *words: object) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(" ".join(str(one) for one in words) + "\n")
+
+    def receive(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise AssertionError("the program has ended: %s" % self.process.wait(10))
+        return line.rstrip("\n")
+
+    def ask(self, *words: object) -> str:
+        self.send(*words)
+        return self.receive()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
 
 
 class Daemon:

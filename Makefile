@@ -44,7 +44,7 @@ BIN := .build/release
 BUILT := $(BIN)/all.built
 
 .PHONY: help toolchain packages build release run test test-python test-tsan test-asan fuzz \
-    nightly lint instructions bench bench-nio install clean
+    nightly lint instructions bench bench-nio bench-plasma install clean
 
 help: ## Tell what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -139,6 +139,7 @@ lint: toolchain ## Check the format, the documentation comments and the shell sc
 	bash -n .ci/run
 	bash -n Tests/Fuzz/run
 	bash -n Tests/Baselines/nio.sh
+	bash -n Tests/Baselines/plasma.sh
 	bash -n protocol/python/tests/run
 	@! git ls-files | grep -E '^(\.build|Package\.resolved)' || { \
 	    echo "make: build products are under version control" >&2; exit 1; }
@@ -162,6 +163,11 @@ bench-nio: packages ## Measure the Swift client beside one on SwiftNIO that spea
 	swift build $(RELEASE) --package-path Tests/Baselines/NIOClient
 	Tests/Baselines/nio.sh "$$(swift build $(RELEASE) --show-bin-path)/smalloc-bench" \
 	    "$$(swift build $(RELEASE) --package-path Tests/Baselines/NIOClient --show-bin-path)/NIOClient"
+
+bench-plasma: packages ## Measure the Python client beside Plasma, pyarrow's store in shared memory
+	@$(call install-packages,python3 python3-venv)
+	swift build $(RELEASE) --product smallocd
+	Tests/Baselines/plasma.sh "$$(swift build $(RELEASE) --show-bin-path)/smallocd" $(ARGS)
 
 # A release that is as new as its sources is installed as it is, so that root needs no toolchain.
 install: ## Install under PREFIX (/usr/local), with units and completions; honours DESTDIR

@@ -309,9 +309,13 @@ class Allocation(Atomics):
     def stat(self) -> Stat:
         """Ask the daemon about it; its name, length and shape are then what they have become."""
         stat = self._client.stat(self)
+        self.note(stat)
+        return stat
+
+    def note(self, stat: Stat) -> None:
+        """Take what the daemon has told about it; for Client."""
         self._name, self._length = stat.name, min(self._length, stat.length)
         self._description = Description(stat.shape, stat.metadata)
-        return stat
 
     def truncate(self, length: int) -> None:
         """Make it shorter, for all clients: `length` elements are left. Raises OutOfRangeError."""

@@ -12,6 +12,7 @@ from typing import Any, Iterator, NoReturn, Optional, Tuple, Union
 
 from ._allocation import Allocation
 from ._buffers import readable
+from ._calls import Outcome
 from ._errors import (
     ClosedError,
     ConnectionLostError,
@@ -23,11 +24,12 @@ from ._errors import (
     Status,
 )
 from ._index import Selection, select
-from ._mapping import Mapping, converted, store
-from ._numpy import array_over, dtype_of, find_numpy
+from ._mapping import Mapping, converted, mapping_of, store
+from ._numpy import array_over, dtype_of, find_numpy, keeps_capsules
 from ._shared import shared_client
 from ._shapes import Shape, is_buffer, length_of, nested, shape_of, spread
 from ._types import ElementType
+from ._wire import Reply
 
 _DLPACK_CPU = (1, 0)
 
@@ -155,11 +157,7 @@ class Array:
                 found = self._allocation.map(self._is_writable)
             except FrozenError:
                 found = self._allocation.map(writable=False)
-            if found.length != self.length:
-                raise MismatchError(
-                    Status.MISMATCH, "it has %d elements by now" % found.length, self.name
-                )
-            self._mapping = found
+            self._take(found)
         return self._mapping
 
     @property
@@ -282,10 +280,9 @@ class Array:
     def __array_struct__(self) -> Any:
         # Numpy looks for this before the next. From 1.23 on it keeps the capsule, which keeps the
         # memory mapped, and before that this object only.
-        numpy = find_numpy()
-        if numpy is None or self.mapping is None:
+        if find_numpy() is None or self.mapping is None:
             raise AttributeError("__array_struct__")
-        if tuple(map(int, numpy.__version__.split(".")[:2])) < (1, 23):
+        if not keeps_capsules():
             self._is_lent = True
         return self._view().__array_struct__
 
@@ -343,6 +340,13 @@ class Array:
         return reopen, (address, self.name, self.type.number, self._shape, self._is_writable)
 
     # Bytes
+
+    def _take(self, found: Mapping) -> None:
+        if found.length != self.length:
+            raise MismatchError(
+                Status.MISMATCH, "it has %d elements by now" % found.length, self.name
+            )
+        self._mapping = found
 
     def _view(self) -> Any:
         assert self._mapping is not None
@@ -463,10 +467,22 @@ def reopen(
     return found
 
 
-def opened_array(allocation: Allocation, shape: Optional[Shape], writable: bool = True) -> Array:
-    """Give an allocation that was opened for it a shape, and map it; close it where that fails."""
+def opened_array(
+    allocation: Allocation, shape: Optional[Shape], writable: bool = True,
+    mapped: Optional[Outcome] = None,
+) -> Array:  # fmt: skip
+    """Give an allocation that was opened for it a shape, and map it; close it where that fails.
+
+    `mapped` is what came of the request to map it, where that was sent already.
+    """
     try:
         array = Array(allocation, shape, writable)
+        if isinstance(mapped, Reply):
+            array._take(mapping_of(mapped, allocation.handle, allocation.type, writable))
+        elif isinstance(mapped, FrozenError):
+            array._take(allocation.map(writable=False))
+        elif mapped is not None:
+            raise mapped
         array.mapping
         return array
     except BaseException:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import operator
-from typing import Any, Dict, Iterable, Iterator, List, NoReturn, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, Iterator, List, NoReturn, Optional, Sequence, Tuple, Union
 
 from . import _wire
 from ._address import default_address, parse_address
 from ._allocation import Allocation
 from ._array import Array, opened_array
-from ._calls import Call, Handle
+from ._calls import Call, Handle, Outcome
 from ._connection import Connection
 from ._descriptions import Description
 from ._errors import AlreadyExistsError, MismatchError, NotFoundError, ShareLimitError
 from ._errors import SmallocError, Status, TooLargeError
 from ._info import Limits, Listed, Stat, decode_name, whole_length
-from ._mapping import map_allocation
+from ._mapping import mapping_of
+from ._opening import open_with
 from ._shapes import Shape, length_of, shape_of
 from ._transfers import Target, Transfers, encode_name, nonsense, whole
 from ._types import ElementType
@@ -173,7 +174,8 @@ class Client(Transfers):
         request = _wire.alloc(
             element.number, size, wire_name, shareable=shareable, description=described.encode()
         )
-        return self._opened(self._connection.call(request), name, element, described)
+        reply = self._connection.call(request)
+        return self._opened(reply, self._handle_of(reply, name), name, element, described)
 
     def create(
         self, name: str, length: int, type: Any = "Uint8", shape: Optional[Shape] = None,
@@ -191,7 +193,8 @@ class Client(Transfers):
     def open(self, name: str) -> Allocation:
         """Open an allocation by its name. Raises InvalidNameError, NotFoundError, LimitError."""
         reply = self._connection.call(Request(Operation.OPEN, name=encode_name(name)))
-        return self._opened(reply, name, ElementType.of_number(reply.header.type))
+        type = ElementType.of_number(reply.header.type)
+        return self._opened(reply, self._handle_of(reply, name), name, type)
 
     def dispose(self, target: Target) -> None:
         """Free an allocation, and its name, for all clients.
@@ -285,26 +288,23 @@ class Client(Transfers):
         Raises MismatchError where there is an allocation of another type or shape, or of another
         length where it has no shape, and what `alloc`, `open` and Allocation.map raise.
         """
-        element, dims = ElementType.of(dtype), shape_of(shape)
+        element, dims, wire_name = ElementType.of(dtype), shape_of(shape), encode_name(name)
+        described = Description.of(self._told(dims), metadata)
+        size = _size_of(length_of(dims), element)
+        make = _wire.alloc(
+            element.number, size, wire_name, False, self.can_map, described.encode()
+        )
+        # Where it can be made it was not there. Its handle is then the first, and else the other's.
+        openings = (make, Request(Operation.OPEN, name=wire_name))
         for _ in range(_ATTEMPTS):
             try:
-                found = self.open(name)
-            except NotFoundError:
-                try:
-                    made = self.alloc(
-                        length_of(dims), element, name, self.can_map, self._told(dims), metadata
-                    )
-                    return opened_array(made, dims)
-                except AlreadyExistsError:
-                    continue
-            if found.type is not element:
-                found.close()
-                raise MismatchError(
-                    Status.MISMATCH, "it is of %s, not %s" % (found.type.name, element.name), name
-                )
-            try:
+                found, mapped = self._open_with(openings, name, tells_shape=True, writable=True)
+                if found.type is not element:
+                    found.close()
+                    why = "it is of %s, not %s" % (found.type.name, element.name)
+                    raise MismatchError(Status.MISMATCH, why, name)
                 _check_shape(found, dims)
-                return opened_array(found, dims)
+                return opened_array(found, dims, True, mapped)
             except NotFoundError:
                 continue
         raise NotFoundError(Status.NO_DATA, "others make and dispose of it all the time", name)
@@ -320,9 +320,11 @@ class Client(Transfers):
         Raises NotFoundError, MismatchError where the shape is of another length, and what
         Allocation.map raises.
         """
+        openings = (Request(Operation.OPEN, name=encode_name(name)),)
         for _ in range(_ATTEMPTS):
             try:
-                return opened_array(self.open(name), shape, writable)
+                found, mapped = self._open_with(openings, name, shape is None, writable)
+                return opened_array(found, shape, writable, mapped)
             except NotFoundError:
                 # Between the two requests it may have been replaced.
                 self.stat(name)
@@ -347,9 +349,9 @@ class Client(Transfers):
         told = self._told(dims)
         if self.can_map and len(data) >= _SHARED_SIZE:
             with contextlib.suppress(ShareLimitError):
-                made = self.alloc(length_of(dims), element, None, True, told, metadata)
+                made, reply = self._alloc_mapped(length_of(dims), element, told, metadata)
                 try:
-                    mapping = map_allocation(made.handle, element, writable=True, data=data)
+                    mapping = mapping_of(reply, made.handle, element, writable=True, data=data)
                     made.rename(name, replace=True)
                     return Array(made, dims, mapping=mapping)
                 except BaseException:
@@ -370,17 +372,59 @@ class Client(Transfers):
         """Give what an older daemon is told of a shape: nothing."""
         return shape if self.tells_shapes else None
 
+    def _open_with(
+        self, openings: Sequence[Request], name: str, tells_shape: bool, writable: bool
+    ) -> Tuple[Allocation, Optional[Outcome]]:
+        """Open it, ask for its shape and map it, in one round trip; what can't be asked for is not.
+
+        Give the allocation and what came of the request to map it, if it was sent. Raises the
+        errors of the others.
+        """
+        others: List[Request] = []
+        if tells_shape and self.tells_shapes:
+            others.append(Request(Operation.STAT))
+        if self.can_map:
+            others.append(_wire.map_memory(writable, False))
+        opened = open_with(self._connection, openings, others, name)
+        type = ElementType.of_number(opened.reply.header.type)
+        found = self._opened(opened.reply, opened.handle, name, type)
+        mapped: Optional[Outcome] = None
+        for request, outcome in zip(others, opened.outcomes):
+            if request.operation is Operation.MAP:
+                mapped = outcome
+            elif isinstance(outcome, Reply):
+                found.note(_stat_of(outcome))
+            elif outcome is not None:
+                raise outcome
+        return found, mapped
+
+    def _alloc_mapped(
+        self, length: int, type: ElementType, shape: Optional[Shape], metadata: bytes
+    ) -> Tuple[Allocation, Reply]:
+        """Allocate anonymously, and ask for the memory. Raises what `alloc` and `map` do."""
+        size, described = _size_of(length, type), Description.of(shape, metadata)
+        make = _wire.alloc(type.number, size, shareable=True, description=described.encode())
+        to_map = _wire.map_memory(True, False)
+        opened = open_with(self._connection, (make,), (to_map,), None)
+        (mapped,) = opened.outcomes
+        if mapped is None:
+            mapped = self._connection.call(to_map, opened.handle)
+        if isinstance(mapped, SmallocError):
+            raise mapped
+        return self._opened(opened.reply, opened.handle, None, type, described), mapped
+
+    def _handle_of(self, reply: Reply, name: Optional[str]) -> Handle:
+        number = reply.header.handle
+        if number == 0:
+            raise nonsense("an opened allocation has no handle")
+        return Handle(number, self._connection, name or "#%d" % number)
+
     def _opened(
-        self, reply: Reply, name: Optional[str], type: ElementType,
+        self, reply: Reply, handle: Handle, name: Optional[str], type: ElementType,
         description: Optional[Description] = None,
     ) -> Allocation:  # fmt: skip
-        header = reply.header
-        label = name or "#%d" % header.handle
-        handle = Handle(header.handle, self._connection, label)
-        if header.handle == 0:
-            raise nonsense("an opened allocation has no handle")
         try:
-            length = whole_length(header.size, type)
+            length = whole_length(reply.header.size, type)
         except FrameError as error:
             raise nonsense(error) from error
         return Allocation(self, handle, name, type, length, description)

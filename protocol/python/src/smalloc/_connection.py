@@ -21,7 +21,8 @@ from ._calls import Call, Handle, Outcome, Pending, Waiting
 from ._cells import cancel
 from ._descriptors import Descriptors
 from ._errors import ClosedError, ConnectionLostError, ForkedError, SmallocError, Status
-from ._errors import ProtocolError, TimedOutError, error_of
+from ._errors import ProtocolError, TimedOutError, error_of, refusal_of
+from ._opening import HandleNumbers
 from ._wire import U64_MAX, FrameError, Header, Operation, Reply, ReplyReader, Request
 
 # Requests that are under way together at most, and bytes of theirs that wait to be sent: enough
@@ -68,9 +69,10 @@ class Connection:
         self._unsent_size = 0
         self._outcomes: List[Optional[Outcome]] = []
         self.descriptors = Descriptors()
+        self.handles = HandleNumbers()
         self._greeted = False
         self._socket = connect(address, connect_timeout)
-        self._poll = select.poll()
+        self._poll, self._polled = select.poll(), 0
         _connections.add(self)
 
     # Ends
@@ -196,6 +198,7 @@ class Connection:
                 self._run(iter(calls))
                 outcomes = [outcome for outcome in self._outcomes if outcome is not None]
                 if closing is not None and isinstance(outcomes[0], Reply):
+                    self.handles.closed(closing.number)
                     closing.number = 0
                 return outcomes
             except FrameError as error:
@@ -275,6 +278,7 @@ class Connection:
         more = True
         while self.abandoned:
             number = self.abandoned.popleft()
+            self.handles.closed(number)
             self._start(Pending(-1, Request(Operation.CLOSE), None), number)
         while True:
             while (
@@ -356,7 +360,9 @@ class Connection:
         Tells whether something can be received.
         """
         events = select.POLLIN | select.POLLOUT if self._unsent else select.POLLIN
-        self._poll.register(self._socket, events)
+        if events != self._polled:
+            self._poll.register(self._socket, events)
+            self._polled = events
         patience = None if self.timeout is None else max(0, round(self.timeout * 1000))
         found = self._poll.poll(patience)
         if not found:
@@ -429,6 +435,8 @@ class Connection:
                 raise error
         if pending is None:
             raise FrameError("a reply came twice")
+        if header.handle and error is None:
+            self.handles.opened(header.handle)
         if header.operation == Operation.MAP:
             if error is None:
                 reply = self.descriptors.take(reply)
@@ -472,15 +480,7 @@ class Connection:
             if not more:
                 break
             line += more
-        text = line.split(b"\n", 1)[0].decode("utf-8", "replace").strip()
-        words = text.split(None, 2)
-        if len(words) == 3 and words[0] == "ERR":
-            for status in Status:
-                if status.symbol == words[1]:
-                    return error_of(status, words[2].partition(": ")[2] or words[2])
-        return ProtocolError(
-            Status.UNEXPECTED_REPLY, "%s is no smallocd: it says %r" % (self.address, text[:80])
-        )
+        return refusal_of(line, str(self.address))
 
 
 _connections: weakref.WeakSet[Connection] = weakref.WeakSet()

@@ -228,6 +228,19 @@ def error_of(code: int, message: str, allocation: Optional[str] = None) -> Small
     return kind(code, printable(message), allocation)
 
 
+def refusal_of(line: bytes, address: str) -> SmallocError:
+    """Make the exception of the line of text that a daemon refuses a connection with."""
+    text = line.split(b"\n", 1)[0].decode("utf-8", "replace").strip()
+    words = text.split(None, 2)
+    if len(words) == 3 and words[0] == "ERR":
+        for status in Status:
+            if status.symbol == words[1]:
+                return error_of(status, words[2].partition(": ")[2] or words[2])
+    return ProtocolError(
+        Status.UNEXPECTED_REPLY, "%s is no smallocd: it says %r" % (address, text[:80])
+    )
+
+
 def printable(text: str) -> str:
     """Replace what a terminal must not get."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

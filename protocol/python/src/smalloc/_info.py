@@ -110,9 +110,10 @@ class Listed(NamedTuple):
 
 def decode_name(name: bytes) -> str:
     """Take a name that the daemon tells. Raises FrameError for what can't be one."""
-    if any(not 0x21 <= byte <= 0x7E for byte in name):
+    text = name.decode("ascii", "replace")
+    if not (text.isascii() and text.isprintable()) or " " in text:
         raise FrameError("a name is not printable")
-    return name.decode("ascii")
+    return text
 
 
 def whole_length(size: int, type: ElementType) -> int:

@@ -17,7 +17,7 @@ from ._errors import FrozenError, InvalidArgumentError, OutOfMemoryError, OutOfR
 from ._errors import ProtocolError, ShareLimitError, Status
 from ._numpy import array_over, find_numpy
 from ._types import ElementType, Number
-from ._wire import Mapped, decode_mapped, map_memory
+from ._wire import Mapped, Reply, decode_mapped, map_memory
 
 # The class has a property of that name.
 _View = memoryview
@@ -285,15 +285,23 @@ class Mapping(Atomics):
 
 
 def map_allocation(
-    handle: Handle, type: ElementType, writable: bool, populate: bool = False,
+    handle: Handle, type: ElementType, writable: bool, populate: bool = False
+) -> Mapping:
+    """Map what a handle stands for. Raises what Allocation.map does."""
+    reply = handle.connection.call(map_memory(writable, populate), handle)
+    return mapping_of(reply, handle, type, writable, populate)
+
+
+def mapping_of(
+    reply: Reply, handle: Handle, type: ElementType, writable: bool, populate: bool = False,
     data: memoryview = memoryview(b""),
 ) -> Mapping:  # fmt: skip
-    """Map what a handle stands for, and write `data` to its start. Raises what Allocation.map does.
+    """Map what a reply to map brought, and write `data` to its start. Raises what Allocation.map
+    does.
 
     Data goes through the descriptor: that makes pages twice as fast as to touch them one by one,
     and where there are none left it is an error and no signal.
     """
-    reply = handle.connection.call(map_memory(writable, populate), handle)
     header = reply.header
     memory = memoryview(bytearray() if writable else b"")
     if header.type != type.number or header.size % type.itemsize:

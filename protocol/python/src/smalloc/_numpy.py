@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from importlib import import_module
 from typing import Any, Tuple
 
@@ -9,14 +10,23 @@ from ._errors import Status, UnknownTypeError
 from ._types import ElementType
 
 
+@functools.lru_cache(maxsize=None)
 def find_numpy() -> Any:
-    """Give numpy, or None where it is not installed."""
+    """Give numpy, or None where it is not installed. It is looked for once."""
     try:
         return import_module("numpy")
     except ImportError:
         return None
 
 
+@functools.lru_cache(maxsize=None)
+def keeps_capsules() -> bool:
+    """Whether numpy keeps the capsule of `__array_struct__`, and not its owner alone."""
+    major, minor = find_numpy().__version__.split(".")[:2]
+    return (int(major), int(minor)) >= (1, 23)
+
+
+@functools.lru_cache(maxsize=64)
 def dtype_of(type: ElementType) -> Any:
     """Give an element type as numpy's dtype. Raises ImportError, UnknownTypeError."""
     numpy = import_module("numpy")
@@ -37,8 +47,7 @@ def array_over(memory: memoryview, type: ElementType, shape: Tuple[int, ...]) ->
     unmapped, whatever else lets go of it. Of no bytes it makes nothing, and there is nothing to
     share. Raises ImportError, UnknownTypeError.
     """
-    numpy = import_module("numpy")
-    dtype = dtype_of(type)
+    numpy, dtype = import_module("numpy"), dtype_of(type)
     if not len(memory):
         return numpy.zeros(shape, dtype)
     return numpy.frombuffer(memory, dtype).reshape(shape)

@@ -314,7 +314,8 @@ class Transfers(ABC):
 def encode_name(name: str) -> bytes:
     if not isinstance(name, str):
         raise TypeError("a name is a str, not %s" % type(name).__name__)
-    if not 1 <= len(name) <= _wire.NAME_SIZE_MAX or not all("!" <= one <= "~" for one in name):
+    is_plain = name.isascii() and name.isprintable() and " " not in name
+    if not 1 <= len(name) <= _wire.NAME_SIZE_MAX or not is_plain:
         raise InvalidNameError(
             Status.INVALID_NAME,
             "%r is not 1 to 255 bytes of printable ASCII without spaces" % name[:300],

@@ -67,6 +67,9 @@ extension AsyncAllocation {
 
     /// Writes an array's elements, straight from its storage.
     ///
+    /// Large ones are split, or go by a mapping, as `read(_:from:count:)` says. All checks come
+    /// before the first byte moves.
+    ///
     /// - Parameters:
     ///   - array: Elements of the allocation's element type.
     ///   - start: First element written, from 0 to length.

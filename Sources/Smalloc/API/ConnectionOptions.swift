@@ -47,7 +47,9 @@ extension Smalloc {
         /// mapping moves at the speed of memory, and is not atomic towards other requests, no part
         /// of it: what another client writes at the same time may show between any two elements.
         /// The allocation is given memory that can be shared for it, which costs copying it once.
-        /// A fork of the process does not have such a mapping; those that `map` returns it has.
+        /// While the object that has written so lives, others' `freeze` of the allocation is
+        /// `.busy`; its own is not. A fork of the process does not have such a mapping; those that
+        /// `map` returns it has.
         public var mapsLargeTransfers = true
 
         /// Time for which a blocking call asks for its answer again and again before it sleeps;

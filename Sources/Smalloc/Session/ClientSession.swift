@@ -87,7 +87,7 @@ struct ClientSession: ~Copyable {
             if entry.pointee.batch != nil { return true }
             switch Operation(rawValue: entry.pointee.operation) {
             case .wait: return false
-            case .copy, .dispose, .freeze: return true
+            case .copy, .dispose, .freeze, .rename: return true
             default: return entry.pointee.handle == handle
             }
         }

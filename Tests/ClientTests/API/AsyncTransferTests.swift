@@ -145,16 +145,16 @@ struct AsyncTransferTests {
         let turns = Guarded(0)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask(executorPreference: smalloc.executor) {
-                while turns.withLock({ $0 }) == 0 { await Task.yield() }
-                let read = try await a.read(UInt8.self)
-                isDone.withLock { $0 = true }
-                #expect(read.count == 64 << 20 && read.last == 1)
-            }
-            group.addTask(executorPreference: smalloc.executor) {
                 while !isDone.withLock({ $0 }) {
                     turns.withLock { $0 += 1 }
                     await Task.yield()
                 }
+            }
+            group.addTask(executorPreference: smalloc.executor) {
+                while turns.withLock({ $0 }) == 0 { await Task.yield() }
+                let read = try await a.read(UInt8.self)
+                isDone.withLock { $0 = true }
+                #expect(read.count == 64 << 20 && read.last == 1)
             }
             try await group.waitForAll()
         }

@@ -316,6 +316,34 @@ struct ClientSessionTests {
         #expect(driver.session.pending.count == 2, "two answers have not been fetched")
     }
 
+    @Test("what is under way on an allocation is known until it is answered, given up or not")
+    func underWay() throws {
+        let driver = SessionDriver(inFlightMax: 1)
+        func isUnderWay(_ handle: UInt32) -> Bool { driver.session.isUnderWay(on: handle) }
+        #expect(!isUnderWay(1))
+        // All by handle 1; the second is not even sent before the first is answered.
+        let cookies = [driver.ask(.write), driver.ask(.read)]
+        #expect(isUnderWay(1) && !isUnderWay(2))
+        driver.session.abandon(cookies[0])
+        driver.session.abandon(cookies[1])
+        #expect(isUnderWay(1))
+        try driver.receive(reply(to: driver.sent()[0]).bytes)
+        #expect(!isUnderWay(1), "what was given up before is not sent")
+        let none = UnsafeRawBufferPointer(start: nil, count: 0)
+        let wait = driver.session.startWait(.access(.wait, 1, offset: 0, size: 0), none)
+        #expect(!isUnderWay(1))
+        try driver.receive(reply(to: driver.sent()[0]).bytes)
+        _ = driver.take(wait)
+        // It may write to any.
+        let copy = driver.ask(.copy)
+        #expect(isUnderWay(2))
+        try driver.receive(reply(to: driver.sent()[0]).bytes)
+        #expect(!isUnderWay(2), "the answer need not be fetched")
+        _ = driver.take(copy)
+        _ = try driver.batch([8])
+        #expect(isUnderWay(2))
+    }
+
     /// Descriptors of a file of 4096 bytes.
     private func descriptors(_ count: Int) -> [Int32] {
         guard let file = tmpfile() else { return [] }

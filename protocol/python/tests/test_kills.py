@@ -3,6 +3,7 @@
 Here they speak bare frames, so that each moment is met; test_sharing kills such as use the library.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -14,6 +15,7 @@ import unittest
 import unittest.mock
 from typing import Any, Callable, Dict, List, Set, Tuple
 
+import smalloc
 from smalloc import _wire
 from smalloc._wire import Operation, Request
 
@@ -151,7 +153,10 @@ def text(peer: Peer, source: random.Random) -> None:
 
 def library(peer: Peer, source: random.Random) -> None:
     """Use the library for a moment, as programs do."""
-    work("unix:" + str(peer.socket.getpeername()), source.randrange(2**32))
+    while True:
+        with contextlib.suppress(smalloc.NotFoundError):
+            # Others put something else under the name meanwhile, or dispose of it.
+            work("unix:" + str(peer.socket.getpeername()), source.randrange(2**32))
 
 
 kept: List[Peer] = []
@@ -243,7 +248,7 @@ class KillTests(PeerTestCase):
                 and found["memory_held_bytes"] == 0
                 # Those that all share may have memory that can be shared by now.
                 and found["open files"] <= open_files + 4
-                and found["files"] == files
+                and found["files"] <= files
                 and found["waits and handles"] == 0
                 and found["memory_used_bytes"] <= int(before["memory_used_bytes"]) + 64 * MIB
                 and found["rss"] <= memory + 64 * MIB
@@ -293,7 +298,12 @@ class KillTests(PeerTestCase):
         found: Set[str] = set()
         for folder in (self.daemon.folder, os.environ["TMPDIR"], "/dev/shm", "/dev/mqueue"):
             if os.path.isdir(folder):
-                found |= {os.path.join(folder, one) for one in os.listdir(folder)}
+                found |= {
+                    os.path.join(folder, one)
+                    for one in os.listdir(folder)
+                    # Python's own, of whatever runs beside this.
+                    if not one.startswith("sem.mp-")
+                }
         return found
 
 

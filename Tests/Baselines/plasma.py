@@ -54,6 +54,7 @@ class Both:
             where = ["-d", plasma_folder] if plasma_folder else []
             self._start([store, "-m", str(PLASMA_SIZE), "-s", theirs, *where], nice)
             self.ours = within(20, lambda: smalloc.Client("unix:" + ours))
+            self.ours_busy = smalloc.Client("unix:" + ours, busy_poll=50e-6)
             within(20, lambda: os.stat(theirs))
             self.theirs: Any = within(20, lambda: plasma.connect(theirs))
         except BaseException:
@@ -127,6 +128,11 @@ def mapped_arrays(both: Both) -> Tuple[Step, Step]:
 def mapped_arrays_for_reading(both: Both) -> Tuple[Step, Step]:
     ours, (_, theirs) = both.ours, mapped_arrays(both)
     return lambda: numpy.asarray(ours.get("array", writable=False)), theirs
+
+
+def mapped_arrays_busily(both: Both) -> Tuple[Step, Step]:
+    ours, (_, theirs) = both.ours_busy, mapped_arrays(both)
+    return lambda: numpy.asarray(ours.get("array")), theirs
 
 
 def mapped_objects(both: Both) -> Tuple[Step, Step]:
@@ -225,6 +231,7 @@ SIZES = ((64 * KIB, "64 KiB"), (MIB, "1 MiB"), (64 * MIB, "64 MiB"))
 WORKS = [
     Work("map/array", mapped_arrays, 0.7),
     Work("map/array for reading", mapped_arrays_for_reading, 0.7),
+    Work("map/array, busy_poll", mapped_arrays_busily),
     Work("map/array, get()", mapped_objects, 0.7),
     Work("map/memory", mapped_buffers, 0.7),
     Work("map/array, and read all", mapped_and_read),
@@ -239,6 +246,7 @@ LEGEND = """\
 map/array              numpy.asarray(client.get(name))
                        and numpy.frombuffer(get_buffers([id])[0])
 map/array for reading  the same with writable=False        and the same
+map/array, busy_poll   the same by Client(busy_poll=50e-6)  and the same
 map/array, get()       numpy.asarray(client.get(name))  and get(id) of what Plasma's put made
 map/memory             client.open(name).map()  and get_buffers([id])
 map/..., and read all  as map/array, then array.sum()

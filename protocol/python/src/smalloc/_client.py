@@ -67,19 +67,22 @@ class Client(Transfers):
         timeout: Optional[float] = 30.0,
         connect_timeout: Optional[float] = 5.0,
         mapping: bool = True,
+        busy_poll: float = 0.0,
     ) -> None:
         """Connect to `unix:PATH`, `tcp:HOST:PORT` or `tcp:[IPV6]:PORT`, and say hello.
 
         Without an address it is `$SMALLOC_ADDRESS`, else `unix:$XDG_RUNTIME_DIR/smallocd.sock`,
         else `unix:/run/smallocd/smallocd.sock`. Times are in seconds, None is for ever: `timeout`
         between any two signs of life of the daemon while it owes an answer. Without `mapping` all
-        arrays are reached by requests, as they are over TCP.
+        arrays are reached by requests, as they are over TCP. For `busy_poll`, such as 50e-6, an
+        answer is asked for again and again before the thread sleeps, which is faster and takes a
+        processor meanwhile; 0: it sleeps at once.
 
         Raises InvalidArgumentError, CannotConnectError, ConnectionLostError, UnsupportedError.
         """
         where = parse_address(default_address() if address is None else address)
         self._address = str(where)
-        self._connection = Connection(where, connect_timeout, timeout)
+        self._connection = Connection(where, connect_timeout, timeout, busy_poll)
         self._limits = Limits()
         self._wants_mapping = mapping
         try:

@@ -2,9 +2,9 @@
 
     Tests/Baselines/plasma.sh SMALLOCD [--pairs 9] [--favour] [--huge-pages advise]
 
-Each work is done by both in turns, in pairs, and a ratio is the median of the pairs' ratios. Servers
-are on the first processor, the client is on the last. A first cycle is that of fresh servers and
-connections, which are started for each pair. It ends with 1 where a mark is missed.
+Each work is done by both in turns, in pairs, and a ratio is the median of the pairs' ratios.
+Servers are on the first processor, the client is on the last. A first cycle is that of fresh
+servers and connections, which are started for each pair. It ends with 1 where a mark is missed.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class Both:
             where = ["-d", plasma_folder] if plasma_folder else []
             self._start([store, "-m", str(PLASMA_SIZE), "-s", theirs, *where], nice)
             self.ours = within(20, lambda: smalloc.Client("unix:" + ours))
+            self.ours_busy = smalloc.Client("unix:" + ours, busy_poll=50e-6)
             within(20, lambda: os.stat(theirs))
             self.theirs: Any = within(20, lambda: plasma.connect(theirs))
         except BaseException:
@@ -129,6 +130,11 @@ def mapped_arrays_for_reading(both: Both) -> Tuple[Step, Step]:
     return lambda: numpy.asarray(ours.get("array", writable=False)), theirs
 
 
+def mapped_arrays_busily(both: Both) -> Tuple[Step, Step]:
+    ours, (_, theirs) = both.ours_busy, mapped_arrays(both)
+    return lambda: numpy.asarray(ours.get("array")), theirs
+
+
 def mapped_objects(both: Both) -> Tuple[Step, Step]:
     ours, theirs = both.ours, both.theirs
     array, _ = stored(both)
@@ -164,14 +170,18 @@ def stored(both: Both) -> Tuple[Any, Any]:
 # 2. Made, mapped, touched, unmapped and freed.
 
 
-def cycles(size: int, is_named: bool = True) -> Callable[[Both], Tuple[Step, Step]]:
+def cycles(size: int, by_hand: bool = False) -> Callable[[Both], Tuple[Step, Step]]:
     def steps(both: Both) -> Tuple[Step, Step]:
         ours, theirs = both.ours, both.theirs
-        name = "cycle" if is_named else None
 
         def our_cycle() -> None:
-            allocation = ours.alloc(size, "Uint8", name, shareable=True)
-            mapping = allocation.map()
+            if by_hand:
+                allocation = ours.alloc(size, "Uint8", "cycle", shareable=True)
+                mapping = allocation.map()
+            else:
+                array = ours.array("cycle", size, "uint8")
+                allocation, mapping = array.allocation, array.mapping
+                del array
             mapping[0]
             del mapping
             allocation.dispose()
@@ -221,27 +231,33 @@ SIZES = ((64 * KIB, "64 KiB"), (MIB, "1 MiB"), (64 * MIB, "64 MiB"))
 WORKS = [
     Work("map/array", mapped_arrays, 0.7),
     Work("map/array for reading", mapped_arrays_for_reading, 0.7),
+    Work("map/array, busy_poll", mapped_arrays_busily),
     Work("map/array, get()", mapped_objects, 0.7),
     Work("map/memory", mapped_buffers, 0.7),
     Work("map/array, and read all", mapped_and_read),
     *(Work("cycle/" + text, cycles(size), 2.0, True) for size, text in SIZES),
+    Work("cycle/1 MiB, alloc()", cycles(MIB, True), None, True),
     *(Work("cycle/first of " + text, cycles(size), 2.0, True, 0) for size, text in SIZES),
     Work("put/64 MiB", puts(True), 1.0, True, 0.4),
     Work("put/64 MiB, put()", puts(False), 1.0, True, 0.4),
     Work("put/first of 64 MiB", puts(True), 1.0, True, 0),
 ]
 LEGEND = """\
-map/array              numpy.asarray(client.get(name))     and numpy.frombuffer(get_buffers([id])[0])
+map/array              numpy.asarray(client.get(name))
+                       and numpy.frombuffer(get_buffers([id])[0])
 map/array for reading  the same with writable=False        and the same
-map/array, get()       numpy.asarray(client.get(name))     and get(id) of what Plasma's put made
-map/memory             client.open(name).map()             and get_buffers([id])
+map/array, busy_poll   the same by Client(busy_poll=50e-6)  and the same
+map/array, get()       numpy.asarray(client.get(name))  and get(id) of what Plasma's put made
+map/memory             client.open(name).map()  and get_buffers([id])
 map/..., and read all  as map/array, then array.sum()
-cycle/...              alloc, map, first byte, unmap, dispose
+cycle/...              array(name, ...), which makes and maps it, first byte, unmap, dispose
                        and create, seal, get_buffers, first byte, release, delete
-put/...                client.put(name, array)             and create, numpy.copyto, seal, delete the
-                       last one; put(): put(array), delete the last one
-What is mapped is 1 MiB, and unmapped or released before the next. Each makes times of one step in
-microseconds; the ratio is of times (map: smaller is better) or of rates (cycle, put: larger is
+cycle/..., alloc()     alloc(..., shareable=True).map() for array(...)
+put/...                client.put(name, array)
+                       and create, numpy.copyto, seal, delete the last one
+put/..., put()         the same and put(array), delete the last one
+What is mapped is 1 MiB, and unmapped or released before the next. Times are microseconds of one
+step; the ratio is of times (map: smaller is better) or of rates (cycle, put: larger is
 better), the median (least to most) of the pairs. first: by fresh servers and connections."""
 
 

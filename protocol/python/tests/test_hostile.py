@@ -4,6 +4,7 @@ import os
 import socket
 import tempfile
 import threading
+import time
 import unittest
 from random import Random
 from typing import Any, Callable
@@ -83,6 +84,23 @@ class HostileTests(HostileTestCase):
         self.assertFalse(client.is_live)
         with self.assertRaises(smalloc.ConnectionLostError):
             client.ping()
+
+    def test_an_answer_while_it_polls_and_after_it(self) -> None:
+        def answer(connection: socket.socket) -> None:
+            self.greet(connection)
+            for wait in (0, 0.001, 0.05, 0, 10):
+                header = self.request(connection)
+                time.sleep(min(wait, 1.5))
+                if wait < 1:
+                    connection.sendall(self.reply(header))
+            connection.recv(1)
+
+        for busy_poll in (0.02, 1.0):
+            client = self.client_of(self.served(answer), timeout=0.5, busy_poll=busy_poll)
+            for _ in range(4):
+                client.ping()
+            with self.assertRaises(smalloc.TimedOutError):
+                client.ping()
 
     def test_no_hello_in_time(self) -> None:
         def silent(connection: socket.socket) -> None:

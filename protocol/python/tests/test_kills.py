@@ -3,6 +3,7 @@
 Here they speak bare frames, so that each moment is met; test_sharing kills such as use the library.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -14,6 +15,7 @@ import unittest
 import unittest.mock
 from typing import Any, Callable, Dict, List, Set, Tuple
 
+import smalloc
 from smalloc import _wire
 from smalloc._wire import Operation, Request
 
@@ -26,6 +28,7 @@ from test_sharing import work
 KILLS = 10_000 if IS_NIGHTLY else scaled(200)
 MIB = 1 << 20
 LARGE = 3 * MIB
+BUSY = 0x8012
 
 Way = Callable[[Peer, random.Random], object]
 
@@ -76,7 +79,13 @@ def mapping(peer: Peer, source: random.Random) -> None:
     answer = peer.call(_wire.map_memory(True, False), handle)
     os.pwrite(answer.files[0], b"x" * size, 0)
     mapped(answer.files[0], size, 3)
-    mapped(peer.map("large", writable=source.random() < 0.5), LARGE)
+    # While another client's freeze is refused, so is this.
+    for _ in range(100):
+        answer = peer.call(_wire.map_memory(source.random() < 0.5, False, b"large"))
+        if answer.header.status == 0:
+            mapped(answer.files[0], LARGE)
+            break
+        assert answer.header.status == BUSY, hex(answer.header.status)
     if source.random() < 0.5:
         peer.send(Request(Operation.DISPOSE), handle)
 
@@ -93,8 +102,9 @@ def half_of_the_data(peer: Peer, source: random.Random) -> None:
 
 
 def before_the_reply(peer: Peer, source: random.Random) -> None:
+    # The daemon does not read on where replies are not read.
     for request in source.sample(requests(source), 3):
-        peer.socket.sendall(peer.frame(request))
+        sent_to_the_full(peer, peer.frame(request), 0.02)
 
 
 def half_of_the_reply(peer: Peer, source: random.Random) -> None:
@@ -143,7 +153,10 @@ def text(peer: Peer, source: random.Random) -> None:
 
 def library(peer: Peer, source: random.Random) -> None:
     """Use the library for a moment, as programs do."""
-    work("unix:" + str(peer.socket.getpeername()), source.randrange(2**32))
+    while True:
+        with contextlib.suppress(smalloc.NotFoundError):
+            # Others put something else under the name meanwhile, or dispose of it.
+            work("unix:" + str(peer.socket.getpeername()), source.randrange(2**32))
 
 
 kept: List[Peer] = []
@@ -186,12 +199,13 @@ class KillTests(PeerTestCase):
         # What is frozen is so for good, so that this can't be.
         self.large = self.client.array("large", LARGE, "Uint8")
         self.addCleanup(delattr, self, "large")
-        self.running: List[int] = []
+        # Each with how many seconds it has.
+        self.running: List[Tuple[int, float]] = []
         self.addCleanup(self.end_all)
 
     def end_all(self) -> None:
         """Leave no child where a test fails."""
-        for child in self.running:
+        for child, _ in self.running:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
 
@@ -205,18 +219,19 @@ class KillTests(PeerTestCase):
         self.addCleanup(os.close, send)
         told = b""
         for one in range(KILLS):
-            way, seed, by_itself = one % len(WAYS), random.randrange(2**32), random.random() < 0.6
+            way, seed = one % len(WAYS), random.randrange(2**32)
+            by_itself = WAYS[way] is not library and random.random() < 0.6
             child = os.fork()
             if child == 0:
                 self.be_killed(way, seed, by_itself, send)
-            self.running.append(child)
+            self.running.append((child, 20 if by_itself else random.random() * 0.03))
             if len(self.running) >= 4:
-                self.end(self.running.pop(0), random)
+                self.end(*self.running.pop(0))
             if one % 100 == 99:
                 self.check_others()
                 told += drained(receive)
         while self.running:
-            self.end(self.running.pop(0), random)
+            self.end(*self.running.pop(0))
         told += drained(receive)
         # Each moment was met, and by most: the rest was killed earlier.
         counts = {WAYS[way].__name__: told.count(bytes((way,))) for way in range(len(WAYS))}
@@ -233,7 +248,7 @@ class KillTests(PeerTestCase):
                 and found["memory_held_bytes"] == 0
                 # Those that all share may have memory that can be shared by now.
                 and found["open files"] <= open_files + 4
-                and found["files"] == files
+                and found["files"] <= files
                 and found["waits and handles"] == 0
                 and found["memory_used_bytes"] <= int(before["memory_used_bytes"]) + 64 * MIB
                 and found["rss"] <= memory + 64 * MIB
@@ -265,9 +280,9 @@ class KillTests(PeerTestCase):
             # It ends by being killed only.
             os._exit(1)
 
-    def end(self, child: int, source: random.Random) -> None:
-        """Kill a child, if it does not do so itself."""
-        limit = time.monotonic() + source.random() * 0.03
+    def end(self, child: int, patience: float) -> None:
+        """Kill a child, if it does not do so itself in its time."""
+        limit = time.monotonic() + patience
         while time.monotonic() < limit:
             found, status = os.waitpid(child, os.WNOHANG)
             if found:
@@ -283,7 +298,12 @@ class KillTests(PeerTestCase):
         found: Set[str] = set()
         for folder in (self.daemon.folder, os.environ["TMPDIR"], "/dev/shm", "/dev/mqueue"):
             if os.path.isdir(folder):
-                found |= {os.path.join(folder, one) for one in os.listdir(folder)}
+                found |= {
+                    os.path.join(folder, one)
+                    for one in os.listdir(folder)
+                    # Python's own, of whatever runs beside this.
+                    if not one.startswith("sem.mp-")
+                }
         return found
 
 

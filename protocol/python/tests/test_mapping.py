@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import unittest
+from unittest import mock
 from typing import Any, Callable, List
 
 import smalloc
@@ -289,6 +290,21 @@ class LifeTests(unittest.TestCase):
         gc.collect()
         self.assertEqual(mappings(), before - 2)
         self.assertLessEqual(descriptors(os.getpid()), held)
+
+
+class PutTests(DaemonTestCase):
+    def test_with_and_without_huge_pages(self) -> None:
+        data = os.urandom(2 << 20) + b"12345"
+        for has_huge_pages in (False, True):
+            with mock.patch("smalloc._client.has_shared_huge_pages", lambda: has_huge_pages):
+                array = self.client.put("a", data)
+            self.assertEqual(array.tobytes(), data)
+            self.assertEqual(self.client.read("a"), data)
+            self.assertTrue(array.mapping is not None and array.mapping.writable)
+            with self.assertRaises(smalloc.BusyError):
+                self.client.freeze("a")
+            del array
+            self.client.freeze("a")
 
 
 class FreezeTests(DaemonTestCase):

@@ -23,7 +23,7 @@ from test_mapping import within
 class HandleNumberTests(unittest.TestCase):
     @seeded
     def test_it_is_never_the_number_of_an_open_handle(self, random: Random) -> None:
-        numbers, is_open = HandleNumbers(), set()
+        numbers, is_open = HandleNumbers(), set()  # type: ignore[var-annotated]
         for _ in range(20_000):
             self.assertNotIn(numbers.next, is_open)
             if is_open and random.random() < (0.48 if len(is_open) < 100 else 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
 import sys
@@ -48,6 +49,17 @@ def writable(buffer: Any) -> memoryview:
         if numpy is None:
             raise TypeError("a buffer of format %s can't be written to" % view.format) from None
         return memoryview(numpy.frombuffer(view, dtype="u1"))
+
+
+@functools.lru_cache(maxsize=None)
+def has_shared_huge_pages() -> bool:
+    """Whether the system gives shared memory huge pages where they are asked for. Read once."""
+    try:
+        with open("/sys/kernel/mm/transparent_hugepage/shmem_enabled") as file:
+            word = file.read().partition("[")[2].partition("]")[0]
+    except OSError:
+        return False
+    return word not in ("", "never", "deny")
 
 
 def map_file(

@@ -23,6 +23,7 @@ from ._descriptors import Descriptors
 from ._errors import ClosedError, ConnectionLostError, ForkedError, SmallocError, Status
 from ._errors import ProtocolError, TimedOutError, error_of, refusal_of
 from ._opening import HandleNumbers
+from ._readiness import Readiness
 from ._wire import U64_MAX, FrameError, Header, Operation, Reply, ReplyReader, Request
 
 # Requests that are under way together at most, and bytes of theirs that wait to be sent: enough
@@ -43,12 +44,13 @@ class Connection:
     """A connection. Raises CannotConnectError where there is none to be had.
 
     `timeout` is in seconds, between any two signs of life while a request is under way; None is
-    for ever.
+    for ever. For `busy_poll` seconds an answer is asked for again and again before one sleeps.
     """
 
     def __init__(
-        self, address: Address, connect_timeout: Optional[float], timeout: Optional[float]
-    ) -> None:
+        self, address: Address, connect_timeout: Optional[float], timeout: Optional[float],
+        busy_poll: float,
+    ) -> None:  # fmt: skip
         self.address = address
         self.timeout = timeout
         # Handles whose last reference has gone. Appending needs no lock.
@@ -72,7 +74,7 @@ class Connection:
         self.handles = HandleNumbers()
         self._greeted = False
         self._socket = connect(address, connect_timeout)
-        self._poll, self._polled = select.poll(), 0
+        self._readiness = Readiness(self._socket, busy_poll)
         _connections.add(self)
 
     # Ends
@@ -359,19 +361,14 @@ class Connection:
 
         Tells whether something can be received.
         """
-        events = select.POLLIN | select.POLLOUT if self._unsent else select.POLLIN
-        if events != self._polled:
-            self._poll.register(self._socket, events)
-            self._polled = events
-        patience = None if self.timeout is None else max(0, round(self.timeout * 1000))
-        found = self._poll.poll(patience)
+        found = self._readiness.wait(bool(self._unsent), self.timeout)
         if not found:
             raise TimedOutError(
                 Status.TIMED_OUT,
                 "%s did not answer within %s seconds; the connection is closed"
                 % (self.address, self.timeout),
             )
-        return found[0][1] != select.POLLOUT
+        return found != select.POLLOUT
 
     def _receive(self) -> None:
         """Receive what is there. The only place that takes bytes from the socket.
@@ -468,8 +465,7 @@ class Connection:
         end = time.monotonic() + _REFUSAL_TIMEOUT
         while b"\n" not in line and len(line) < _REFUSAL_SIZE_MAX:
             left = end - time.monotonic()
-            self._poll.register(self._socket, select.POLLIN)
-            if left <= 0 or not self._poll.poll(round(left * 1000)):
+            if left <= 0 or not self._readiness.wait(False, left):
                 break
             try:
                 more = self._socket.recv(_REFUSAL_SIZE_MAX)

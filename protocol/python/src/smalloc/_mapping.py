@@ -296,11 +296,12 @@ def mapping_of(
     reply: Reply, handle: Handle, type: ElementType, writable: bool, populate: bool = False,
     data: memoryview = memoryview(b""),
 ) -> Mapping:  # fmt: skip
-    """Map what a reply to map brought, and write `data` to its start. Raises what Allocation.map
-    does.
+    """Map what a reply to map brought, and store `data` from its start on.
 
-    Data goes through the descriptor: that makes pages twice as fast as to touch them one by one,
-    and where there are none left it is an error and no signal.
+    Where the pages are not there yet data goes through the descriptor: that makes them twice as
+    fast as to touch them one by one, and where there are none left it is an error and no signal.
+
+    Raises what Allocation.map does.
     """
     header = reply.header
     memory = memoryview(bytearray() if writable else b"")
@@ -308,8 +309,11 @@ def mapping_of(
         raise ProtocolError(Status.UNEXPECTED_REPLY, "what is mapped has another type")
     if reply.descriptor is not None:
         try:
-            _write(reply.descriptor.number, header.offset, data[: header.size])
+            if not populate:
+                _write(reply.descriptor.number, header.offset, data[: header.size])
             memory = _map(reply.descriptor.number, header.offset, header.size, writable, populate)
+            if populate and data:
+                store(memory[: len(data)], data[: header.size])
         finally:
             reply.descriptor.close()
     return Mapping(memory, type, writable, handle, decode_mapped(reply.payload))

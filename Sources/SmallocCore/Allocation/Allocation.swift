@@ -40,10 +40,10 @@ struct Allocation: Equatable {
         static let waited = Flags(rawValue: 8)
         /// Its bytes can't be changed any more.
         static let frozen = Flags(rawValue: 16)
-        /// Requests had, or have, transfers of inline data under way: see `becomeRecorded`.
-        static let transferred = Flags(rawValue: 64)
         /// A description stands before the block.
         static let described = Flags(rawValue: 32)
+        /// Its inline data has transfers under way: see `InlineTransfers`.
+        static let transferred = Flags(rawValue: 64)
     }
 
     private var references: UnsafeMutablePointer<Atomic<UInt32>> {
@@ -230,6 +230,7 @@ struct Allocation: Equatable {
                 .recorded, .disposed, .pooled, .waited, .frozen, .described, .transferred,
             ]), "flags are known")
         precondition(nameRoom >= 8 && nameRoom <= 256, "there is room for a pointer")
+        precondition(!flags.isSuperset(of: [.recorded, .transferred]), "a record counts by itself")
         if flags.contains(.described) { checkDescription() }
         record?.checkInvariants(length: size)
     }
@@ -293,10 +294,12 @@ struct Allocation: Equatable {
     /// Replaces inline data by a record, which has its bytes.
     ///
     /// Under the lock.
-    func becomeRecorded(_ record: StorageRecord) {
-        // Transfers of inline data pin nothing. How many go on is not known: the record stays
-        // pinned, so that nothing of it goes before the last reference.
-        if flags.contains(.transferred) { record.pins = 1 }
+    func becomeRecorded(_ record: StorageRecord, _ mappings: MappingPool) {
+        if flags.contains(.transferred) {
+            let count = mappings.inlineTransfers.take(key)
+            (record.pins, record.writers) = (count.all, count.writers)
+            flags.remove(.transferred)
+        }
         let size = size
         sizeWord.pointee.store(size, ordering: .relaxed)
         place.storeBytes(of: record.address, as: UnsafeMutableRawPointer.self)

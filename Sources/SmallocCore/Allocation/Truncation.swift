@@ -1,7 +1,13 @@
 // What truncate cuts off a large allocation, and what dispose leaves of one to which other
 // connections have handles, goes back to the system, in whole pages, as soon as no transfer can be
 // in the middle of moving it.
+//
+// What clients can map is a file, and what is cut off it becomes zeros at once, whatever is under
+// way: a page that is given back keeps its address, and who reads or writes there gets a new one.
+// So a reader that stalls keeps the addresses, and what they are charged, and no bytes. A request
+// that writes may put bytes behind the cut until it ends; then they become zeros as well.
 
+internal import CSmalloc
 internal import Glibc
 internal import SmallocSystem
 
@@ -24,17 +30,43 @@ extension Allocation {
         if writes { record.writers += 1 }
     }
 
+    /// The same for a transfer, which may be of inline data: its block stays anyway, and the file
+    /// that it may move to is made as large as the transfer needs.
+    func pin(_ mappings: MappingPool, writes: Bool) {
+        guard isInline else { return pin(writes: writes) }
+        flags.insert(.transferred)
+        mappings.inlineTransfers.begin(key, writes: writes, reach: Int(size))
+    }
+
+    /// By which its transfers of inline data are found.
+    var key: Int { Int(bitPattern: block) }
+
+    /// Transfers and work under way that write; under the lock.
+    func writers(_ mappings: MappingPool) -> UInt32 {
+        if let record { return record.writers }
+        guard flags.contains(.transferred) else { return 0 }
+        return mappings.inlineTransfers.count(key).writers
+    }
+
     /// Ends a `pin`.
     ///
     /// - Returns: What was cut off meanwhile, as `takeTail`.
     func unpin(_ mappings: MappingPool, writes: Bool) -> Mapping? {
         lock.lock()
         defer { lock.unlock() }
-        guard let record else { return nil }
+        guard let record else {
+            guard flags.contains(.transferred) else { return nil }
+            if mappings.inlineTransfers.end(key, writes: writes) { flags.remove(.transferred) }
+            return nil
+        }
         record.pins -= 1
         if writes { record.writers -= 1 }
         // With the last reference all of it goes, and in one piece.
-        return isUnshared ? nil : takeTail(mappings)
+        guard !isUnshared else { return nil }
+        // It may have written behind a cut.
+        let wroteBehind = writes && record.writtenSize > Int(size)
+        guard record.pins == 0 || wroteBehind else { return nil }
+        return takeTail(mappings, wroteBehind: wroteBehind)
     }
 
     /// From here on the allocation is gone for all connections.
@@ -56,11 +88,16 @@ extension Allocation {
     /// Parts with the whole pages behind `size`, unless they are pinned.
     ///
     /// Under the lock. They are the caller's to give back to the pool, before its reference.
-    func takeTail(_ mappings: MappingPool) -> Mapping? {
-        guard let record, record.pins == 0 else { return nil }
-        if record.kind == .memfd { return takeSharedTail(record, mappings) }
-        // A mapping that is on its way to a file.
-        if record.descriptor >= 0 { return nil }
+    ///
+    /// - Parameter wroteBehind: Whether a request that has ended may have put bytes there again.
+    func takeTail(_ mappings: MappingPool, wroteBehind: Bool = false) -> Mapping? {
+        guard let record else { return nil }
+        if record.kind == .memfd {
+            takeSharedTail(record, mappings, wroteBehind: wroteBehind)
+            return nil
+        }
+        // Pinned, or a mapping that is on its way to a file.
+        guard record.pins == 0, record.descriptor < 0 else { return nil }
         // A page at least, so that there is always memory behind a pointer.
         let kept = max(mappings.capacity(for: Int(size)), mappings.pageSize)
         let capacity = record.capacity
@@ -80,48 +117,72 @@ extension Allocation {
             kind: takesAddresses ? .mappingTail : .tail)
     }
 
-    /// The same of memory that clients map.
+    /// The same of memory that clients map, pinned or not.
     ///
     /// What was disposed of is parted with as a whole: who has mapped it keeps it. What was cut off
-    /// reads as zeros for all, and stays charged if a client could touch it again.
-    private func takeSharedTail(_ record: StorageRecord, _ mappings: MappingPool) -> Mapping? {
-        guard let base = record.base else { return nil }
-        if flags.contains(.disposed) {
-            // Without memory for a second record it goes with the last reference.
-            guard let address = mappings.blocks.take(StorageRecord.size) else { return nil }
-            let whole = StorageRecord(address: address)
-            memcpy(address, record.address, StorageRecord.size)
-            // It is charged a page as long as it is open somewhere, as all that has a record is.
-            mappings.budget.chargeAnyway(UInt64(mappings.pageSize) + MappingPool.recordCharge)
-            let owner = record.owner
-            record.initialize(capacity: mappings.pageSize, owner: owner, pool: mappings)
-            mappings.give(whole)
-            return nil
+    /// reads as zeros for all, and stays charged if a client, or a request under way, could touch
+    /// it again.
+    private func takeSharedTail(
+        _ record: StorageRecord, _ mappings: MappingPool, wroteBehind: Bool
+    ) {
+        guard let base = record.base else { return }
+        guard !flags.contains(.disposed) else {
+            if record.pins == 0 { giveShared(record, mappings) }
+            return
         }
-        guard !flags.contains(.frozen) else { return nil }
-        let kept = max(mappings.capacity(for: Int(size)), mappings.pageSize)
+        guard !flags.contains(.frozen) else { return }
+        let size = Int(size)
+        let kept = max(mappings.capacity(for: size), mappings.pageSize)
         let isOut = record.sharing.contains(.handedOut)
-        // Behind the last byte, up to the page's end: a client could see it, and may have stored
-        // it.
+        let staysCharged = isOut || record.pins > 0
         let written = isOut ? record.capacity : record.writtenSize
-        if written > Int(size) {
-            memset(base + Int(size), 0, min(kept, written) - Int(size))
+        var end = staysCharged && record.keptEnd > 0 ? record.keptEnd : record.capacity
+        if wroteBehind { end = max(end, mappings.capacity(for: record.writtenSize)) }
+        if written > size {
+            clear(record, base, size..<min(kept, written))
+            // A slice under way writes on: its end has to find that there is something.
+            if record.atWork == 0 || record.writers == 0 { record.cut(to: size) }
         }
-        let end = isOut && record.keptEnd > 0 ? record.keptEnd : record.capacity
-        guard kept < end else { return nil }
-        record.cut(to: Int(size))
+        guard kept < end else { return }
         record.sharing.insert(.cut)
-        if isOut {
+        if staysCharged {
             record.keptEnd = kept
-            mappings.budget.chargeAnyway(UInt64(end - kept))
         } else {
+            record.keptEnd = 0
             record.capacity = kept
         }
         // Under the lock: what is given later, the whole of it, stands behind it in the queue.
         mappings.give(
             forGood: Mapping(
                 base: base + kept, capacity: end - kept, writtenSize: max(written - kept, 0),
-                kind: .memfdTail))
-        return nil
+                kind: .memfdTail, isCharged: !staysCharged))
+    }
+
+    /// Makes zero what is behind the last byte, up to the page's end: a client could see it, and
+    /// may have stored it.
+    private func clear(
+        _ record: StorageRecord, _ base: UnsafeMutableRawPointer, _ range: Range<Int>
+    ) {
+        guard range.count > 0 else { return }
+        // The kernel does it in order with a system call, or a slice, that moves bytes there now.
+        if record.atWork > 0,
+            smalloc_file_punch(record.descriptor, range.lowerBound, range.count)
+        {
+            return
+        }
+        memset(base + range.lowerBound, 0, range.count)
+    }
+
+    /// Parts with all of what was disposed of; without memory for a second record it goes with the
+    /// last reference.
+    private func giveShared(_ record: StorageRecord, _ mappings: MappingPool) {
+        guard let address = mappings.blocks.take(StorageRecord.size) else { return }
+        let whole = StorageRecord(address: address)
+        memcpy(address, record.address, StorageRecord.size)
+        // It is charged a page as long as it is open somewhere, as all that has a record is.
+        mappings.budget.chargeAnyway(UInt64(mappings.pageSize) + MappingPool.recordCharge)
+        let owner = record.owner
+        record.initialize(capacity: mappings.pageSize, owner: owner, pool: mappings)
+        mappings.give(whole)
     }
 }

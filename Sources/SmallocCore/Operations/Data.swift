@@ -68,7 +68,7 @@ extension Registry {
         _ allocation: Allocation, _ ranges: consuming Ranges, _ reply: inout Reply
     ) throws(SmallocError) -> Outcome {
         allocation.retain()
-        let pieces = Pieces(allocation, ranges, .read)
+        let pieces = Pieces(allocation, ranges, .read, mappings)
         reply.beginData(size: pieces.size, type: allocation.type)
         return .send(pieces)
     }
@@ -210,7 +210,7 @@ extension Registry {
         }
         if intent == .overwrite { allocation.overwritten(upTo: 0) }
         allocation.retain()
-        return .receive(Pieces(allocation, ranges, intent))
+        return .receive(Pieces(allocation, ranges, intent, mappings))
     }
 
     // MARK: Shared checks

@@ -120,7 +120,7 @@ extension Registry {
             }
         }
         // Neither a transfer that writes, nor a move to a file, may go on in what is frozen.
-        if let record, record.writers > 0 || record.sharing.contains(.moving) { throw .busy }
+        guard allocation.writers(mappings) == 0, !allocation.isMoving else { throw .busy }
         // What was never touched gets memory that can be frozen, and all of it is its own.
         if let record, allocation.size > 0 {
             if record.kind == .none {

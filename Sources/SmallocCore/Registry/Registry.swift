@@ -170,11 +170,7 @@ public final class Registry: @unchecked Sendable {
     /// Ends a transfer, done or not.
     func end(_ pieces: Pieces) {
         pieces.endWork()
-        if pieces.isPinned {
-            letGoPinned(pieces.allocation, writes: pieces.intent != .read)
-        } else {
-            release(pieces.allocation)
-        }
+        letGoPinned(pieces.allocation, writes: pieces.intent != .read)
     }
 
     /// Ends work, done or not.

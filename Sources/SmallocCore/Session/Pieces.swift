@@ -29,10 +29,6 @@ final class Pieces {
     private var position = 0
     /// Bytes still to move.
     private(set) var left: Int
-    /// Whether the memory was pinned: inline data is not.
-    let isPinned: Bool
-    /// Why the rest is not written: it was frozen meanwhile.
-    private(set) var refusal: SmallocError?
     /// A system call moves bytes without the lock.
     private var isAtWork = false
 
@@ -43,19 +39,16 @@ final class Pieces {
     /// - Parameters:
     ///   - ranges: Their sum was checked against the frame size, so it fits.
     ///   - intent: What `access` is asked for.
-    init(_ allocation: Allocation, _ ranges: consuming Ranges, _ intent: Intent) {
+    init(
+        _ allocation: Allocation, _ ranges: consuming Ranges, _ intent: Intent,
+        _ mappings: MappingPool
+    ) {
         self.allocation = allocation
         self.intent = intent
         size = Int(ranges.total.bytes)
         left = size
         self.ranges = ranges
-        isPinned = !allocation.isInline
-        if isPinned {
-            allocation.pin(writes: intent != .read)
-        } else {
-            // Ranges that overlap can be more than inline data.
-            allocation.flags.insert(.transferred)
-        }
+        allocation.pin(mappings, writes: intent != .read)
         advance(0)
     }
 
@@ -177,7 +170,7 @@ final class Pieces {
         guard index < ranges.count, range(index).size >= Thresholds.viewSizeMin else { return none }
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
-        if allocation.needsLock || allocation.flags.contains(.frozen) { return none }
+        if allocation.needsLock { return none }
         beginWork()
         let range = range(index)
         let size = min(range.size - position, sizeMax)
@@ -207,12 +200,8 @@ final class Pieces {
         while index < ranges.count, taken < bytes.count {
             let range = range(index)
             let size = min(range.size - position, bytes.count - taken)
-            if !isPinned, allocation.flags.contains(.frozen) {
-                refusal = .frozen
-            } else {
-                place(range.offset + position, size).copyMemory(
-                    from: source + taken, byteCount: size)
-            }
+            place(range.offset + position, size).copyMemory(
+                from: source + taken, byteCount: size)
             if intent == .overwrite { allocation.overwritten(upTo: position + size) }
             taken += size
             advance(size)

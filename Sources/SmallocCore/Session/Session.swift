@@ -314,12 +314,7 @@ public struct Session: ~Copyable {
         expectsBulk = true
         var reply = FrameReplies(
             output: loop.output, operation: pieces.operation, cookie: pieces.cookie)
-        if let refusal = pieces.refusal {
-            loop.counters.add(.errors)
-            reply.error(refusal)
-        } else {
-            reply.done(size: UInt64(pieces.size))
-        }
+        reply.done(size: UInt64(pieces.size))
         loop.registry.end(pieces)
     }
 

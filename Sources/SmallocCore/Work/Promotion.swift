@@ -170,8 +170,11 @@ final class Promotion {
         guard let shares = mappings.shares else { throw .shareLimit }
         allocation.lock.lock()
         let record = allocation.record
-        let capacity =
-            record?.capacity ?? max(mappings.capacity(for: Int(allocation.size)), mappings.pageSize)
+        // Transfers under way go on in it, as far as they reached when they began.
+        let reach =
+            allocation.flags.contains(.transferred)
+            ? mappings.inlineTransfers.count(allocation.key).reach : Int(allocation.size)
+        let capacity = record?.capacity ?? max(mappings.capacity(for: reach), mappings.pageSize)
         let isAtWork = (record?.atWork ?? 0) > 0
         allocation.lock.unlock()
         if isAtWork { return wait(20) }
@@ -205,7 +208,7 @@ final class Promotion {
             made.base.copyMemory(from: allocation.data, byteCount: Int(allocation.size))
             try freeze(made, capacity, allocation)
             fill(newRecord, made, capacity, allocation)
-            allocation.becomeRecorded(newRecord)
+            allocation.becomeRecorded(newRecord, mappings)
             mappings.tellWaiters(on: allocation)
             undo.isDone = true
             return true
@@ -217,11 +220,9 @@ final class Promotion {
             hasWaited = true
             return false
         }
-        // What was cut off is needed by transfers that began before only.
+        // What was cut off is zeros from now on, for those who are in the middle of it, too.
         made.base.copyMemory(
-            from: old,
-            byteCount: record.pins > 0
-                ? record.writtenSize : min(record.writtenSize, Int(allocation.size)))
+            from: old, byteCount: min(record.writtenSize, Int(allocation.size)))
         try freeze(made, capacity, allocation)
         guard let oldRecord = takeOver(record) else { throw .outOfMemory }
         let written = record.writtenSize
@@ -323,9 +324,7 @@ final class Promotion {
             record.descriptor = descriptor
             record.movedEnd = 0
         }
-        if record.pins == 0, record.atWork == 0, let base = record.base {
-            try wipeTail(record, base, Int(allocation.size))
-        }
+        if let base = record.base { try wipeTail(record, base, Int(allocation.size)) }
         // It was frozen after an earlier promotion had moved that, and had then failed.
         thawed = 0..<(allocation.flags.contains(.frozen) ? record.movedEnd : 0)
         record.sharing.insert(.moving)
@@ -334,7 +333,9 @@ final class Promotion {
 
     /// Makes zero what is behind the last byte: a client could see it.
     ///
-    /// That is less than a page, unless a truncate came after a promotion that had failed.
+    /// That is less than a page, unless a truncate came after a promotion that had failed, or
+    /// something is under way: then it makes zero what is in the file already, and the rest never
+    /// gets there.
     private func wipeTail(
         _ record: StorageRecord, _ base: UnsafeMutableRawPointer, _ size: Int
     ) throws(SmallocError) {
@@ -345,6 +346,7 @@ final class Promotion {
         guard moved <= 0 || smalloc_file_punch(record.descriptor, size, moved) else {
             throw .outOfMemory
         }
+        guard record.pins == 0 else { return }
         let start = max(size, record.movedEnd)
         if written > start { memset(base + start, 0, written - start) }
         record.cut(to: size)
@@ -372,8 +374,9 @@ final class Promotion {
         let at = record.movedEnd
         if at < record.capacity {
             let size = min(Thresholds.promotedSliceSize, record.capacity - at)
-            // What was never written is a hole.
-            let written = max(0, min(size, record.writtenSize - at))
+            // What was never written, or was cut off, is a hole.
+            let kept = min(record.writtenSize, Int(allocation.size))
+            let written = max(0, min(size, kept - at))
             let isMoved =
                 smalloc_file_write(record.descriptor, at, base + at, written)
                 && smalloc_file_replace(

@@ -15,6 +15,11 @@ struct Mapping: @unchecked Sendable {
     var writtenSize = 0
     /// How it is given back.
     var kind = StorageRecord.Kind.tail
+    /// Whether its bytes stop counting once they are given back.
+    var isCharged = true
+
+    /// Bytes that stop counting then.
+    var charge: Int { isCharged ? capacity : 0 }
 
     /// Fresh memory of its own, or nil if the kernel refuses it.
     static func map(_ capacity: Int) -> UnsafeMutableRawPointer? {

@@ -27,6 +27,7 @@ final class MappingPool: @unchecked Sendable {
     let arenas: Arenas
     /// Memory that clients map; nil: there is none here.
     let shares: SharedFiles?
+    let inlineTransfers = InlineTransfers()
     let state = Locked(State())
     let budget: MemoryBudget
     /// Bytes of warm memory kept at most.
@@ -230,18 +231,18 @@ final class MappingPool: @unchecked Sendable {
             tail.capacity <= SystemMemory.hugePageSize,
             tail.giveBack()
         {
-            return budget.uncharge(UInt64(tail.capacity))
+            return budget.uncharge(UInt64(tail.charge))
         }
         guard let address = blocks.take(StorageRecord.size) else {
             // Slower, but there is no memory to note it in.
             if tail.giveBack() {
-                budget.uncharge(UInt64(tail.capacity))
+                budget.uncharge(UInt64(tail.charge))
             }
             return
         }
         budget.chargeAnyway(MappingPool.recordCharge)
         let record = StorageRecord(address: address)
-        record.initialize(capacity: tail.capacity, owner: 0, pool: self)
+        record.initialize(capacity: tail.charge, owner: 0, pool: self)
         record.attach(tail.base, tail.kind, madeSize: tail.capacity, writtenSize: 0)
         record.mustGo = true
         ring { $0.enqueue(record) }

@@ -36,6 +36,8 @@ struct Caller: ~Copyable {
     var peer: UnsafeMutableRawPointer?
     /// Waits that the present request has notified so far.
     var notified: UInt64 = 0
+    /// The number of the last wait that it may notify, once it has begun.
+    var lastNotified: UInt64 = 0
     /// Work done since `serve` was called, as bytes of a copy.
     ///
     /// Copies of small data are not in it: they are limited with the replies and the input.

@@ -59,8 +59,16 @@ final class Freezing {
         }
         guard errno == EBUSY else { return fail(.outOfMemory, allocation) }
         // No other process can have it mapped for writing: it is a page.
-        if now < end, (0...1).contains(smalloc_file_holders(file)) { return false }
+        if now < end, !isMappedForWriting(allocation, file) { return false }
         return fail(.busy, allocation)
+    }
+
+    /// Under the lock, as all that opens the file: the lease that asks would refuse a `map`, and
+    /// look like a holder to a `stat`.
+    private func isMappedForWriting(_ allocation: Allocation, _ file: Int32) -> Bool {
+        allocation.lock.lock()
+        defer { allocation.lock.unlock() }
+        return !(0...1).contains(smalloc_file_holders(file))
     }
 
     /// It can't be: the memory becomes as it was, as far as the kernel lets it.

@@ -6,6 +6,7 @@ import CSmalloc
 import Foundation
 import Glibc
 import SmallocSystem
+import Synchronization
 import Testing
 import TestSupport
 
@@ -99,6 +100,35 @@ struct FreezingTests {
         ends.forEach { close($0) }
         #expect(peer.call(.freeze, name: "a").outcome == "ok")
         daemon.registry.checkInvariants()
+    }
+
+    @Test("it asks the kernel for holders under the lock, as those do that map and stat")
+    func probesUnderLock() throws {
+        let peer = greeted()
+        let (map, ends) = try pinned(peer)
+        let other = greeted()
+        other.moves = false
+        other.feed(frame(.freeze, name: "a"))
+        let begun = other.session.work
+        let work = try #require(begun)
+        let allocation = try #require(work.allocations.0)
+        let isOver = Atomic<Bool>(false)
+        let thread = Thread {
+            _ = work.run()
+            isOver.store(true, ordering: .releasing)
+        }
+        allocation.lock.lock()
+        thread.start()
+        // A try takes 150 milliseconds.
+        usleep(400_000)
+        let wasOver = isOver.load(ordering: .acquiring)
+        allocation.lock.unlock()
+        #expect(!wasOver)
+        #expect(eventually { isOver.load(ordering: .acquiring) })
+        other.session.end(other.loop)
+        other.isClosed = true
+        ends.forEach { close($0) }
+        withExtendedLifetime(map) {}
     }
 
     @Test("what a truncate has just cut off is given back before the freeze, and not seen after it")

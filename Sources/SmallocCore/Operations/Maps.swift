@@ -28,7 +28,9 @@ extension Registry {
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noData)
         let size = allocation.size
+        let isWritable = flags.contains(.writable)
         guard size > 0 else {
+            if isWritable { try Registry.checkMappable(allocation) }
             reply.mapped(
                 MapStatus(type: allocation.type, offset: 0, size: 0, slot: 0, generation: 0),
                 (-1, -1))
@@ -51,10 +53,7 @@ extension Registry {
                             kind: .promote(Promotion(mappings, populates: populates)), size: 0,
                             allocations: (allocation, nil)))))
         }
-        let isWritable = flags.contains(.writable)
-        guard !isWritable || !allocation.flags.contains(.frozen) else {
-            throw record.sharing.contains(.freezing) ? .busy : .frozen
-        }
+        if isWritable { try Registry.checkMappable(allocation) }
         // A client can touch all of the file, also what a truncate gave back before it was handed
         // out.
         let uncharged = record.madeSize - record.capacity
@@ -142,6 +141,14 @@ extension Registry {
                     Work(
                         kind: .freeze(Freezing(mappings)), size: 0, allocations: (allocation, nil)))
             ))
+    }
+
+    /// Whether it can be mapped for writing.
+    ///
+    /// Under its lock.
+    private static func checkMappable(_ allocation: Allocation) throws(SmallocError) {
+        guard allocation.flags.contains(.frozen) else { return }
+        throw allocation.record?.sharing.contains(.freezing) == true ? .busy : .frozen
     }
 
     /// Opens a file anew: the kernel counts those that clients have apart from the daemon's own.

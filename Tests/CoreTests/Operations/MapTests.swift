@@ -235,6 +235,20 @@ struct MapTests {
         #expect(map[size - 1] == (isMapped ? 9 : 8))
     }
 
+    @Test("what is frozen is not mapped for writing, also where it is empty")
+    func frozenAndEmpty() {
+        let peer = greeted()
+        for size in [UInt64(0), 8] {
+            peer.call(.alloc, flags: 2, type: 2, name: "a", size: size)
+            #expect(peer.call(.map, flags: 1, name: "a").outcome == "ok")
+            peer.closeDescriptors()
+            #expect(eventually { peer.call(.freeze, name: "a").outcome == "ok" })
+            #expect(peer.call(.map, flags: 1, name: "a").status == .frozen, "\(size)")
+            #expect(peer.call(.map, name: "a").outcome == "ok")
+            #expect(peer.call(.dispose, name: "a").outcome == "ok")
+        }
+    }
+
     @Test("a write under way is not frozen away")
     func freezeUnderWrite() {
         let peer = greeted()

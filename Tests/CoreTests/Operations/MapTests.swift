@@ -249,6 +249,22 @@ struct MapTests {
         }
     }
 
+    @Test("to stat what is mapped costs a turn, as the kernel is asked")
+    func statCosts() throws {
+        let peer = greeted()
+        peer.call(.alloc, flags: 2, type: 2, name: "a", size: 8)
+        let stats = (0..<1200).flatMap { _ in frame(.stat, name: "a") }
+        func turns() -> Int {
+            let before = peer.turns
+            peer.feed(stats)
+            return peer.turns - before
+        }
+        #expect(turns() == 0)
+        let map = try #require(TestMap(peer, "a"))
+        #expect(turns() >= 4)
+        withExtendedLifetime(map) {}
+    }
+
     @Test("a write under way is not frozen away")
     func freezeUnderWrite() {
         let peer = greeted()

@@ -62,15 +62,20 @@ extension Registry {
             record.keptEnd = record.capacity
             record.capacity = record.madeSize
         }
-        let file = try Registry.reopen(record.descriptor, isWritable: isWritable)
-        var state: Int32 = -1
-        if !caller.hasStateMemory {
-            do throws(SmallocError) {
+        let count = caller.hasStateMemory ? 1 : 2
+        guard shares.addPassing(count) else { throw .shareLimit }
+        caller.passedCount += Int32(count)
+        var (file, state): (Int32, Int32) = (-1, -1)
+        do throws(SmallocError) {
+            file = try Registry.reopen(record.descriptor, isWritable: isWritable)
+            if count == 2 {
                 state = try Registry.reopen(shares.state.descriptor, isWritable: false)
-            } catch {
-                Glibc.close(file)
-                throw error
             }
+        } catch {
+            if file >= 0 { Glibc.close(file) }
+            caller.passedCount -= Int32(count)
+            shares.removePassing(count)
+            throw error
         }
         record.sharing.insert(.handedOut)
         caller.hasStateMemory = true

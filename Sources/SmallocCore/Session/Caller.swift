@@ -25,6 +25,8 @@ struct Caller: ~Copyable {
     private var promotionFailure: UInt16 = 0
     /// Ranges of the present request whose memory is touched: see `touch`.
     var touchedRanges: UInt16 = 0
+    /// Descriptors of its replies that it may not have received yet.
+    var passedCount: Int32 = 0
     /// Memory may have been touched for the first time since the clock was looked at.
     private(set) var hasTouched = false
     var handles = HandleTable()

@@ -379,6 +379,7 @@ final class Loop: @unchecked Sendable {
         var peer = firstPeer
         while let current = peer {
             peer = current.next
+            current.lookForReceived()
             if isDraining { current.drain(force: now >= drainEnds) } else { current.expire(limits) }
         }
     }

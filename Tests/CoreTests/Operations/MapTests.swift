@@ -377,6 +377,31 @@ struct MapTests {
         for _ in 1..<count { shares.remove() }
     }
 
+    @Test("descriptors that clients do not receive are limited, for all clients together")
+    func underWay() throws {
+        let shares = try #require(daemon.registry.mappings.shares)
+        #expect(shares.passingCount == 0)
+        let (lazy, peer) = (greeted(), greeted())
+        peer.call(.alloc, flags: 2, type: 2, name: "a", size: 8)
+        lazy.receivesDescriptors = false
+        for _ in 0..<5 { #expect(lazy.call(.map, name: "a").outcome == "ok") }
+        #expect(shares.passingCount == 6 && lazy.session.passedCount == 6)
+        #expect(lazy.call(.map, flags: 1, name: "none").status == .noData)
+        #expect(peer.call(.map, name: "a").outcome == "ok")
+        #expect(shares.passingCount == 6)
+        let rest = shares.passingMax - shares.passingCount
+        #expect(rest > 0 && shares.addPassing(rest))
+        #expect(peer.call(.map, name: "a").status == .shareLimit)
+        #expect(lazy.call(.map, name: "a").status == .shareLimit)
+        lazy.session.received(allBut: 2, lazy.loop)
+        #expect(peer.call(.map, name: "a").outcome == "ok")
+        shares.removePassing(rest)
+        #expect(shares.passingCount == 2)
+        lazy.session.end(lazy.loop)
+        lazy.isClosed = true
+        #expect(shares.passingCount == 0)
+    }
+
     @Test("a promotion that is abandoned leaves the allocation as it was")
     func abandoned() throws {
         let peer = greeted()

@@ -322,8 +322,9 @@ final class Loop: @unchecked Sendable {
         }
     }
 
-    /// Calls back for those that wait to pass descriptors. One that is closed stays in the list
-    /// until the next try.
+    /// Calls back for those that wait to pass descriptors.
+    ///
+    /// One that is closed stays in the list until the next try.
     private func forEachPassing(_ body: (Passing, Peer) -> Void) {
         var next = firstPassing
         while let peer = next {

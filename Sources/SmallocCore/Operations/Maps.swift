@@ -132,6 +132,7 @@ extension Registry {
             }
             if record.isStale { return later(allocation) }
         }
+        let wasFrozen = allocation.flags.contains(.frozen)
         allocation.flags.insert(.frozen)
         guard let record, record.kind == .memfd else {
             reply.ok()
@@ -144,7 +145,8 @@ extension Registry {
             Pending(
                 .work(
                     Work(
-                        kind: .freeze(Freezing(mappings)), size: 0, allocations: (allocation, nil)))
+                        kind: .freeze(Freezing(mappings, wasFrozen: wasFrozen)), size: 0,
+                        allocations: (allocation, nil)))
             ))
     }
 

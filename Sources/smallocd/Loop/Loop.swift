@@ -23,6 +23,8 @@ final class Loop: @unchecked Sendable {
         case retime
         /// The memory is back that a peer of this loop waits for.
         case memoryIsBack(PeerReference)
+        /// A freeze of a peer of this loop may run, or is refused.
+        case freeze(WorkRequest)
         /// Requests of this loop's peers that waited are over.
         case waitsEnded
     }
@@ -180,6 +182,7 @@ final class Loop: @unchecked Sendable {
             case .drain: drain()
             case .retime: retime()
             case .memoryIsBack(let reference): reference.peer.memoryIsBack()
+            case .freeze(let request): request.freeze()
             case .waitsEnded: tellWaits()
             }
         }

@@ -97,7 +97,7 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "DaemonTests",
-            dependencies: ["Smalloc", "CSmalloc", "TestSupport", "mapped-worker"],
+            dependencies: ["Smalloc", "CFaults", "CSmalloc", "TestSupport", "mapped-worker"],
             swiftSettings: settings),
         .executableTarget(
             name: "mapped-worker", dependencies: ["Smalloc"], path: "Tests/MappedWorker",

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static atomic_int armed_kind = -1, left_before, left_to_fail, failed;
@@ -47,4 +48,9 @@ int faults_open_as(unsigned user, const char *path, int flags) {
 
 bool faults_take_page(int file, int pipe) {
     return splice(file, &(off_t){0}, pipe, NULL, 4096, 0) == 4096;
+}
+
+bool faults_take_mapped_page(const void *page, int pipe) {
+    struct iovec view = {(void *)page, 4096};
+    return vmsplice(pipe, &view, 1, 0) == 4096;
 }

@@ -92,6 +92,34 @@ import TestSupport
         #expect(try daemon.figures().descriptors == before)
     }
 
+    @Test("clients that receive no descriptors stop no other for long, and no daemon")
+    func unreceived() throws {
+        let daemon = try DaemonProcess(["--loops", "2"], descriptors: 128)
+        let text = try daemon.text()
+        let victim = try daemon.frames()
+        #expect(try victim.call("alloc", flags: 6, type: 2, name: "a", size: 8).status == 0)
+        let lazy = try (0..<6).map { _ in try daemon.frames() }
+        for client in lazy {
+            for _ in 0..<14 { try client.socket.send(TestFrame(18, name: "a").bytes) }
+        }
+        #expect(try eventually { try text.stats()["requests_map"] == "84" })
+        // Half of 128 are under way.
+        let refused = try victim.call("map", name: "a")
+        #expect(FrameClient.statusName(refused) == "shareLimit")
+        var answers: [String: Int] = [:]
+        for client in lazy.prefix(3) {
+            for _ in 0..<14 {
+                answers[FrameClient.statusName(try client.socket.receiveFrame()), default: 0] += 1
+            }
+        }
+        #expect(
+            answers["ok"] ?? 0 > 0 && answers.keys.allSatisfy { ["ok", "shareLimit"].contains($0) })
+        #expect(try eventually { try victim.call("map", name: "a").status == 0 })
+        // Those of connections that have ended do not count.
+        for client in lazy { client.socket.close() }
+        for _ in 0..<80 { #expect(try victim.call("map", name: "a").status == 0) }
+    }
+
     @Test("a daemon with nothing to do uses no processor time")
     func idle() throws {
         let daemon = try DaemonProcess(tcp: true)

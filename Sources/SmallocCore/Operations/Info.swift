@@ -21,6 +21,10 @@ extension Registry {
         // The registry's own reference does not count, nor does the one of this lookup.
         let mine: UInt64 = target.handle == 0 ? 2 : 1
         let references = allocation.referenceCount
+        // The kernel is asked which maps are out.
+        if allocation.record?.sharing.contains(.handedOut) == true {
+            caller.cost += Caller.Cost.largeMemory
+        }
         reply.stat(
             status(of: allocation, handles: references > mine ? references - mine : 0),
             name: allocation.name, metadata: allocation.metadata)

@@ -28,7 +28,9 @@ extension Registry {
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noData)
         let size = allocation.size
+        let isWritable = flags.contains(.writable)
         guard size > 0 else {
+            if isWritable { try Registry.checkMappable(allocation) }
             reply.mapped(
                 MapStatus(type: allocation.type, offset: 0, size: 0, slot: 0, generation: 0),
                 (-1, -1))
@@ -51,10 +53,7 @@ extension Registry {
                             kind: .promote(Promotion(mappings, populates: populates)), size: 0,
                             allocations: (allocation, nil)))))
         }
-        let isWritable = flags.contains(.writable)
-        guard !isWritable || !allocation.flags.contains(.frozen) else {
-            throw record.sharing.contains(.freezing) ? .busy : .frozen
-        }
+        if isWritable { try Registry.checkMappable(allocation) }
         // A client can touch all of the file, also what a truncate gave back before it was handed
         // out.
         let uncharged = record.madeSize - record.capacity
@@ -63,15 +62,20 @@ extension Registry {
             record.keptEnd = record.capacity
             record.capacity = record.madeSize
         }
-        let file = try Registry.reopen(record.descriptor, isWritable: isWritable)
-        var state: Int32 = -1
-        if !caller.hasStateMemory {
-            do throws(SmallocError) {
+        let count = caller.hasStateMemory ? 1 : 2
+        guard shares.addPassing(count) else { throw .shareLimit }
+        caller.passedCount += Int32(count)
+        var (file, state): (Int32, Int32) = (-1, -1)
+        do throws(SmallocError) {
+            file = try Registry.reopen(record.descriptor, isWritable: isWritable)
+            if count == 2 {
                 state = try Registry.reopen(shares.state.descriptor, isWritable: false)
-            } catch {
-                Glibc.close(file)
-                throw error
             }
+        } catch {
+            if file >= 0 { Glibc.close(file) }
+            caller.passedCount -= Int32(count)
+            shares.removePassing(count)
+            throw error
         }
         record.sharing.insert(.handedOut)
         caller.hasStateMemory = true
@@ -128,6 +132,7 @@ extension Registry {
             }
             if record.isStale { return later(allocation) }
         }
+        let wasFrozen = allocation.flags.contains(.frozen)
         allocation.flags.insert(.frozen)
         guard let record, record.kind == .memfd else {
             reply.ok()
@@ -140,8 +145,17 @@ extension Registry {
             Pending(
                 .work(
                     Work(
-                        kind: .freeze(Freezing(mappings)), size: 0, allocations: (allocation, nil)))
+                        kind: .freeze(Freezing(mappings, wasFrozen: wasFrozen)), size: 0,
+                        allocations: (allocation, nil)))
             ))
+    }
+
+    /// Whether it can be mapped for writing.
+    ///
+    /// Under its lock.
+    private static func checkMappable(_ allocation: Allocation) throws(SmallocError) {
+        guard allocation.flags.contains(.frozen) else { return }
+        throw allocation.record?.sharing.contains(.freezing) == true ? .busy : .frozen
     }
 
     /// Opens a file anew: the kernel counts those that clients have apart from the daemon's own.

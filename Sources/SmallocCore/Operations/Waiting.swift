@@ -54,7 +54,8 @@ extension Registry {
     /// Ends the oldest waits on a cell, as many as `count`, and wakes clients that have it mapped
     /// and sleep, if those are not enough.
     ///
-    /// Many waits in parts, with the others' turn in between.
+    /// Many waits in parts, with the others' turn in between; those that began after the first part
+    /// are not ended, or it could go on for ever.
     func notify<Reply: ReplyWriter & ~Copyable>(
         _ target: borrowing Reference, _ start: UInt64, _ count: UInt64, _ unit: Unit,
         _ caller: inout Caller, _ reply: inout Reply
@@ -84,9 +85,11 @@ extension Registry {
         try checkAlive(allocation, .noData)
         try checkWaits(allocation.type)
         let extent = try cellExtent(allocation, start, unit)
+        if caller.notified == 0 { caller.lastNotified = waits.number }
         for _ in 0..<Thresholds.endedAtOnceMax {
             guard caller.notified < count,
-                let wait = waits.first(on: allocation, at: extent.offset)
+                let wait = waits.first(on: allocation, at: extent.offset),
+                wait.fields.pointee.number <= caller.lastNotified
             else {
                 wakeMapped(allocation, extent.offset, count, &caller)
                 return true

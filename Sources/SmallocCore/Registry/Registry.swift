@@ -209,12 +209,21 @@ public final class Registry: @unchecked Sendable {
         release(allocation)
     }
 
+    /// A connection has received the descriptors of its replies, all but so many.
+    func received(allBut count: Int32, _ caller: inout Caller) {
+        let received = caller.passedCount - count
+        guard received > 0 else { return }
+        caller.passedCount = count
+        mappings.shares?.removePassing(Int(received))
+    }
+
     /// Ends a connection: its waits end, its handles close, its anonymous allocations go.
     ///
     /// A few handles are closed at once; more are left to the reclaiming thread, in steps.
     func end(_ caller: inout Caller) {
         caller.encoding = nil
         endWaits(of: &caller)
+        received(allBut: 0, &caller)
         guard caller.handles.count > Thresholds.closedAtOnceMax else {
             _ = close(&caller.handles, atMost: .max)
             return

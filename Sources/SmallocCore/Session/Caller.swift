@@ -25,6 +25,8 @@ struct Caller: ~Copyable {
     private var promotionFailure: UInt16 = 0
     /// Ranges of the present request whose memory is touched: see `touch`.
     var touchedRanges: UInt16 = 0
+    /// Descriptors of its replies that it may not have received yet.
+    var passedCount: Int32 = 0
     /// Memory may have been touched for the first time since the clock was looked at.
     private(set) var hasTouched = false
     var handles = HandleTable()
@@ -36,6 +38,8 @@ struct Caller: ~Copyable {
     var peer: UnsafeMutableRawPointer?
     /// Waits that the present request has notified so far.
     var notified: UInt64 = 0
+    /// The number of the last wait that it may notify, once it has begun.
+    var lastNotified: UInt64 = 0
     /// Work done since `serve` was called, as bytes of a copy.
     ///
     /// Copies of small data are not in it: they are limited with the replies and the input.
@@ -102,7 +106,8 @@ struct Caller: ~Copyable {
         /// To make an allocation in a block: its memory may be the first of a huge page, so a turn
         /// makes five hundred.
         static let inlineMemory = 16 << 10
-        /// To make, or to part with, an allocation of large memory.
+        /// To make, to map, or to part with, an allocation of large memory, or to ask the kernel for
+        /// its holders.
         static let largeMemory = 32 << 10
         /// To tell all statistics.
         static let statistics = 256 << 10

@@ -358,6 +358,17 @@ public struct Session: ~Copyable {
         if pause == .send { pause = .none }
     }
 
+    // MARK: Descriptors
+
+    /// Descriptors of its replies that the client may not have received yet.
+    public var passedCount: Int { Int(caller.passedCount) }
+
+    /// The client has received the descriptors of its replies, all but those that are still to be
+    /// sent.
+    public mutating func received(allBut count: Int, _ loop: LoopContext) {
+        loop.registry.received(allBut: Int32(count), &caller)
+    }
+
     // MARK: Later
 
     /// The work that `serve` paused for.

@@ -12,6 +12,8 @@ internal import SmallocWire
 /// thread at a time, as its `Work` is.
 final class Freezing {
     private let mappings: MappingPool
+    /// An earlier one could not make the memory what it was, and some of it is for reading only.
+    private let wasFrozen: Bool
     /// When it is tried no more; nil: it has not begun.
     private var deadline: UInt64?
     /// The last of what was on its way back to the kernel when it began.
@@ -22,7 +24,13 @@ final class Freezing {
     /// Why it can't be.
     private(set) var error: SmallocError?
 
-    init(_ mappings: MappingPool) { self.mappings = mappings }
+    init(_ mappings: MappingPool, wasFrozen: Bool) {
+        self.mappings = mappings
+        self.wasFrozen = wasFrozen
+    }
+
+    /// Too many others wait: it is not tried.
+    func refuse() { error = .busy }
 
     /// Tries it once.
     ///
@@ -59,8 +67,16 @@ final class Freezing {
         }
         guard errno == EBUSY else { return fail(.outOfMemory, allocation) }
         // No other process can have it mapped for writing: it is a page.
-        if now < end, (0...1).contains(smalloc_file_holders(file)) { return false }
+        if now < end, !isMappedForWriting(allocation, file) { return false }
         return fail(.busy, allocation)
+    }
+
+    /// Under the lock, as all that opens the file: the lease that asks would refuse a `map`, and
+    /// look like a holder to a `stat`.
+    private func isMappedForWriting(_ allocation: Allocation, _ file: Int32) -> Bool {
+        allocation.lock.lock()
+        defer { allocation.lock.unlock() }
+        return !(0...1).contains(smalloc_file_holders(file))
     }
 
     /// It can't be: the memory becomes as it was, as far as the kernel lets it.
@@ -70,14 +86,14 @@ final class Freezing {
         self.error = error
         guard let record = allocation.record, let base = record.base else { return true }
         let file = record.descriptor
-        var isWritable = mapped == 0
+        var isWritable = mapped == 0 && !wasFrozen
         // A client's seal can forbid new writable mappings: then it stays as it is, and no request
         // writes any more.
         if smalloc_file_is_writable(file) {
             let end = map(file, base, 0..<mapped, isWritable: true)
-            isWritable = end == mapped
+            isWritable = end == mapped && (!wasFrozen || mapped == record.madeSize)
             // What a kernel may have taken away when it refused is put back for reading.
-            if !isWritable { _ = map(file, base, end..<mapped, isWritable: false) }
+            if end < mapped { _ = map(file, base, end..<mapped, isWritable: false) }
         }
         finish(allocation, isFrozen: false, isWritable: isWritable)
         return true

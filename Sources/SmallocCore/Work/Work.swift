@@ -57,6 +57,14 @@ public final class Work: @unchecked Sendable {
     /// Whether it changes bytes of the allocation: of the last one.
     func writes(_ index: Int) -> Bool { isPinning && index == (allocations.1 == nil ? 0 : 1) }
 
+    /// Whether the kernel may hold the thread up, as long as clients have pages in hand.
+    public var isFreeze: Bool { if case .freeze = kind { true } else { false } }
+
+    /// Has a freeze end as `busy` instead of being run.
+    public func refuse() {
+        if case .freeze(let freezing) = kind { freezing.refuse() }
+    }
+
     private let abandoned = Atomic<Bool>(false)
 
     /// Whether its slices move bytes without the lock.

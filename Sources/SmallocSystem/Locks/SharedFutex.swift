@@ -37,7 +37,9 @@ public enum SharedFutex {
             case EAGAIN: return .differs
             case ETIMEDOUT, EINTR: return .over
             // An old system, or a sandbox that does not know the call.
-            default: sleepsOnTwo.store(false, ordering: .relaxed)
+            case ENOSYS, EPERM: sleepsOnTwo.store(false, ordering: .relaxed)
+            // Refused this time: no memory, or a word that is not there.
+            default: break
             }
         }
         let end = min(deadline, Clock.now + slice)

@@ -23,6 +23,8 @@ final class Loop: @unchecked Sendable {
         case retime
         /// The memory is back that a peer of this loop waits for.
         case memoryIsBack(PeerReference)
+        /// A freeze of a peer of this loop may run, or is refused.
+        case freeze(WorkRequest)
         /// Requests of this loop's peers that waited are over.
         case waitsEnded
     }
@@ -96,6 +98,7 @@ final class Loop: @unchecked Sendable {
     private var lastTurn: Peer?
     /// Peers whose sockets are full and owe descriptors, linked through themselves.
     private var firstPassing: Peer?
+    private var lastPassing: Peer?
     private var drainEnds: UInt64 = 0
     private var isClosed = false
     /// Called on this loop's thread when it has drained and turns no more.
@@ -179,6 +182,7 @@ final class Loop: @unchecked Sendable {
             case .drain: drain()
             case .retime: retime()
             case .memoryIsBack(let reference): reference.peer.memoryIsBack()
+            case .freeze(let request): request.freeze()
             case .waitsEnded: tellWaits()
             }
         }
@@ -211,7 +215,6 @@ final class Loop: @unchecked Sendable {
 
     /// The peer is gone for good.
     func remove(_ peer: Peer) {
-        forgetPassing(peer)
         let next = peer.next
         if let previous = peer.previous { previous.next = next } else { firstPeer = next }
         next?.previous = peer.previous
@@ -285,57 +288,51 @@ final class Loop: @unchecked Sendable {
 
     /// Has a peer try again soon to pass descriptors.
     func passAgain(_ peer: Peer) {
-        peer.nextPassing = firstPassing
-        firstPassing = peer
+        if let lastPassing { lastPassing.nextPassing = peer } else { firstPassing = peer }
+        lastPassing = peer
+        // Not put off, however many come.
+        guard uv_is_active(UnsafeMutableRawPointer(passing).handle) == 0 else { return }
         uv_timer_start(passing, loopPasses, Loop.passingMilliseconds, 0)
     }
 
-    /// A peer is gone that may wait to pass descriptors.
-    private func forgetPassing(_ peer: Peer) {
-        var place: Peer? = nil
-        var next = firstPassing
-        while let each = next {
-            if each === peer {
-                if let place {
-                    place.nextPassing = each.nextPassing
-                } else {
-                    firstPassing = each.nextPassing
-                }
-                each.nextPassing = nil
-                return
-            }
-            place = each
-            next = each.nextPassing
-        }
+    fileprivate func passDescriptors() {
+        takePassing { $0.passAgain() }
+        closeLongestPassing()
     }
 
-    fileprivate func passDescriptors() {
+    /// Empties the list, and calls back for what was in it: in the order in which they began to wait.
+    private func takePassing(_ body: (Peer) -> Void) {
         var next = firstPassing
         firstPassing = nil
+        lastPassing = nil
         while let peer = next {
             next = peer.nextPassing
             peer.nextPassing = nil
-            peer.passAgain()
+            body(peer)
         }
-        closeLongestPassing()
     }
 
     /// Closes those that have waited longest to pass descriptors, where too many do.
     private func closeLongestPassing() {
-        while true {
-            var (count, longest) = (0, Peer?.none)
-            var since = UInt64.max
-            var next = firstPassing
-            while let each = next {
-                next = each.nextPassing
-                guard let held = each.heldPassing else { continue }
-                count += 1
-                if held.since < since { (longest, since) = (each, held.since) }
-            }
-            guard count > Loop.passingMax, let longest,
-                now >= since + Loop.passingPatienceMilliseconds
+        var count = 0
+        forEachPassing { _, _ in count += 1 }
+        // In the order in which they began.
+        forEachPassing { held, peer in
+            guard count > Loop.passingMax, now >= held.since + Loop.passingPatienceMilliseconds
             else { return }
-            longest.close("it does not receive descriptors, and too many others neither")
+            peer.close("it does not receive descriptors, and too many others neither")
+            count -= 1
+        }
+    }
+
+    /// Calls back for those that wait to pass descriptors.
+    ///
+    /// One that is closed stays in the list until the next try.
+    private func forEachPassing(_ body: (Passing, Peer) -> Void) {
+        var next = firstPassing
+        while let peer = next {
+            next = peer.nextPassing
+            if let held = peer.heldPassing { body(held, peer) }
         }
     }
 
@@ -386,6 +383,7 @@ final class Loop: @unchecked Sendable {
         var peer = firstPeer
         while let current = peer {
             peer = current.next
+            current.lookForReceived()
             if isDraining { current.drain(force: now >= drainEnds) } else { current.expire(limits) }
         }
     }
@@ -402,6 +400,7 @@ final class Loop: @unchecked Sendable {
     private func finish() {
         guard !isClosed else { return }
         isClosed = true
+        takePassing { _ in }
         mailbox.withLock { $0.isClosed = true }
         uv_close(UnsafeMutableRawPointer(async).handle, nil)
         uv_close(UnsafeMutableRawPointer(timer).handle, nil)

@@ -33,8 +33,6 @@ final class Peer {
     var isWriting = false
     /// A reply whose descriptors wait until the socket takes them.
     var heldPassing: Passing?
-    /// Descriptors sent that may not be received yet.
-    var passedCount: UInt8 = 0
     /// The next of the loop's that wait to pass descriptors.
     var nextPassing: Peer?
     var isWorking = false

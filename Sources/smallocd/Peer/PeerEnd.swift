@@ -46,6 +46,7 @@ extension Peer {
         heldPassing?.close(loop.context.registry)
         heldPassing = nil
         loop.log.debug("connection closed", metadata: metadata(reason))
+        if isWorking, WorkRequest.withdraw(self) { isWorking = false }
         if isWorking { session.work?.abandon() } else { endSession() }
         input.removeFirst(input.count, loop.context.registry)
         transport.close()

@@ -4,6 +4,7 @@
 
 import CLibuv
 import Glibc
+import Logging
 import SmallocCore
 import SmallocWire
 
@@ -44,7 +45,9 @@ extension Peer {
             close("no memory for a reply")
             return false
         }
-        switch mayPass ? transport.send(output.pointee.bytes, passing: descriptors) : .taken(0) {
+        switch mayPass(descriptors)
+            ? transport.send(output.pointee.bytes, passing: descriptors) : .taken(0)
+        {
         case .taken(0):
             // Kept apart from libuv's queue: the descriptors belong to its first byte.
             guard let request = waiting(from: 0) else {
@@ -67,13 +70,18 @@ extension Peer {
             output.pointee.reset(keeping: LoopContext.outputKept)
             close("descriptors can't be sent")
             return false
+        case .refused:
+            Passing.close(descriptors)
+            output.pointee.reset(keeping: LoopContext.outputKept)
+            closeRefused()
+            return false
         }
     }
 
     /// Tries again to send what waits with its descriptors.
     func passAgain() {
         guard let held = heldPassing, !isClosing else { return }
-        guard mayPass else { return loop.passAgain(self) }
+        guard mayPass(held.descriptors) else { return loop.passAgain(self) }
         switch transport.send(held.request.bytes, passing: held.descriptors) {
         case .taken(0): loop.passAgain(self)
         case .taken(let written):
@@ -88,19 +96,37 @@ extension Peer {
                 close("writing failed")
             }
         case .failed: close("descriptors can't be sent")
+        case .refused: closeRefused()
         }
     }
 
+    /// Others of this user's have as many under way as the system lets it: no try would go better
+    /// until they receive theirs.
+    private func closeRefused() {
+        loop.log.warning(
+            "the system passes no more descriptors of this user", metadata: ["cause": "passing"])
+        close("descriptors can't be sent")
+    }
+
     /// Whether the peer has received enough of the descriptors that were sent to it.
-    private var mayPass: Bool {
-        if Int(passedCount) < Peer.passedMax { return true }
+    ///
+    /// - Parameter next: Those that are to be sent now.
+    private func mayPass(_ next: (Int32, Int32)) -> Bool {
+        let count = next.1 < 0 ? 1 : 2
+        if session.passedCount - count < Peer.passedMax { return true }
         guard transport.isAllReceived else { return false }
-        passedCount = 0
+        session.received(allBut: count, loop.context)
         return true
     }
 
+    /// Takes note of descriptors that it has received.
+    func lookForReceived() {
+        guard session.passedCount > 0, heldPassing == nil, !isClosing, transport.isAllReceived
+        else { return }
+        session.received(allBut: 0, loop.context)
+    }
+
     private func notePassed(_ descriptors: (Int32, Int32), _ written: Int) {
-        passedCount += descriptors.1 < 0 ? 1 : 2
         Passing.close(descriptors)
         loop.context.counters.add(.bytesWritten, UInt64(written))
         activeAt = loop.now

@@ -20,6 +20,8 @@ struct Transport {
     enum Passed {
         /// So many bytes were taken, perhaps none, and the descriptors if it is not none.
         case taken(Int)
+        /// This user has too many descriptors under way.
+        case refused
         case failed
     }
 
@@ -93,8 +95,8 @@ struct Transport {
         }
         if sent >= 0 { return .taken(sent) }
         switch errno {
-        // Too many under way, of this user's: others receive theirs.
-        case EAGAIN, ENOBUFS, ETOOMANYREFS: return .taken(0)
+        case EAGAIN, ENOBUFS: return .taken(0)
+        case ETOOMANYREFS: return .refused
         default: return .failed
         }
     }

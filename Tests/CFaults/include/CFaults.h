@@ -14,4 +14,7 @@ int faults_disarm(void);
 int faults_open_as(unsigned user, const char *path, int flags);
 /// Puts the first page of a file into a pipe, where it stays in hand until the pipe goes.
 bool faults_take_page(int file, int pipe);
+
+/// Puts a page that is mapped into a pipe, which has it in hand then.
+bool faults_take_mapped_page(const void *page, int pipe);
 #endif

@@ -235,6 +235,36 @@ struct MapTests {
         #expect(map[size - 1] == (isMapped ? 9 : 8))
     }
 
+    @Test("what is frozen is not mapped for writing, also where it is empty")
+    func frozenAndEmpty() {
+        let peer = greeted()
+        for size in [UInt64(0), 8] {
+            peer.call(.alloc, flags: 2, type: 2, name: "a", size: size)
+            #expect(peer.call(.map, flags: 1, name: "a").outcome == "ok")
+            peer.closeDescriptors()
+            #expect(eventually { peer.call(.freeze, name: "a").outcome == "ok" })
+            #expect(peer.call(.map, flags: 1, name: "a").status == .frozen, "\(size)")
+            #expect(peer.call(.map, name: "a").outcome == "ok")
+            #expect(peer.call(.dispose, name: "a").outcome == "ok")
+        }
+    }
+
+    @Test("to stat what is mapped costs a turn, as the kernel is asked")
+    func statCosts() throws {
+        let peer = greeted()
+        peer.call(.alloc, flags: 2, type: 2, name: "a", size: 8)
+        let stats = (0..<1200).flatMap { _ in frame(.stat, name: "a") }
+        func turns() -> Int {
+            let before = peer.turns
+            peer.feed(stats)
+            return peer.turns - before
+        }
+        #expect(turns() == 0)
+        let map = try #require(TestMap(peer, "a"))
+        #expect(turns() >= 4)
+        withExtendedLifetime(map) {}
+    }
+
     @Test("a write under way is not frozen away")
     func freezeUnderWrite() {
         let peer = greeted()
@@ -345,6 +375,31 @@ struct MapTests {
         shares.remove()
         #expect(peer.call(.map, name: "a").outcome == "ok")
         for _ in 1..<count { shares.remove() }
+    }
+
+    @Test("descriptors that clients do not receive are limited, for all clients together")
+    func underWay() throws {
+        let shares = try #require(daemon.registry.mappings.shares)
+        #expect(shares.passingCount == 0)
+        let (lazy, peer) = (greeted(), greeted())
+        peer.call(.alloc, flags: 2, type: 2, name: "a", size: 8)
+        lazy.receivesDescriptors = false
+        for _ in 0..<5 { #expect(lazy.call(.map, name: "a").outcome == "ok") }
+        #expect(shares.passingCount == 6 && lazy.session.passedCount == 6)
+        #expect(lazy.call(.map, flags: 1, name: "none").status == .noData)
+        #expect(peer.call(.map, name: "a").outcome == "ok")
+        #expect(shares.passingCount == 6)
+        let rest = shares.passingMax - shares.passingCount
+        #expect(rest > 0 && shares.addPassing(rest))
+        #expect(peer.call(.map, name: "a").status == .shareLimit)
+        #expect(lazy.call(.map, name: "a").status == .shareLimit)
+        lazy.session.received(allBut: 2, lazy.loop)
+        #expect(peer.call(.map, name: "a").outcome == "ok")
+        shares.removePassing(rest)
+        #expect(shares.passingCount == 2)
+        lazy.session.end(lazy.loop)
+        lazy.isClosed = true
+        #expect(shares.passingCount == 0)
     }
 
     @Test("a promotion that is abandoned leaves the allocation as it was")

@@ -200,6 +200,36 @@ struct WaitTests {
         world.checkEmpty()
     }
 
+    @Test("a notify ends what waited when it began, and not what waits again between its parts")
+    func again() {
+        let world = World()
+        let waiters = (0..<2).map { _ in world.daemon.greeted() }
+        for peer in waiters {
+            for cookie in UInt64(0)..<1500 { world.wait(cookie, on: peer) }
+        }
+        world.other.moves = false
+        world.other.feed(frame(.notify, cookie: 9, name: "cells", size: .max))
+        var rounds = 0
+        while world.other.pause == .turn, rounds < 20 {
+            rounds += 1
+            for peer in waiters {
+                for (cookie, _) in world.told(peer).enumerated() {
+                    world.wait(UInt64(cookie), on: peer)
+                }
+            }
+            world.other.run()
+        }
+        #expect(rounds > 1 && rounds < 5, "\(rounds) parts")
+        #expect(replies(in: world.other.output)?.first?.header.size == 3000)
+        // The next one begins anew.
+        world.other.moves = true
+        let left = UInt64(world.daemon.registry.waits.checkInvariants())
+        #expect(left > 1000)
+        #expect(world.other.call(.notify, name: "cells", size: .max).header.size == left)
+        #expect(waiters.reduce(0) { $0 + world.told($1).count } == 3000)
+        world.checkEmpty()
+    }
+
     @Test("waits are charged, refused over the memory limit, and given back to the last byte")
     func memory() {
         let world = World { $0.memorySizeMax = 1 << 19 }

@@ -78,6 +78,8 @@ final class TestPeer {
     var receivesDirectly = true
     /// Whether output, pieces to send and work move on; else the session stays paused.
     var moves = true
+    /// Whether it receives the descriptors that it is sent.
+    var receivesDescriptors = true
 
     /// Descriptors of the last replies that came with any; closed when others come.
     private(set) var descriptors: [Int32] = []
@@ -235,6 +237,7 @@ final class TestPeer {
             let passed = loop.output.pointee.descriptors
             descriptors = [passed.0, passed.1].filter { $0 >= 0 }
             loop.output.pointee.descriptors = (-1, -1)
+            if receivesDescriptors { session.received(allBut: 0, loop) }
         }
         guard loop.output.pointee.count > 0 else { return }
         largestOutput = max(largestOutput, loop.output.pointee.count)

@@ -42,6 +42,20 @@ struct SharedFutexTests {
         }
     }
 
+    @Test("a sleep that the system refuses once says nothing of the next one")
+    func refused() {
+        let words = Words()
+        _ = words.sleep(1, 0, milliseconds: 1)
+        guard SharedFutex.sleepsOnTwo.load(ordering: .relaxed) else { return }
+        let hole = mmap(nil, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)!
+        defer { munmap(hole, 4096) }
+        let end = SharedFutex.sleep(
+            on: words.start, while: 0, and: hole, is: 0, until: Clock.now + 10_000_000)
+        #expect(end == .over)
+        let sleepsOnTwo = SharedFutex.sleepsOnTwo.load(ordering: .relaxed)
+        #expect(sleepsOnTwo)
+    }
+
     @Test("each of the words wakes, and waking tells how many", arguments: [true, false])
     func wakes(sleepsOnTwo: Bool) async {
         let before = SharedFutex.sleepsOnTwo.exchange(sleepsOnTwo, ordering: .relaxed)

@@ -6,6 +6,7 @@ import CSmalloc
 import Foundation
 import Glibc
 import SmallocSystem
+import Synchronization
 import Testing
 import TestSupport
 
@@ -99,6 +100,63 @@ struct FreezingTests {
         ends.forEach { close($0) }
         #expect(peer.call(.freeze, name: "a").outcome == "ok")
         daemon.registry.checkInvariants()
+    }
+
+    @Test(
+        "what an earlier freeze left for reading only stays frozen when the next one is not tried")
+    func leftFrozen() throws {
+        let peer = greeted()
+        peer.call(.alloc, flags: 6, type: 2, name: "a", size: 100_000)
+        peer.call(.fill, name: "a", size: 100_000, payload: [5])
+        var map = TestMap(peer, "a")
+        let file = dup(map?.descriptor ?? -1)
+        var ends: [Int32] = [0, 0]
+        try #require(pipe(&ends) == 0)
+        try #require(faults_take_page(file, ends[1]))
+        // F_ADD_SEALS, F_SEAL_FUTURE_WRITE: the daemon can't map it for writing again.
+        try #require(fcntl(file, 1033, 0x10) == 0)
+        map = nil
+        #expect(map == nil && close(file) == 0)
+        #expect(peer.call(.freeze, name: "a").status == .busy)
+        #expect(peer.call(.write, name: "a", size: 1, payload: [6]).status == .frozen)
+        let other = greeted()
+        other.moves = false
+        other.feed(frame(.freeze, name: "a"))
+        #expect(other.pause == .work)
+        other.session.end(other.loop)
+        other.isClosed = true
+        #expect(peer.call(.write, name: "a", size: 1, payload: [6]).status == .frozen)
+        ends.forEach { close($0) }
+        #expect(peer.call(.freeze, name: "a").outcome == "ok")
+    }
+
+    @Test("it asks the kernel for holders under the lock, as those do that map and stat")
+    func probesUnderLock() throws {
+        let peer = greeted()
+        let (map, ends) = try pinned(peer)
+        let other = greeted()
+        other.moves = false
+        other.feed(frame(.freeze, name: "a"))
+        let begun = other.session.work
+        let work = try #require(begun)
+        let allocation = try #require(work.allocations.0)
+        let isOver = Atomic<Bool>(false)
+        let thread = Thread {
+            _ = work.run()
+            isOver.store(true, ordering: .releasing)
+        }
+        allocation.lock.lock()
+        thread.start()
+        // A try takes 150 milliseconds.
+        usleep(400_000)
+        let wasOver = isOver.load(ordering: .acquiring)
+        allocation.lock.unlock()
+        #expect(!wasOver)
+        #expect(eventually { isOver.load(ordering: .acquiring) })
+        other.session.end(other.loop)
+        other.isClosed = true
+        ends.forEach { close($0) }
+        withExtendedLifetime(map) {}
     }
 
     @Test("what a truncate has just cut off is given back before the freeze, and not seen after it")

@@ -35,6 +35,9 @@ final class SharedFiles: @unchecked Sendable {
     let state: StateMemory
     private let count = Atomic<Int>(0)
     private let heldTotal = Atomic<UInt64>(0)
+    /// Descriptors at most that clients may not have received yet.
+    let passingMax: Int
+    private let passing = Atomic<Int>(0)
     /// Tells when held files are gone.
     private let watch: Int32
     private let held: Locked<Table>
@@ -59,12 +62,21 @@ final class SharedFiles: @unchecked Sendable {
         return max(min(descriptors, mappings, events), 0)
     }
 
+    /// Half of what the kernel lets a user have under way: beyond that it refuses to send any of
+    /// that user's, whichever process and whichever client it is.
+    private static var passingMax: Int {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 0 }
+        return Int(min(limit.rlim_cur / 2, 1 << 20))
+    }
+
     /// Nil: the system has no memory files, or no inotify.
     init?(countMax: Int = SharedFiles.countMax) {
         guard countMax > 0, let state = StateMemory(slotCount: countMax) else { return nil }
         let watch = smalloc_watch_create()
         guard watch >= 0 else { return nil }
         self.countMax = countMax
+        passingMax = SharedFiles.passingMax
         self.state = state
         self.watch = watch
         var table = Table()
@@ -88,6 +100,21 @@ final class SharedFiles: @unchecked Sendable {
     }
 
     func remove() { count.wrappingSubtract(1, ordering: .relaxed) }
+
+    // MARK: Descriptors under way
+
+    /// Counts descriptors that a client is about to be sent, unless there are too many.
+    func addPassing(_ count: Int) -> Bool {
+        if passing.wrappingAdd(count, ordering: .relaxed).newValue <= passingMax { return true }
+        removePassing(count)
+        return false
+    }
+
+    /// So many were received, or their connection has ended.
+    func removePassing(_ count: Int) { passing.wrappingSubtract(count, ordering: .relaxed) }
+
+    /// Descriptors that clients may not have received yet.
+    var passingCount: Int { passing.load(ordering: .relaxed) }
 
     // MARK: The end of a file
 

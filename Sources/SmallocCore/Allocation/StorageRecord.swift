@@ -14,8 +14,10 @@
 //   68  slot            4  of shared memory: its place in the state memory
 //   72  atWork          4  system calls and slices under way that move bytes without the lock
 //   76  sharing         4  flags, see `Sharing`
-//   80  movedEnd        8  bytes of a mapping that are in the file already
+//   80  movedEnd        8  of a mapping: bytes that are in the file already
+//       keptEnd            of a file: bytes that no truncate has given back; 0: all
 //   88  writers         4  transfers and work under way that write
+//   92                  4  nothing
 //
 // Stale bytes are another allocation's: memory that was given back may be handed, before it is
 // wiped, to a request that overwrites all of it. They are [overwrittenEnd, staleEnd). That
@@ -68,7 +70,7 @@ enum Access {
     }
 }
 
-/// A pointer to a record of 64 bytes, which comes from the block pool.
+/// A pointer to a record of 96 bytes, which comes from the block pool.
 ///
 /// Guarded by its allocation's lock, and by the pool's when it is in one of its lists.
 struct StorageRecord: Equatable, @unchecked Sendable {
@@ -98,10 +100,10 @@ struct StorageRecord: Equatable, @unchecked Sendable {
         static let moving = Sharing(rawValue: 4)
         /// It is being frozen: a request that would write is answered `busy`.
         static let freezing = Sharing(rawValue: 8)
-        /// Its file is sealed against writing.
-        static let sealed = Sharing(rawValue: 32)
         /// Its pages were made before they were touched.
         static let populated = Sharing(rawValue: 16)
+        /// Its file is sealed against writing.
+        static let sealed = Sharing(rawValue: 32)
         /// A truncate has given back, or is giving back, the end of its file.
         static let cut = Sharing(rawValue: 64)
     }
@@ -207,8 +209,8 @@ struct StorageRecord: Equatable, @unchecked Sendable {
         nonmutating set { address.storeBytes(of: newValue, toByteOffset: 88, as: UInt32.self) }
     }
 
-    /// Of a file that clients have: bytes from the first one that no truncate has given back;
-    /// 0: all.
+    /// Of a file that stays charged as a whole: bytes from the first one that no truncate has given
+    /// back; 0: all.
     var keptEnd: Int {
         get { word(80) }
         nonmutating set { set(80, newValue) }

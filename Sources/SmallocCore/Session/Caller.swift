@@ -106,8 +106,8 @@ struct Caller: ~Copyable {
         /// To make an allocation in a block: its memory may be the first of a huge page, so a turn
         /// makes five hundred.
         static let inlineMemory = 16 << 10
-        /// To make, to map, or to part with, an allocation of large memory, or to ask the kernel for
-        /// its holders.
+        /// To make, to map, or to part with, an allocation of large memory, or to ask the kernel
+        /// for its holders.
         static let largeMemory = 32 << 10
         /// To tell all statistics.
         static let statistics = 256 << 10

@@ -300,7 +300,7 @@ final class Loop: @unchecked Sendable {
         closeLongestPassing()
     }
 
-    /// Empties the list, and calls back for what was in it: in the order in which they began to wait.
+    /// Empties the list, and calls back for what was in it, in the order in which they began.
     private func takePassing(_ body: (Peer) -> Void) {
         var next = firstPassing
         firstPassing = nil

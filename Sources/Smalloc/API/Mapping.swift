@@ -156,19 +156,21 @@ extension Allocation {
     /// The first map of an allocation that was not made for it takes as long as copying it.
     ///
     /// - Parameters:
-    ///   - element: The Swift type of the elements; must have the allocation's element type.
+    ///   - element: The Swift type of the elements; must have the allocation's element type. `Bool`
+    ///     elements are mapped as `UInt8`, true unless they are 0: another client may store any
+    ///     byte there.
     ///   - writable: Whether elements can be stored; else the system refuses it, too.
     ///   - populate: Whether its pages are made now, so that no access waits for one.
-    /// - Throws: An earlier failure of a subscript; `.invalidArgument` for another element type;
-    ///   `.unknownOperation` over TCP; `.noData`; the limits' errors; `.frozen`; `.busy`; transport
-    ///   errors.
+    /// - Throws: An earlier failure of a subscript; `.invalidArgument` for another element type, or
+    ///   for `Bool`; `.unknownOperation` over TCP; `.noData`; the limits' errors; `.frozen`;
+    ///   `.busy`; transport errors.
     ///
     /// Wire: `map`.
     public func map<Element: Smalloc.Element>(
         _ element: Element.Type = Element.self, writable: Bool = true, populate: Bool = false
     ) throws(SmallocError) -> Smalloc.Mapping<Element> {
         let view = try checkedView()
-        try view.type.check(element)
+        try view.type.checkMapped(element)
         do throws(SmallocError) {
             return try view.mapping(
                 of: view.connection.map(view.remote, writable: writable, populate: populate))
@@ -194,14 +196,15 @@ extension AsyncAllocation {
     ///
     /// See `Allocation.map(_:writable:populate:)`.
     ///
-    /// - Throws: `.invalidArgument` for another element type; `.unknownOperation` over TCP;
+    /// - Throws: `.invalidArgument` for another element type, and for `Bool`; `.unknownOperation`
+    ///   over TCP;
     ///   `.noData`; the limits' errors; `.frozen`; `.busy`; `.cancelled`; transport errors.
     ///
     /// Wire: `map`.
     public func map<Element: Smalloc.Element>(
         _ element: Element.Type = Element.self, writable: Bool = true, populate: Bool = false
     ) async throws(SmallocError) -> Smalloc.Mapping<Element> {
-        try type.check(element)
+        try type.checkMapped(element)
         do throws(SmallocError) {
             return try view.mapping(
                 of: await remote.owner.link.map(remote, writable: writable, populate: populate))

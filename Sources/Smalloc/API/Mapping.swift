@@ -134,7 +134,8 @@ extension Smalloc {
         /// Whether the allocation is still there, as far as the daemon has told in shared memory.
         ///
         /// Asks nobody. False after it was disposed of. A daemon that has ended says nothing any
-        /// more.
+        /// more, and none says anything of an allocation that had no elements when it was mapped:
+        /// for that it is true.
         public var isLive: Bool { memory.liveSize != nil }
 
         /// Elements that the allocation has now; beyond them there are zeros, and nothing that is

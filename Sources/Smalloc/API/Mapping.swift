@@ -180,15 +180,19 @@ extension Allocation {
 
     /// Makes its elements unchangeable, for good and for everybody, this process included.
     ///
+    /// What the library has mapped on this connection for large transfers it lets go of before.
+    /// What others have mapped so keeps it `.busy` until their `Allocation` goes, unless they have
+    /// `Smalloc.Options.mapsLargeTransfers` off.
+    ///
     /// - Throws: An earlier failure of a subscript; `.noData`; `.busy` while something writes, or
     ///   has it mapped for that; transport errors.
     ///
     /// Wire: `freeze`.
     public func freeze() throws(SmallocError) {
         let view = try checkedView()
-        // The library's own mapping for large transfers would be in the way.
-        view.remote.unmap()
-        try view.perform(.freeze(.handle(view.remote.handle)))
+        do throws(SmallocError) {
+            try view.connection.freeze(.handle(view.remote.handle), on: view.remote)
+        } catch { throw view.explained(error) }
     }
 }
 
@@ -214,14 +218,17 @@ extension AsyncAllocation {
 
     /// Makes its elements unchangeable, for good and for everybody, this process included.
     ///
+    /// What the library has mapped on this connection for large transfers it lets go of before.
+    /// What others have mapped so keeps it `.busy` until their `Allocation` goes, unless they have
+    /// `Smalloc.Options.mapsLargeTransfers` off.
+    ///
     /// - Throws: `.noData`; `.busy` while something writes, or has it mapped for that;
-    ///   `.cancelled`;
-    ///   transport errors.
+    ///   `.cancelled`; transport errors.
     ///
     /// Wire: `freeze`.
     public func freeze() async throws(SmallocError) {
-        // The library's own mapping for large transfers would be in the way.
-        remote.unmap()
+        // The library's own mappings for large transfers would be in the way.
+        remote.owner.transferMappings.release()
         try await call(.freeze(.handle(remote.handle)))
     }
 }

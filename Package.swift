@@ -53,7 +53,7 @@ let package = Package(
         .executableTarget(
             name: "smalloc-cli",
             dependencies: [
-                "Smalloc", "SmallocSystem",
+                "Smalloc", "SmallocSystem", "SmallocWire",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings),

@@ -231,12 +231,17 @@ ssize_t smalloc_receive_descriptors(
         for (size_t index = 0; index < found; index++) {
             int descriptor;
             memcpy(&descriptor, CMSG_DATA(header) + index * sizeof(int), sizeof(int));
-            if (*received < room) {
+            if (*received < room && !(message.msg_flags & MSG_CTRUNC)) {
                 descriptors[(*received)++] = descriptor;
             } else {
                 close(descriptor);
             }
         }
+    }
+    // Which of them the system has dropped nothing tells.
+    if (message.msg_flags & MSG_CTRUNC) {
+        errno = EMFILE;
+        return -1;
     }
     return count;
 }

@@ -2,50 +2,44 @@
 
 import ArgumentParser
 import Smalloc
+import SmallocWire
+
+/// An action's name, in any case.
+struct AtomicActionArgument: ExpressibleByArgument {
+    let action: AtomicAction
+
+    init?(argument: String) {
+        guard let action = AtomicAction(named: argument) else { return nil }
+        self.action = action
+    }
+
+    static let allValueStrings = AtomicAction.allCases.map(\.name)
+
+    // Only types that list their cases to the parser get this by themselves.
+    static let defaultCompletionKind = CompletionKind.list(allValueStrings)
+}
 
 struct Atomic: DaemonCommand {
     static let configuration = CommandConfiguration(
         abstract: "Change one integer at a stroke, and print what it was.",
         discussion: """
             However many do so at a time, no change is lost. compareExchange stores the second \
-            value if it finds the first. For Int8 to Uint32.
+            value if it finds the first. For Int8 to Uint32, Int64 and Uint64.
             """)
-
-    enum Action: String, ExpressibleByArgument, CaseIterable {
-        case load
-        case store
-        case add
-        case sub
-        case and
-        case or
-        case xor
-        case exchange
-        case compareExchange
-
-        init?(argument: String) {
-            guard
-                let found = Action.allCases.first(where: {
-                    $0.rawValue.lowercased() == argument.lowercased()
-                })
-            else { return nil }
-            self = found
-        }
-
-        var valueCount: Int { self == .load ? 0 : self == .compareExchange ? 2 : 1 }
-    }
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "Name.", completion: .allocation) var name: String
     @Argument(help: "Element, from 0.") var index: ElementCount
-    @Argument(help: "What to do.") var action: Action
+    @Argument(help: "What to do.") var action: AtomicActionArgument
     @Argument(help: "None for load, EXPECTED NEW for compareExchange, else one.")
     var values: [String] = []
 
     var counts: [(name: String, count: ElementCount?)] { [("INDEX", index)] }
 
     func validate() throws {
+        let action = action.action
         guard values.count == action.valueCount else {
-            throw ValidationError("\(action.rawValue) takes \(action.valueCount) values")
+            throw ValidationError("\(action.name) takes \(action.valueCount) values")
         }
     }
 
@@ -59,6 +53,8 @@ struct Atomic: DaemonCommand {
             case .uint16: return "\(try change(allocation, UInt16.self))"
             case .int32: return "\(try change(allocation, Int32.self))"
             case .uint32: return "\(try change(allocation, UInt32.self))"
+            case .int64: return "\(try change(allocation, Int64.self))"
+            case .uint64: return "\(try change(allocation, UInt64.self))"
             default:
                 throw SmallocError.invalidArgument(
                     "\(allocation.type.name) has no atomic operations")
@@ -74,7 +70,7 @@ struct Atomic: DaemonCommand {
         var operands: [Value] = []
         for value in values { operands.append(try cell(value, allocation.type)) }
         let index = index.value
-        switch action {
+        switch action.action {
         case .load: return try allocation.atomicLoad(index)
         case .store, .exchange: return try allocation.atomicExchange(operands[0], at: index)
         case .add: return try allocation.atomicAdd(operands[0], at: index)

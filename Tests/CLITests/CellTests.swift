@@ -24,6 +24,28 @@ struct CellTests {
             output == "0\n5\n-2\n-2\n-1\n12\n15\n14\n9\n9\n{\"name\":\"n\",\"old\":-1}\n0 -1\n")
     }
 
+    @Test("atomic takes integers of 64 bits, exactly")
+    func wide() throws {
+        let shell = try Shell()
+        let output = try shell.output(
+            """
+            set -e
+            cli alloc i 1 int64; cli alloc u 1 uint64
+            cli atomic i 0 sub 9007199254740993; cli atomic i 0 load
+            cli atomic u 0 exchange 18446744073709551615; cli atomic u 0 add 2 --json
+            cli atomic u 0 load
+            """)
+        #expect(
+            output == """
+                0
+                -9007199254740993
+                0
+                {"name":"u","old":18446744073709551615}
+                1
+
+                """)
+    }
+
     @Test("what can't be is refused, with the code of its class")
     func errors() throws {
         let shell = try Shell()

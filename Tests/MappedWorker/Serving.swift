@@ -100,7 +100,7 @@ struct Serving {
         case .double: Plain<Double>()
         case .float16: Plain<Float16>()
         case .bfloat16: Plain<Smalloc.Bfloat16>()
-        case .bool: Plain<Bool>()
+        case .bool: Bools()
         case .complexFloat: Plain<Smalloc.ComplexFloat>()
         case .complexDouble: Plain<Smalloc.ComplexDouble>()
         }
@@ -122,6 +122,8 @@ extension Smalloc.Mapping: Held {
 /// What is done with elements of one Swift type.
 private protocol Elements {
     associatedtype Element: Smalloc.Element
+    /// What they are mapped as.
+    associatedtype Mapped: Smalloc.Element = Element
     func atomic(
         _ way: String, _ allocation: Allocation, _ index: Int, _ action: String,
         _ numbers: [Int128]
@@ -130,31 +132,40 @@ private protocol Elements {
 
 extension Elements {
     func read(_ way: String, _ allocation: Allocation) throws -> String {
-        let values: [Element]
         if way == "socket" {
-            values = try allocation.read(Element.self)
-        } else {
-            let map = try allocation.map(Element.self, writable: false)
-            values = map.indices.map { map[$0] }
+            return hex(try allocation.read(Element.self).withUnsafeBytes(Array.init))
         }
-        return hex(values.withUnsafeBytes(Array.init))
+        let map = try allocation.map(Mapped.self, writable: false)
+        return hex(map.indices.map { map[$0] }.withUnsafeBytes(Array.init))
     }
 
     func write(_ way: String, _ allocation: Allocation, _ bytes: [UInt8]) throws {
-        let values = bytes.withUnsafeBytes { bytes in
-            (0..<allocation.length).map {
-                bytes.loadUnaligned(
-                    fromByteOffset: $0 * MemoryLayout<Element>.stride, as: Element.self)
+        func values<Value: Smalloc.Element>(_ type: Value.Type) -> [Value] {
+            bytes.withUnsafeBytes { bytes in
+                (0..<allocation.length).map {
+                    bytes.loadUnaligned(
+                        fromByteOffset: $0 * MemoryLayout<Value>.stride, as: Value.self)
+                }
             }
         }
-        if way == "socket" { return try allocation.write(values) }
-        let map = try allocation.map(Element.self)
-        for index in values.indices { map[index] = values[index] }
+        if way == "socket" { return try allocation.write(values(Element.self)) }
+        let map = try allocation.map(Mapped.self)
+        for (index, value) in values(Mapped.self).enumerated() { map[index] = value }
     }
 
     func hold(_ allocation: Allocation) throws -> any Held {
-        try allocation.map(Element.self, writable: false)
+        try allocation.map(Mapped.self, writable: false)
     }
+}
+
+private struct Bools: Elements {
+    typealias Element = Bool
+    typealias Mapped = UInt8
+
+    func atomic(
+        _ way: String, _ allocation: Allocation, _ index: Int, _ action: String,
+        _ numbers: [Int128]
+    ) throws -> String { "unknown" }
 }
 
 private struct Plain<Element: Smalloc.Element>: Elements {

@@ -115,7 +115,8 @@ ssize_t smalloc_send_descriptors(int socket, const struct iovec *views, size_t c
     const int *descriptors, size_t passed);
 /// Receives bytes, and the descriptors that come with them, close-on-exec: as `recv`.
 ///
-/// Descriptors for which there is no room are closed.
+/// Descriptors for which there is no room are closed. -1 and EMFILE: the system has dropped some, as
+/// the process may open no more; the others are closed, and the bytes are of no use.
 ssize_t smalloc_receive_descriptors(int socket, void *bytes, size_t size, int flags,
     int *descriptors, size_t room, size_t *received);
 

@@ -4,7 +4,8 @@ internal import SmallocSystem
 public import SmallocWire
 
 extension Smalloc {
-    /// The Swift integers that `atomicAdd` and its like take: `Int8` to `UInt32`.
+    /// The Swift integers that `atomicAdd` and its like take: `Int8` to `UInt32`, `Int64` and
+    /// `UInt64`.
     ///
     /// The type must be that of the allocation's elements. `Uint8Clamped` has no atomics, and the
     /// daemon refuses it.

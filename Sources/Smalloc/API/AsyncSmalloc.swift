@@ -265,11 +265,16 @@ public final class AsyncSmalloc: Sendable {
 
     /// Makes what a named allocation holds unchangeable, for good and for everybody.
     ///
+    /// See `AsyncAllocation.freeze()`.
+    ///
     /// - Throws: `.invalidName`; `.noData`; `.busy`; `.cancelled`; transport errors.
     ///
     /// Wire: `freeze`.
     public func freeze(_ name: String) async throws(SmallocError) {
-        try await call(.freeze(.name(AllocationName(name))))
+        let name = try AllocationName(name)
+        // The library's own mappings for large transfers would be in the way.
+        connection.transferMappings.release()
+        try await call(.freeze(.name(name)))
     }
 
     /// Renames an allocation.

@@ -108,6 +108,15 @@ extension SmallocError {
     static var isBuffer: SmallocError {
         SmallocError(.invalidArgument, .typeError, "obj cannot be a Buffer")
     }
+    /// What is wrong with a connection by the number that receiving or sending has failed with.
+    static func lost(_ number: Int32) -> SmallocError {
+        if number == EMFILE {
+            return .connectionLost(
+                "a descriptor of the daemon's memory was lost: this process may open no more of "
+                    + "them (ulimit -n)")
+        }
+        return .connectionLost("the connection to the daemon is lost: \(systemMessage(number))")
+    }
     static func wrongElement(_ element: String, _ type: ElementType) -> SmallocError {
         .invalidArgument("the allocation holds \(type.name) elements, not \(element)")
     }

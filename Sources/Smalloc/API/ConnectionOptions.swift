@@ -47,9 +47,11 @@ extension Smalloc {
         /// mapping moves at the speed of memory, and is not atomic towards other requests, no part
         /// of it: what another client writes at the same time may show between any two elements.
         /// The allocation is given memory that can be shared for it, which costs copying it once.
-        /// While the object that has written so lives, others' `freeze` of the allocation is
-        /// `.busy`; its own is not. A fork of the process does not have such a mapping; those that
-        /// `map` returns it has.
+        /// A fork of the process does not have such a mapping; those that `map` returns it has.
+        ///
+        /// Such a mapping for writing keeps a freeze that another connection asks for `.busy`,
+        /// until the `Allocation` that was written to goes, or this connection asks for a freeze:
+        /// turn it off where others freeze what is written here.
         public var mapsLargeTransfers = true
 
         /// Time for which a blocking call asks for its answer again and again before it sleeps;

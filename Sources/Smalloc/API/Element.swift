@@ -89,6 +89,18 @@ extension ElementType {
         }
     }
 
+    /// Refuses a Swift type that elements of this type can't be mapped as.
+    ///
+    /// Any byte may be stored where a `Bool` is, at any time, and only two of them are one: they
+    /// are mapped as bytes.
+    func checkMapped<Element: Smalloc.Element>(_ element: Element.Type) throws(SmallocError) {
+        if self == .bool, element == UInt8.self { return }
+        if element == Bool.self {
+            throw .invalidArgument("a mapping has no Bool elements: map them as UInt8")
+        }
+        try check(element)
+    }
+
     /// Refuses a type whose elements no `Double` can hold.
     @inline(__always)
     func checkDouble() throws(SmallocError) {

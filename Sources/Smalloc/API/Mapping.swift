@@ -134,7 +134,8 @@ extension Smalloc {
         /// Whether the allocation is still there, as far as the daemon has told in shared memory.
         ///
         /// Asks nobody. False after it was disposed of. A daemon that has ended says nothing any
-        /// more.
+        /// more, and none says anything of an allocation that had no elements when it was mapped:
+        /// for that it is true.
         public var isLive: Bool { memory.liveSize != nil }
 
         /// Elements that the allocation has now; beyond them there are zeros, and nothing that is
@@ -156,19 +157,21 @@ extension Allocation {
     /// The first map of an allocation that was not made for it takes as long as copying it.
     ///
     /// - Parameters:
-    ///   - element: The Swift type of the elements; must have the allocation's element type.
+    ///   - element: The Swift type of the elements; must have the allocation's element type. `Bool`
+    ///     elements are mapped as `UInt8`, true unless they are 0: another client may store any
+    ///     byte there.
     ///   - writable: Whether elements can be stored; else the system refuses it, too.
     ///   - populate: Whether its pages are made now, so that no access waits for one.
-    /// - Throws: An earlier failure of a subscript; `.invalidArgument` for another element type;
-    ///   `.unknownOperation` over TCP; `.noData`; the limits' errors; `.frozen`; `.busy`; transport
-    ///   errors.
+    /// - Throws: An earlier failure of a subscript; `.invalidArgument` for another element type, or
+    ///   for `Bool`; `.unknownOperation` over TCP; `.noData`; the limits' errors; `.frozen`;
+    ///   `.busy`; transport errors.
     ///
     /// Wire: `map`.
     public func map<Element: Smalloc.Element>(
         _ element: Element.Type = Element.self, writable: Bool = true, populate: Bool = false
     ) throws(SmallocError) -> Smalloc.Mapping<Element> {
         let view = try checkedView()
-        try view.type.check(element)
+        try view.type.checkMapped(element)
         do throws(SmallocError) {
             return try view.mapping(
                 of: view.connection.map(view.remote, writable: writable, populate: populate))
@@ -177,15 +180,19 @@ extension Allocation {
 
     /// Makes its elements unchangeable, for good and for everybody, this process included.
     ///
+    /// What the library has mapped on this connection for large transfers it lets go of before.
+    /// What others have mapped so keeps it `.busy` until their `Allocation` goes, unless they have
+    /// `Smalloc.Options.mapsLargeTransfers` off.
+    ///
     /// - Throws: An earlier failure of a subscript; `.noData`; `.busy` while something writes, or
     ///   has it mapped for that; transport errors.
     ///
     /// Wire: `freeze`.
     public func freeze() throws(SmallocError) {
         let view = try checkedView()
-        // The library's own mapping for large transfers would be in the way.
-        view.remote.unmap()
-        try view.perform(.freeze(.handle(view.remote.handle)))
+        do throws(SmallocError) {
+            try view.connection.freeze(.handle(view.remote.handle), on: view.remote)
+        } catch { throw view.explained(error) }
     }
 }
 
@@ -194,14 +201,15 @@ extension AsyncAllocation {
     ///
     /// See `Allocation.map(_:writable:populate:)`.
     ///
-    /// - Throws: `.invalidArgument` for another element type; `.unknownOperation` over TCP;
+    /// - Throws: `.invalidArgument` for another element type, and for `Bool`; `.unknownOperation`
+    ///   over TCP;
     ///   `.noData`; the limits' errors; `.frozen`; `.busy`; `.cancelled`; transport errors.
     ///
     /// Wire: `map`.
     public func map<Element: Smalloc.Element>(
         _ element: Element.Type = Element.self, writable: Bool = true, populate: Bool = false
     ) async throws(SmallocError) -> Smalloc.Mapping<Element> {
-        try type.check(element)
+        try type.checkMapped(element)
         do throws(SmallocError) {
             return try view.mapping(
                 of: await remote.owner.link.map(remote, writable: writable, populate: populate))
@@ -210,14 +218,17 @@ extension AsyncAllocation {
 
     /// Makes its elements unchangeable, for good and for everybody, this process included.
     ///
+    /// What the library has mapped on this connection for large transfers it lets go of before.
+    /// What others have mapped so keeps it `.busy` until their `Allocation` goes, unless they have
+    /// `Smalloc.Options.mapsLargeTransfers` off.
+    ///
     /// - Throws: `.noData`; `.busy` while something writes, or has it mapped for that;
-    ///   `.cancelled`;
-    ///   transport errors.
+    ///   `.cancelled`; transport errors.
     ///
     /// Wire: `freeze`.
     public func freeze() async throws(SmallocError) {
-        // The library's own mapping for large transfers would be in the way.
-        remote.unmap()
+        // The library's own mappings for large transfers would be in the way.
+        remote.owner.transferMappings.release()
         try await call(.freeze(.handle(remote.handle)))
     }
 }

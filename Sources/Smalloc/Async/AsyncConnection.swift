@@ -39,6 +39,7 @@ struct AsyncOwner: HandleOwner {
         return 0
     }
     func ended(_ remote: AsyncRemote) -> SmallocError? { link.ended?.afterwards }
+    var transferMappings: TransferMappings<AsyncOwner> { connection.transferMappings }
 }
 
 typealias AsyncRemote = Remote<AsyncOwner>
@@ -48,6 +49,7 @@ final class AsyncConnection: Sendable {
     let address: Address
     let options: Smalloc.Options
     let executor = AsyncSmalloc.Executor()
+    let transferMappings = TransferMappings<AsyncOwner>()
     private let state = Locked(State())
 
     private struct State: Sendable {

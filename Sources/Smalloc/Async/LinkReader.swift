@@ -76,8 +76,7 @@ struct LinkReader: ~Copyable {
         guard got.size > 0 else {
             if got.size == 0 { throw .connectionLost("the daemon closed the connection") }
             if errno == EAGAIN || errno == EINTR { return false }
-            throw .connectionLost(
-                "the connection to the daemon is lost: \(systemMessage(errno))")
+            throw .lost(errno)
         }
         // A part at a time, so that tasks that ask don't wait long for the lock and the resumed
         // ones run early.

@@ -350,6 +350,6 @@ struct Channel: ~Copyable {
 
     private func failure(_ number: Int32) -> SmallocError {
         if number == EAGAIN { return .timedOut("the daemon did not answer in time") }
-        return .connectionLost("the connection to the daemon is lost: \(systemMessage(number))")
+        return .lost(number)
     }
 }

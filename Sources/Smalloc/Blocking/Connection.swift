@@ -29,6 +29,7 @@ struct BlockingOwner: HandleOwner {
         return Int(clamping: try connection.perform(request, on: remote).header.size)
     }
     func ended(_ remote: BlockingRemote) -> SmallocError? { connection.ended(for: remote) }
+    var transferMappings: TransferMappings<BlockingOwner> { connection.transferMappings }
 }
 
 typealias BlockingRemote = Remote<BlockingOwner>
@@ -48,6 +49,7 @@ final class Connection: @unchecked Sendable {
     /// a call.
     private let released = Locked<[ReleasedHandle]>([])
     private let releasedCount = Atomic<Int>(0)
+    let transferMappings = TransferMappings<BlockingOwner>()
 
     private struct ReleasedHandle {
         let session: UInt64
@@ -176,6 +178,15 @@ final class Connection: @unchecked Sendable {
         _ request: borrowing Request, on remote: BlockingRemote?
     ) throws(SmallocError) -> Reply {
         try call(on: remote) { channel throws(SmallocError) in try channel.exchange(request) }
+    }
+
+    /// Freezes an allocation, which the connection's mappings for large transfers would keep from
+    /// being frozen.
+    func freeze(_ target: Request.Target, on remote: BlockingRemote?) throws(SmallocError) {
+        // A lock that another thread held at the fork is held for ever.
+        try fork.check()
+        transferMappings.release()
+        _ = try perform(.freeze(target), on: remote)
     }
 
     /// Whether large transfers go by mappings.

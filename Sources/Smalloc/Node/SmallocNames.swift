@@ -76,11 +76,13 @@ extension Smalloc {
 
     /// Makes what a named allocation holds unchangeable, for good and for everybody.
     ///
+    /// See `Allocation.freeze()`.
+    ///
     /// - Throws: `.invalidName`; `.noData`; `.busy`; transport errors.
     ///
     /// Wire: `freeze`.
     public func freeze(_ name: String) throws(SmallocError) {
-        try connection.perform(.freeze(.name(try AllocationName(name))), on: nil)
+        try connection.freeze(.name(try AllocationName(name)), on: nil)
     }
 
     /// Renames an allocation.

@@ -22,6 +22,36 @@ protocol HandleOwner: Sendable {
     func notify(_ remote: Remote<Self>, offset: UInt64, count: UInt64) throws(SmallocError) -> Int
     /// See `MappedRemote.ended`.
     func ended(_ remote: Remote<Self>) -> SmallocError?
+    /// What its connection has mapped for large transfers.
+    var transferMappings: TransferMappings<Self> { get }
+}
+
+/// The handles of a connection that have their allocation mapped for writing, for large transfers.
+///
+/// Such a mapping stands in the way of a freeze, by whichever handle or name that is asked for.
+final class TransferMappings<Owner: HandleOwner>: Sendable {
+    private struct Entry: Sendable {
+        weak var remote: Remote<Owner>?
+    }
+    private let entries = Locked<[ObjectIdentifier: Entry]>([:])
+
+    /// To be called when the mapping is there, or `release` could miss it for good.
+    func add(_ remote: Remote<Owner>) {
+        entries.withLock { $0[ObjectIdentifier(remote)] = Entry(remote: remote) }
+    }
+
+    func remove(_ remote: Remote<Owner>) {
+        _ = entries.withLock { $0.removeValue(forKey: ObjectIdentifier(remote)) }
+    }
+
+    /// Lets go of all these mappings; the next large transfers make them anew.
+    func release() {
+        let present = entries.withLock { entries in
+            defer { entries = [:] }
+            return entries
+        }
+        for entry in present.values { entry.remote?.unmap() }
+    }
 }
 
 /// What a mapping needs of its allocation's handle, of either face.
@@ -94,7 +124,10 @@ final class Remote<Owner: HandleOwner>: Sendable {
         sizeState = Atomic(size)
     }
 
-    deinit { if !isGone { owner.release(handle) } }
+    deinit {
+        if notes.withLock({ $0.memory?.isWritable == true }) { owner.transferMappings.remove(self) }
+        if !isGone { owner.release(handle) }
+    }
 
     var size: Int { sizeState.load(ordering: .relaxed) }
 
@@ -156,6 +189,7 @@ final class Remote<Owner: HandleOwner>: Sendable {
             notes.memory = memory
             notes.isRefused = memory == nil
         }
+        if memory?.isWritable == true { owner.transferMappings.add(self) }
     }
 
     /// Lets go of the mapping for large transfers, as it stands in the way of others.

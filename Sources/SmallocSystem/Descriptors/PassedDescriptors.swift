@@ -8,7 +8,8 @@ internal import Glibc
 /// - Parameters:
 ///   - flags: Those of `recv`.
 ///   - descriptors: Those that came are appended; they are the caller's.
-/// - Returns: Bytes; 0 at the end; -1 and `errno`.
+/// - Returns: Bytes; 0 at the end; -1 and `errno`, which is `EMFILE` where the system has dropped
+///   descriptors, as the process may open no more.
 public func receive(
     on socket: Int32, into room: UnsafeMutableRawBufferPointer, flags: Int32,
     appending descriptors: inout [Int32]

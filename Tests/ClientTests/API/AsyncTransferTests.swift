@@ -173,4 +173,24 @@ struct AsyncTransferTests {
         }
         #expect(error?.status == .connectionLost)
     }
+
+    @Test("their mappings do not stand in the way of a freeze by another handle")
+    func frozenBeside() async throws {
+        let smalloc = try await SharedDaemon.connectAsync()
+        let bytes = [UInt8](repeating: 1, count: 1 << 20)
+        for byName in [true, false] {
+            let name = SharedDaemon.name()
+            let a = try await smalloc.alloc(1 << 20, named: name)
+            for _ in 0..<3 { try await a.write(bytes) }
+            let stat = try await a.stat()
+            #expect(stat.maps == .writable)
+            if byName {
+                try await smalloc.freeze(name)
+            } else {
+                try await smalloc.open(name).freeze()
+            }
+            let frozen = await failure { () async throws(SmallocError) in try await a.write(bytes) }
+            #expect(frozen?.status == .frozen)
+        }
+    }
 }

@@ -167,6 +167,30 @@ struct ElementTests {
         try smalloc.dispose(named: name)
     }
 
+    @Test("Bool elements are mapped as bytes, since another client may store any byte there")
+    func mappedBools() async throws {
+        let name = SharedDaemon.name()
+        let smalloc = try SharedDaemon.connect()
+        let a = try smalloc.alloc(4, named: name, .bool)
+        let b = try await SharedDaemon.connectAsync().open(name)
+        let refused = failure { () throws(SmallocError) in _ = try a.map(Bool.self) }
+        #expect(refused?.status == .invalidArgument)
+        #expect(refused?.message.contains("UInt8") == true)
+        let late = await failure { () async throws(SmallocError) in _ = try await b.map(Bool.self) }
+        #expect(late?.status == .invalidArgument)
+        let map = try a.map(UInt8.self)
+        let other = try await b.map(UInt8.self, writable: false)
+        try [0, 1, 2, 255 as UInt8].withUnsafeBytes { try a.write($0) }
+        #expect(map.indices.map { map[$0] } == [0, 1, 2, 255])
+        map[0] = 7
+        #expect(other[0] == 7)
+        #expect(try a.get(0, as: Bool.self))
+        // Reading and writing values convert, so they take the element's own type.
+        let read = failure { () throws(SmallocError) in _ = try a.read(UInt8.self) }
+        #expect(read?.status == .invalidArgument)
+        try smalloc.dispose(named: name)
+    }
+
     @Test("a Swift type of another element type is refused")
     func wrong() throws {
         let smalloc = try SharedDaemon.connect()

@@ -38,4 +38,34 @@ struct FirstMapTests {
         try await large.dispose()
         #expect(!again.isLive && map.isLive)
     }
+
+    @Test("a descriptor that the process has no room for ends the connection, and says why")
+    func limited() async throws {
+        let address = try SharedDaemon.address
+        await #expect(processExitsWith: .success) { [address = address as String] in
+            var lost: [SmallocError?] = []
+            // Where the runtime closes one of its own meanwhile, all of them have room.
+            for _ in 0..<20 where lost.isEmpty {
+                let smalloc = try await AsyncSmalloc(address)
+                var allocations: [AsyncAllocation] = []
+                for _ in 0..<6 { allocations.append(try await smalloc.alloc(100_000)) }
+                // With the first come two. None would have the runtime trap, which opens some, too.
+                let limit = DescriptorRoom.limit(to: 1)
+                lost = await withTaskGroup(of: SmallocError?.self) { group in
+                    for a in allocations {
+                        group.addTask {
+                            await failure { () async throws(SmallocError) in
+                                _ = try await a.map(UInt8.self)
+                            }
+                        }
+                    }
+                    return await group.reduce(into: []) { if $1 != nil { $0.append($1) } }
+                }
+                DescriptorRoom.reset(limit)
+            }
+            #expect(lost.count == 6)
+            #expect(lost.allSatisfy { $0?.status == .connectionLost })
+            #expect(lost.contains { $0?.message.contains("ulimit -n") == true })
+        }
+    }
 }

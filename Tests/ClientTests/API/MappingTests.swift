@@ -144,6 +144,33 @@ struct MappingTests {
         #expect(again[3] == 4)
     }
 
+    @Test("the library's own mappings do not stand in the way of a freeze by another handle")
+    func frozenBeside() throws {
+        let smalloc = try SharedDaemon.connect()
+        let bytes = [UInt8](repeating: 1, count: 1 << 20)
+        for byName in [true, false] {
+            let name = SharedDaemon.name()
+            let a = try smalloc.alloc(1 << 20, named: name)
+            for _ in 0..<3 { try a.write(bytes) }
+            #expect(try a.stat().maps == .writable)
+            let other = try SharedDaemon.connect()
+            let busy = failure { () throws(SmallocError) in try other.freeze(name) }
+            #expect(busy?.status == .busy, "what another connection has mapped is in the way")
+            if byName { try smalloc.freeze(name) } else { try smalloc.open(name).freeze() }
+            let frozen = failure { () throws(SmallocError) in try a.write(bytes) }
+            #expect(frozen?.status == .frozen)
+            #expect(try a.read(UInt8.self) == bytes)
+        }
+    }
+
+    @Test("a mapping of nothing is live, and has nothing")
+    func empty() throws {
+        let a = try SharedDaemon.connect().alloc(0)
+        let map = try a.map(UInt8.self)
+        try a.dispose()
+        #expect(map.isLive && map.liveCount == 0 && map.count == 0)
+    }
+
     @Test("a mapping outlives the daemon, and leaves nothing in one that goes on")
     func ends() throws {
         let daemon = try DaemonProcess()

@@ -24,6 +24,33 @@ struct ForkTests {
         return status & 0x7F == 0 ? status >> 8 & 0xFF : -status
     }
 
+    // In a child there is nobody else who opens and closes descriptors.
+    @Test(
+        "a descriptor that a process has no room for ends the connection, and says why",
+        arguments: [0, 1])
+    func limited(room: Int) throws {
+        let address = try SharedDaemon.address
+        let result = try inChild {
+            guard let smalloc = try? Smalloc(address), let a = try? smalloc.alloc(100) else {
+                return 1
+            }
+            // With the first map two come: the state memory's is missing, or both.
+            let limit = DescriptorRoom.limit(to: room)
+            let error = failure { () throws(SmallocError) in _ = try a.map(UInt8.self) }
+            if error?.status != .connectionLost { return 2 }
+            if error?.message.contains("ulimit -n") != true { return 3 }
+            if smalloc.isConnected { return 4 }
+            // What had come is closed.
+            let free = dup(STDIN_FILENO)
+            if room > 0, free < 0 { return 5 }
+            close(free)
+            DescriptorRoom.reset(limit)
+            guard let map = try? smalloc.alloc(100).map(UInt8.self) else { return 6 }
+            return map.isLive ? 0 : 7
+        }
+        #expect(result == 0)
+    }
+
     @Test("a child is refused plainly, and the parent's connection goes on")
     func blocking() throws {
         let smalloc = try SharedDaemon.connect()

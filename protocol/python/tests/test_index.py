@@ -53,6 +53,7 @@ class IndexTests(unittest.TestCase):
             expected = flat(pick(nested(shape), index))
             self.assertEqual(places, expected, (shape, index))
             self.assertEqual(selection.size, len(expected))
+            self.assertEqual(selection.end, max(expected, default=-1) + 1)
 
     def test_what_lies_together_is_one_block(self) -> None:
         whole = slice(None)

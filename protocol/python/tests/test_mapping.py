@@ -245,6 +245,24 @@ class LifeTests(unittest.TestCase):
         self.assertEqual(sum(self.mapping[2000:]), 0)
         self.assertTrue(self.mapping.is_live)
 
+    def test_an_index_of_what_another_cut_off(self) -> None:
+        with smalloc.Client(self.daemon.address) as other:
+            other.truncate("a", 2 * self.array.itemsize)
+        row = self.array.shape[-1]
+        cut: List[Any] = [(0, 2), (0, row - 1), (1, 0), (0, slice(1, 3)), (0, slice(None, None, 2))]
+        cut += [slice(None, None, -1), Ellipsis]
+        for index in cut:
+            with self.assertRaises(smalloc.OutOfRangeError):
+                self.array[index] = 6
+            with self.assertRaises(smalloc.OutOfRangeError):
+                self.array[index]
+        self.array[0, 1] = 6
+        self.array[0, :2] = [5, 6]
+        self.assertEqual((self.array[0, 0], self.array[0, 1]), (5, 6))
+        self.assertEqual(list(self.array[0, 1::-1]), [6, 5])
+        self.assertEqual(len(self.array[0, 5:5]), 0)
+        self.assertTrue(self.array.is_live)
+
     def test_in_a_forked_child(self) -> None:
         def body() -> None:
             assert self.mapping[1000] == 7 and self.array[1, 0] == 7

@@ -49,8 +49,9 @@ class Array:
     Python 3.12 on) and DLPack give the memory, too. `Client.array` and `get` map it at once, else
     the first of these does. It stays readable when the client is closed, the allocation disposed
     of, or the daemon has ended, and is unmapped when this object and all views have gone. What is
-    stored by an index after the allocation is gone raises NotFoundError; what is stored through a
-    view nobody is told of: `is_live` tells.
+    stored by an index after the allocation is gone raises NotFoundError, and an index of what was
+    cut off by a truncate OutOfRangeError; what is stored through a view nobody is told of:
+    `is_live` tells.
 
     Over TCP `numpy.asarray(a)` is a read-only copy, since what one wrote into it would get nowhere.
     `numpy.array(a)` is a copy of one's own, wherever the memory is. An index that selects one block
@@ -222,7 +223,7 @@ class Array:
 
     def __setitem__(self, index: Any, values: Any) -> None:
         selection = select(self._shape, index)
-        self._check_writable()
+        self._check_writable(selection)
         self._write(selection, index, self._encode(values, selection.shape))
 
     def __iter__(self) -> Iterator[Any]:
@@ -357,17 +358,20 @@ class Array:
         assert self._mapping is not None
         return numpy.frombuffer(self._mapping.raw, "V%d" % self.itemsize).reshape(self._shape)
 
-    def _check_writable(self) -> None:
+    def _check_writable(self, selection: Optional[Selection] = None) -> None:
         if self._mapping is not None:
             self._mapping.check_writable()
             if not self._mapping.exists:
                 raise NotFoundError(Status.NO_DATA, "it was disposed of or replaced", self.name)
+            if selection is not None:
+                self._mapping.check_held(selection.end)
         elif not self._is_writable:
             raise TypeError("the array was opened for reading only")
 
     def _read(self, selection: Selection, index: Any) -> Any:
         client, size = self._allocation.client, self.itemsize
         if self._mapping is not None and selection.size:
+            self._mapping.check_held(selection.end)
             raw, numpy = self._mapping.raw, find_numpy()
             if numpy is not None and selection.size != selection.block:
                 return numpy.array(self._cells(numpy)[index], order="C")

@@ -28,6 +28,13 @@ class Selection(NamedTuple):
             size *= len(axis)
         return size
 
+    @property
+    def end(self) -> int:
+        """The place after the last element selected; 0 for none."""
+        if not self.block:
+            return 0
+        return sum(max(axis[0], axis[-1]) for axis in self.axes) + self.block
+
     def blocks(self) -> Iterator[int]:
         """Give the place of each block, in the selection's order."""
         return (sum(places) for places in itertools.product(*self.axes))

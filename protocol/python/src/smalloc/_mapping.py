@@ -246,6 +246,19 @@ class Mapping(Atomics):
             raise FrozenError(Status.FROZEN, why, self._handle.label)
         raise TypeError("the allocation %s is mapped for reading only" % self._handle.label)
 
+    def check_held(self, end: int) -> None:
+        """Raise OutOfRangeError where an element before `end` was cut off by a truncate."""
+        if self._told.slot == 0:
+            return
+        assert self._state is not None
+        size = self._state.size(self._told.slot, self._told.generation)
+        if end * self.itemsize > size and self.exists:
+            raise OutOfRangeError(
+                Status.OUT_OF_RANGE,
+                "element %d of %d that are left" % (end - 1, size // self.itemsize),
+                self._handle.label,
+            )
+
     @property
     def raw(self) -> _View:
         """The bytes: not a view of one's own, and not to be released."""

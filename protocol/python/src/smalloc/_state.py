@@ -19,7 +19,7 @@ _GENERATION_MASK = 0xFFFFFF
 class StateMemory:
     """A daemon's state memory, mapped for reading. It stays readable when the daemon has ended."""
 
-    __slots__ = ("_words",)
+    __slots__ = ("_sizes", "_words")
 
     def __init__(self, descriptor: int) -> None:
         """Map it. The descriptor may be closed after that.
@@ -37,8 +37,9 @@ class StateMemory:
             ) from error
         except (ValueError, OverflowError) as error:
             raise FrameError("the state memory can't be mapped: %s" % error) from error
-        # An item of this view is one access of the processor.
+        # An item of these views is one access of the processor.
         self._words = memory.cast("I")
+        self._sizes = memory.cast("Q")
 
     def flags(self, slot: int, generation: int) -> int:
         """Give the flags of a slot, LIVE and FROZEN; none where it stands for another by now."""
@@ -47,3 +48,11 @@ class StateMemory:
             return 0
         word: int = self._words[at]
         return word & 0xFF if word >> 8 == generation & _GENERATION_MASK else 0
+
+    def size(self, slot: int, generation: int) -> int:
+        """Give the bytes of a slot's allocation; 0 where it has gone."""
+        # The daemon changes the size first: that of the slot's next allocation comes after this.
+        if not self.flags(slot, generation) & LIVE:
+            return 0
+        size: int = self._sizes[slot * (_SLOT_SIZE // 8) + 1]
+        return size

@@ -244,7 +244,7 @@ class CellTests(BothTestCase):
             found: List[WaitResult] = []
             thread = threading.Thread(target=lambda: found.append(a.wait(2, 0, 20)))
             thread.start()
-            # Python's client waits by requests, which the daemon tells of.
+            # An Allocation's wait is a request, which the daemon tells of.
             self.assertTrue(within(5, lambda: self.handles() == 2))
             self.assertEqual(self.worker.ask("atomic", way, "a", 2, "add", 5), "0")
             self.assertEqual(self.worker.ask("notify", way, "a", 2), "1")

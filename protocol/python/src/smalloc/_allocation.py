@@ -5,19 +5,19 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any, Iterator, List, NoReturn, Optional, Tuple, Union, overload
 
-from . import _cells
 from ._atomics import Atomics, ask_atomic
 from ._buffers import readable
 from ._calls import Handle
-from ._cells import AtomicAction, WaitResult
+from ._cells import AtomicAction, WaitResult, check_waited
 from ._descriptions import Description
 from ._errors import ClosedError, ConnectionLostError, ForkedError, InvalidArgumentError
-from ._errors import FrozenError, MismatchError, OutOfRangeError, ProtocolError, Status
+from ._errors import FrozenError, MismatchError, OutOfRangeError, Status
 from ._info import Stat
 from ._mapping import Mapping, map_allocation
 from ._shared import shared_client
 from ._types import ElementType, Number
-from ._wire import U64_MAX, FrameError, Operation, Request
+from ._waits import ask_notify, ask_wait, count_of
+from ._wire import Operation, Request
 
 if TYPE_CHECKING:
     from ._client import Client
@@ -250,13 +250,8 @@ class Allocation(Atomics):
         Raises OutOfRangeError, InvalidArgumentError for other types, TypeError and OverflowError
         for other values, LimitError, CancelledError where the daemon stops, UnsupportedError.
         """
-        _cells.check_waited(self._type, self._handle.label)
-        whole, milliseconds = _cells.value_of(value, self._type), _cells.milliseconds_of(timeout)
-        request = _cells.wait(self._index(index) * self.itemsize, whole, milliseconds)
-        try:
-            return _cells.decode_result(self._handle.connection.wait(request, self._handle))
-        except FrameError as error:
-            raise ProtocolError(Status.UNEXPECTED_REPLY, str(error)) from error
+        check_waited(self._type, self._handle.label)
+        return ask_wait(self._handle, self._type, self._index(index), value, timeout)
 
     def notify(self, index: int, count: Optional[int] = None) -> int:
         """End `count` waits on an element, first those that began first; all without a count.
@@ -264,12 +259,9 @@ class Allocation(Atomics):
         Give how many have ended. Raises OutOfRangeError, InvalidArgumentError for other types,
         UnsupportedError.
         """
-        _cells.check_waited(self._type, self._handle.label)
-        most = U64_MAX if count is None else min(operator.index(count), U64_MAX)
-        if most < 0:
-            raise InvalidArgumentError(Status.INVALID_ARGUMENT, "a count is 0 or more")
-        request = _cells.notify(self._index(index) * self.itemsize, most)
-        return self._handle.connection.call(request, self._handle).header.size
+        check_waited(self._type, self._handle.label)
+        offset = self._index(index) * self.itemsize
+        return ask_notify(self._handle, offset, count_of(count))
 
     # Memory
 

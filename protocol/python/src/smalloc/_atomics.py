@@ -108,6 +108,7 @@ class Instructions(NamedTuple):
     changes: Dict[AtomicAction, Callable[[int, int, int], int]]
     compare_exchange: Callable[[int, Any, int, int, int], bool]
     cell: Any
+    fence: Callable[[int], None]
 
     def run(self, address: int, action: AtomicAction, operand: int, expected: int) -> int:
         """Do it; give what was there."""
@@ -152,13 +153,28 @@ def instructions(type: ElementType) -> Optional[Instructions]:
             ctypes.c_void_p, ctypes.POINTER(cell), cell, ctypes.c_int, ctypes.c_int,
         )  # fmt: skip
         compare.restype = ctypes.c_bool
+        fence = library.atomic_thread_fence
+        fence.argtypes, fence.restype = (ctypes.c_int,), None
     except (ImportError, OSError, AttributeError):
         return None
-    return Instructions(load, changes, compare, cell)
+    return Instructions(load, changes, compare, cell, fence)
 
 
 def address_of(memory: memoryview) -> int:
-    """Give the address of memory that can be written to, and that the caller keeps mapped."""
+    """Give the address of memory that the caller keeps mapped.
+
+    Raises AttributeError for memory for reading where the interpreter does not tell it.
+    """
     import ctypes
 
-    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    if not memory.readonly:
+        return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    python = ctypes.pythonapi
+    # `Py_buffer`: 10 words, the first of which is the address.
+    view = (ctypes.c_void_p * 16)()
+    python.PyObject_GetBuffer(ctypes.py_object(memory), view, 0)
+    try:
+        address: Any = view[0]
+        return int(address)
+    finally:
+        python.PyBuffer_Release(view)

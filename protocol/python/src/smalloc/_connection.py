@@ -110,6 +110,12 @@ class Connection:
         finally:
             self._lock.release()
 
+    def check_live(self) -> None:
+        """Raise why there is no connection any more, as far as can be told without asking."""
+        self._lock_here()
+        if not self.is_live:
+            self._check_ended()
+
     def close(self) -> None:
         """Close it, once the requests of other threads are answered. Again does nothing."""
         if self._process != os.getpid():
@@ -146,9 +152,8 @@ class Connection:
 
     def _check_idle(self) -> None:
         if self._is_busy:
-            raise SmallocError(
-                Status.CLOSED, "the client is in the middle of another call of this same thread"
-            )
+            why = "the client is in the middle of another call of this same thread"
+            raise SmallocError(Status.CLOSED, why)
 
     def _check_ended(self) -> None:
         why = self._ended
@@ -309,10 +314,9 @@ class Connection:
                     Status.CLOSED, "the allocation's handle is closed", handle.label
                 )
                 return
-        request = call.request
-        label = call.handle.label if call.handle else request.name.decode("ascii", "replace")
+        label = call.handle.label if call.handle else call.request.name.decode("ascii", "replace")
         number = call.handle.number if call.handle else 0
-        pending = call.waiting or Pending(index, request, label or None)
+        pending = call.waiting or Pending(index, call.request, label or None)
         self._start(pending, number, call.dest.number if call.dest else 0)
 
     def _start(self, pending: Pending, handle: int, dest: int = 0) -> None:

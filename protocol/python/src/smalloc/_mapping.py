@@ -12,11 +12,12 @@ from . import _state
 from ._atomics import Atomics, address_of, ask_atomic, instructions
 from ._buffers import map_file, readable
 from ._calls import Handle
-from ._cells import AtomicAction, check_atomic, value_of
+from ._cells import AtomicAction, WaitResult, check_atomic, check_waited, value_of
 from ._errors import FrozenError, InvalidArgumentError, OutOfMemoryError, OutOfRangeError
 from ._errors import ProtocolError, ShareLimitError, Status
 from ._numpy import array_over, find_numpy
 from ._types import ElementType, Number
+from ._waits import MappedWaits, ask_notify, ask_wait, count_of, mapped_waits
 from ._wire import Mapped, Reply, decode_mapped, map_memory
 
 # The class has a property of that name.
@@ -41,12 +42,12 @@ class Mapping(Atomics):
     An element of up to 8 bytes is read and stored at one stroke, more is not; `spec.md`, section
     3.8, has the memory model. The atomics are the processor's own, one or two microseconds each,
     where the system has libatomic; else, and for a load where it is mapped for reading only, they
-    are requests.
+    are requests. So it is with waits, which are the kernel's own.
     """
 
     __slots__ = (
         "_bytes", "_cells", "_type", "_length", "_is_writable", "_handle", "_state", "_told",
-        "_address", "__weakref__",
+        "_address", "_waits", "__weakref__",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +68,8 @@ class Mapping(Atomics):
         self._told = told
         # 0 until an atomic asks for it.
         self._address = 0
+        # None until a wait or notify asks for it, and where it can't be had.
+        self._waits: Optional[MappedWaits] = None
 
     @property
     def type(self) -> ElementType:
@@ -226,6 +229,43 @@ class Mapping(Atomics):
             )
         store(self._bytes[start * self.itemsize :][: len(view)], view)
 
+    def wait(self, index: int, value: int, timeout: Optional[float] = None) -> WaitResult:
+        """Wait until an element of Int32 or Uint32 is notified, if it holds `value`.
+
+        Results and `timeout` are those of Allocation.wait; those that wait by either, in any
+        program, are woken by `notify` of either. Store first, and notify then. It asks the element
+        again for some microseconds, and then the thread sleeps, without a request: it takes no
+        descriptor, and other threads run. DISPOSED comes at once, before Linux 5.16 within 100
+        milliseconds. Ctrl-C ends it within a second; a wake-up that was meant for this thread alone
+        may go with it, as with a program that is killed.
+
+        Raises OutOfRangeError, InvalidArgumentError for other types, TypeError and OverflowError
+        for other values; within about a second ConnectionLostError, ClosedError where the client
+        is closed, ForkedError in a child, since nothing tells there whether the daemon still runs.
+        """
+        check_waited(self._type, self._handle.label)
+        place, whole = self._index(index), value_of(value, self._type)
+        waits = self._mapped_waits()
+        if waits is None:
+            return ask_wait(self._handle, self._type, place, whole, timeout)
+        return waits.wait(place * self.itemsize, whole & 0xFFFFFFFF, timeout)
+
+    def notify(self, index: int, count: Optional[int] = None) -> int:
+        """End `count` waits on an element, of threads that wait by a mapping; all without a count.
+
+        As many requests that wait end, too; only where there are any is one sent, which other
+        calls of the client come before. What was stored before those that are woken find.
+
+        Give how many have ended. Raises OutOfRangeError, InvalidArgumentError for other types;
+        where requests wait what Allocation.notify does, but that threads are awake then.
+        """
+        check_waited(self._type, self._handle.label)
+        offset, most = self._index(index) * self.itemsize, count_of(count)
+        waits = self._mapped_waits()
+        if waits is None:
+            return ask_notify(self._handle, offset, most)
+        return waits.notify(offset, most)
+
     def __copy__(self) -> NoReturn:
         raise TypeError("a copy of a Mapping would be the same memory; bytes(m.memoryview) copies")
 
@@ -280,6 +320,11 @@ class Mapping(Atomics):
         if not self._address:
             self._address = address_of(self._bytes)
         return native.run(self._address + place * self.itemsize, action, operand, expected)
+
+    def _mapped_waits(self) -> Optional[MappedWaits]:
+        if self._waits is None:
+            self._waits = mapped_waits(self._bytes, self._state, self._told, self._handle)
+        return self._waits
 
     @property
     def _flags(self) -> int:

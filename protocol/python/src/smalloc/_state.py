@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import Optional
 
 from ._buffers import map_file
 from ._errors import ConnectionLostError, Status
 from ._wire import FrameError
 
+# Flags of a state word; requests wait on a cell of what has WAITERS.
 LIVE = 1
 FROZEN = 2
+WAITERS = 4
+GENERATION_MASK = 0xFFFFFF
+# Where the size of the allocation is in a slot.
+SIZE_OFFSET = 8
 
 _SLOT_SIZE = 16
-_GENERATION_MASK = 0xFFFFFF
 
 
 class StateMemory:
@@ -47,7 +52,7 @@ class StateMemory:
         if not 0 < at < len(self._words):
             return 0
         word: int = self._words[at]
-        return word & 0xFF if word >> 8 == generation & _GENERATION_MASK else 0
+        return word & 0xFF if word >> 8 == generation & GENERATION_MASK else 0
 
     def size(self, slot: int, generation: int) -> int:
         """Give the bytes of a slot's allocation; 0 where it has gone."""
@@ -56,3 +61,10 @@ class StateMemory:
             return 0
         size: int = self._sizes[slot * (_SLOT_SIZE // 8) + 1]
         return size
+
+    def slot(self, slot: int) -> Optional[memoryview]:
+        """Give the memory of a slot; None: there is no such slot."""
+        at = slot * (_SLOT_SIZE // 4)
+        if not 0 < at < len(self._words):
+            return None
+        return self._words[at : at + _SLOT_SIZE // 4]

@@ -46,8 +46,8 @@ public enum SystemMemory {
 
     /// Whether memory that clients map must have its pages before it is touched.
     ///
-    /// With a `vm.overcommit_memory` of 2 the kernel counts pages of memory files when they are made,
-    /// and who touches one that it refuses is killed by a SIGBUS. Otherwise it refuses none.
+    /// With a `vm.overcommit_memory` of 2 the kernel counts pages of memory files when they are
+    /// made, and who touches one that it refuses is killed by a SIGBUS. Otherwise it refuses none.
     static let reservesFiles = numberInFile("/proc/sys/vm/overcommit_memory") == 2
 
     /// Whether the kernel gives huge pages to memory that clients map: the word that is chosen in

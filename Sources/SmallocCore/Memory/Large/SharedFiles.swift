@@ -167,8 +167,8 @@ final class SharedFiles: @unchecked Sendable {
 extension MappingPool {
     /// Gives a record that has no memory yet a file, as zeros.
     ///
-    /// Under the lock of its allocation. Cost: some system calls, about 10 microseconds; where files
-    /// have all their pages from the start, 300 microseconds a MiB beside.
+    /// Under the lock of its allocation. Cost: some system calls, about 10 microseconds; where
+    /// files have all their pages from the start, 300 microseconds a MiB beside.
     ///
     /// - Parameter size: Bytes of the allocation.
     /// - Returns: False: the system refuses it.

@@ -134,7 +134,9 @@ extension Allocation {
         let size = Int(size)
         let kept = max(mappings.capacity(for: size), mappings.pageSize)
         let isOut = record.sharing.contains(.handedOut)
-        let staysCharged = isOut || record.pins > 0
+        // Where pages have to be there before they are touched they stay, and are wiped.
+        let reserves = mappings.shares?.reserves ?? false
+        let staysCharged = isOut || record.pins > 0 || reserves
         let written = isOut ? record.capacity : record.writtenSize
         var end = staysCharged && record.keptEnd > 0 ? record.keptEnd : record.capacity
         if wroteBehind { end = max(end, mappings.capacity(for: record.writtenSize)) }
@@ -155,7 +157,7 @@ extension Allocation {
         mappings.give(
             forGood: Mapping(
                 base: base + kept, capacity: end - kept, writtenSize: max(written - kept, 0),
-                kind: .memfdTail, isCharged: !staysCharged))
+                kind: reserves ? .memfdKeptTail : .memfdTail, isCharged: !staysCharged))
     }
 
     /// Makes zero what is behind the last byte, up to the page's end: a client could see it, and

@@ -44,6 +44,12 @@ public enum SystemMemory {
         return half > 2 * reserve ? half - reserve : half / 2
     }()
 
+    /// Whether memory that clients map must have its pages before it is touched.
+    ///
+    /// With a `vm.overcommit_memory` of 2 the kernel counts pages of memory files when they are
+    /// made, and who touches one that it refuses is killed by a SIGBUS. Otherwise it refuses none.
+    static let reservesFiles = numberInFile("/proc/sys/vm/overcommit_memory") == 2
+
     /// Whether the kernel gives huge pages to memory that clients map: the word that is chosen in
     /// `shmem_enabled`, of which `always`, `within_size` and `advise` mean yes.
     public static var sharedHugePages: String {

@@ -38,7 +38,8 @@ extension Registry {
         }
         let populates = flags.contains(.populate)
         if let record = allocation.record, record.kind == .none, !populates,
-            record.sharing.contains(.shareable)
+            record.sharing.contains(.shareable),
+            !shares.reserves || record.capacity <= Thresholds.lazySizeMax
         {
             guard mappings.attachFile(record, size: size) else { throw .outOfMemory }
         }

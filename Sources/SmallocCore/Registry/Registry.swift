@@ -55,7 +55,8 @@ public final class Registry: @unchecked Sendable {
     /// With a key that is known, so that two registries list names in the same order.
     init?(
         limits: SharedLimits, loops: Int, warmSizeMax: Int, nameHash: NameHash,
-        mappingsMax: UInt64 = SystemMemory.mappingsMax
+        mappingsMax: UInt64 = SystemMemory.mappingsMax,
+        reservesFiles: Bool = SystemMemory.reservesFiles
     ) {
         self.limits = limits
         self.nameHash = nameHash
@@ -64,7 +65,7 @@ public final class Registry: @unchecked Sendable {
         counters = (0..<loops).map { _ in Counters() }
         budget = MemoryBudget(limits: limits, mappingsMax: mappingsMax)
         mappings = MappingPool(
-            budget: budget, cleanSizeMax: warmSizeMax, shares: SharedFiles())
+            budget: budget, cleanSizeMax: warmSizeMax, shares: SharedFiles(reserves: reservesFiles))
         shards = .allocate(capacity: Registry.shardCount)
         lines = .allocate(capacity: Registry.shardCount)
         for index in 0..<Registry.shardCount {

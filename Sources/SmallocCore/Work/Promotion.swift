@@ -135,6 +135,11 @@ final class Promotion {
         return true
     }
 
+    /// Why the system has just refused a file: there is no memory for it, or no descriptor.
+    private func refusal() -> SmallocError {
+        errno == ENOSPC || errno == ENOMEM ? .outOfMemory : .shareLimit
+    }
+
     /// Waits for something that ends by itself.
     private func wait(_ microseconds: UInt32) -> Bool {
         usleep(microseconds)
@@ -188,7 +193,7 @@ final class Promotion {
         }
         guard mappings.budget.chargeMappings(1) else { throw .shareLimit }
         undo.countsMapping = true
-        guard let made = mappings.makeFile(capacity, size: 0, shares) else { throw .shareLimit }
+        guard let made = mappings.makeFile(capacity, size: 0, shares) else { throw refusal() }
         undo.file = made
         undo.capacity = capacity
         var newRecord: StorageRecord?
@@ -316,10 +321,11 @@ final class Promotion {
         else { return }
         if record.descriptor < 0 {
             guard shares.add() else { throw .shareLimit }
-            let descriptor = smalloc_file_create(record.capacity)
+            let descriptor = smalloc_file_create(record.capacity, shares.reserves)
             guard descriptor >= 0 else {
+                let error = refusal()
                 shares.remove()
-                throw .shareLimit
+                throw error
             }
             record.descriptor = descriptor
             record.movedEnd = 0
@@ -343,13 +349,19 @@ final class Promotion {
         guard written > size else { return }
         // What is in the file may be mapped for reading only.
         let moved = min(record.movedEnd, written) - size
-        guard moved <= 0 || smalloc_file_punch(record.descriptor, size, moved) else {
+        guard moved <= 0 || clear(record, size, moved) else {
             throw .outOfMemory
         }
         guard record.pins == 0 else { return }
         let start = max(size, record.movedEnd)
         if written > start { memset(base + start, 0, written - start) }
         record.cut(to: size)
+    }
+
+    /// Makes a part of the file zero.
+    private func clear(_ record: StorageRecord, _ offset: Int, _ size: Int) -> Bool {
+        let reserves = mappings.shares?.reserves ?? false
+        return smalloc_file_clear(record.descriptor, offset, size, reserves)
     }
 
     /// Moves the next slice.
@@ -385,7 +397,7 @@ final class Promotion {
             allocation.lock.unlock()
             guard isMoved else {
                 // Else it could come back: zeros are left out when it is moved again.
-                _ = smalloc_file_punch(record.descriptor, at, size)
+                _ = clear(record, at, size)
                 throw .outOfMemory
             }
             return false

@@ -1,4 +1,4 @@
-// What a truncate cuts off becomes zeros for those who map it, whatever was, or is, under way in it.
+// What a truncate cuts off becomes zeros for those who map it, whatever was, or is, under way.
 
 import Glibc
 import Testing

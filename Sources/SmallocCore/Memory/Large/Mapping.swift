@@ -35,9 +35,22 @@ struct Mapping: @unchecked Sendable {
     /// - Returns: False: the kernel refuses some of it.
     func giveBack() -> Bool {
         switch kind {
-        case .mappingTail: Mapping.unmap(base, capacity) == 0
-        case .memfdTail: Mapping.removePages(base, capacity)
-        default: Mapping.returnPages(base, capacity)
+        case .mappingTail: return Mapping.unmap(base, capacity) == 0
+        case .memfdTail: return Mapping.removePages(base, capacity)
+        case .memfdKeptTail:
+            Mapping.wipe(base, capacity)
+            return true
+        default: return Mapping.returnPages(base, capacity)
+        }
+    }
+
+    /// Makes memory zero in steps.
+    ///
+    /// - Parameter pause: Called after each.
+    static func wipe(_ start: UnsafeMutableRawPointer, _ size: Int, pause: () -> Void = {}) {
+        for offset in stride(from: 0, to: size, by: Yielding.stepSize) {
+            memset(start + offset, 0, min(Yielding.stepSize, size - offset))
+            pause()
         }
     }
 

@@ -159,6 +159,8 @@ extension Registry {
     /// So it is when nothing is on its way any more, but the bytes would fit: they came back a
     /// moment ago. Nil: it does not help to wait.
     func waitForMemory(_ size: UInt64, _ caller: inout Caller) -> Outcome? {
+        // What clients held, and have let go of since the loop looked.
+        mappings.shares?.releaseGone(budget)
         guard size > 0 || mappings.pendingSize > 0 || mappings.warmSize > 0,
             caller.memoryWaits < 3,
             budget.canFit(size, returning: UInt64(mappings.pendingSize))

@@ -87,4 +87,19 @@ struct HeldTests {
         #expect(peer.call(.unmap, name: "a").status == .noData)
         #expect(eventually { held.heldSize == 0 })
     }
+
+    @Test("an alloc gets what clients have just let go of, and is not refused for it")
+    func reuse() throws {
+        let peer = peer(1000)
+        var map: TestMap? = try hold(peer, pages: 40_000)
+        let held = daemon.registry.mappings.shares!
+        #expect(eventually { held.heldSize == 40_000 * 4096 })
+        let refused = peer.call(.alloc, flags: 2, type: 2, name: "b", size: 200 << 20)
+        #expect(refused.status == .memoryLimit)
+        #expect(map != nil)
+        map = nil
+        usleep(50_000)
+        #expect(held.heldSize == 40_000 * 4096)
+        #expect(peer.call(.alloc, flags: 2, type: 2, name: "b", size: 200 << 20).outcome == "ok")
+    }
 }

@@ -31,7 +31,7 @@ from ._version import __version__
 from ._wire import Feature, FrameError, Operation, Reply, Request
 
 # Attempts to open or make an array while others make and dispose of it.
-_ATTEMPTS = 16
+_ATTEMPTS = 100
 # From this size on `put` writes into memory that can be mapped. Writing alone takes half as long
 # into memory that can't (64 MiB: 13 against 25 ms, without huge pages), but to map that afterwards
 # moves it. Both together take as long either way at 64 KiB, 0.85 times as long this way at 256 KiB,

@@ -66,6 +66,12 @@ enum Thresholds {
     /// `Registry.end` asks.
     @inline(__always) static var closedAtOnceMax: Int { 64 }
 
+    /// Bytes that a truncate leaves, up to which they are moved to memory of their own where that
+    /// frees what was mapped: some dozen microseconds.
+    ///
+    /// `Allocation.takeTail` asks.
+    @inline(__always) static var leftSizeMax: Int { 256 << 10 }
+
     // MARK: Slices and turns
 
     /// Bytes of replies after which they leave: as many as stay in a processor's cache until they

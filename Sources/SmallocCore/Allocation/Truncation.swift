@@ -127,13 +127,19 @@ extension Allocation {
     ) {
         guard let base = record.base else { return }
         guard !flags.contains(.disposed) else {
-            if record.pins == 0 { giveShared(record, mappings) }
+            // It is charged a page as long as it is open somewhere, as all that has a record is.
+            if record.pins == 0 { giveShared(record, mappings, capacity: mappings.pageSize) }
             return
         }
         guard !flags.contains(.frozen) else { return }
         let size = Int(size)
         let kept = max(mappings.capacity(for: size), mappings.pageSize)
         let isOut = record.sharing.contains(.handedOut)
+        if isOut, size <= Thresholds.leftSizeMax, kept < record.capacity,
+            leaveFile(record, mappings, kept)
+        {
+            return
+        }
         // Where pages have to be there before they are touched they stay, and are wiped.
         let reserves = mappings.shares?.reserves ?? false
         let staysCharged = isOut || record.pins > 0 || reserves
@@ -160,6 +166,45 @@ extension Allocation {
                 kind: reserves ? .memfdKeptTail : .memfdTail, isCharged: !staysCharged))
     }
 
+    /// Moves what is left to a file of its own where no client is seen to have the old one mapped.
+    ///
+    /// The old one is given up: whoever holds it in a way that can't be seen is told of by the
+    /// kernel, and until then it stays charged.
+    ///
+    /// - Returns: False: a client has it, something is under way, or there is no memory.
+    private func leaveFile(
+        _ record: StorageRecord, _ mappings: MappingPool, _ kept: Int
+    ) -> Bool {
+        guard record.pins == 0, record.atWork == 0, let base = record.base,
+            let shares = mappings.shares, smalloc_file_holders(record.descriptor) == 0,
+            shares.add()
+        else { return false }
+        // Larger memory is counted as a kernel mapping from the beginning.
+        let isCounted = kept <= Arenas.sizeMax
+        if !isCounted || mappings.budget.chargeMappings(1) {
+            if let made = mappings.makeFile(kept, size: size, shares) {
+                let (old, isShareable) = (record.slot, record.sharing.contains(.shareable))
+                memcpy(made.base, base, Int(size))
+                if giveShared(record, mappings, capacity: kept) {
+                    record.attach(
+                        made.base, .memfd, madeSize: kept, writtenSize: Int(size))
+                    record.descriptor = made.descriptor
+                    record.slot = made.slot
+                    if isShareable { record.sharing.insert(.shareable) }
+                    shares.state.end(old)
+                    mappings.tellWaiters(on: self)
+                    return true
+                }
+                _ = smalloc_unmap(made.base, kept)
+                close(made.descriptor)
+                shares.state.give(made.slot)
+            }
+            if isCounted { mappings.budget.unchargeMappings(1) }
+        }
+        shares.remove()
+        return false
+    }
+
     /// Makes zero what is behind the last byte, up to the page's end: a client could see it, and
     /// may have stored it.
     private func clear(
@@ -175,16 +220,20 @@ extension Allocation {
         memset(base + range.lowerBound, 0, range.count)
     }
 
-    /// Parts with all of what was disposed of; without memory for a second record it goes with the
-    /// last reference.
-    private func giveShared(_ record: StorageRecord, _ mappings: MappingPool) {
-        guard let address = mappings.blocks.take(StorageRecord.size) else { return }
+    /// Parts with all of the memory, and leaves a record that has none yet.
+    ///
+    /// - Returns: False: there is no memory for a second record.
+    @discardableResult
+    private func giveShared(
+        _ record: StorageRecord, _ mappings: MappingPool, capacity: Int
+    ) -> Bool {
+        guard let address = mappings.blocks.take(StorageRecord.size) else { return false }
         let whole = StorageRecord(address: address)
         memcpy(address, record.address, StorageRecord.size)
-        // It is charged a page as long as it is open somewhere, as all that has a record is.
-        mappings.budget.chargeAnyway(UInt64(mappings.pageSize) + MappingPool.recordCharge)
+        mappings.budget.chargeAnyway(UInt64(capacity) + MappingPool.recordCharge)
         let owner = record.owner
-        record.initialize(capacity: mappings.pageSize, owner: owner, pool: mappings)
+        record.initialize(capacity: capacity, owner: owner, pool: mappings)
         mappings.give(whole)
+        return true
     }
 }

@@ -170,4 +170,44 @@ struct CutTests {
         reader.isClosed = true
         end()
     }
+
+    @Test(
+        "what was mapped and is not any more is given back by a truncate, and can be mapped again",
+        arguments: [(1 << 20, false), (5 << 20, false), (60_000, true), (5 << 20, true)])
+    func leaving(size: Int, isShareable: Bool) throws {
+        let peer = greeted()
+        make(peer, size, isShareable: isShareable)
+        var map = TestMap(peer, "a")
+        try #require(map != nil)
+        // While it is mapped it stays charged, and what is left stays where clients have it.
+        #expect(peer.call(.truncate, name: "a", size: UInt64(size - 4096)).outcome == "ok")
+        #expect(eventually(within: 4) { look() >= UInt64(size) })
+        map = nil
+        cut(peer)
+        #expect(eventually(within: 4) { look() < 16_384 })
+        map = TestMap(peer, "a")
+        #expect(map?.bytes == [UInt8](repeating: 7, count: Self.cutSize))
+        map?.start.storeBytes(of: 8, as: UInt8.self)
+        #expect(peer.call(.read, name: "a", size: 1).payload == [8])
+        #expect(left(map) == 0)
+        map = nil
+        end()
+    }
+
+    @Test("a file that a client holds unseen stays charged after it was left")
+    func leftUnseen() throws {
+        let peer = greeted()
+        make(peer, 5 << 20)
+        var map = TestMap(peer, "a")
+        let file = try #require(map).descriptor
+        // O_PATH
+        let unseen = open("/proc/self/fd/\(file)", 0o10000000)
+        try #require(unseen >= 0)
+        map = nil
+        cut(peer)
+        #expect(!eventually(within: 0.3) { look() < 5 << 20 })
+        close(unseen)
+        #expect(eventually(within: 4) { look() < 16_384 })
+        end()
+    }
 }

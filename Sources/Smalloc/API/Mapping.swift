@@ -171,8 +171,8 @@ extension Allocation {
         _ element: Element.Type = Element.self, writable: Bool = true, populate: Bool = false
     ) throws(SmallocError) -> Smalloc.Mapping<Element> {
         let view = try checkedView()
-        try view.type.checkMapped(element)
         do throws(SmallocError) {
+            try view.type.checkMapped(element)
             return try view.mapping(
                 of: view.connection.map(view.remote, writable: writable, populate: populate))
         } catch { throw view.explained(error) }
@@ -202,15 +202,14 @@ extension AsyncAllocation {
     /// See `Allocation.map(_:writable:populate:)`.
     ///
     /// - Throws: `.invalidArgument` for another element type, and for `Bool`; `.unknownOperation`
-    ///   over TCP;
-    ///   `.noData`; the limits' errors; `.frozen`; `.busy`; `.cancelled`; transport errors.
+    ///   over TCP; `.noData`; the limits' errors; `.frozen`; `.busy`; `.cancelled`; transport errors.
     ///
     /// Wire: `map`.
     public func map<Element: Smalloc.Element>(
         _ element: Element.Type = Element.self, writable: Bool = true, populate: Bool = false
     ) async throws(SmallocError) -> Smalloc.Mapping<Element> {
-        try type.checkMapped(element)
         do throws(SmallocError) {
+            try type.checkMapped(element)
             return try view.mapping(
                 of: await remote.owner.link.map(remote, writable: writable, populate: populate))
         } catch { throw view.explained(error) }

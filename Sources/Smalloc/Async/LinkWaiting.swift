@@ -93,7 +93,7 @@ extension Link {
             {
                 forget(remote.handle)
             }
-            throw error
+            throw request.explained(error)
         }
     }
 }

@@ -177,7 +177,11 @@ final class Connection: @unchecked Sendable {
     func perform(
         _ request: borrowing Request, on remote: BlockingRemote?
     ) throws(SmallocError) -> Reply {
-        try call(on: remote) { channel throws(SmallocError) in try channel.exchange(request) }
+        do throws(SmallocError) {
+            return try call(on: remote) { channel throws(SmallocError) in
+                try channel.exchange(request)
+            }
+        } catch { throw request.explained(error) }
     }
 
     /// Freezes an allocation, which the connection's mappings for large transfers would keep from
@@ -270,7 +274,9 @@ final class Connection: @unchecked Sendable {
         description: AllocationDescription? = nil
     ) throws(SmallocError) -> BlockingRemote {
         let (reply, session) = try call(on: nil) { channel throws(SmallocError) in
-            (try channel.exchange(request), channel.number)
+            do throws(SmallocError) {
+                return (try channel.exchange(request), channel.number)
+            } catch { throw request.explained(error) }
         }
         return try Remote(
             BlockingOwner(connection: self, session: session), reply.header, name, description)

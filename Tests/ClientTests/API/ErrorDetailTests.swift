@@ -81,6 +81,44 @@ struct ErrorDetailTests {
         #expect(gone == "Error: obj has no external array data (\(name))")
     }
 
+    @Test("what asks by a name says it, and what is too large says how large, on both faces")
+    func names() async throws {
+        let (smalloc, tasks) = (try SharedDaemon.connect(), try await SharedDaemon.connectAsync())
+        let name = SharedDaemon.name("named")
+        let made = try smalloc.alloc(4, named: name)
+        #expect(
+            failure { () throws(SmallocError) in
+                _ = try smalloc.alloc(4, named: name)
+            }?.description == "TypeError: object already has external array data (\(name))")
+        let tooLarge = failure { () throws(SmallocError) in
+            _ = try smalloc.alloc(smalloc.kMaxLength + 1, named: name)
+        }
+        #expect(tooLarge?.detail == "\(name): \(smalloc.kMaxLength + 1) bytes")
+        #expect(failure { () throws(SmallocError) in _ = try smalloc.alloc(-1) }?.detail == nil)
+        try made.dispose()
+        let missing = "Error: object has no external array data (\(name))"
+        #expect(
+            failure { () throws(SmallocError) in
+                _ = try smalloc.open(name)
+            }?.description == missing)
+        #expect(
+            failure { () throws(SmallocError) in
+                try smalloc.dispose(named: name)
+            }?.detail == name)
+        #expect(
+            failure { () throws(SmallocError) in
+                try smalloc.freeze(name)
+            }?.detail == name)
+        #expect(
+            await failure { () async throws(SmallocError) in
+                _ = try await tasks.open(name)
+            }?.description == missing)
+        #expect(
+            await failure { () async throws(SmallocError) in
+                _ = try await tasks.alloc(tasks.kMaxLength + 1, named: name)
+            }?.detail == "\(name): \(smalloc.kMaxLength + 1) bytes")
+    }
+
     @Test("details are neither compared nor a part of the message")
     func equality() throws {
         let a = try smalloc.alloc(1)

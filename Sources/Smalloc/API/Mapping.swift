@@ -202,7 +202,8 @@ extension AsyncAllocation {
     /// See `Allocation.map(_:writable:populate:)`.
     ///
     /// - Throws: `.invalidArgument` for another element type, and for `Bool`; `.unknownOperation`
-    ///   over TCP; `.noData`; the limits' errors; `.frozen`; `.busy`; `.cancelled`; transport errors.
+    ///   over TCP; `.noData`; the limits' errors; `.frozen`; `.busy`; `.cancelled`; transport
+    ///   errors.
     ///
     /// Wire: `map`.
     public func map<Element: Smalloc.Element>(

@@ -175,7 +175,7 @@ struct SharingCommand: ParsableCommand {
 
     private func cycle(_ client: Smalloc, _ size: Int) throws -> Double {
         try microseconds {
-            let allocation = try client.alloc(size, named: "cycle")
+            let allocation = try client.alloc(size, named: "cycle", shareable: true)
             do {
                 let mapping = try allocation.map(UInt8.self)
                 mapping[0] = 1

@@ -76,6 +76,10 @@ import TestSupport
                 let index = Int.random(in: 1..<min(frame.count, 80), using: &random)
                 frame[index] = UInt8.random(in: 0...255, using: &random)
             }
+            // One that waits may stay as long as it said, though its peer sends no more.
+            if frame.count >= 40, frame[2] == 21 {
+                frame.replaceSubrange(32..<40, with: [50, 0, 0, 0, 0, 0, 0, 0])
+            }
             // A payload size over 64 KiB would swallow all that follows.
             frame[22] = 0
             frame[23] = 0

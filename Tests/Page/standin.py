@@ -105,8 +105,11 @@ def example(count=40, now=None):
 
 
 class StandIn:
-    """Serves documents on a port of the loopback, as a context manager. `documents` may be changed
-    at any time; `failing` maps a path to a status and a text; `paths` is what has been asked for."""
+    """Serves documents on a port of the loopback, as a context manager.
+
+    `documents` may be changed at any time; `failing` maps a path to a status and a text; `paths` is
+    what has been asked for.
+    """
 
     def __init__(self, documents, port=0):
         self.documents = documents
@@ -194,12 +197,14 @@ class StandIn:
 def namespaces(allocations, most=499):
     sums = {}
     for allocation in allocations:
-        space, slash, _ = allocation["name"].partition("/")
-        entry = sums.setdefault(space if slash else "", [0, 0])
+        # Those without a namespace are among the rest.
+        space = allocation["name"].rpartition("/")[0].partition("/")[0]
+        entry = sums.setdefault(space, [0, 0])
         entry[0] += 1
         entry[1] += int(allocation["bytes"])
+    without = sums.pop("", None)
     rows = sorted(sums.items(), key=lambda item: -item[1][1])
-    rest = [entry for _, entry in rows[most:]]
+    rest = [entry for _, entry in rows[most:]] + ([without] if without else [])
     return {
         "namespaces": [{"name": n, "count": e[0], "bytes": e[1]} for n, e in rows[:most]],
         "other": {"count": sum(e[0] for e in rest), "bytes": sum(e[1] for e in rest)},

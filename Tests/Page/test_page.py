@@ -14,7 +14,8 @@ window.seen = [];
 document.addEventListener('securitypolicyviolation', event =>
     window.seen.push(`violation: ${event.violatedDirective} ${event.blockedURI}`));
 window.addEventListener('error', event => window.seen.push(`error: ${event.message}`));
-window.addEventListener('unhandledrejection', event => window.seen.push(`rejected: ${event.reason}`));
+window.addEventListener('unhandledrejection', event =>
+    window.seen.push(`rejected: ${event.reason}`));
 window.hit = () => window.seen.push('hit');
 """
 
@@ -90,7 +91,6 @@ class PageCase(unittest.TestCase):
             seconds=seconds,
         )
 
-
     def fits(self, width):
         """On a screen of that width nothing reaches over its edge."""
         browser.size(width, 740)
@@ -161,12 +161,11 @@ class ValueTests(PageCase):
         documents = self.show()
         documents["stats.json"]["requests"]["read"] += 1_000_000
         rate = r"Requests\n[1-9][\d,]{3,}/s"
-        script = "return new RegExp(arguments[0]).test(document.getElementById('figures').innerText)"
+        script = "return new RegExp(arguments[0]).test(document.querySelector('dl').innerText)"
         browser.until(script, rate)
         documents["stats.json"]["requests"] = {"read": 5}
         documents["stats.json"]["uptime"] = 1.0
-        self.shows("#figures", "5 since the start")
-        self.assertNotIn("-", self.text("#figures"))
+        self.shows("#figures", "Requests\n–\n5 since the start")
 
     def test_large_numbers_come_as_strings_and_there_may_be_no_limit(self):
         documents = standin.example()
@@ -186,7 +185,8 @@ class ValueTests(PageCase):
             " const {width, height} = b.getBoundingClientRect(); return width * height})"
         )
         sizes = [g["bytes"] for g in standin.namespaces(documents["allocations"])["namespaces"]]
-        for area, size in zip(areas, sizes, strict=True):
+        self.assertEqual(len(areas), len(sizes))
+        for area, size in zip(areas, sizes):
             self.assertAlmostEqual(area / sum(areas), size / sum(sizes), delta=0.005)
 
     def test_a_click_lists_a_namespace_and_another_one_all(self):
@@ -228,8 +228,7 @@ class HostileTests(PageCase):
         documents = standin.example(0)
         template = standin.example(1)["allocations"][0]
         documents["allocations"] = [
-            {**template, "name": f"{name[:200]}/{name}"[:255], "type": name}
-            for name in self.NAMES
+            {**template, "name": f"{name[:200]}/{name}"[:255], "type": name} for name in self.NAMES
         ]
         for index, name in enumerate(self.NAMES):
             client = {**documents["clients.json"]["clients"][0], "id": index, "version": name}
@@ -240,13 +239,15 @@ class HostileTests(PageCase):
             documents["stats.json"]["latency"][name] = {"count": 1, "p50": 1, "p99": 1, "p999": 1}
         documents["stats.json"]["version"] = self.NAMES[0]
         self.show(documents)
-        browser.run("document.querySelectorAll('button').forEach(b => b.textContent.startsWith("
-                    "'Show all') && b.click())")
+        browser.run(
+            "document.querySelectorAll('button').forEach(b => b.textContent.startsWith("
+            "'Show all') && b.click())"
+        )
         spaces = browser.run(
             "return [...document.querySelectorAll('#map button .name')].map(e => e.textContent)"
         )
         # As the grouping has it: up to the first slash.
-        shown = {f"{name[:200]}/"[:255].partition("/")[0] or "no namespace" for name in self.NAMES}
+        shown = {f"{name[:200]}/"[:255].partition("/")[0] for name in self.NAMES}
         self.assertEqual(set(spaces), shown)
         for place in ("#allocations", "#clients", "#slowlog", "#refusals", "#latency"):
             for name in self.NAMES:
@@ -365,9 +366,12 @@ class SizeTests(PageCase):
         first = browser.run("return performance.getEntriesByName('first drawing')[0].duration")
         self.assertLessEqual(first, 3000)
         self.assertEqual(browser.run("return document.querySelectorAll('#map button').length"), 500)
-        self.assertIn("all other namespaces: ", browser.label("#map button:last-child"))
+        self.assertIn("all others: ", browser.label("#map button:last-child"))
         refreshes = []
-        script = "const e = performance.getEntriesByName('refresh')[0]; return [e.startTime, e.duration]"
+        script = (
+            "const entry = performance.getEntriesByName('refresh')[0];"
+            "return [entry.startTime, entry.duration]"
+        )
         while len(refreshes) < 4:
             # Other sizes, so that boxes move.
             for allocation in documents["allocations"][:: len(refreshes) + 2]:
@@ -376,8 +380,10 @@ class SizeTests(PageCase):
             if not refreshes or refreshes[-1][0] != start:
                 refreshes.append((start, spent))
             time.sleep(0.2)
-        print(f"page: first drawing {first:.0f} ms, script of a refresh "
-              f"{max(spent for _, spent in refreshes):.1f} ms at the most")
+        print(
+            f"page: first drawing {first:.0f} ms, script of a refresh "
+            f"{max(spent for _, spent in refreshes):.1f} ms at the most"
+        )
         for _, spent in refreshes:
             self.assertLessEqual(spent, 200)
 
@@ -392,7 +398,7 @@ class SizeTests(PageCase):
         rest = sum(1000 - i for i in range(499, 800)) + 7
         self.assertEqual(
             browser.label("#map button:last-child").replace("\u00a0", " "),
-            f"all other namespaces: {rest / 1024:.0f} KiB, 306 allocations",
+            f"all others: {rest / 1024:.0f} KiB, 306 allocations",
         )
 
 
@@ -455,8 +461,8 @@ class FaceTests(PageCase):
     def test_everything_that_can_be_pressed_has_a_name(self):
         self.show()
         script = (
-            "return [...document.querySelectorAll('button, input, a')].filter(e => e.checkVisibility())"
-            ".map((e, i) => { e.dataset.at = i; return i; })"
+            "return [...document.querySelectorAll('button, input, a')]"
+            ".filter(e => e.checkVisibility()).map((e, i) => { e.dataset.at = i; return i; })"
         )
         for index in browser.run(script):
             self.assertTrue(browser.label(f"[data-at='{index}']").strip(), index)

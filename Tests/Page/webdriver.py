@@ -1,4 +1,4 @@
-"""A headless Chromium, driven by the W3C WebDriver protocol and nothing but the standard library."""
+"""A headless Chromium, driven by the W3C WebDriver protocol, from the standard library alone."""
 
 import base64
 import http.client
@@ -146,9 +146,7 @@ class Browser:
 
     def chrome(self, command, **parameters):
         """A command of Chromium's own protocol."""
-        return self.ask(
-            "POST", "/goog/cdp/execute", {"cmd": command, "params": parameters}
-        )
+        return self.ask("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
 
     def size(self, width, height, scale=1):
         self.chrome(
@@ -195,7 +193,5 @@ class Browser:
 
     def picture(self, whole=False):
         """The page as PNG: what the window shows, or all of it."""
-        answer = self.chrome(
-            "Page.captureScreenshot", format="png", captureBeyondViewport=whole
-        )
+        answer = self.chrome("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         return base64.b64decode(answer["data"])

@@ -209,10 +209,14 @@ public final class AsyncSmalloc: Sendable {
     ) async throws(SmallocError) {
         guard let from = source.liveView else { throw .noSourceData }
         guard let onto = dest.liveView else { throw .noDestData }
-        try await source.call(
-            from.copyRequest(sourceStart, copyLength, onto: onto, destStart), sourceStart,
-            copyLength)
-        withExtendedLifetime(dest) {}
+        let request = try from.copyRequest(sourceStart, copyLength, onto: onto, destStart)
+        do throws(SmallocError) {
+            _ = try await from.remote.owner.link.call(request, remote: from.remote)
+        } catch {
+            throw from.explained(
+                error, copying: copyLength, from: sourceStart, onto: onto, destStart)
+        }
+        withExtendedLifetime((source, dest)) {}
     }
 
     /// Frees an allocation's memory, at once and for everybody.

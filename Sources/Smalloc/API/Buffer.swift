@@ -135,9 +135,8 @@ extension Smalloc {
             guard let from = from?.currentView else { throw .noSourceData }
             guard let onto = onto?.currentView else { throw .noDestData }
             let count = (sourceEnd ?? from.length).subtractingReportingOverflow(sourceStart)
-            let request = try from.copyRequest(
+            try from.copy(
                 sourceStart, count.overflow ? -1 : count.partialValue, onto: onto, targetStart)
-            try from.perform(request)
         }
 
         /// A Buffer that looks onto a part of this one's memory and keeps it alive.

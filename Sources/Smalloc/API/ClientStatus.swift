@@ -48,7 +48,9 @@ extension SmallocError {
         status.rawValue >= 0xF000 || status.closes || status == .cancelled
     }
 
-    /// As `description`, so that this is also what Foundation's name for it gives.
+    /// As `description`.
+    ///
+    /// Where the error is known as `any Error`, Foundation gives the same by `errorDescription`.
     public var localizedDescription: String { description }
 
     /// Has `catch SmallocError.noData` catch every error of that status, whatever its message.

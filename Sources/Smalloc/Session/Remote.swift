@@ -272,8 +272,25 @@ struct View<Owner: HandleOwner>: Sendable {
         return error.detailed(numbers.isEmpty ? label : "\(label): \(text)")
     }
 
+    /// The same of a copy, whose error may be about either.
+    func explained(
+        _ error: SmallocError, copying count: Int, from start: Int, onto dest: View,
+        _ destStart: Int
+    ) -> SmallocError {
+        if error.isTransport || error.detail != nil { return error }
+        if error.status == .outOfRange {
+            let from = "start \(start), count \(count), length \(length)"
+            let onto = "start \(destStart), length \(dest.length)"
+            return error.detailed(
+                "from \(label.map { $0 + ": " } ?? "")\(from); onto "
+                    + "\(dest.label.map { $0 + ": " } ?? "")\(onto)")
+        }
+        let side = error.message.hasPrefix("dest") || error.status == .frozen ? dest : self
+        return side.label.map { error.detailed($0) } ?? error
+    }
+
     /// What to call it in an error; nil if it has no name.
-    private var label: String? {
+    var label: String? {
         let name = remote.name
         return isSlice ? name.map { "a slice of \($0)" } ?? "a slice" : name
     }
@@ -307,12 +324,22 @@ struct View<Owner: HandleOwner>: Sendable {
         guard remote.owner.isSame(dest.remote.owner) else {
             throw .invalidArgument("source and dest are on different connections")
         }
-        let part = try explaining(sourceStart, count) { () throws(SmallocError) in
-            try window.copy(sourceStart, count, onto: dest.window, destStart)
+        do throws(SmallocError) {
+            let part = try window.copy(sourceStart, count, onto: dest.window, destStart)
+            return .copy(
+                .handle(remote.handle), offset: part.offset, to: .handle(dest.remote.handle),
+                offset: part.destOffset, size: part.size)
+        } catch {
+            throw explained(error, copying: count, from: sourceStart, onto: dest, destStart)
         }
-        return .copy(
-            .handle(remote.handle), offset: part.offset, to: .handle(dest.remote.handle),
-            offset: part.destOffset, size: part.size)
+    }
+
+    /// Refuses what a slice, which is shortened here alone, can't be shortened to.
+    ///
+    /// - Parameter size: Bytes.
+    func checkTruncation(_ size: UInt64, _ limits: Limits) throws(SmallocError) {
+        if size > limits.lengthSizeMax { throw explained(.truncateOverMaxLength) }
+        if size > UInt64(self.size) { throw explained(.truncateOverLength) }
     }
 
     func renameRequest(_ name: AllocationName, _ replacing: Bool) -> Request {

@@ -66,7 +66,9 @@ extension Smalloc {
 
         /// Writes bytes.
         ///
-        /// - Parameter offset: First byte written, from 0 to length.
+        /// - Parameters:
+        ///   - bytes: What to write.
+        ///   - offset: First byte written, from 0 to length.
         /// - Throws: As `Allocation.write(_:at:)`; nothing is cut off to fit.
         public func write(_ bytes: [UInt8], at offset: Int = 0) throws(SmallocError) {
             try held().write(bytes, at: offset)

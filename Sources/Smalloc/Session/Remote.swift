@@ -67,11 +67,22 @@ protocol MappedRemote: AnyObject, Sendable {
     var ended: SmallocError? { get }
 }
 
-extension Remote: MappedRemote {
-    func notify(offset: UInt64, count: UInt64) throws(SmallocError) -> Int {
-        try owner.notify(self, offset: offset, count: count)
+/// A mapping's use of a handle.
+final class MappedUse<Owner: HandleOwner>: MappedRemote {
+    private let remote: Remote<Owner>
+
+    init(_ remote: Remote<Owner>) {
+        self.remote = remote
+        remote.enter()
     }
-    var ended: SmallocError? { owner.ended(self) }
+
+    // The handle goes with the last reference to it.
+    deinit { _ = remote.leave() }
+
+    func notify(offset: UInt64, count: UInt64) throws(SmallocError) -> Int {
+        try remote.owner.notify(remote, offset: offset, count: count)
+    }
+    var ended: SmallocError? { remote.owner.ended(remote) }
 }
 
 /// An open handle.
@@ -105,6 +116,9 @@ final class Remote<Owner: HandleOwner>: Sendable {
     ///
     /// Set and, before use, checked under the connection's lock.
     private let gone = Atomic<Bool>(false)
+    /// Objects of the async face that keep the handle open: `close()` there comes while tasks use
+    /// it, and can't wait for the last reference.
+    private let users = Atomic<Int>(0)
 
     /// Takes over the handle that a reply to alloc or open tells.
     ///
@@ -199,6 +213,16 @@ final class Remote<Owner: HandleOwner>: Sendable {
     var description: AllocationDescription? {
         get { described.withLock { $0 } }
         set { described.withLock { $0 = newValue } }
+    }
+
+    /// Takes note of one more object that keeps the handle open.
+    func enter() { users.add(1, ordering: .relaxed) }
+
+    /// One of them does without it.
+    ///
+    /// - Returns: Whether it was the last one.
+    func leave() -> Bool {
+        users.subtract(1, ordering: .acquiringAndReleasing).newValue == 0
     }
 
     var isGone: Bool {

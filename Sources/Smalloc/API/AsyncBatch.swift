@@ -133,6 +133,7 @@ extension AsyncSmalloc {
     public func batch(
         _ gather: (inout AsyncSmalloc.Batch) -> Void
     ) async throws(SmallocError) -> Smalloc.Batch.Replies {
+        try connection.checkFork()
         var batch = AsyncSmalloc.Batch(connection)
         gather(&batch)
         let record = batch.builder.finish()

@@ -100,7 +100,7 @@ final class Link: @unchecked Sendable {
 
     /// Why nothing can be asked any more; nil while it stands.
     var ended: SmallocError? {
-        if fork.isForked { return ForkGuard.error }
+        if fork.isForked { return .forked }
         return lock.withLock { session.ended }
     }
 
@@ -202,7 +202,7 @@ final class Link: @unchecked Sendable {
         _ remote: AsyncRemote?, _ waiter: Waiter
     ) -> Bool {
         if fork.isForked {
-            waiter.resume(returning: Answer(ForkGuard.error))
+            waiter.resume(returning: Answer(.forked))
             return false
         }
         lock.lock()
@@ -232,7 +232,7 @@ final class Link: @unchecked Sendable {
     func ask(
         _ record: BatchRecord, _ remotes: [AsyncRemote], extraTime: UInt64, _ waiter: Waiter
     ) {
-        if fork.isForked { return waiter.resume(returning: Answer(ForkGuard.error)) }
+        if fork.isForked { return waiter.resume(returning: Answer(.forked)) }
         record.prepare()
         lock.lock()
         record.withdrawGone(remotes)

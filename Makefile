@@ -100,6 +100,7 @@ test-python: packages ## Run the tests of the Python client
 	@$(call install-packages,$(TEST_PACKAGES))
 	swift build --product smallocd
 	swift build --product mapped-worker
+	swift build --product conform-driver
 	protocol/python/tests/run
 
 # A stop at once leaves threads behind, on purpose.

@@ -213,7 +213,7 @@ final class Connection: @unchecked Sendable {
     /// Cost: one system call.
     func ended(for remote: BlockingRemote) -> SmallocError? {
         // Before the lock, which may be held for ever in a fork.
-        if fork.isForked { return ForkGuard.error }
+        if fork.isForked { return .forked }
         guard lock.tryLock() else { return nil }
         defer { lock.unlock() }
         if state.closed { return .closed }

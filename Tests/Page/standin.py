@@ -108,13 +108,15 @@ class StandIn:
     """Serves documents on a port of the loopback, as a context manager.
 
     `documents` may be changed at any time; `failing` maps a path to a status and a text; `paths` is
-    what has been asked for.
+    what has been asked for; while `hold` is cleared nothing is answered.
     """
 
     def __init__(self, documents, port=0):
         self.documents = documents
         self.failing = {}
         self.paths = []
+        self.hold = threading.Event()
+        self.hold.set()
         self.connections = []
         outer = self
 
@@ -156,6 +158,7 @@ class StandIn:
         self.thread.start()
 
     def answer(self, path):
+        self.hold.wait(60)
         parts = urlsplit(path)
         name = parts.path[1:]
         if name == "":

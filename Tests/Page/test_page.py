@@ -21,10 +21,14 @@ window.hit = () => window.seen.push('hit');
 
 DRAWN = "return performance.getEntriesByName('first drawing').length > 0"
 
-# What reaches over the right edge of the screen.
+# What reaches over the right edge of the screen, or of its place.
 TOO_WIDE = """
 return [...document.body.querySelectorAll('*')]
-    .filter(e => e.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5)
+    .filter(e => {
+        const { right } = e.getBoundingClientRect();
+        return right > document.documentElement.clientWidth + 0.5
+            || e.tagName === 'TABLE' && right > e.parentElement.getBoundingClientRect().right + 0.5;
+    })
     .map(e => `${e.tagName} ${e.id} ${e.className} ${e.innerText?.slice(0, 30)}`)
 """
 
@@ -318,6 +322,14 @@ class ErrorTests(PageCase):
         self.shows("#state", "Live")
         browser.until("return document.getElementById('stats-error').hidden")
 
+    def test_it_says_that_no_answer_comes_and_goes_on_when_one_does(self):
+        self.show()
+        self.server.hold.clear()
+        self.shows("#stats-error", "The daemon has not answered for 10 seconds.")
+        self.server.hold.set()
+        browser.until("return document.getElementById('stats-error').hidden")
+        self.shows("#state", "Live")
+
     def test_it_says_what_is_refused(self):
         self.show()
         text = "names are told only with http-names <b>"
@@ -455,7 +467,10 @@ class FaceTests(PageCase):
         documents["clients.json"]["clients"][0]["program"] = "W" * 64
         self.shows("#allocations", "w" * 255)
         self.shows("#clients", "W" * 64)
-        for width in (360, 320, 500, 700, 900, 1280, 1920):
+        for operation in documents["stats.json"]["latency"].values():
+            operation["count"] += 10**10
+        self.shows("#latency", "10,000,00")
+        for width in (360, 320, 500, 601, 700, 781, 861, 900, 1000, 1121, 1280, 1920):
             self.fits(width)
 
     def test_everything_that_can_be_pressed_has_a_name(self):

@@ -56,7 +56,7 @@ public final class Registry: @unchecked Sendable {
     init?(
         limits: SharedLimits, loops: Int, warmSizeMax: Int, nameHash: NameHash,
         mappingsMax: UInt64 = SystemMemory.mappingsMax,
-        reservesFiles: Bool = SystemMemory.reservesFiles
+        mapsFiles: Bool = SystemMemory.mapsFiles
     ) {
         self.limits = limits
         self.nameHash = nameHash
@@ -65,7 +65,7 @@ public final class Registry: @unchecked Sendable {
         counters = (0..<loops).map { _ in Counters() }
         budget = MemoryBudget(limits: limits, mappingsMax: mappingsMax)
         mappings = MappingPool(
-            budget: budget, cleanSizeMax: warmSizeMax, shares: SharedFiles(reserves: reservesFiles))
+            budget: budget, cleanSizeMax: warmSizeMax, shares: mapsFiles ? SharedFiles() : nil)
         shards = .allocate(capacity: Registry.shardCount)
         lines = .allocate(capacity: Registry.shardCount)
         for index in 0..<Registry.shardCount {

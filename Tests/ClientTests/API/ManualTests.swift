@@ -1,27 +1,30 @@
-// The manual's programs: all of them compile, and those of its guide run, as they are written.
+// The programs of the manual and of README: all of them compile, and those of the manual's guide run,
+// as they are written.
 
 import Foundation
 import Smalloc
 import Testing
 import TestSupport
 
-/// A block of code of the manual.
+/// A block of code of the manual, or of README.
 private struct Block: Sendable {
     let file: String
     /// Of its first line, from 1.
     let line: Int
     let lines: [String]
 
-    /// The blocks of all pages in a language, in their order.
+    /// The blocks of all pages of the manual in a language, in their order, and the programs of
+    /// README that use the library.
     static func all(_ language: String) throws -> [Block] {
-        let folder = ProjectFolder.root.appendingPathComponent("Sources/Smalloc/Smalloc.docc")
-            .resolvingSymlinksInPath()
+        let folder = "Sources/Smalloc/Smalloc.docc/"
+        let root = ProjectFolder.root.resolvingSymlinksInPath().path + "/"
+        let pages = try FileManager.default.contentsOfDirectory(atPath: root + folder).sorted()
+            .filter { $0.hasSuffix(".md") }.map { folder + $0 }
         var blocks: [Block] = []
-        for name in try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted()
-        where name.hasSuffix(".md") {
-            let path = folder.appendingPathComponent(name)
-            let text = try String(contentsOf: path, encoding: .utf8)
+        for path in ["README.md"] + pages {
+            let text = try String(contentsOfFile: root + path, encoding: .utf8)
             let lines = text.components(separatedBy: "\n")
+            let name = String(path.split(separator: "/").last ?? "")
             var begin: Int?
             for (index, line) in lines.enumerated() {
                 let word = line.trimmingCharacters(in: .whitespaces)
@@ -32,6 +35,7 @@ private struct Block: Sendable {
                 }
                 begin = nil
                 guard lines[first - 1].hasSuffix("```" + language) else { continue }
+                guard name != "README.md" || lines[first] == "import Smalloc" else { continue }
                 let indentation = lines[first - 1].prefix { $0 == " " }.count
                 blocks.append(
                     Block(
@@ -142,7 +146,7 @@ struct ManualTests {
         let folder = try DaemonProcess.newFolder()
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let blocks = try Block.all("swift")
-        #expect(blocks.count >= 14)
+        #expect(blocks.count >= 16)
         let result = try ManualProgram.compile(blocks, to: nil, optimized: optimized, in: folder)
         #expect(result.code == 0, "\(result.output)")
     }
@@ -155,7 +159,7 @@ struct ManualTests {
         let blocks = try Block.all("swift").filter {
             $0.file == "Coming.md" || !$0.printed.isEmpty && $0.lines.first == "import Smalloc"
         }
-        #expect(blocks.count == 4)
+        #expect(blocks.count == 5)
         let program = folder + "/manual"
         let built = try ManualProgram.compile(blocks, to: program, optimized: false, in: folder)
         try #require(built.code == 0, "\(built.output)")

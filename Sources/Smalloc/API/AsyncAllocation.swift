@@ -26,6 +26,7 @@ public final class AsyncAllocation: Sendable {
     deinit { if !hasLeft.load(ordering: .relaxed) { _ = remote.leave() } }
 
     /// What it looks at, or has looked at.
+    @inline(__always)
     var view: View<AsyncOwner> {
         var view = held
         if view.isSlice { view.sliceSize = sliceSize.load(ordering: .relaxed) }

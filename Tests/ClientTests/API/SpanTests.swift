@@ -115,6 +115,10 @@ struct SpanTests {
         let bytes = try smalloc.alloc(3)
         try bytes.write(Data([4, 5, 6]))
         #expect(try bytes.readBytes(from: 1) == [5, 6])
+        try bytes.write(Data([7, 8]).span, at: 1)
+        #expect(try bytes.readBytes() == [4, 7, 8])
+        try a.write(data.bytes)
+        #expect(try a.read(Int32.self) == values)
         // The type of the elements has to be the allocation's, whatever they come in.
         let wrong = failure { () throws(SmallocError) in try a.write(Data([1, 2, 3, 4])) }
         #expect(wrong?.message == "the allocation holds Int32 elements, not UInt8")

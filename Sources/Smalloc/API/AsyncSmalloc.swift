@@ -103,11 +103,21 @@ public final class AsyncSmalloc: Sendable {
         return reply
     }
 
-    private func remote(
-        _ request: Request, _ name: AllocationName?, _ description: AllocationDescription? = nil
+    /// Asks for a handle.
+    ///
+    /// - Parameter waits: Whether the request waits in the daemon.
+    func remote(
+        _ request: Request, _ name: AllocationName?, _ description: AllocationDescription? = nil,
+        waits: Bool = false
     ) async throws(SmallocError) -> AsyncAllocation {
         let owner = try await connection.link()
-        let header = try await owner.link.call(request).header
+        let header: FrameHeader
+        do throws(SmallocError) {
+            header =
+                waits
+                ? try await owner.link.callWaiting(request).header
+                : try await owner.link.call(request).header
+        } catch { throw request.explained(error) }
         let place = AsyncOwner(owner: owner, link: owner.link, connection: connection)
         return AsyncAllocation(View(remote: try Remote(place, header, name, description)))
     }

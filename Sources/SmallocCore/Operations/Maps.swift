@@ -107,6 +107,8 @@ extension Registry {
     ) throws(SmallocError) -> Outcome {
         let allocation = try resolve(target, caller, missing: .noData)
         defer { letGo(allocation, target) }
+        var isDone = false
+        defer { if isDone { tellFrozen(allocation) } }
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noData)
@@ -131,6 +133,7 @@ extension Registry {
         let wasFrozen = allocation.flags.contains(.frozen)
         allocation.flags.insert(.frozen)
         guard let record, record.kind == .memfd else {
+            isDone = true
             reply.ok()
             return .answered
         }

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import unittest
-from typing import Callable, List, Tuple
+from typing import Callable, List, Optional, Tuple
 
 import smalloc
 from smalloc._wire import HEADER_SIZE, Header, Operation
@@ -62,22 +62,24 @@ class Proxy:
             daemon.connect(self._daemon)
             self._sockets += [client, daemon]
             for one, other, change in (
-                (client, daemon, lambda data: data),
+                (client, daemon, None),
                 (daemon, client, self._change),
             ):
                 threading.Thread(target=self._pump, args=(one, other, change), daemon=True).start()
 
     @staticmethod
     def _pump(
-        one: socket.socket, other: socket.socket, change: Callable[[bytes], bytes]
+        one: socket.socket, other: socket.socket, change: Optional[Callable[[bytes], bytes]]
     ) -> None:
         data = b""
         with contextlib.suppress(OSError):
             while True:
                 more, files, _, _ = socket.recv_fds(one, 65536, 16)
                 data += more
-                whole = whole_of(data) if more else len(data)
-                changed, data = change(data[:whole]), data[whole:]
+                whole = whole_of(data) if more and change else len(data)
+                changed, data = data[:whole], data[whole:]
+                if change:
+                    changed = change(changed)
                 if changed or files:
                     socket.send_fds(other, [changed], files)
                 for file in files:

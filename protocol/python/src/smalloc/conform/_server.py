@@ -158,7 +158,8 @@ def _ask(address: Address, request: str) -> List[str]:
             while not lines or lines[-1].split(" ")[0] not in ("OK", "ERR"):
                 lines.append(line.line())
         except Ended as error:
-            raise Refused("%s does not answer `%s` in text: %s" % (address, request, error)) from None
+            why = "%s does not answer `%s` in text: %s" % (address, request, error)
+            raise Refused(why) from None
         if lines[-1].startswith("ERR"):
             raise Refused("%s answers `%s` with %s" % (address, request, lines[-1]))
         return lines
@@ -234,7 +235,8 @@ def _play_frames(
             except Ended as error:
                 report.add(
                     where, section_of(str(operation), reply["fields"]["status"]), sent=shown(sent),
-                    expected=str(reply["fields"]["status"]), got="%s; the rest is not played" % error,
+                    expected=str(reply["fields"]["status"]),
+                    got="%s; the rest is not played" % error,
                 )  # fmt: skip
                 return
             _compare(where, request, reply, header, payload, report)

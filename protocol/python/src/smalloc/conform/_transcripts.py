@@ -116,5 +116,8 @@ def play_transcript(line: Line, transcript: Transcript, way: str, report: Report
 
 def _request_before(transcript: Transcript, step: Step, asked: str) -> str:
     """Give the request that a step is the answer to."""
-    before = [one.text for one in transcript.steps if one.kind == "C" and one.number < step.number]
+    before = [
+        one.text for one in transcript.steps
+        if one.kind == "C" and one.number < step.number and one.text.strip()
+    ]  # fmt: skip
     return before[-1] if before else asked

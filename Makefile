@@ -46,7 +46,7 @@ BIN := .build/release
 BUILT := $(BIN)/all.built
 
 .PHONY: help toolchain packages build release run test test-python test-tsan test-asan fuzz \
-    nightly lint instructions bench bench-nio bench-plasma install uninstall deb test-deb clean
+    nightly lint docs instructions bench bench-nio bench-plasma install uninstall deb test-deb clean
 
 help: ## Tell what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -103,6 +103,7 @@ test-python: packages ## Run the tests of the Python client
 	@$(call install-packages,$(TEST_PACKAGES))
 	swift build --product smallocd
 	swift build --product mapped-worker
+	swift build --product conform-driver
 	protocol/python/tests/run
 
 # A stop at once leaves threads behind, on purpose.
@@ -148,6 +149,22 @@ lint: toolchain ## Check the format, the documentation comments and the shell sc
 	for script in deploy/build-deb Tests/Packages/{chroot.sh,deb,lifecycle}; do bash -n $$script; done
 	@! git ls-files | grep -E '^(\.build|Package\.resolved)' || { \
 	    echo "make: build products are under version control" >&2; exit 1; }
+
+# By the toolchain's own tools: no package has to be fetched for it.
+DOCS := .build/docs
+docs: packages ## Build the library's manual, in .build/docs; a warning is an error
+	swift build --target Smalloc
+	rm -rf $(DOCS)
+	mkdir -p $(DOCS)/symbols
+	bin=$$(swift build --show-bin-path); \
+	swift symbolgraph-extract -module-name Smalloc -minimum-access-level public \
+	    -target "$$(swift -print-target-info | sed -n 's/.*"triple": "\(.*\)",/\1/p' | head -1)" \
+	    -I "$$bin/Modules" -Xcc -fmodule-map-file="$$bin/CSmalloc.build/module.modulemap" \
+	    -output-dir $(DOCS)/symbols
+	docc=$$(dirname "$$(readlink -f "$$(command -v swift)")")/docc; \
+	"$$docc" convert Sources/Smalloc/Smalloc.docc --warnings-as-errors \
+	    --fallback-display-name Smalloc --fallback-bundle-identifier smalloc.Smalloc \
+	    --additional-symbol-graph-dir $(DOCS)/symbols --output-path $(DOCS)/Smalloc.doccarchive
 
 instructions: packages ## Count the daemon's instructions for each kind of request against their budgets
 	@$(call install-packages,$(COUNT_PACKAGES))

@@ -23,8 +23,8 @@ struct SmallocCLI: ParsableCommand {
 
             --timeout is one limit for all that the daemon keeps a command waiting for: \
             connecting, its greeting, its answers. It begins anew with each 16 MiB of a transfer, \
-            each page of ls --unsorted and each round of ping and stats. Waiting for files, \
-            and pipes does not count, nor what wait waits for.
+            each page of ls --unsorted and each round of ping, stats and top. Waiting for files, \
+            pipes and keys does not count, nor what wait waits for.
 
             Exit codes:
               0   done
@@ -59,7 +59,7 @@ struct SmallocCLI: ParsableCommand {
                 name: "Bytes",
                 subcommands: [Put.self, Get.self, Concatenate.self, Hexdump.self]),
             CommandGroup(
-                name: "Daemon", subcommands: [Ping.self, Stats.self]),
+                name: "Daemon", subcommands: [Ping.self, Stats.self, Top.self, Doctor.self]),
         ])
 
     /// Here for the help and for the shells, that they may stand before the subcommand.

@@ -29,6 +29,7 @@ enum TimeLimit {
         message = UnsafeRawBufferPointer(copy)
         var action = sigaction()
         action.__sigaction_handler.sa_handler = { _ in
+            Screen.leave()
             Leftover.remove()
             _ = write(2, TimeLimit.message.baseAddress, TimeLimit.message.count)
             _exit(TimeLimit.exitCode)

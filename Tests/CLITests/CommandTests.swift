@@ -304,7 +304,8 @@ struct CommandTests {
         let help = try shell.output("cli --help")
         for word in [
             "alloc", "ls", "stat", "rm", "truncate", "mv", "read", "write", "fill", "copy", "cp",
-            "put", "get", "cat", "hexdump", "ping", "stats", "atomic", "wait", "notify",
+            "put", "get", "cat", "hexdump", "ping", "stats", "atomic", "wait", "notify", "top",
+            "doctor",
         ] {
             #expect(help.contains("\n  \(word)"), "\(word)")
             #expect(try shell.output("cli \(word) --help").contains("USAGE: smalloc-cli \(word)"))

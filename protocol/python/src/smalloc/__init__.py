@@ -7,11 +7,14 @@
         a[0] = [1, 2, 3]
         print(a[0, 1])
 
+`smalloc.aio` has the same for asyncio.
+
 `Client` is the connection, `Allocation` what counts elements, `Array` what has a shape and meets
 numpy, `Mapping` an allocation's memory as a part of this process' own. All errors are
 SmallocErrors. The protocol is protocol/spec.md of the project.
 """
 
+from . import aio
 from ._allocation import Allocation
 from ._array import Array
 from ._cells import WaitResult
@@ -80,4 +83,5 @@ __all__ = [
     "UnsupportedError",
     "WaitResult",
     "__version__",
+    "aio",
 ]

@@ -44,7 +44,7 @@ from ._errors import (
     UnknownTypeError,
     UnsupportedError,
 )
-from ._info import Limits, Listed, Stat
+from ._info import Limits, Listed, Maps, Stat, StatFlag, Storage
 from ._mapping import Mapping
 from ._types import ElementType
 from ._version import __version__
@@ -68,6 +68,7 @@ __all__ = [
     "Limits",
     "Listed",
     "Mapping",
+    "Maps",
     "MismatchError",
     "NotFoundError",
     "OutOfMemoryError",
@@ -76,7 +77,9 @@ __all__ = [
     "ShareLimitError",
     "SmallocError",
     "Stat",
+    "StatFlag",
     "Status",
+    "Storage",
     "TimedOutError",
     "TooLargeError",
     "UnknownTypeError",

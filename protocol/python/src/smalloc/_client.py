@@ -18,7 +18,7 @@ from ._buffers import has_shared_huge_pages
 from ._calls import Call, Handle, Outcome
 from ._connection import Connection
 from ._descriptions import Description
-from ._errors import AlreadyExistsError, MismatchError, NotFoundError, ShareLimitError
+from ._errors import AlreadyExistsError, BusyError, MismatchError, NotFoundError, ShareLimitError
 from ._errors import SmallocError, Status, TooLargeError
 from ._info import Limits, Listed, Stat, decode_name, whole_length
 from ._mapping import mapping_of
@@ -170,7 +170,7 @@ class Client(Transfers):
         """
         element = ElementType.of(type)
         wire_name = b"" if name is None else encode_name(name)
-        size, described = size_of(length, element), Description.of(shape, metadata)
+        size, described = size_of(length, element), Description.of(shape, metadata).check(length)
         request = _wire.alloc(
             element.number, size, wire_name, shareable=shareable, description=described.encode()
         )
@@ -183,7 +183,7 @@ class Client(Transfers):
     ) -> None:  # fmt: skip
         """Allocate under a name, as `alloc` does, without opening it. Raises the same."""
         element = ElementType.of(type)
-        size, described = size_of(length, element), Description.of(shape, metadata)
+        size, described = size_of(length, element), Description.of(shape, metadata).check(length)
         self._connection.call(
             _wire.alloc(
                 element.number, size, encode_name(name), True, description=described.encode()
@@ -215,7 +215,10 @@ class Client(Transfers):
         or changes it, OutOfMemoryError.
         """
         name, handle = self._resolve(target)
-        self._connection.call(Request(Operation.FREEZE, name=name), handle)
+        try:
+            self._connection.call(Request(Operation.FREEZE, name=name), handle)
+        except BusyError as error:
+            raise busy_to_freeze(error) from None
 
     def rename(self, target: Target, name: str, replace: bool = False) -> None:
         """Give an allocation another name, or an anonymous one its first.
@@ -298,7 +301,7 @@ class Client(Transfers):
         openings = (make, Request(Operation.OPEN, name=wire_name))
         for _ in range(ATTEMPTS):
             try:
-                found, mapped = self._open_with(openings, name, tells_shape=True, writable=True)
+                found, mapped, is_new = self._open_with(openings, name, True, True)
                 if found.type is not element:
                     found.close()
                     why = "it is of %s, not %s" % (found.type.name, element.name)
@@ -308,7 +311,7 @@ class Client(Transfers):
                 except BaseException:
                     found.close()
                     raise
-                return opened_array(found, dims, True, mapped)
+                return opened_array(found, dims, True, mapped, is_new)
             except NotFoundError:
                 continue
         raise NotFoundError(Status.NO_DATA, "others make and dispose of it all the time", name)
@@ -327,7 +330,7 @@ class Client(Transfers):
         openings = (Request(Operation.OPEN, name=encode_name(name)),)
         for _ in range(ATTEMPTS):
             try:
-                found, mapped = self._open_with(openings, name, shape is None, writable)
+                found, mapped, _ = self._open_with(openings, name, shape is None, writable)
                 return opened_array(found, shape, writable, mapped)
             except NotFoundError:
                 # Between the two requests it may have been replaced.
@@ -382,11 +385,11 @@ class Client(Transfers):
 
     def _open_with(
         self, openings: Sequence[Request], name: str, tells_shape: bool, writable: bool
-    ) -> Tuple[Allocation, Optional[Outcome]]:
+    ) -> Tuple[Allocation, Optional[Outcome], bool]:
         """Open it, ask for its shape and map it, in one round trip; what can't be asked for is not.
 
-        Give the allocation and what came of the request to map it, if it was sent. Raises the
-        errors of the others.
+        Give the allocation, what came of the request to map it, if it was sent, and whether the
+        allocation is new. Raises the errors of the others.
         """
         others: List[Request] = []
         if tells_shape and self.tells_shapes:
@@ -404,7 +407,7 @@ class Client(Transfers):
                 found.note(stat_of(outcome))
             elif outcome is not None:
                 raise outcome
-        return found, mapped
+        return found, mapped, opened.reply.header.operation == Operation.ALLOC
 
     def _alloc_mapped(
         self, length: int, type: ElementType, shape: Optional[Shape], metadata: bytes,
@@ -459,6 +462,12 @@ def stat_of(reply: Reply) -> Stat:
         return Stat.of(reply)
     except FrameError as error:
         raise nonsense(error) from error
+
+
+def busy_to_freeze(error: BusyError) -> BusyError:
+    """Say what may be in the way of a freeze: the daemon can't tell this program from others."""
+    why = "%s; a mapping or a view of this program's own that can be written to counts, too"
+    return BusyError(error.code, why % error.message, error.allocation)
 
 
 def stats_of(reply: Reply) -> Dict[str, Union[int, str]]:

@@ -158,9 +158,13 @@ def _ranges(selection: Selection, size: int) -> Any:
 
 
 async def mapped_array(
-    allocation: Allocation, shape: Optional[Shape], writable: bool, can_map: bool
-) -> Array:
-    """Give an allocation that was opened for it a shape, and map it; close it where that fails."""
+    allocation: Allocation, shape: Optional[Shape], writable: bool, can_map: bool,
+    is_new: bool = False,
+) -> Array:  # fmt: skip
+    """Give an allocation that was opened for it a shape, and map it; close it where that fails.
+
+    What is new, and was made for this, is disposed of where it fails.
+    """
     try:
         mapping: Optional[Mapping] = None
         array = Array(allocation, shape, writable)
@@ -172,5 +176,8 @@ async def mapped_array(
             array._take(mapping)
         return array
     except BaseException:
+        if is_new:
+            with contextlib.suppress(SmallocError):
+                await allocation.dispose()
         await allocation.close()
         raise

@@ -14,13 +14,14 @@ from .._client import (
     ATTEMPTS,
     HUGE_SIZE,
     SHARED_SIZE,
+    busy_to_freeze,
     check_shape,
     size_of,
     stat_of,
     stats_of,
 )
 from .._descriptions import Description
-from .._errors import AlreadyExistsError, ClosedError, MismatchError, NotFoundError
+from .._errors import AlreadyExistsError, BusyError, ClosedError, MismatchError, NotFoundError
 from .._errors import ShareLimitError, SmallocError, Status
 from .._info import Limits, Listed, Stat, decode_name, whole_length
 from .._mapping import Mapping, mapping_of
@@ -173,7 +174,7 @@ class Client(Transfers):
         """
         element = ElementType.of(type)
         wire_name = b"" if name is None else encode_name(name)
-        size, described = size_of(length, element), Description.of(shape, metadata)
+        size, described = size_of(length, element), Description.of(shape, metadata).check(length)
         request = _wire.alloc(
             element.number, size, wire_name, shareable=shareable, description=described.encode()
         )
@@ -185,7 +186,7 @@ class Client(Transfers):
     ) -> None:  # fmt: skip
         """Allocate under a name, as `alloc` does, without opening it. Raises the same."""
         element = ElementType.of(type)
-        size, described = size_of(length, element), Description.of(shape, metadata)
+        size, described = size_of(length, element), Description.of(shape, metadata).check(length)
         await self.connection.ask(
             _wire.alloc(
                 element.number, size, encode_name(name), True, description=described.encode()
@@ -212,7 +213,10 @@ class Client(Transfers):
         or changes it, OutOfMemoryError.
         """
         name, handle = self.resolve(target)
-        await self.connection.ask(Request(Operation.FREEZE, name=name), handle)
+        try:
+            await self.connection.ask(Request(Operation.FREEZE, name=name), handle)
+        except BusyError as error:
+            raise busy_to_freeze(error) from None
 
     async def rename(self, target: Target, name: str, replace: bool = False) -> None:
         """Give an allocation another name, or an anonymous one its first.
@@ -289,7 +293,7 @@ class Client(Transfers):
         openings = (make, Request(Operation.OPEN, name=wire_name))
         for _ in range(ATTEMPTS):
             try:
-                found = await self._open_with(openings, name, tells_shape=True)
+                found, is_new = await self._open_with(openings, name, tells_shape=True)
                 if found.type is not element:
                     await found.close()
                     why = "it is of %s, not %s" % (found.type.name, element.name)
@@ -299,7 +303,7 @@ class Client(Transfers):
                 except MismatchError:
                     await found.close()
                     raise
-                return await mapped_array(found, dims, True, self.can_map)
+                return await mapped_array(found, dims, True, self.can_map, is_new)
             except NotFoundError:
                 continue
         raise NotFoundError(Status.NO_DATA, "others make and dispose of it all the time", name)
@@ -312,7 +316,7 @@ class Client(Transfers):
         openings = (Request(Operation.OPEN, name=encode_name(name)),)
         for _ in range(ATTEMPTS):
             try:
-                found = await self._open_with(openings, name, shape is None)
+                found, _ = await self._open_with(openings, name, shape is None)
                 return await mapped_array(found, shape, writable, self.can_map)
             except NotFoundError:
                 # Between the two requests it may have been replaced.
@@ -368,8 +372,8 @@ class Client(Transfers):
 
     async def _open_with(
         self, openings: Sequence[Request], name: str, tells_shape: bool
-    ) -> Allocation:
-        """Open it by the first request that does, and ask for its shape.
+    ) -> Tuple[Allocation, bool]:
+        """Open it by the first request that does, and ask for its shape; tell whether it is new.
 
         Raises the error of the first where none does; but where that is that there is an
         allocation of the name, the last one's.
@@ -389,7 +393,7 @@ class Client(Transfers):
             raise error
         if tells_shape and self.tells_shapes:
             await found.stat()
-        return found
+        return found, isinstance(outcomes[0], Reply) and openings[0].operation is Operation.ALLOC
 
     def _opened(
         self, reply: Reply, name: Optional[str], type: ElementType,

@@ -17,6 +17,7 @@ RELEASE := -c release --static-swift-stdlib
 BUILD_PACKAGES := libuv1-dev pkg-config python3
 TEST_PACKAGES := netcat-openbsd zsh fish python3 python3-venv mandoc
 PAGE_PACKAGES := chromium chromium-driver python3
+DEB_PACKAGES := dpkg-dev debhelper dh-python python3-all pybuild-plugin-pyproject flit lintian
 COUNT_PACKAGES := valgrind
 BENCH_PACKAGES := redis-server memcached nbdkit libnbd-bin
 
@@ -46,7 +47,7 @@ BIN := .build/release
 BUILT := $(BIN)/all.built
 
 .PHONY: help toolchain packages build release run test test-python test-tsan test-asan fuzz \
-    nightly lint docs instructions bench bench-nio bench-plasma install uninstall clean
+    nightly lint docs instructions bench bench-nio bench-plasma install uninstall deb test-deb clean
 
 help: ## Tell what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -149,6 +150,7 @@ nightly: packages ## Run what takes too long for every change: long random tests
 	SMALLOC_NIGHTLY=1 SMALLOC_SCALE=$(NIGHTLY_SCALE) protocol/python/tests/run
 	$(MAKE) test-tsan
 	$(MAKE) test-asan
+	$(MAKE) test-deb
 	$(MAKE) fuzz
 
 lint: toolchain ## Check the format, the documentation comments and the shell scripts
@@ -159,6 +161,7 @@ lint: toolchain ## Check the format, the documentation comments and the shell sc
 	bash -n Tests/Baselines/nio.sh
 	bash -n Tests/Baselines/plasma.sh
 	bash -n protocol/python/tests/run
+	for script in deploy/build-deb Tests/Packages/{chroot.sh,deb,lifecycle}; do bash -n $$script; done
 	@! git ls-files | grep -E '^(\.build|Package\.resolved)' || { \
 	    echo "make: build products are under version control" >&2; exit 1; }
 
@@ -207,12 +210,16 @@ UNITS := smallocd.service smallocd.socket
 MANUALS := $(BIN)/smalloc-cli.1 $(wildcard deploy/man/*.[1-8])
 TOOLS := smallocd smalloc-cli
 
-# A release that is as new as its sources is installed as it is, so that root needs no toolchain.
-install: ## Install under PREFIX (/usr/local), with units, manuals, completions; honours DESTDIR
-	@if [ ! -e $(BUILT) ] || [ -n "$$(find Package.swift Sources deploy/man/generate \
+# A release that is as new as its sources is taken as it is, so that root needs no toolchain.
+define fresh-release
+	if [ ! -e $(BUILT) ] || [ -n "$$(find Package.swift Sources deploy/man/generate \
 	        -newer $(BUILT) -print -quit)" ]; then \
 	    $(MAKE) release; \
 	fi
+endef
+
+install: ## Install under PREFIX (/usr/local), with units, manuals, completions; honours DESTDIR
+	@$(fresh-release)
 	root="$(DESTDIR)$(PREFIX)"; share="$$root/share"; \
 	for tool in $(TOOLS); do install -s -D -m 0755 "$(BIN)/$$tool" "$$root/bin/$$tool"; done; \
 	for unit in $(UNITS); do \
@@ -267,6 +274,15 @@ uninstall: ## Remove what install put there, but a configuration that was change
 	        if [ -d "$$folder" ]; then rmdir --ignore-fail-on-non-empty -p "$$folder"; fi; \
 	    done); \
 	fi
+
+deb: ## Build Debian packages of a release, in .build/deb; lintian finds nothing
+	@$(call install-packages,$(DEB_PACKAGES))
+	@$(fresh-release)
+	deploy/build-deb $(BIN) .build/deb
+
+test-deb: deb ## Install, use, upgrade and purge these packages in a Debian of their own; as root
+	@if [ "$$(id -u)" = 0 ]; then $(call install-packages,mmdebstrap); fi
+	Tests/Packages/deb $(BIN) .build/deb
 
 clean: ## Remove all build folders
 	rm -rf .build .build-tsan .build-asan .build-fuzz Tests/Baselines/NIOClient/.build

@@ -13,7 +13,7 @@ ARGS ?=
 # still needs libuv.
 RELEASE := -c release --static-swift-stdlib
 
-BUILD_PACKAGES := libuv1-dev pkg-config
+BUILD_PACKAGES := libuv1-dev libmicrohttpd-dev pkg-config
 TEST_PACKAGES := netcat-openbsd zsh fish python3 python3-venv
 COUNT_PACKAGES := valgrind
 BENCH_PACKAGES := redis-server memcached nbdkit libnbd-bin
@@ -95,6 +95,7 @@ test: packages ## Run every test
 	swift build --build-tests
 	swift test --skip-build --no-parallel $(ARGS)
 	$(if $(ARGS),,protocol/python/tests/run)
+	$(if $(ARGS),,Tests/Metrics/run)
 
 test-python: packages ## Run the tests of the Python client
 	@$(call install-packages,$(TEST_PACKAGES))
@@ -141,6 +142,7 @@ lint: toolchain ## Check the format, the documentation comments and the shell sc
 	bash -n Tests/Baselines/nio.sh
 	bash -n Tests/Baselines/plasma.sh
 	bash -n protocol/python/tests/run
+	bash -n Tests/Metrics/run
 	@! git ls-files | grep -E '^(\.build|Package\.resolved)' || { \
 	    echo "make: build products are under version control" >&2; exit 1; }
 

@@ -55,7 +55,8 @@ struct SmallocCLI: ParsableCommand {
             CommandGroup(
                 name: "Bytes",
                 subcommands: [Put.self, Get.self, Concatenate.self, Hexdump.self]),
-            CommandGroup(name: "Daemon", subcommands: [Ping.self, Stats.self]),
+            CommandGroup(
+                name: "Daemon", subcommands: [Ping.self, Stats.self, Clients.self, Slowlog.self]),
         ])
 
     /// Here for the help and for the shells, that they may stand before the subcommand.

@@ -356,30 +356,43 @@ public struct Session: ~Copyable {
             }
             answer(wait, loop)
             // Not for the slow log: it was asked to take long.
-            loop.end(Operation.wait.rawValue, since: wait.fields.pointee.startedAt)
+            let operation = wait.isForName ? Operation.open : .wait
+            loop.end(operation.rawValue, since: wait.fields.pointee.startedAt)
             loop.registry.free(wait)
         }
+        if let record = caller.record { tell(record) }
         if loop.output.pointee.isLost { lose(loop) }
     }
 
-    private func answer(_ wait: Wait, _ loop: LoopContext) {
+    private mutating func answer(_ wait: Wait, _ loop: LoopContext) {
         if mode == .text {
             var reply = TextReplies(output: loop.output)
-            Session.answer(wait, loop, &reply)
+            answer(wait, loop, &reply)
         } else {
+            let operation = wait.isForName ? Operation.open : .wait
             var reply = FrameReplies(
-                output: loop.output, operation: Operation.wait.rawValue, cookie: wait.cookie)
-            Session.answer(wait, loop, &reply)
+                output: loop.output, operation: operation.rawValue, cookie: wait.cookie)
+            answer(wait, loop, &reply)
         }
     }
 
-    private static func answer<Reply: ReplyWriter & ~Copyable>(
+    private mutating func answer<Reply: ReplyWriter & ~Copyable>(
         _ wait: Wait, _ loop: LoopContext, _ reply: inout Reply
     ) {
+        if wait.isForName {
+            do throws(SmallocError) {
+                try loop.registry.answer(wait, &caller, &reply)
+            } catch {
+                loop.counters.refuse(error.status)
+                reply.error(error)
+            }
+            return
+        }
         switch wait.fields.pointee.result {
         case .notified: reply.waited(.notified)
         case .timeout: reply.waited(.timeout)
         case .disposed: reply.waited(.disposed)
+        case .appeared: preconditionFailure("a cell has no name")
         case .cancelled:
             loop.counters.refuse(.cancelled)
             reply.error(.cancelled)

@@ -87,6 +87,14 @@ struct TextHelp: Sendable {
                 "example: notify flags 0 1",
             ]),
         TextHelp(
+            verb: "await", form: "await NAME MILLISECONDS [frozen]",
+            meaning: "wait until there is an allocation of that name",
+            more: [
+                "With frozen until it can't be changed any more. -1 MILLISECONDS is for ever; ERR",
+                "noData when the time is up. Lines behind it wait, too.",
+                "example: await results 5000 frozen",
+            ]),
+        TextHelp(
             verb: "stat", form: "stat NAME", meaning: "tell about an allocation", more: []),
         TextHelp(
             verb: "list", form: "list [PREFIX]", meaning: "tell names, types and lengths",

@@ -17,6 +17,7 @@ RELEASE := -c release --static-swift-stdlib
 BUILD_PACKAGES := libuv1-dev pkg-config python3
 TEST_PACKAGES := netcat-openbsd zsh fish python3 python3-venv mandoc
 DEB_PACKAGES := dpkg-dev debhelper dh-python python3-all pybuild-plugin-pyproject flit lintian
+PAGE_PACKAGES := chromium chromium-driver python3
 COUNT_PACKAGES := valgrind
 BENCH_PACKAGES := redis-server memcached nbdkit libnbd-bin
 
@@ -106,6 +107,19 @@ test-python: packages ## Run the tests of the Python client
 	swift build --product conform-driver
 	protocol/python/tests/run
 
+# Where there is no chromium to be had, that is told, and nothing fails.
+.PHONY: test-page picture
+test-page: packages ## Test the daemon's page in a headless Chromium
+	@($(call install-packages,$(PAGE_PACKAGES))) || \
+	    echo "make: going on without what could not be installed" >&2
+	swift build --product smallocd
+	Tests/Page/run
+
+picture: packages ## Make the picture of the page that the README has
+	@$(call install-packages,$(PAGE_PACKAGES) pngquant)
+	swift build --product smallocd
+	Tests/Page/picture.py
+
 # A stop at once leaves threads behind, on purpose.
 TSAN_OPTIONS := halt_on_error=1 atexit_sleep_ms=0 report_thread_leaks=0 \
     suppressions=$(CURDIR)/Tests/thread.supp
@@ -143,6 +157,7 @@ lint: toolchain ## Check the format, the documentation comments and the shell sc
 	swift format lint --strict --recursive --parallel Package.swift Sources Tests
 	bash -n .ci/run
 	bash -n Tests/Fuzz/run
+	bash -n Tests/Page/run
 	bash -n Tests/Baselines/nio.sh
 	bash -n Tests/Baselines/plasma.sh
 	bash -n protocol/python/tests/run

@@ -14,7 +14,7 @@ ARGS ?=
 RELEASE := -c release --static-swift-stdlib
 
 # Python makes the tool's manual page.
-BUILD_PACKAGES := libuv1-dev pkg-config python3
+BUILD_PACKAGES := libuv1-dev libmicrohttpd-dev pkg-config python3
 TEST_PACKAGES := netcat-openbsd zsh fish python3 python3-venv mandoc
 DEB_PACKAGES := dpkg-dev debhelper dh-python python3-all pybuild-plugin-pyproject flit lintian
 PAGE_PACKAGES := chromium chromium-driver python3
@@ -99,6 +99,7 @@ test: packages ## Run every test
 	swift build --build-tests
 	swift test --skip-build --no-parallel $(ARGS)
 	$(if $(ARGS),,protocol/python/tests/run)
+	$(if $(ARGS),,Tests/Metrics/run)
 
 test-python: packages ## Run the tests of the Python client
 	@$(call install-packages,$(TEST_PACKAGES))
@@ -161,7 +162,8 @@ lint: toolchain ## Check the format, the documentation comments and the shell sc
 	bash -n Tests/Baselines/nio.sh
 	bash -n Tests/Baselines/plasma.sh
 	bash -n protocol/python/tests/run
-	for script in deploy/build-deb Tests/Packages/{chroot.sh,deb,lifecycle}; do bash -n $$script; done
+	bash -n Tests/Metrics/run
+	for script in deploy/build-deb Tests/Packages/*; do bash -n $$script; done
 	@! git ls-files | grep -E '^(\.build|Package\.resolved)' || { \
 	    echo "make: build products are under version control" >&2; exit 1; }
 

@@ -59,7 +59,10 @@ struct SmallocCLI: ParsableCommand {
                 name: "Bytes",
                 subcommands: [Put.self, Get.self, Concatenate.self, Hexdump.self]),
             CommandGroup(
-                name: "Daemon", subcommands: [Ping.self, Stats.self, Top.self, Doctor.self]),
+                name: "Daemon",
+                subcommands: [
+                    Ping.self, Stats.self, Clients.self, Slowlog.self, Top.self, Doctor.self,
+                ]),
         ])
 
     /// Here for the help and for the shells, that they may stand before the subcommand.

@@ -24,7 +24,7 @@ make_chroot() {
         if [ -s "$file" ]; then sources+=("$file"); fi
     done
     options=$(mktemp)
-    apt-config dump | grep -E '^Acquire::(Check-|Retries|ForceIPv|https?::|ftp::)' >"$options" || true
+    apt-config dump | grep -E '^Acquire::(Check-|Retries|ForceIPv|https?::)' >"$options" || true
     # shellcheck disable=SC1091
     mmdebstrap --quiet --mode=root --variant=minbase --include="$2" --aptopt="$options" \
         "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$1" "${sources[@]}"
@@ -33,7 +33,7 @@ make_chroot() {
 
 # in_chroot FOLDER COMMAND...: runs it with processes of its own, which end with it, and without
 # /sys: what a package sets there would be set on this machine. BINDS are paths of this machine that
-# are seen there too; MOUNTS is a command that changes what is mounted, of which $root is the folder.
+# are seen there too; MOUNTS is a command that changes what is mounted, $root being the folder.
 BINDS=()
 MOUNTS=:
 in_chroot() {

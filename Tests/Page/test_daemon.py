@@ -4,13 +4,9 @@ import os
 import time
 
 import policy
-import test_page
+from pages import DRAWN, PageCase, setUpModule  # noqa: F401
 from served import Served, smalloc
-from test_page import DRAWN, PageCase
-
-
-def setUpModule():
-    test_page.setUpModule()
+from standin import HOSTILE
 
 
 class DaemonCase(PageCase):
@@ -20,12 +16,12 @@ class DaemonCase(PageCase):
         """A daemon that has carried out these lines, and its page."""
         self.server = Served(*self.options)
         self.addCleanup(self.server.stop)
-        self.addCleanup(test_page.browser.open, "about:blank")
+        self.addCleanup(self.browser.open, "about:blank")
         self.assertEqual({"OK"}, {reply.split()[0] for reply in self.server.text(lines)} or {"OK"})
-        test_page.browser.requests()
-        test_page.browser.log("browser")
-        test_page.browser.open(self.server.url)
-        test_page.browser.until(DRAWN)
+        self.browser.requests()
+        self.browser.log("browser")
+        self.browser.open(self.server.url)
+        self.browser.until(DRAWN)
 
 
 class DaemonTests(DaemonCase):
@@ -55,13 +51,13 @@ class DaemonTests(DaemonCase):
         self.shows("#latency", "read")
 
     def test_a_name_is_nothing_but_text(self):
-        names = [name for name in test_page.HostileTests.NAMES if len(name) < 100]
+        names = [name for name in HOSTILE if len(name) < 100]
         lines = [f"alloc {name}/{name} 8" for name in names]
         self.show(*lines)
         for name in names:
             self.shows("#allocations", f"{name}/{name}")
         self.assertEqual(
-            test_page.browser.run("return document.querySelectorAll('img, svg, b').length"), 0
+            self.browser.run("return document.querySelectorAll('img, svg, b').length"), 0
         )
 
 
@@ -95,7 +91,7 @@ class ManyTests(DaemonCase):
     def test_a_hundred_thousand_allocations_hold_up_neither_page_nor_daemon(self):
         lines = [f"alloc space{i % 1000}/item{i} {64 + i % 997}" for i in range(100_000)]
         self.show(*lines)
-        browser = test_page.browser
+        browser = self.browser
         first = browser.run("return performance.getEntriesByName('first drawing')[0].duration")
         before = self.server.document("stats.json")["longest_turn"]
         browser.run("document.querySelector('#allocations ~ button').click()")

@@ -8,18 +8,11 @@ from typing import Union
 
 from .. import _wire
 from .._address import default_address, parse_address
+from .._answers import busy_to_freeze, check_shape, size_of, stat_of, stats_of
 from .._buffers import has_shared_huge_pages
 from .._calls import Call, Handle, Outcome
-from .._client import (
-    ATTEMPTS,
-    HUGE_SIZE,
-    SHARED_SIZE,
-    busy_to_freeze,
-    check_shape,
-    size_of,
-    stat_of,
-    stats_of,
-)
+from .._cells import milliseconds_of
+from .._client import ATTEMPTS, HUGE_SIZE, SHARED_SIZE
 from .._descriptions import Description
 from .._errors import AlreadyExistsError, BusyError, ClosedError, MismatchError, NotFoundError
 from .._errors import ShareLimitError, SmallocError, Status
@@ -193,10 +186,26 @@ class Client(Transfers):
             )
         )
 
-    async def open(self, name: str) -> Allocation:
-        """Open an allocation by its name. Raises InvalidNameError, NotFoundError, LimitError."""
-        reply = await self.connection.ask(Request(Operation.OPEN, name=encode_name(name)))
+    async def open(
+        self, name: str, timeout: Optional[float] = 0.0, frozen: bool = False
+    ) -> Allocation:
+        """Open an allocation by its name; wait for it where there is none.
+
+        All is as with smalloc.Client.open. Where the task is cancelled, it waits no more.
+        """
+        request = _wire.open_name(encode_name(name), milliseconds_of(timeout), frozen)
+        connection = self.connection
+        ask = connection.ask_waiting if request.size else connection.ask
+        reply = await ask(request)
         return self._opened(reply, name, ElementType.of_number(reply.header.type))
+
+    async def exists(self, name: str) -> bool:
+        """Tell whether there is an allocation of that name. Raises InvalidNameError."""
+        try:
+            await self.connection.ask(Request(Operation.STAT, name=encode_name(name)))
+        except NotFoundError:
+            return False
+        return True
 
     async def dispose(self, target: Target) -> None:
         """Free an allocation, and its name, for all clients.

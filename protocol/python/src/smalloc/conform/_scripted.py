@@ -20,7 +20,7 @@ from ._findings import Refused, operation_name, shown
 from ._model import GREETING, Model, Session
 
 # Seconds that a driver's answer may take.
-ANSWER_TIMEOUT = 20.0
+ANSWER_TIMEOUT = 40.0
 _SEND_TIMEOUT = 10.0
 # Of what is sent at a time, bytes that are sent one by one where replies are cut, and the seconds
 # between them.

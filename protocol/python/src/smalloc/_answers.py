@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Dict, Optional, Tuple, Union
+from typing import Callable, Dict, Optional, Tuple, TypeVar, Union
 
 from . import _wire
 from ._errors import BusyError, MismatchError, Status, TooLargeError
@@ -11,6 +11,8 @@ from ._info import Stat
 from ._transfers import nonsense
 from ._types import ElementType
 from ._wire import FrameError, Reply
+
+_Told = TypeVar("_Told")
 
 
 def size_of(length: int, type: ElementType) -> int:
@@ -28,11 +30,17 @@ def check_shape(
         raise MismatchError(Status.MISMATCH, "it has shape %s, not %s" % (found, dims), name)
 
 
-def stat_of(reply: Reply) -> Stat:
+def told(decode: Callable[[Reply], _Told], reply: Reply) -> _Told:
+    """Decode a reply. Raises ProtocolError where it makes no sense."""
     try:
-        return Stat.of(reply)
+        return decode(reply)
     except FrameError as error:
         raise nonsense(error) from error
+
+
+def stat_of(reply: Reply) -> Stat:
+    """Take the reply to stat."""
+    return told(Stat.of, reply)
 
 
 def busy_to_freeze(error: BusyError) -> BusyError:

@@ -7,12 +7,12 @@ in `_array.py`.
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Dict, Iterable, Iterator, List, NoReturn, Optional, Sequence, Tuple, Union
+from typing import Any, Iterable, Iterator, List, NoReturn, Optional, Sequence, Tuple
 
 from . import _wire
 from ._address import default_address, parse_address
 from ._allocation import Allocation
-from ._answers import busy_to_freeze, check_shape, size_of, stat_of, stats_of
+from ._answers import busy_to_freeze, check_shape, size_of, stat_of
 from ._array import Array, opened_array
 from ._buffers import has_shared_huge_pages
 from ._calls import Call, Handle, Outcome
@@ -24,6 +24,7 @@ from ._errors import SmallocError, Status
 from ._info import Limits, Listed, Stat, decode_name, whole_length
 from ._mapping import mapping_of
 from ._opening import open_with
+from ._reports import Reports
 from ._shapes import Shape, length_of, shape_of
 from ._transfers import Target, Transfers, encode_name, nonsense, whole
 from ._types import ElementType
@@ -43,7 +44,7 @@ SHARED_SIZE = 65536
 HUGE_SIZE = 2 << 20
 
 
-class Client(Transfers):
+class Client(Transfers, Reports):
     """A connection to smallocd.
 
     Any number of threads may use one client: a lock has their calls follow one another. A process
@@ -141,14 +142,6 @@ class Client(Transfers):
         reply = self._connection.call(_wire.hello(software.encode("ascii")))
         self._limits = Limits.of(_wire.decode_numbers(reply.payload))
         return self._limits
-
-    def ping(self) -> None:
-        """Ask for a sign of life."""
-        self._connection.call(Request(Operation.PING))
-
-    def stats(self) -> Dict[str, Union[int, str]]:
-        """Give the daemon's counters and limits, spec section 7.15; whole numbers as integers."""
-        return stats_of(self._connection.call(Request(Operation.STATS)))
 
     # Names
 

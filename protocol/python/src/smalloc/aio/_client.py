@@ -8,7 +8,7 @@ from typing import Union
 
 from .. import _wire
 from .._address import default_address, parse_address
-from .._answers import busy_to_freeze, check_shape, size_of, stat_of, stats_of
+from .._answers import busy_to_freeze, check_shape, size_of, stat_of, stats_of, told
 from .._buffers import has_shared_huge_pages
 from .._calls import Call, Handle, Outcome
 from .._cells import milliseconds_of
@@ -18,6 +18,8 @@ from .._errors import AlreadyExistsError, BusyError, ClosedError, MismatchError,
 from .._errors import ShareLimitError, SmallocError, Status
 from .._info import Limits, Listed, Stat, decode_name, whole_length
 from .._mapping import Mapping, mapping_of
+from .._monitoring import Connected, SlowLog, ask_clients, ask_slowlog
+from .._monitoring import decode_clients, decode_slowlog
 from .._shapes import Shape, length_of, shape_of
 from .._transfers import encode_name, nonsense, whole
 from .._types import ElementType
@@ -153,6 +155,24 @@ class Client(Transfers):
     async def stats(self) -> Dict[str, Union[int, str]]:
         """Give the daemon's counters and limits, spec section 7.15; whole numbers as integers."""
         return stats_of(await self.connection.ask(Request(Operation.STATS)))
+
+    async def clients(self) -> List[Connected]:
+        """Tell who is connected, as far as this user may know: its own connections, root all.
+
+        Raises UnsupportedError.
+        """
+        found: List[Connected] = []
+        cursor = 0
+        while True:
+            reply = await self.connection.ask(ask_clients(cursor))
+            found += told(decode_clients, reply)
+            cursor = reply.header.offset
+            if cursor == 0:
+                return found
+
+    async def slowlog(self, count: int = 128) -> SlowLog:
+        """Tell the requests that took longest, `count` at most. Raises UnsupportedError."""
+        return told(decode_slowlog, await self.connection.ask(ask_slowlog(whole(count))))
 
     # Names
 

@@ -40,6 +40,8 @@ _SHAPES: Dict[Operation, _Shape] = {
     Operation.WAIT: _Shape(("offset", "size", "payload"), 0, "both"),
     Operation.NOTIFY: _Shape(("offset", "size"), 0, "both"),
     Operation.FREEZE: _Shape((), 0, "both"),
+    Operation.CLIENTS: _Shape(("offset", "size")),
+    Operation.SLOWLOG: _Shape(("size",)),
 }
 
 

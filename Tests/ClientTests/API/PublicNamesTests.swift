@@ -64,6 +64,7 @@ struct PublicNamesTests {
             names == [
                 "Smalloc.Address", "Smalloc.AtomicValue", "Smalloc.Batch", "Smalloc.Batch.Replies",
                 "Smalloc.Batch.Ticket", "Smalloc.Bfloat16", "Smalloc.Buffer",
+                "Smalloc.Client", "Smalloc.SlowLog",
                 "Smalloc.ComplexDouble", "Smalloc.ComplexFloat", "Smalloc.Element",
                 "Smalloc.ElementTypes", "Smalloc.Entry", "Smalloc.ErrorClass", "Smalloc.Holder",
                 "Smalloc.Limits", "Smalloc.Mapping", "Smalloc.Options", "Smalloc.Pages",

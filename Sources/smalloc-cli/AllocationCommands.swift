@@ -28,6 +28,11 @@ struct Alloc: DaemonCommand {
             "Up to 256 bytes of your own: hex:…, base64:…, or text.", valueName: "metadata"))
     var meta: MetadataArgument?
     @Flag(help: "In memory that programs can map, from the start.") var shareable = false
+    @Option(
+        help: ArgumentHelp(
+            "It ends when no program has used it for so long: 500ms, 30s, 10m, 2h, 1d.",
+            valueName: "time"))
+    var lease: LeaseArgument?
     @Flag(help: "Succeed where there is one of that name, type and length, or shape.")
     var existOk = false
 
@@ -54,7 +59,8 @@ struct Alloc: DaemonCommand {
                 do throws(SmallocError) {
                     return try daemon.create(
                         name, count, type ?? .uint8, shape: shape?.shape,
-                        metadata: meta?.bytes ?? [], shareable: shareable)
+                        metadata: meta?.bytes ?? [], shareable: shareable,
+                        lease: lease?.lease)
                 } catch {
                     guard existOk, error.status == .alreadyExists else { throw error }
                     // Gone since: it is made after all.
@@ -75,7 +81,8 @@ struct Stat: DaemonCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show what the daemon knows of allocations.",
         discussion: """
-            flags: shareable, it was made to be mapped; described, with a shape or metadata; \
+            flags: shareable, it was made to be mapped; leased; described, with a shape or \
+            metadata; \
             frozen; shared, it is in memory that can be mapped. maps: whether programs have it \
             mapped now, for reading only (read) or for writing (write).
             """)
@@ -103,6 +110,7 @@ struct Stat: DaemonCommand {
             ]
             if let owner = stat.owner { rows.append(("owner", String(owner))) }
             if let shape = stat.shape { rows.append(("shape", shapeText(shape))) }
+            if let lease = leaseText(stat) { rows.append(("lease", lease)) }
             if !stat.metadata.isEmpty { rows.append(("metadata", metadataText(stat.metadata))) }
             for (key, value) in rows {
                 try Output.standard.write(
@@ -118,8 +126,8 @@ struct List: DaemonCommand {
         abstract: "List the named allocations.",
         discussion: """
             On a terminal: a table with sizes for people. Else a line each, name, type, length and \
-            size in bytes, separated by tabs. With --long also the shape, or - where there is \
-            none.
+            size in bytes, separated by tabs. With --long also the shape, and what is left of \
+            the lease, or - where there is none.
             """,
         aliases: ["list"])
 
@@ -127,7 +135,8 @@ struct List: DaemonCommand {
     @Argument(help: "Only names that begin so.", completion: .allocation) var prefix = ""
     @Flag(name: .shortAndLong, help: "Sizes in bytes, also on a terminal.") var bytes = false
     @Flag(name: .shortAndLong, help: "Sizes for people, also in a pipe.") var human = false
-    @Flag(name: .shortAndLong, help: "Shapes, too, which are asked for.") var long = false
+    @Flag(name: .shortAndLong, help: "Shapes and leases, too, which are asked for.") var long =
+        false
     @Flag(help: "The largest first instead of by name.") var bySize = false
     @Flag(help: "In the daemon's order, as it comes: any number of names in little memory.")
     var unsorted = false
@@ -148,8 +157,8 @@ struct List: DaemonCommand {
             var pages = try daemon.pages(prefix)
             while let page = pages.next() {
                 let page = try page.get()
-                for (entry, shape) in zip(page, try shapes(page, daemon)) {
-                    try tell(entry, shape, isFirst: isFirst)
+                for (entry, stat) in zip(page, try stats(page, daemon)) {
+                    try tell(entry, stat, isFirst: isFirst)
                     isFirst = false
                 }
                 TimeLimit.restart()
@@ -157,12 +166,12 @@ struct List: DaemonCommand {
         } else {
             var entries = try daemon.list(prefix)
             entries.sort { bySize && $0.size != $1.size ? $0.size > $1.size : $0.name < $1.name }
-            let shapes = try shapes(entries, daemon)
+            let stats = try stats(entries, daemon)
             if table {
-                try tell(table: entries, shapes)
+                try tell(table: entries, stats)
             } else {
-                for (entry, shape) in zip(entries, shapes) {
-                    try tell(entry, shape, isFirst: isFirst)
+                for (entry, stat) in zip(entries, stats) {
+                    try tell(entry, stat, isFirst: isFirst)
                     isFirst = false
                 }
             }
@@ -170,36 +179,47 @@ struct List: DaemonCommand {
         if common.json { try Output.standard.write(isFirst ? "[]\n" : "]\n") }
     }
 
-    /// The shapes of allocations, as far as they are wanted; one that is gone by now has none.
-    private func shapes(_ entries: [Smalloc.Entry], _ daemon: Smalloc) throws -> [[Int]?] {
+    /// What is known of allocations, as far as that is wanted; of one that is gone by now nothing.
+    private func stats(_ entries: [Smalloc.Entry], _ daemon: Smalloc) throws -> [Smalloc.Stat?] {
         guard long else { return Array(repeating: nil, count: entries.count) }
-        return try daemon.stat(entries.map(\.name)).map { $0?.shape }
+        return try daemon.stat(entries.map(\.name))
     }
 
-    private func tell(_ entry: Smalloc.Entry, _ shape: [Int]?, isFirst: Bool) throws {
+    /// What `--long` adds to a line.
+    private func more(_ stat: Smalloc.Stat?) -> [String] {
+        guard long else { return [] }
+        let left = stat?.leaseLeft.map(timeText)
+        let lease = stat?.lease == .connection ? "connection" : left
+        return [stat?.shape.map(shapeText) ?? "-", lease ?? "-"]
+    }
+
+    private func tell(_ entry: Smalloc.Entry, _ stat: Smalloc.Stat?, isFirst: Bool) throws {
         if common.json {
             var members: [(String, JSON)] = [
                 ("name", .string(entry.name)), ("type", .string(entry.type.name)),
                 ("length", .integer(entry.length)), ("size", .integer(entry.size)),
             ]
-            if long { members.append(("shape", JSON(shape))) }
+            if long {
+                members.append(("shape", JSON(stat?.shape)))
+                members.append(("leaseLeftMilliseconds", JSON(milliseconds: stat?.leaseLeft)))
+            }
             try Output.standard.write((isFirst ? "[" : ",\n ") + JSON.object(members).text)
         } else {
             let size = human ? humanSize(entry.size) : String(entry.size)
             try Output.standard.write(
-                "\(entry.name)\t\(entry.type.name)\t\(entry.length)\t\(size)"
-                    + (long ? "\t\(shape.map(shapeText) ?? "-")\n" : "\n"))
+                ([entry.name, entry.type.name, String(entry.length), size] + more(stat))
+                    .joined(separator: "\t") + "\n")
         }
     }
 
-    private func tell(table entries: [Smalloc.Entry], _ shapes: [[Int]?]) throws {
-        let rows = zip(entries, shapes).map { entry, shape in
+    private func tell(table entries: [Smalloc.Entry], _ stats: [Smalloc.Stat?]) throws {
+        let rows = zip(entries, stats).map { entry, stat in
             [
                 entry.name, entry.type.name, String(entry.length),
                 bytes ? String(entry.size) : humanSize(entry.size),
-            ] + (long ? [shape.map(shapeText) ?? "-"] : [])
+            ] + more(stat)
         }
-        let titles = ["NAME", "TYPE", "LENGTH", "SIZE"] + (long ? ["SHAPE"] : [])
+        let titles = ["NAME", "TYPE", "LENGTH", "SIZE"] + (long ? ["SHAPE", "LEASE"] : [])
         try Output.standard.write(
             tableText([titles] + rows, right: titles.map { $0 == "LENGTH" || $0 == "SIZE" }))
     }
@@ -285,6 +305,15 @@ struct Rename: DaemonCommand {
     }
 }
 
+/// The time of a lease, 0 for that of a connection; nil: there is none.
+private func leaseTime(_ stat: Smalloc.Stat) -> Duration? {
+    switch stat.lease {
+    case nil: nil
+    case .connection: .zero
+    case .idle(let time): time
+    }
+}
+
 /// Prints one allocation as a line of JSON.
 private func tell(_ stat: Smalloc.Stat) throws {
     let members: [(String, JSON)] = [
@@ -293,6 +322,8 @@ private func tell(_ stat: Smalloc.Stat) throws {
         ("createdMilliseconds", .integer(Int(stat.createdMilliseconds))),
         ("handles", .integer(stat.handles)), ("storage", .string("\(stat.storage)")),
         ("flags", .array(flagWords(stat).map(JSON.string))), ("maps", .string("\(stat.maps)")),
+        ("leaseMilliseconds", JSON(milliseconds: leaseTime(stat))),
+        ("leaseLeftMilliseconds", JSON(milliseconds: stat.leaseLeft)),
         ("owner", stat.owner.map { .integer(Int($0)) } ?? .null), ("shape", JSON(stat.shape)),
         (
             "metadata",

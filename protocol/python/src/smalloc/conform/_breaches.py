@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Dict, NamedTuple, Optional, Tuple
 
-from .._wire import PROTOCOL_VERSION, REQUEST_MAGIC, Flag, Header, Operation, RenameFlag
+from .._wire import PROTOCOL_VERSION, REQUEST_MAGIC, Flag, Header, Operation, OpenFlag, RenameFlag
 
 
 class _Shape(NamedTuple):
@@ -20,9 +20,11 @@ _SHAPES: Dict[Operation, _Shape] = {
     Operation.HELLO: _Shape(("payload",)),
     Operation.PING: _Shape(),
     Operation.ALLOC: _Shape(
-        ("type", "size", "payload"), Flag.NO_HANDLE | Flag.SHAREABLE | Flag.DESCRIBED, "prefix"
+        ("type", "size", "payload"),
+        Flag.NO_HANDLE | Flag.SHAREABLE | Flag.LEASED | Flag.DESCRIBED,
+        "prefix",
     ),
-    Operation.OPEN: _Shape((), 0, "name"),
+    Operation.OPEN: _Shape(("size",), OpenFlag.AWAIT | OpenFlag.AWAIT_FROZEN, "name"),
     Operation.CLOSE: _Shape((), 0, "handle"),
     Operation.STAT: _Shape((), 0, "both"),
     Operation.LIST: _Shape(("offset", "size"), 0, "prefix"),

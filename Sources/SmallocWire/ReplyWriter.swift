@@ -161,6 +161,13 @@ public protocol ReplyWriter: ~Copyable {
     mutating func listEntry(name: UnsafeRawBufferPointer, type: ElementType, size: UInt64)
     mutating func endList(nextCursor: UInt64)
 
+    /// One of a page of connections, between `beginList` and `endList`.
+    mutating func client(_ client: ClientStatus)
+    /// One slow request, between `beginList` and `endSlowLog`.
+    mutating func slowRequest(_ request: SlowRequest)
+    /// - Parameter threshold: Microseconds from which on a request is slow.
+    mutating func endSlowLog(threshold: UInt64)
+
     /// Keys and values.
     mutating func beginStats()
     mutating func statistic(_ key: String, _ value: UInt64)

@@ -92,7 +92,7 @@ struct NameTests {
             cli alloc b 4 --lease 2h; cli stat b | grep -E '^(flags|lease)' | sed 's/1h 59m 5.s/X/'
             cli stat b --json | grep -o '"leaseMilliseconds":7200000,"leaseLeftMilliseconds":7[12]' 
             cli ls -l b | sed 's/1h 59m 5.s/X/'; cli ls -l b --json | grep -c leaseLeft
-            cli alloc c 4 --lease 1d; cli stat c | grep lease | sed 's/.*left/left/'
+            cli alloc c 4 --lease 1d; cli stat c | grep ^lease | sed 's/.*left/left/'
             for i in 1 2 3 4 5 6 7 8 9; do cli exists a || break; sleep 0.2; done
             cli exists a || echo gone
             for time in 0s 5 s 1w -1s 99999999999999999999d connection; do

@@ -272,22 +272,22 @@ public final class AsyncSmalloc: Sendable {
 
     /// Allocates under a name without opening it.
     ///
-    /// See `Smalloc.create(_:_:_:shape:metadata:shareable:)`. A cancelled call may have allocated
-    /// all the same.
+    /// See `Smalloc.create(_:_:_:shape:metadata:shareable:lease:)`. A cancelled call may have
+    /// allocated all the same.
     ///
     /// - Throws: As that one; `.cancelled`.
     ///
     /// Wire: `alloc`, flag `noHandle`.
     public func create(
         _ name: String, _ length: Int, _ type: ElementType = .uint8, shape: [Int]? = nil,
-        metadata: [UInt8] = [], shareable: Bool = false
+        metadata: [UInt8] = [], shareable: Bool = false, lease: Smalloc.Lease? = nil
     ) async throws(SmallocError) {
         let name = try AllocationName(name)
         let description = try AllocationDescription(shape, metadata)
         try await call(
             .alloc(
                 size: type.bytes(length), type: type.rawValue, name: name, opening: false,
-                shareable: shareable, described: description))
+                shareable: shareable, described: description, lease: lease))
     }
 
     /// Disposes of an allocation by its name.

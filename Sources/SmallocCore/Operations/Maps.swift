@@ -78,6 +78,7 @@ extension Registry {
         record.sharing.insert(.handedOut)
         allocation.lease?.fields.pointee.wasMapped = true
         caller.hasStateMemory = true
+        caller.maps &+= 1
         caller.cost += Caller.Cost.largeMemory
         reply.mapped(
             MapStatus(
@@ -98,6 +99,7 @@ extension Registry {
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noData)
+        if caller.maps > 0 { caller.maps -= 1 }
         reply.ok()
         return .answered
     }

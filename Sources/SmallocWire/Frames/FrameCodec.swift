@@ -176,6 +176,12 @@ public enum FrameCodec {
         case .notify:
             guard oneTarget, empty else { throw shape }
             return .notify(target, start: header.offset, count: header.size, .bytes)
+        case .clients:
+            guard !named, !handled, empty else { throw shape }
+            return .clients(cursor: header.offset, count: header.size)
+        case .slowlog:
+            guard !named, !handled, header.offset == 0, empty else { throw shape }
+            return .slowlog(count: header.size)
         case .cancel:
             guard !named, !handled, noNumbers, rest.byteCount == 8 else { throw shape }
             return .cancel(cookie: rest.littleEndian64(at: 0))

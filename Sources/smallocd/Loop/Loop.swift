@@ -262,12 +262,30 @@ final class Loop: @unchecked Sendable {
             isFirst = false
             next = peer.nextTurn
             peer.nextTurn = nil
+            // Its requests have waited since they were read.
+            endTurn()
+            context.turnStart = peer.heldSince
             peer.takeTurn()
         }
     }
 
+    /// A callback begins, and with the first one a turn.
+    ///
+    /// - Returns: Whether the turn has gone on for long enough already.
+    @inline(__always)
+    func beginCallback() -> Bool {
+        if context.turnStart == 0 { context.turnStart = Clock.now }
+        return turnClock.begin()
+    }
+
+    /// A callback is over that libuv makes before it polls, and so maybe before it sleeps.
+    func endTurn() {
+        if context.turnStart != 0 { context.endTurn(now: Clock.now) }
+    }
+
     fileprivate func afterPoll() {
         let now = Clock.now
+        context.endTurn(now: now)
         let taken = turnClock.end(now: now)
         if taken > 0 { note(turn: taken) }
         let was = busyPoll.isPolling
@@ -374,18 +392,13 @@ final class Loop: @unchecked Sendable {
         tellWaits()
     }
 
-    // MARK: Leases
-
     private func setLeaseTimer() {
         guard let deadline = context.registry.nextLease else { return }
         let now = Clock.now
-        // Rounded up, as that of waits. What is far away is looked at again.
+        // What is far away is looked at again.
         let left = deadline > now ? min((deadline - now) / 1_000_000 + 1, 3_600_000) : 0
         uv_timer_start(leaseTimer, loopLeasesExpire, left, 0)
     }
-
-    /// Another thread does it.
-    fileprivate func expireLeases() { context.registry.expireLeases() }
 
     // MARK: Time
 
@@ -442,38 +455,43 @@ private func loop(of data: UnsafeMutableRawPointer?) -> Loop? {
 
 private func loopMailed(_ handle: UnsafeMutablePointer<uv_async_t>?) {
     guard let loop = loop(of: handle?.pointee.data) else { return }
-    _ = loop.turnClock.begin()
+    _ = loop.beginCallback()
     loop.openMail()
 }
 
 private func loopTicked(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
     guard let loop = loop(of: handle?.pointee.data) else { return }
-    _ = loop.turnClock.begin()
+    _ = loop.beginCallback()
     loop.tick()
+    loop.endTurn()
 }
 
 private func loopPasses(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
     guard let loop = loop(of: handle?.pointee.data) else { return }
-    _ = loop.turnClock.begin()
+    _ = loop.beginCallback()
     loop.passDescriptors()
+    loop.endTurn()
 }
 
 private func loopWaitsExpire(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
     guard let loop = loop(of: handle?.pointee.data) else { return }
-    _ = loop.turnClock.begin()
+    _ = loop.beginCallback()
     loop.expireWaits()
+    loop.endTurn()
 }
 
 private func loopLeasesExpire(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
     guard let loop = loop(of: handle?.pointee.data) else { return }
     _ = loop.turnClock.begin()
-    loop.expireLeases()
+    // Another thread does it.
+    loop.context.registry.expireLeases()
 }
 
 private func loopIdle(_ handle: UnsafeMutablePointer<uv_idle_t>?) {
     guard let loop = loop(of: handle?.pointee.data) else { return }
-    _ = loop.turnClock.begin()
+    _ = loop.beginCallback()
     loop.takeTurns()
+    loop.endTurn()
 }
 
 private func loopPolled(_ handle: UnsafeMutablePointer<uv_check_t>?) {

@@ -47,7 +47,9 @@ struct TextCodecTests {
         ("rename a b", "rename 'a' to 'b'"), ("stat a", "stat 'a'"),
         ("list", "list '' cursor 0 count 0 sorted true"),
         ("list cam/", "list 'cam/' cursor 0 count 0 sorted true"),
-        ("ping", "ping"), ("stats", "stats"), ("quit", "quit"), ("help", "help ''"),
+        ("clients", "clients from 0 count 0"), ("slowlog 9", "slowlog 9"),
+        ("slowlog", "slowlog \(UInt64.max)"), ("ping", "ping"), ("stats", "stats"),
+        ("quit", "quit"), ("help", "help ''"),
         ("help READ", "help 'READ'"),
         ("\t PiNg \t", "ping"), ("DISPOSE\ta", "dispose 'a'"),
         (
@@ -129,7 +131,7 @@ struct TextCodecTests {
         for verb in [
             "alloc", "write", "read", "fill", "copy", "dispose", "truncate", "rename", "stat",
             "list", "ping", "stats", "help", "quit", "atomic",
-            "wait", "notify",
+            "wait", "notify", "clients", "slowlog",
         ] {
             #expect(parse(verb) != "notSmalloc")
             #expect(parse(verb.uppercased() + " HTTP/1.1") != "notSmalloc")

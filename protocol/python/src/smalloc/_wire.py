@@ -53,6 +53,8 @@ class Operation(IntEnum):
     WAIT = 21
     NOTIFY = 22
     FREEZE = 23
+    CLIENTS = 26
+    SLOWLOG = 27
 
 
 class Flag(IntEnum):

@@ -63,6 +63,7 @@ class Flag(IntEnum):
     VECTORED = 1  # read, write
     NO_HANDLE = 2  # alloc
     SHAREABLE = 4  # alloc
+    LEASED = 16  # alloc
     DESCRIBED = 32  # alloc
 
 
@@ -93,6 +94,7 @@ class Feature(IntEnum):
     ATOMICS = 1
     WAIT = 2
     FREEZE = 4
+    LEASE = 5
     TYPES = 6
 
 
@@ -207,12 +209,14 @@ def hello(software: bytes) -> Request:
 
 def alloc(
     type: int, size: int, name: bytes = b"", no_handle: bool = False, shareable: bool = False,
-    description: bytes = b"",
+    description: bytes = b"", leased: bool = False,
 ) -> Request:  # fmt: skip
     """Allocate `size` bytes of element type `type`; anonymously without a name."""
     flags = (Flag.NO_HANDLE if no_handle else 0) | (Flag.SHAREABLE if shareable else 0)
     if description:
         flags |= Flag.DESCRIBED
+    if leased:
+        flags |= Flag.LEASED
     return Request(
         Operation.ALLOC, flags=flags, type=type, size=size, name=name, payload=description
     )

@@ -209,6 +209,7 @@ extension Registry {
         (.stats, "requests_stats"), (.quit, "requests_quit"), (.cancel, "requests_cancel"),
         (.map, "requests_map"), (.unmap, "requests_unmap"), (.atomic, "requests_atomic"),
         (.wait, "requests_wait"), (.notify, "requests_notify"), (.freeze, "requests_freeze"),
+        (.watch, "requests_watch"),
     ]
 }
 

@@ -136,6 +136,7 @@ extension Registry {
         let wasFrozen = allocation.flags.contains(.frozen)
         allocation.flags.insert(.frozen)
         guard let record, record.kind == .memfd else {
+            if !wasFrozen, !allocation.isAnonymous { events.add(.frozen, allocation.name) }
             reply.ok()
             return .answered
         }
@@ -146,7 +147,7 @@ extension Registry {
             Pending(
                 .work(
                     Work(
-                        kind: .freeze(Freezing(mappings, wasFrozen: wasFrozen)), size: 0,
+                        kind: .freeze(Freezing(mappings, events, wasFrozen: wasFrozen)), size: 0,
                         allocations: (allocation, nil)))
             ))
     }

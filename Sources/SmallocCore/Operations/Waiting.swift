@@ -46,7 +46,8 @@ extension Registry {
             reply.waited(.differs)
             return .answered
         }
-        let wait = try makeWait(allocation, extent.offset, milliseconds, &caller)
+        let wait = try makeWait(
+            allocation, extent.offset, number: waits.nextNumber(), milliseconds, &caller)
         waits.append(wait)
         return .later(Pending(.event(wait)))
     }
@@ -157,9 +158,13 @@ extension Registry {
     ///
     /// Under the allocation's lock.
     ///
+    /// - Parameters:
+    ///   - allocation: Nil for a watch, of which the caller writes the prefix.
+    ///   - offset: Of a watch the bytes of its prefix.
     /// - Throws: `.waitLimit`, `.memoryLimit`, `.outOfMemory`.
-    private func makeWait(
-        _ allocation: Allocation, _ offset: Int, _ milliseconds: UInt64, _ caller: inout Caller
+    func makeWait(
+        _ allocation: Allocation?, _ offset: Int, number: UInt64, _ milliseconds: UInt64,
+        _ caller: inout Caller
     ) throws(SmallocError) -> Wait {
         guard let loop = caller.loop?.waits else {
             preconditionFailure("a request comes by way of a loop")
@@ -168,18 +173,19 @@ extension Registry {
         guard list.count < Limits.waitsMax else { throw .waitLimit }
         let deadline = Registry.deadline(in: milliseconds)
         if deadline != .max, let error = loop.reserveDeadline() { throw error }
-        guard budget.charge(Wait.charge) else { throw .memoryLimit }
-        guard let block = mappings.blocks.take(Wait.size) else {
-            budget.uncharge(Wait.charge)
+        let size = Wait.size(prefix: allocation == nil ? offset : 0)
+        guard budget.charge(Wait.charge(size)) else { throw .memoryLimit }
+        guard let block = mappings.blocks.take(size) else {
+            budget.uncharge(Wait.charge(size))
             throw .outOfMemory
         }
         let fields = block.bindMemory(to: Wait.Fields.self, capacity: 1)
         fields.initialize(
             to: Wait.Fields(
-                allocation: allocation, offset: offset, number: waits.nextNumber(),
+                allocation: allocation, offset: offset, number: number,
                 list: .passUnretained(list), loop: .passUnretained(loop), deadline: deadline))
         let wait = Wait(fields: fields)
-        allocation.retain()
+        allocation?.retain()
         caller.waits = list
         caller.cost += Caller.Cost.wait
         list.insert(wait)
@@ -205,7 +211,12 @@ extension Registry {
     ///
     /// - Returns: False: another thread has ended it, and it is in the loop's mailbox.
     func end(_ wait: Wait, _ result: Wait.End) -> Bool {
-        let allocation = wait.allocation
+        guard let allocation = wait.fields.pointee.allocation else {
+            wait.fields.pointee.isQueued = false
+            wait.fields.pointee.loop._withUnsafeGuaranteedRef { $0.removeWatch(wait) }
+            wait.end(result)
+            return true
+        }
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         guard wait.fields.pointee.isQueued else { return false }
@@ -217,10 +228,10 @@ extension Registry {
     /// Gives back a wait that is in no list any more.
     func free(_ wait: Wait) {
         wait.fields.pointee.loop._withUnsafeGuaranteedRef { $0.removeDeadline(wait) }
-        let allocation = wait.allocation
-        mappings.blocks.give(UnsafeMutableRawPointer(wait.fields), Wait.size)
-        budget.unchargeHeap(Wait.charge)
-        release(allocation)
+        let (allocation, size) = (wait.fields.pointee.allocation, wait.size)
+        mappings.blocks.give(UnsafeMutableRawPointer(wait.fields), size)
+        budget.unchargeHeap(Wait.charge(size))
+        if let allocation { release(allocation) }
     }
 
     /// Ends all waits of a connection that ends.

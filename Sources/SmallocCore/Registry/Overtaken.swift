@@ -31,7 +31,8 @@ extension Registry {
             return isThere(source, caller) && isThere(dest, caller)
         case .wait(let target, _, _, _, _): return isThere(target, caller)
         case .notify(let target, _, _, _): return isThere(target, caller)
-        case .hello, .ping, .alloc, .close, .list, .stats, .help, .quit, .cancel: return false
+        case .hello, .ping, .alloc, .close, .list, .watch, .stats, .help, .quit, .cancel:
+            return false
         }
     }
 

@@ -38,6 +38,8 @@ public final class Registry: @unchecked Sendable {
     let mappings: MappingPool
     let nameHash: NameHash
     let waits: WaitQueues
+    /// What has become of names.
+    let events: EventRing
     /// Seconds since 1970 at the start, and nanoseconds of the monotonic clock at their beginning:
     /// allocations keep 32-bit ages.
     private let birth: UInt64
@@ -62,6 +64,9 @@ public final class Registry: @unchecked Sendable {
         self.nameHash = nameHash
         // With a key of its own: names tell something of theirs, see `NameHash`.
         waits = WaitQueues(hash: NameHash())
+        // No name is empty, so this tells nothing of where one is.
+        let run = nameHash.hash(of: UnsafeRawBufferPointer(start: nil, count: 0))
+        events = EventRing(run: max(1, UInt16(truncatingIfNeeded: run)))
         counters = (0..<loops).map { _ in Counters() }
         budget = MemoryBudget(limits: limits, mappingsMax: mappingsMax)
         mappings = MappingPool(

@@ -220,7 +220,7 @@ public struct Session: ~Copyable {
     /// There was no memory for replies, and some are missing: what was sent before them is right,
     /// and nothing may be sent after it.
     @inline(never)
-    private mutating func lose(_ loop: LoopContext) {
+    mutating func lose(_ loop: LoopContext) {
         let descriptors = loop.output.pointee.descriptors
         if descriptors.0 >= 0 { Glibc.close(descriptors.0) }
         if descriptors.1 >= 0 { Glibc.close(descriptors.1) }
@@ -407,58 +407,6 @@ public struct Session: ~Copyable {
         guard waitsForMemory else { return }
         progress = .none
         if pause == .work { pause = .none }
-    }
-
-    /// Answers what has ended of the requests that waited for events, unless a reply is half sent.
-    ///
-    /// To be called when `LoopWaits.nextTold` tells of it; each `serve` does so, too.
-    @inline(never)
-    public mutating func deliver(_ loop: LoopContext) {
-        guard let waits = caller.waits, waits.hasEnded, outgoing == nil, pause != .close else {
-            return
-        }
-        while let wait = waits.takeEnded() {
-            if isHeldByWait {
-                progress = .none
-                if pause == .work { pause = .none }
-            }
-            answer(wait, loop)
-            loop.registry.free(wait)
-        }
-        if loop.output.pointee.isLost { lose(loop) }
-    }
-
-    private func answer(_ wait: Wait, _ loop: LoopContext) {
-        if mode == .text {
-            var reply = TextReplies(output: loop.output)
-            Session.answer(wait, loop, &reply)
-        } else {
-            var reply = FrameReplies(
-                output: loop.output, operation: Operation.wait.rawValue, cookie: wait.cookie)
-            Session.answer(wait, loop, &reply)
-        }
-    }
-
-    private static func answer<Reply: ReplyWriter & ~Copyable>(
-        _ wait: Wait, _ loop: LoopContext, _ reply: inout Reply
-    ) {
-        switch wait.fields.pointee.result {
-        case .notified: reply.waited(.notified)
-        case .timeout: reply.waited(.timeout)
-        case .disposed: reply.waited(.disposed)
-        case .cancelled:
-            loop.counters.add(.errors)
-            reply.error(.cancelled)
-        }
-    }
-
-    /// The daemon stops: ends all requests that wait, as `cancelled`; `deliver` answers them.
-    ///
-    /// - Returns: Whether there were any.
-    public mutating func cancelWaits(_ loop: LoopContext) -> Bool {
-        guard let waits = caller.waits, waits.count > 0 else { return false }
-        _ = loop.registry.cancel(in: waits) { _ in true }
-        return true
     }
 
     private func answer(

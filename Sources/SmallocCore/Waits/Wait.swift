@@ -1,16 +1,18 @@
-// One request that waits on a cell until another one notifies it: who it is, and the lists that it
-// stands in.
+// One request that waits on a cell until another one notifies it, or watches names until something
+// becomes of one: who it is, and the lists that it stands in.
 //
 // There may be thousands for each connection, so it is a block of raw memory, charged to the memory
 // of all allocations, and links itself into every list. Which thread may touch what:
 //
-//   queues, isQueued, result   under the allocation's lock
+//   queues, isQueued, result   under the allocation's lock; of a watch its loop's thread
 //   next of the mailbox        under the mailbox's lock
 //   all else                   its loop's thread
 //
 // It is ended once, by the thread that takes it out of the queues: a notify, dispose or truncate of
 // any loop, or its own loop for a timeout, a cancel or the end of its connection. One that another
-// thread has ended goes through the mailbox of its loop (`LoopWaits`), and no other way.
+// thread has ended goes through the mailbox of its loop (`LoopWaits`), and no other way. A watch is
+// ended by its own loop alone (`LoopWatches`): its block has no allocation, and its prefix behind
+// the fields.
 
 internal import SmallocSystem
 internal import SmallocWire
@@ -34,12 +36,12 @@ struct Wait: Equatable, @unchecked Sendable {
         // First, so that a place is found by its number.
         /// Among those that wait on the same cell, and on the same allocation.
         var places = (Place(), Place())
-        /// A reference to it is held.
-        let allocation: Allocation
-        /// Of the cell.
+        /// A reference to it is held; nil of a watch.
+        let allocation: Allocation?
+        /// Of the cell; of a watch the bytes of its prefix.
         let offset: Int
-        /// Grows with each wait on any allocation.
-        let number: UInt64
+        /// Grows with each wait on any allocation; of a watch the number of the next event.
+        var number: UInt64
         /// Its connection's, which outlives it.
         let list: Unmanaged<WaitList>
         /// Where it is told of once it has ended.
@@ -65,14 +67,35 @@ struct Wait: Equatable, @unchecked Sendable {
         case timeout
         case disposed
         case cancelled
+        /// There are events for a watch, or some that it has missed.
+        case events
     }
 
-    static var size: Int { MemoryLayout<Fields>.size }
+    /// - Parameter prefix: Its bytes, of a watch.
+    static func size(prefix: Int = 0) -> Int { MemoryLayout<Fields>.size + prefix }
 
-    /// What one is charged.
-    static var charge: UInt64 { UInt64(BlockPool.capacity(for: size)) }
+    /// What one of that size is charged.
+    static func charge(_ size: Int) -> UInt64 { UInt64(BlockPool.capacity(for: size)) }
 
-    var allocation: Allocation { fields.pointee.allocation }
+    /// Bytes of its block.
+    var size: Int { Wait.size(prefix: isWatch ? offset : 0) }
+
+    var isWatch: Bool { fields.pointee.allocation == nil }
+
+    /// Of a watch: what the names begin with.
+    var prefix: UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(
+            start: UnsafeRawPointer(fields) + MemoryLayout<Fields>.size, count: isWatch ? offset : 0
+        )
+    }
+
+    /// Not of a watch.
+    var allocation: Allocation {
+        guard let allocation = fields.pointee.allocation else {
+            preconditionFailure("a watch waits on no allocation")
+        }
+        return allocation
+    }
     var offset: Int { fields.pointee.offset }
     var deadline: UInt64 { fields.pointee.deadline }
     var cookie: UInt64 {

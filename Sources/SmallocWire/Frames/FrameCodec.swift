@@ -171,6 +171,9 @@ public enum FrameCodec {
         case .notify:
             guard oneTarget, empty else { throw shape }
             return .notify(target, start: header.offset, count: header.size, .bytes)
+        case .watch:
+            guard !handled, empty else { throw shape }
+            return .watch(prefix: name, cursor: header.offset, milliseconds: header.size)
         case .cancel:
             guard !named, !handled, noNumbers, rest.byteCount == 8 else { throw shape }
             return .cancel(cookie: rest.littleEndian64(at: 0))

@@ -29,6 +29,7 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     case wait = 21
     case notify = 22
     case freeze = 23
+    case watch = 24
 
     /// The operation of a number from the wire, nil if there is none.
     ///
@@ -36,7 +37,7 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     @inlinable @inline(__always)
     public init?(wire number: UInt8) {
         let index = number &- 1
-        guard index < 23 else { return nil }
+        guard index < 24 else { return nil }
         // The cases are numbered without a gap, and laid out in the order of their numbers.
         self = unsafeBitCast(index, to: Operation.self)
     }

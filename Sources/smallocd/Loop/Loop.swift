@@ -350,6 +350,7 @@ final class Loop: @unchecked Sendable {
             }
             isFirst = false
         }
+        if context.waits.hasTold { post(.waitsEnded) }
     }
 
     /// - Parameter deadline: Nanoseconds of `Clock.now`.

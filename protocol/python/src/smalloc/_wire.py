@@ -53,6 +53,7 @@ class Operation(IntEnum):
     WAIT = 21
     NOTIFY = 22
     FREEZE = 23
+    WATCH = 24
 
 
 class Flag(IntEnum):
@@ -83,6 +84,7 @@ class Feature(IntEnum):
     MAP = 0
     ATOMICS = 1
     WAIT = 2
+    WATCH = 3
     FREEZE = 4
     TYPES = 6
 

@@ -1,0 +1,74 @@
+// How a session answers requests that waited for events, out of their order.
+
+internal import SmallocWire
+
+extension Session {
+    /// Answers what has ended of the requests that waited for events, unless a reply is half sent.
+    ///
+    /// To be called when `LoopWaits.nextTold` tells of it; each `serve` does so, too.
+    @inline(never)
+    public mutating func deliver(_ loop: LoopContext) {
+        guard let waits = caller.waits, waits.hasEnded, outgoing == nil, pause != .close else {
+            return
+        }
+        while waits.hasEnded {
+            // Thousands of watches may end at once, each with much to tell.
+            if mode == .frames, holdsEnded(loop) { break }
+            guard let wait = waits.takeEnded() else { break }
+            if isHeldByWait {
+                progress = .none
+                if pause == .work { pause = .none }
+            }
+            answer(wait, loop)
+            loop.registry.free(wait)
+        }
+        if loop.output.pointee.isLost { lose(loop) }
+    }
+
+    /// Whether replies must leave, or others have their turn, before more of what has ended is
+    /// answered: the next `serve` goes on.
+    private mutating func holdsEnded(_ loop: LoopContext) -> Bool {
+        let isSpent = caller.cost >= Thresholds.turnCostMax
+        guard isSpent || loop.output.pointee.count >= Thresholds.batchSizeMax else { return false }
+        if pause == .none { pause = isSpent ? .turn : .output }
+        return true
+    }
+
+    private mutating func answer(_ wait: Wait, _ loop: LoopContext) {
+        if mode == .text {
+            var reply = TextReplies(output: loop.output)
+            Session.answer(wait, &caller, loop, &reply)
+        } else {
+            let operation = wait.isWatch ? Operation.watch : Operation.wait
+            var reply = FrameReplies(
+                output: loop.output, operation: operation.rawValue, cookie: wait.cookie)
+            Session.answer(wait, &caller, loop, &reply)
+        }
+    }
+
+    private static func answer<Reply: ReplyWriter & ~Copyable>(
+        _ wait: Wait, _ caller: inout Caller, _ loop: LoopContext, _ reply: inout Reply
+    ) {
+        switch wait.fields.pointee.result {
+        case .events,
+            .timeout where wait.isWatch:
+            loop.registry.tellEvents(
+                wait.prefix, from: wait.fields.pointee.number, &caller, &reply)
+        case .notified: reply.waited(.notified)
+        case .timeout: reply.waited(.timeout)
+        case .disposed: reply.waited(.disposed)
+        case .cancelled:
+            loop.counters.add(.errors)
+            reply.error(.cancelled)
+        }
+    }
+
+    /// The daemon stops: ends all requests that wait, as `cancelled`; `deliver` answers them.
+    ///
+    /// - Returns: Whether there were any.
+    public mutating func cancelWaits(_ loop: LoopContext) -> Bool {
+        guard let waits = caller.waits, waits.count > 0 else { return false }
+        _ = loop.registry.cancel(in: waits) { _ in true }
+        return true
+    }
+}

@@ -161,7 +161,7 @@ final class Link: @unchecked Sendable {
     ///
     /// - Returns: The cookie to wait by.
     func startWait(
-        _ request: borrowing Request, _ remote: AsyncRemote
+        _ request: borrowing Request, _ remote: AsyncRemote?
     ) throws(SmallocError) -> UInt64 {
         if Task.isCancelled { throw .cancelled }
         try fork.check()

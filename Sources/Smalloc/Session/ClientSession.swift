@@ -86,7 +86,7 @@ struct ClientSession: ~Copyable {
             guard entry.pointee.state != .free, !entry.pointee.isReplied else { return false }
             if entry.pointee.batch != nil { return true }
             switch Operation(rawValue: entry.pointee.operation) {
-            case .wait: return false
+            case .wait, .watch: return false
             case .copy, .dispose, .freeze, .rename: return true
             default: return entry.pointee.handle == handle
             }
@@ -286,7 +286,7 @@ struct ClientSession: ~Copyable {
             _ = pending.finish(index, Answer(), replied: true)
             return
         }
-        if header.operation == Operation.wait.rawValue { waits += 1 } else { inFlight += 1 }
+        if Request.waits(header.operation) { waits += 1 } else { inFlight += 1 }
         body.withUnsafeBytes {
             if let data { output.append(header, $0, data) } else { output.append(header, $0) }
         }

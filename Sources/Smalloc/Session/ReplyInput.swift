@@ -324,7 +324,7 @@ struct ReplyInput: ~Copyable {
         _ completions: inout CompletionList
     ) {
         let entry = session.pending.at(index)
-        let isWait = entry.pointee.operation == Operation.wait.rawValue
+        let isWait = Request.waits(entry.pointee.operation)
         if entry.pointee.state == .waiting, let waiter = entry.pointee.waiter {
             session.pending.remove(at: index)
             completions.append(waiter, answer)

@@ -194,6 +194,27 @@ struct Request: Sendable {
         Request(.access(.notify, handle, offset: offset, size: count))
     }
 
+    /// A watch, which may be answered as late as it says.
+    ///
+    /// - Parameters:
+    ///   - cursor: 0 is now.
+    ///   - milliseconds: 0 does not wait.
+    static func watch(prefix: [UInt8], cursor: UInt64, milliseconds: UInt64) -> Request {
+        var request = Request(.watch)
+        request.header.nameSize = UInt8(prefix.count)
+        request.body = prefix
+        request.header.offset = cursor
+        request.header.size = milliseconds
+        let (time, isOver) = milliseconds.multipliedReportingOverflow(by: 1_000_000)
+        request.extraTime = isOver ? .max : time
+        return request
+    }
+
+    /// Whether it is an operation that waits in the daemon, and whose reply comes out of order.
+    static func waits(_ operation: UInt8) -> Bool {
+        operation == Operation.wait.rawValue || operation == Operation.watch.rawValue
+    }
+
     static func cancel(_ cookie: UInt64) -> Request {
         var request = Request(.cancel)
         request.append(cookie)

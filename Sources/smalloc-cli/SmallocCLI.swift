@@ -23,7 +23,7 @@ struct SmallocCLI: ParsableCommand {
             --timeout is one limit for all that the daemon keeps a command waiting for: \
             connecting, its greeting, its answers. It begins anew with each 16 MiB of a transfer, \
             each page of ls --unsorted and each round of ping and stats. Waiting for files and \
-            pipes does not count, nor what wait waits for.
+            pipes does not count, nor what wait and watch wait for.
 
             Exit codes:
               0   done
@@ -44,7 +44,7 @@ struct SmallocCLI: ParsableCommand {
                 name: "Allocations",
                 subcommands: [
                     Alloc.self, List.self, Stat.self, Remove.self, Truncate.self, Freeze.self,
-                    Rename.self,
+                    Rename.self, Watch.self,
                 ]),
             CommandGroup(
                 name: "Elements",

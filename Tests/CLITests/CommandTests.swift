@@ -288,6 +288,7 @@ struct CommandTests {
         for word in [
             "alloc", "ls", "stat", "rm", "truncate", "mv", "read", "write", "fill", "copy", "cp",
             "put", "get", "cat", "hexdump", "ping", "stats", "atomic", "wait", "notify",
+            "watch",
         ] {
             #expect(help.contains("\n  \(word)"), "\(word)")
             #expect(try shell.output("cli \(word) --help").contains("USAGE: smalloc-cli \(word)"))

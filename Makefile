@@ -13,8 +13,9 @@ ARGS ?=
 # still needs libuv.
 RELEASE := -c release --static-swift-stdlib
 
-BUILD_PACKAGES := libuv1-dev pkg-config
-TEST_PACKAGES := netcat-openbsd zsh fish python3 python3-venv
+# Python makes the tool's manual page.
+BUILD_PACKAGES := libuv1-dev pkg-config python3
+TEST_PACKAGES := netcat-openbsd zsh fish python3 python3-venv mandoc
 COUNT_PACKAGES := valgrind
 BENCH_PACKAGES := redis-server memcached nbdkit libnbd-bin
 
@@ -44,7 +45,7 @@ BIN := .build/release
 BUILT := $(BIN)/all.built
 
 .PHONY: help toolchain packages build release run test test-python test-tsan test-asan fuzz \
-    nightly lint instructions bench bench-nio bench-plasma install clean
+    nightly lint docs instructions bench bench-nio bench-plasma install uninstall clean
 
 help: ## Tell what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,6 +64,7 @@ build: packages ## Build everything for debugging
 release: packages ## Build the daemon and the command line tool for use
 	swift build $(RELEASE) --product smallocd
 	swift build $(RELEASE) --product smalloc-cli
+	deploy/man/generate $(BIN)/smalloc-cli > $(BIN)/smalloc-cli.1
 	@touch $(BUILT)
 
 # Where the daemon listens by default: in the user's runtime folder, for root in /run. A user
@@ -100,6 +102,7 @@ test-python: packages ## Run the tests of the Python client
 	@$(call install-packages,$(TEST_PACKAGES))
 	swift build --product smallocd
 	swift build --product mapped-worker
+	swift build --product conform-driver
 	protocol/python/tests/run
 
 # A stop at once leaves threads behind, on purpose.
@@ -144,6 +147,22 @@ lint: toolchain ## Check the format, the documentation comments and the shell sc
 	@! git ls-files | grep -E '^(\.build|Package\.resolved)' || { \
 	    echo "make: build products are under version control" >&2; exit 1; }
 
+# By the toolchain's own tools: no package has to be fetched for it.
+DOCS := .build/docs
+docs: packages ## Build the library's manual, in .build/docs; a warning is an error
+	swift build --target Smalloc
+	rm -rf $(DOCS)
+	mkdir -p $(DOCS)/symbols
+	bin=$$(swift build --show-bin-path); \
+	swift symbolgraph-extract -module-name Smalloc -minimum-access-level public \
+	    -target "$$(swift -print-target-info | sed -n 's/.*"triple": "\(.*\)",/\1/p' | head -1)" \
+	    -I "$$bin/Modules" -Xcc -fmodule-map-file="$$bin/CSmalloc.build/module.modulemap" \
+	    -output-dir $(DOCS)/symbols
+	docc=$$(dirname "$$(readlink -f "$$(command -v swift)")")/docc; \
+	"$$docc" convert Sources/Smalloc/Smalloc.docc --warnings-as-errors \
+	    --fallback-display-name Smalloc --fallback-bundle-identifier smalloc.Smalloc \
+	    --additional-symbol-graph-dir $(DOCS)/symbols --output-path $(DOCS)/Smalloc.doccarchive
+
 instructions: packages ## Count the daemon's instructions for each kind of request against their budgets
 	@$(call install-packages,$(COUNT_PACKAGES))
 	swift build $(RELEASE) --product smallocd
@@ -169,15 +188,19 @@ bench-plasma: packages ## Measure the Python client beside Plasma, pyarrow's sto
 	swift build $(RELEASE) --product smallocd
 	Tests/Baselines/plasma.sh "$$(swift build $(RELEASE) --show-bin-path)/smallocd" $(ARGS)
 
+UNITS := smallocd.service smallocd.socket
+MANUALS := $(BIN)/smalloc-cli.1 $(wildcard deploy/man/*.[1-8])
+TOOLS := smallocd smalloc-cli
+
 # A release that is as new as its sources is installed as it is, so that root needs no toolchain.
-install: ## Install under PREFIX (/usr/local), with units and completions; honours DESTDIR
-	@if [ ! -e $(BUILT) ] || [ -n "$$(find Package.swift Sources -newer $(BUILT) -print -quit)" ]; then \
+install: ## Install under PREFIX (/usr/local), with units, manuals, completions; honours DESTDIR
+	@if [ ! -e $(BUILT) ] || [ -n "$$(find Package.swift Sources deploy/man/generate \
+	        -newer $(BUILT) -print -quit)" ]; then \
 	    $(MAKE) release; \
 	fi
-	bin=$(BIN); root="$(DESTDIR)$(PREFIX)"; \
-	install -s -D -m 0755 "$$bin/smallocd" "$$root/bin/smallocd"; \
-	install -s -D -m 0755 "$$bin/smalloc-cli" "$$root/bin/smalloc-cli"; \
-	for unit in smallocd.service smallocd.socket; do \
+	root="$(DESTDIR)$(PREFIX)"; share="$$root/share"; \
+	for tool in $(TOOLS); do install -s -D -m 0755 "$(BIN)/$$tool" "$$root/bin/$$tool"; done; \
+	for unit in $(UNITS); do \
 	    install -d "$$root/lib/systemd/system"; \
 	    sed 's|/usr/local/bin/|$(PREFIX)/bin/|' "deploy/$$unit" \
 	        > "$$root/lib/systemd/system/$$unit"; \
@@ -187,14 +210,48 @@ install: ## Install under PREFIX (/usr/local), with units and completions; honou
 	install -D -m 0644 deploy/tmpfiles.conf "$$root/lib/tmpfiles.d/smallocd.conf"; \
 	[ -e "$(DESTDIR)$(SYSCONFDIR)/smallocd/smallocd.yaml" ] || \
 	    install -D -m 0644 deploy/smallocd.yaml "$(DESTDIR)$(SYSCONFDIR)/smallocd/smallocd.yaml"; \
-	share="$$root/share"; \
+	for page in $(MANUALS); do \
+	    install -D -m 0644 "$$page" "$$share/man/man$${page##*.}/$${page##*/}"; \
+	done; \
 	install -d "$$share/bash-completion/completions" "$$share/zsh/site-functions" \
 	    "$$share/fish/vendor_completions.d"; \
-	for tool in smallocd smalloc-cli; do \
-	    "$$bin/$$tool" --generate-completion-script bash > "$$share/bash-completion/completions/$$tool"; \
-	    "$$bin/$$tool" --generate-completion-script zsh > "$$share/zsh/site-functions/_$$tool"; \
-	    "$$bin/$$tool" --generate-completion-script fish > "$$share/fish/vendor_completions.d/$$tool.fish"; \
+	for tool in $(TOOLS); do \
+	    made="$(BIN)/$$tool --generate-completion-script"; \
+	    $$made bash > "$$share/bash-completion/completions/$$tool"; \
+	    $$made zsh > "$$share/zsh/site-functions/_$$tool"; \
+	    $$made fish > "$$share/fish/vendor_completions.d/$$tool.fish"; \
 	done
+
+# Folders that others may have things in go when they are empty; those that a system has by itself
+# (bin, lib, share, share/man) only below DESTDIR.
+uninstall: ## Remove what install put there, but a configuration that was changed
+	root="$(DESTDIR)$(PREFIX)"; share="$$root/share"; \
+	config="$(DESTDIR)$(SYSCONFDIR)/smallocd"; \
+	for tool in $(TOOLS); do \
+	    rm -f "$$root/bin/$$tool" "$$share/bash-completion/completions/$$tool" \
+	        "$$share/zsh/site-functions/_$$tool" "$$share/fish/vendor_completions.d/$$tool.fish"; \
+	done; \
+	for unit in $(UNITS); do rm -f "$$root/lib/systemd/system/$$unit"; done; \
+	rm -f "$$root/lib/sysusers.d/smallocd.conf" "$$root/lib/tmpfiles.d/smallocd.conf"; \
+	for page in $(MANUALS); do rm -f "$$share/man/man$${page##*.}/$${page##*/}"; done; \
+	if cmp -s deploy/smallocd.yaml "$$config/smallocd.yaml"; then rm "$$config/smallocd.yaml"; fi; \
+	if [ -e "$$config/smallocd.yaml" ]; then \
+	    echo "make: $$config/smallocd.yaml was changed, and stays"; \
+	fi; \
+	empty() { if [ -d "$$1" ]; then rmdir --ignore-fail-on-non-empty "$$1"; fi; }; \
+	for folder in lib/systemd/system lib/systemd lib/sysusers.d lib/tmpfiles.d \
+	        share/man/man1 share/man/man5 share/man/man7 share/man/man8 \
+	        share/bash-completion/completions share/bash-completion \
+	        share/zsh/site-functions share/zsh share/fish/vendor_completions.d share/fish; do \
+	    empty "$$root/$$folder"; \
+	done; \
+	empty "$$config"; \
+	if [ -n "$(DESTDIR)" ]; then \
+	    for folder in bin lib share/man share; do empty "$$root/$$folder"; done; \
+	    (cd "$(DESTDIR)" && for folder in $(PREFIX:/%=%) $(SYSCONFDIR:/%=%); do \
+	        if [ -d "$$folder" ]; then rmdir --ignore-fail-on-non-empty -p "$$folder"; fi; \
+	    done); \
+	fi
 
 clean: ## Remove all build folders
 	rm -rf .build .build-tsan .build-asan .build-fuzz Tests/Baselines/NIOClient/.build

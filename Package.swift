@@ -97,7 +97,12 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "DaemonTests",
-            dependencies: ["Smalloc", "CFaults", "CSmalloc", "TestSupport", "mapped-worker"],
+            dependencies: [
+                "Smalloc", "CFaults", "CSmalloc", "TestSupport", "conform-driver", "mapped-worker",
+            ],
+            swiftSettings: settings),
+        .executableTarget(
+            name: "conform-driver", dependencies: ["Smalloc"], path: "Tests/ConformDriver",
             swiftSettings: settings),
         .executableTarget(
             name: "mapped-worker", dependencies: ["Smalloc"], path: "Tests/MappedWorker",

@@ -26,17 +26,7 @@ static bool fails(int kind, int error) {
     return true;
 }
 
-// Has all pages of a part taken now.
-static bool reserve(int file, size_t offset, size_t size) {
-    if (fails(SMALLOC_FAULT_FILE, ENOSPC)) return false;
-    int result;
-    do {
-        result = fallocate(file, 0, (off_t)offset, (off_t)size);
-    } while (result < 0 && errno == EINTR);
-    return result == 0;
-}
-
-int smalloc_file_create(size_t size, bool reserves) {
+int smalloc_file_create(size_t size) {
     if (fails(SMALLOC_FAULT_FILE, EMFILE)) return -1;
     // Older kernels know no executable bit of such files.
     int file = memfd_create("smalloc", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
@@ -45,7 +35,6 @@ int smalloc_file_create(size_t size, bool reserves) {
     }
     if (file < 0) return -1;
     if (size <= LLONG_MAX && fchmod(file, 0600) == 0 && ftruncate(file, (off_t)size) == 0
-        && (!reserves || reserve(file, 0, size))
         && fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0) {
         return file;
     }
@@ -129,10 +118,6 @@ bool smalloc_file_punch(int file, size_t offset, size_t size) {
     if (fails(SMALLOC_FAULT_ADVISE, ENOMEM)) return false;
     return fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size)
         == 0;
-}
-
-bool smalloc_file_clear(int file, size_t offset, size_t size, bool reserves) {
-    return smalloc_file_punch(file, offset, size) && (!reserves || reserve(file, offset, size));
 }
 
 // Room for "/proc/self/fd/" and a number.

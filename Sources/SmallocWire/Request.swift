@@ -48,6 +48,8 @@ public enum Request: ~Escapable {
         name: RawSpan, type: UInt8, typeWord: RawSpan, length: UInt64, Unit, AllocFlags,
         description: Payload)
     case open(name: RawSpan)
+    /// An open that waits until there is what it asks for. Without a handle it only tells.
+    case await(name: RawSpan, OpenFlags, milliseconds: UInt64, opensHandle: Bool)
     case close(handle: UInt32)
     case stat(Reference)
     /// A `count` of 0 leaves the size of the page to the daemon. Sorted if there are few names.
@@ -95,7 +97,7 @@ extension Request {
         case .hello: .hello
         case .ping: .ping
         case .alloc: .alloc
-        case .open: .open
+        case .open, .await: .open
         case .close: .close
         case .stat: .stat
         case .list: .list

@@ -28,6 +28,8 @@ struct Alloc: DaemonCommand {
             "Up to 256 bytes of your own: hex:…, base64:…, or text.", valueName: "metadata"))
     var meta: MetadataArgument?
     @Flag(help: "In memory that programs can map, from the start.") var shareable = false
+    @Flag(help: "Succeed where there is one of that name, type and length, or shape.")
+    var existOk = false
 
     var counts: [(name: String, count: ElementCount?)] { [("LENGTH", length?.count)] }
     var streams: [Stream] { common.json ? [.output] : [] }
@@ -47,9 +49,22 @@ struct Alloc: DaemonCommand {
         try about(name) {
             let word = length.flatMap { $0.count == nil ? $0.word : nil }
             let type = try (word.flatMap { ElementTypeArgument(argument: $0) } ?? type)?.type()
-            try daemon.create(
-                name, length?.count?.value ?? shape?.length ?? 0, type ?? .uint8,
-                shape: shape?.shape, metadata: meta?.bytes ?? [], shareable: shareable)
+            let count = length?.count?.value ?? shape?.length ?? 0
+            while true {
+                do throws(SmallocError) {
+                    return try daemon.create(
+                        name, count, type ?? .uint8, shape: shape?.shape,
+                        metadata: meta?.bytes ?? [], shareable: shareable)
+                } catch {
+                    guard existOk, error.status == .alreadyExists else { throw error }
+                    // Gone since: it is made after all.
+                    guard let found = try daemon.stat([name])[0] else { continue }
+                    guard found.type == type ?? .uint8, found.length == count,
+                        shape == nil || found.shape == shape?.shape
+                    else { throw error }
+                    return
+                }
+            }
         }
         guard common.json else { return }
         try tell(try daemon.stat(name))

@@ -23,11 +23,11 @@ struct SmallocCLI: ParsableCommand {
             --timeout is one limit for all that the daemon keeps a command waiting for: \
             connecting, its greeting, its answers. It begins anew with each 16 MiB of a transfer, \
             each page of ls --unsorted and each round of ping and stats. Waiting for files and \
-            pipes does not count, nor what wait and watch wait for.
+            pipes does not count, nor what wait, await and watch wait for.
 
             Exit codes:
               0   done
-              1   Error: nothing of that name, a limit, no memory, ...
+              1   Error: nothing of that name (or exists says no), a limit, no memory, ...
               2   TypeError: the name is taken, an unknown type, a malformed value, ...
               3   RangeError: outside the allocation, over the largest length
               64  wrong command line, or address in $SMALLOC_ADDRESS
@@ -44,7 +44,7 @@ struct SmallocCLI: ParsableCommand {
                 name: "Allocations",
                 subcommands: [
                     Alloc.self, List.self, Stat.self, Remove.self, Truncate.self, Freeze.self,
-                    Rename.self, Watch.self,
+                    Rename.self, Exists.self, Await.self, Watch.self,
                 ]),
             CommandGroup(
                 name: "Elements",

@@ -50,7 +50,9 @@ enum FrameModel {
         let hasOffset = ["list", "read", "write", "fill", "copy", "atomic", "wait", "notify"]
             .contains(name)
         if frame.offset != 0 && (!hasOffset || frame.flags & 1 != 0) { return true }
-        let hasSize = hasOffset && name != "atomic" || ["alloc", "truncate"].contains(name)
+        let hasSize =
+            hasOffset && name != "atomic" || ["alloc", "truncate"].contains(name)
+            || name == "open" && frame.flags != 0
         if frame.size != 0 && !hasSize { return true }
         switch name {
         case "hello": return named || handled || rest > 64
@@ -103,6 +105,9 @@ enum FrameModel {
         case "rename":
             return rest == 0 ? "invalidName" : size == nil ? renameTarget(frame) : "skip"
         case "stat": return size == nil ? "noData" : nil
+        // It would wait.
+        case "open" where frame.size != 0: return "skip"
+        case "open" where frame.flags & 2 != 0: return "noData"
         case "truncate", "dispose", "close", "open", "map", "unmap", "freeze":
             return size == nil || (name == "open" && target != "a") ? "noData" : "skip"
         case "fill":

@@ -24,7 +24,7 @@ struct PromotionTimeTests {
             nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)!
         try #require(bytes != MAP_FAILED)
         memset(bytes, 7, size)
-        let file = smalloc_file_create(size, false)
+        let file = smalloc_file_create(size)
         defer {
             munmap(bytes, size)
             close(file)

@@ -65,9 +65,8 @@ bool smalloc_welcome_huge(void *start, size_t size, bool is_welcome);
 void smalloc_touch(void *byte, bool is_writable);
 
 /// An anonymous file of `size` bytes that can neither shrink nor grow nor be executed, for its user
-/// alone: a descriptor, or -1 and errno. Its memory is taken page by page when it is touched; or, if
-/// it reserves, now: 300 microseconds a MiB, and up to 3 milliseconds on a busy machine.
-int smalloc_file_create(size_t size, bool reserves);
+/// alone: a descriptor, or -1 and errno. Its memory is taken page by page when it is touched.
+int smalloc_file_create(size_t size);
 /// Maps all of it, shared and writable, at a multiple of `alignment`, a power of two and of the page
 /// size. NULL and errno: the kernel refuses.
 void *_Nullable smalloc_file_map(int file, size_t size, size_t alignment);
@@ -86,9 +85,6 @@ bool smalloc_populate(void *start, size_t size, bool is_writable);
 bool smalloc_file_write(int file, size_t offset, const void *bytes, size_t size);
 /// Gives pages back, which read as zeros. False and errno: they may be as they were.
 bool smalloc_file_punch(int file, size_t offset, size_t size);
-/// The same; if it reserves, zero pages are taken in their place. False and errno: there may be
-/// none.
-bool smalloc_file_clear(int file, size_t offset, size_t size, bool reserves);
 /// Opens it anew, so that the kernel counts who holds it: a descriptor, or -1 and errno, which is
 /// EWOULDBLOCK while a process has a lease on it.
 int smalloc_file_reopen(int file, bool is_writable);

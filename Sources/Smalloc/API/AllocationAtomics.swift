@@ -20,7 +20,9 @@ extension Allocation {
     /// Sequentially consistent with all other atomic calls on it, of every client, as all below
     /// are.
     ///
-    /// - Parameter index: Element, from 0 to length - 1.
+    /// - Parameters:
+    ///   - index: Element, from 0 to length - 1.
+    ///   - type: The Swift integer; must have the allocation's element type.
     /// - Returns: The element.
     /// - Throws: An earlier failure of a subscript; `.invalidArgument` if the elements are of
     ///   another type; `.noData`; `.outOfRange`; transport errors.

@@ -123,6 +123,27 @@ extension Allocation {
         return (0..<size >> type.shift).map { type.load(from: base + $0 << type.shift) }
     }
 
+    /// Reads elements of any type as bytes, in the machine's byte order.
+    ///
+    /// - Throws: As `read(_:from:count:)`, but for another element type.
+    public func readBytes(
+        from start: Int = 0, count: Int? = nil
+    ) throws(SmallocError) -> [UInt8] {
+        let view = try checkedView()
+        let (_, size) = try view.checked(start, count ?? view.window.countFrom(start))
+        var failure: SmallocError?
+        let bytes = [UInt8](unsafeUninitializedCapacity: size) { memory, initialized in
+            let target = UnsafeMutableRawBufferPointer(start: memory.baseAddress, count: size)
+            adviseHuge(target)
+            do throws(SmallocError) {
+                try view.read(start, into: target)
+                initialized = size
+            } catch { failure = error }
+        }
+        if let failure { throw failure }
+        return bytes
+    }
+
     // MARK: Writing
 
     /// Writes an array's elements, straight from its storage.
@@ -192,6 +213,38 @@ extension Allocation {
         try bytes.withUnsafeBytes { bytes throws(SmallocError) in
             try view.write(start, from: bytes)
         }
+    }
+
+    /// Writes a collection's elements: an `ArraySlice`, a `ContiguousArray`, a `Data`.
+    ///
+    /// See the one for arrays. What is contiguous is written from where it is, of others a copy is.
+    ///
+    /// - Throws: As for arrays.
+    public func write<Elements: Collection>(
+        _ elements: Elements, at start: Int = 0
+    ) throws(SmallocError) where Elements.Element: Smalloc.Element {
+        var failure: SmallocError?
+        let wrote: Void? = elements.withContiguousStorageIfAvailable { buffer in
+            do throws(SmallocError) { try write(buffer, at: start) } catch { failure = error }
+        }
+        if let failure { throw failure }
+        if wrote == nil { try write(Array(elements), at: start) }
+    }
+
+    /// Writes bytes as elements of whatever type, in the machine's byte order.
+    ///
+    /// - Throws: As for arrays; `.invalidArgument` for a part of an element.
+    public func write(
+        bytes: some Collection<UInt8>, at start: Int = 0
+    ) throws(SmallocError) {
+        var failure: SmallocError?
+        let wrote: Void? = bytes.withContiguousStorageIfAvailable { buffer in
+            do throws(SmallocError) {
+                try write(UnsafeRawBufferPointer(buffer), at: start)
+            } catch { failure = error }
+        }
+        if let failure { throw failure }
+        if wrote == nil { try write(bytes: Array(bytes), at: start) }
     }
 
     /// Stores numbers into elements of any type, converted as `set(_:at:)` converts one.

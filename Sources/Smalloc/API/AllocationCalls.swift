@@ -64,10 +64,7 @@ extension Allocation {
             let reply = try view.perform(.truncate(.handle(remote.handle), size: size))
             return remote.shrink(to: Int(clamping: reply.header.size))
         }
-        if size > view.connection.limits.lengthSizeMax {
-            throw view.explained(.truncateOverMaxLength)
-        }
-        if size > UInt64(view.size) { throw view.explained(.truncateOverLength) }
+        try view.checkTruncation(size, view.connection.limits)
         shrinkSlice(to: Int(size))
     }
 
@@ -187,6 +184,23 @@ extension Allocation {
         let view = try checkedView()
         _ = try view.type.count(bytes: bytes.count)
         try view.perform(view.fillRequest(start, count, Array(bytes)), start, count)
+    }
+
+    /// Repeats bytes over a range, as elements of whatever type, inside the daemon.
+    ///
+    /// - Parameters:
+    ///   - bytes: 1 to 64, a whole number of elements.
+    ///   - start: First element, from 0 to length.
+    ///   - count: Elements, a multiple of the pattern's; nil for all from `start` on.
+    /// - Throws: As for arrays; `.invalidArgument` for a part of an element.
+    ///
+    /// Wire: `fill`.
+    public func fill(
+        repeatingBytes bytes: [UInt8], from start: Int = 0, count: Int? = nil
+    ) throws(SmallocError) {
+        let view = try checkedView()
+        _ = try view.type.count(bytes: bytes.count)
+        try view.perform(view.fillRequest(start, count, bytes), start, count)
     }
 
     /// Makes a slice: an object of its own that looks onto elements of this one.

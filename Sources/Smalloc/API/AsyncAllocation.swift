@@ -1,34 +1,69 @@
 // A remote allocation for async code.
 
 public import SmallocWire
+internal import Synchronization
 
 /// Memory that the daemon holds, for `async` code.
 ///
 /// Positions, lengths and counts are **elements**; sizes are bytes. May be used from any number of
 /// tasks at a time. Belongs to the connection it was made or opened on: with that lost every call
 /// throws. When it is released, its handle is closed; an anonymous allocation is thereby disposed
-/// of, a named one stays.
+/// of, a named one stays. `close()` does that at once.
 public final class AsyncAllocation: Sendable {
-    let view: View<AsyncOwner>
+    private let held: View<AsyncOwner>
+    /// Bytes of a slice, which `truncate` makes fewer.
+    private let sliceSize: Atomic<Int>
+    /// It was closed, or is a slice that was disposed of.
+    private let hasLeft = Atomic<Bool>(false)
 
-    init(_ view: View<AsyncOwner>) { self.view = view }
+    init(_ view: View<AsyncOwner>) {
+        held = view
+        sliceSize = Atomic(view.sliceSize ?? 0)
+        view.remote.enter()
+    }
 
-    var remote: AsyncRemote { view.remote }
+    // The handle goes with the last reference to it, which a batch may have still.
+    deinit { if !hasLeft.load(ordering: .relaxed) { _ = remote.leave() } }
+
+    /// What it looks at, or has looked at.
+    @inline(__always)
+    var view: View<AsyncOwner> {
+        var view = held
+        if view.isSlice { view.sliceSize = sliceSize.load(ordering: .relaxed) }
+        return view
+    }
+    var remote: AsyncRemote { held.remote }
     var window: Window { view.window }
-    /// What it looks at; nil once disposal by its handle has been asked for.
-    var liveView: View<AsyncOwner>? { remote.isGone ? nil : view }
+    /// What it looks at; nil once disposal by its handle has been asked for, or it was closed.
+    var liveView: View<AsyncOwner>? { isGone ? nil : view }
+    private var isGone: Bool { remote.isGone || hasLeft.load(ordering: .relaxed) }
+
+    /// Refuses an allocation that looks at nothing any more.
+    @inline(__always)
+    func check(or error: SmallocError = .noData) throws(SmallocError) {
+        if isGone { throw view.explained(error) }
+    }
+
+    func checkedView(or error: SmallocError = .noData) throws(SmallocError) -> View<AsyncOwner> {
+        try check(or: error)
+        return view
+    }
 
     /// What the elements are.
+    ///
+    /// After disposal, what they were.
     public var type: ElementType { remote.type }
     /// Elements, as far as is known here: another client may have truncated it, which `stat` finds
     /// out.
-    public var length: Int { view.length }
+    ///
+    /// 0 without data.
+    public var length: Int { liveView?.length ?? 0 }
     /// Bytes: `length` times the size of an element.
-    public var size: Int { view.size }
-    /// Its name; nil if it is anonymous or a slice.
-    public var name: String? { view.name }
+    public var size: Int { liveView?.size ?? 0 }
+    /// Its name; nil if it is anonymous or a slice, or holds no data.
+    public var name: String? { liveView?.name }
     /// Whether it looks onto a part of another one.
-    public var isSlice: Bool { view.isSlice }
+    public var isSlice: Bool { liveView?.isSlice == true }
 
     /// Asks about it.
     ///
@@ -39,6 +74,7 @@ public final class AsyncAllocation: Sendable {
     func call(
         _ request: Request, _ start: Int? = nil, _ count: Int? = nil
     ) async throws(SmallocError) -> Reply {
+        try check()
         do throws(SmallocError) {
             // `self`, which the caller holds, keeps the handle open and the link going.
             return try await remote.owner.link.call(request, remote: remote)
@@ -59,6 +95,7 @@ public final class AsyncAllocation: Sendable {
     ///
     /// Wire: `read`. Node: `obj[index]`.
     public func get(_ index: Int) async throws(SmallocError) -> Double {
+        try check()
         try type.checkDouble()
         do throws(SmallocError) {
             let (offset, size) = try window.resolve(index, 1)
@@ -83,6 +120,7 @@ public final class AsyncAllocation: Sendable {
     ///
     /// Wire: `write`. Node: `obj[index] = value`.
     public func set(_ value: Double, at index: Int) async throws(SmallocError) {
+        try check()
         try type.checkDouble()
         var element: UInt64 = 0
         type.store(value, at: &element)
@@ -136,14 +174,27 @@ public final class AsyncAllocation: Sendable {
     ///
     /// Calls on it that come later throw `.noData`.
     ///
-    /// Of a slice this frees nothing, since the memory is another's: `.invalidArgument`.
+    /// Of a slice, lets go only.
     ///
     /// - Throws: `.noData` (`obj has no external array data`); `.cancelled`; transport errors.
     ///
     /// Wire: `dispose`. Node: `smalloc.dispose(obj)`.
     public func dispose() async throws(SmallocError) {
-        guard !isSlice else { throw .invalidArgument("a slice has no memory of its own") }
+        let view = try checkedView(or: .noDataToDispose)
+        if view.isSlice { return close() }
         try await call(view.disposeRequest)
+    }
+
+    /// Closes the handle: a named allocation stays in the daemon, an anonymous one goes.
+    ///
+    /// Waits for nothing. Calls that come later throw `.noData`; those that are under way go on.
+    /// Releasing the object does the same. Slices and mappings of it keep the handle open, until
+    /// they and this object are released.
+    ///
+    /// Wire: `close`.
+    public func close() {
+        if hasLeft.exchange(true, ordering: .relaxed) { return }
+        if remote.leave() { remote.owner.link.close(remote) }
     }
 
     /// Whether the memory is still there.
@@ -160,19 +211,21 @@ public final class AsyncAllocation: Sendable {
 
     /// Shortens it.
     ///
-    /// The elements beyond are gone.
+    /// The elements beyond are gone. Of a slice, shortens the slice only.
     ///
     /// - Parameter length: Elements, from 0 to the present length.
-    /// - Throws: As `Smalloc.truncate`; `.invalidArgument` for slices, which don't change here;
-    ///   `.cancelled`.
+    /// - Throws: As `Smalloc.truncate`; `.cancelled`.
     ///
     /// Wire: `truncate`. Node: `smalloc.truncate(obj, length)`.
     public func truncate(_ length: Int) async throws(SmallocError) {
-        guard !isSlice else { throw .invalidArgument("a slice can't be truncated") }
-        if remote.isGone { throw view.explained(.noDataToTruncate) }
-        let reply = try await call(
-            .truncate(.handle(remote.handle), size: type.bytes(length)))
-        remote.shrink(to: Int(clamping: reply.header.size))
+        let view = try checkedView(or: .noDataToTruncate)
+        let size = type.bytes(length)
+        guard view.isSlice else {
+            let reply = try await call(.truncate(.handle(remote.handle), size: size))
+            return remote.shrink(to: Int(clamping: reply.header.size))
+        }
+        try view.checkTruncation(size, remote.owner.link.limits)
+        sliceSize.min(Int(size), ordering: .relaxed)
     }
 
     /// Gives it a name, or another one.
@@ -225,6 +278,7 @@ public final class AsyncAllocation: Sendable {
     }
 
     private func description() async throws(SmallocError) -> AllocationDescription {
+        try check()
         if let known = remote.description { return known }
         return AllocationDescription(try await stat())
     }
@@ -239,6 +293,7 @@ public final class AsyncAllocation: Sendable {
     public func fill(
         _ value: Double, from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) {
+        let view = try checkedView()
         try await call(view.fillRequest(start, count, try window.pattern(value)), start, count)
     }
 
@@ -252,6 +307,7 @@ public final class AsyncAllocation: Sendable {
     public func fill<Element: Smalloc.Element>(
         repeating pattern: [Element], from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) {
+        let view = try checkedView()
         try type.check(Element.self)
         try await call(
             view.fillRequest(start, count, pattern.withUnsafeBytes { Array($0) }), start, count)
@@ -267,8 +323,22 @@ public final class AsyncAllocation: Sendable {
     public func fill(
         repeatingBytes bytes: [UInt8], from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) {
+        let view = try checkedView()
         _ = try type.count(bytes: bytes.count)
         try await call(view.fillRequest(start, count, bytes), start, count)
+    }
+
+    /// Repeats raw memory over a range, as elements of whatever type, inside the daemon.
+    ///
+    /// See `Allocation.fill(repeating:from:count:)`, the one for raw memory.
+    ///
+    /// - Throws: As for arrays; `.invalidArgument` for a part of an element.
+    ///
+    /// Wire: `fill`.
+    public func fill(
+        repeating bytes: UnsafeRawBufferPointer, from start: Int = 0, count: Int? = nil
+    ) async throws(SmallocError) {
+        try await fill(repeatingBytes: Array(bytes), from: start, count: count)
     }
 
     /// Makes a slice: an object of its own that looks onto elements of this one, and keeps it open.
@@ -276,8 +346,8 @@ public final class AsyncAllocation: Sendable {
     /// - Parameters:
     ///   - start: First element.
     ///   - end: The element after the last; nil for all from `start` on.
-    /// - Throws: `.outOfRange`: `start > length`, `end > length`, `start > end`.
+    /// - Throws: `.noData`; `.outOfRange`: `start > length`, `end > length`, `start > end`.
     public func slice(_ start: Int, _ end: Int? = nil) throws(SmallocError) -> AsyncAllocation {
-        AsyncAllocation(try view.slice(start, end))
+        AsyncAllocation(try checkedView().slice(start, end))
     }
 }

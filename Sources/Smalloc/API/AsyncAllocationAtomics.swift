@@ -11,7 +11,9 @@ extension AsyncAllocation {
     /// Sequentially consistent with all other atomic calls on it, of every client, as all below
     /// are.
     ///
-    /// - Parameter index: Element, from 0 to length - 1.
+    /// - Parameters:
+    ///   - index: Element, from 0 to length - 1.
+    ///   - type: The Swift integer; must have the allocation's element type.
     /// - Returns: The element.
     /// - Throws: `.invalidArgument` if the elements are of another type; `.noData`; `.outOfRange`;
     ///   `.cancelled`; transport errors.
@@ -165,6 +167,7 @@ extension AsyncAllocation {
         let body = AtomicBody(
             action, UInt64(truncatingIfNeeded: operand), UInt64(truncatingIfNeeded: expected))
         let link = remote.owner.link
+        let view = try checkedView()
         do throws(SmallocError) {
             let header = try view.atomicHeader(index, Value.self)
             let answer = try await link.answer { waiter in
@@ -201,6 +204,7 @@ extension AsyncAllocation {
     public func wait<Value: Smalloc.AtomicValue>(
         at index: Int, while value: Value, timeout: Duration? = nil
     ) async throws(SmallocError) -> Smalloc.WaitResult {
+        let view = try checkedView()
         do throws(SmallocError) {
             let request = try view.waitRequest(index, value, timeout)
             return try WaitResult(await remote.owner.link.callWaiting(request, remote))
@@ -221,6 +225,7 @@ extension AsyncAllocation {
     /// Wire: `notify`.
     @discardableResult
     public func notify(at index: Int, count: Int? = nil) async throws(SmallocError) -> Int {
+        let view = try checkedView()
         do throws(SmallocError) {
             let request = try view.notifyRequest(index, count)
             let reply = try await remote.owner.link.call(request, remote: remote)

@@ -44,6 +44,7 @@ extension AsyncAllocation {
     public func readBytes(
         from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) -> [UInt8] {
+        try check()
         let (offset, size) = try await checked(start, count ?? window.countFrom(start))
         return try await read(UInt8.self, count: size, offset: offset, size: size)
     }
@@ -56,6 +57,7 @@ extension AsyncAllocation {
     public func numbers(
         from start: Int = 0, count: Int? = nil
     ) async throws(SmallocError) -> [Double] {
+        try check()
         let type = type
         try type.checkDouble()
         if type == .double { return try await read(Double.self, from: start, count: count) }
@@ -93,8 +95,14 @@ extension AsyncAllocation {
 
     /// Writes bytes as elements of whatever type, in the machine's byte order.
     ///
+    /// An array is written from where it is; of others, as `Data`, a copy is.
+    ///
     /// - Throws: As `write(_:at:)`; `.invalidArgument` for a part of an element.
-    public func write(bytes: [UInt8], at start: Int = 0) async throws(SmallocError) {
+    public func write(
+        bytes: some Collection<UInt8>, at start: Int = 0
+    ) async throws(SmallocError) {
+        try check()
+        let bytes = Array(bytes)
         let (offset, size) = try await checked(start, try type.count(bytes: bytes.count))
         try await write(bytes, offset: offset, size: size)
     }
@@ -103,6 +111,7 @@ extension AsyncAllocation {
     ///
     /// - Throws: As `write(_:at:)`, but for another element type.
     public func store(_ numbers: [Double], at start: Int = 0) async throws(SmallocError) {
+        try check()
         let type = type
         try type.checkDouble()
         if type == .double { return try await write(numbers, at: start) }
@@ -126,6 +135,7 @@ extension AsyncAllocation {
     public func read<Element: Smalloc.Element>(
         _ element: Element.Type = Element.self, ranges: [Range<Int>]
     ) async throws(SmallocError) -> [Element] {
+        try check()
         try type.check(element)
         let sink = ArraySink<Element>(count: try await size(of: ranges) >> type.shift)
         try await move(.read, ranges) { request, at, size throws(SmallocError) in
@@ -142,6 +152,7 @@ extension AsyncAllocation {
     public func write<Element: Smalloc.Element>(
         _ array: [Element], to ranges: [Range<Int>]
     ) async throws(SmallocError) {
+        try check()
         try type.check(Element.self)
         let total = try await size(of: ranges) >> type.shift
         guard total == array.count else {
@@ -178,7 +189,7 @@ extension AsyncAllocation {
     }
 
     /// Bytes of a range, which is put to the daemon if it can't be right.
-    private func checked(
+    func checked(
         _ start: Int, _ count: Int
     ) async throws(SmallocError) -> (offset: UInt64, size: Int) {
         let (offset, size, isKnown) = try view.explaining(start, count) {

@@ -30,6 +30,7 @@ extension AsyncAllocation {
     func smallPart(
         _ wanted: ElementType, stride: Int, _ start: Int, _ count: Int?
     ) throws(SmallocError) -> SmallPart? {
+        try check()
         guard type.takes(wanted, stride: stride) else { return nil }
         let count = count ?? window.countFrom(start)
         let (offset, size, isKnown) = try view.explaining(start, count) {

@@ -28,7 +28,9 @@ extension AsyncSmalloc {
         /// Ask for it with `Smalloc.Batch.Replies.number`.
         @discardableResult
         public mutating func get(_ index: Int, of allocation: AsyncAllocation) -> Ticket {
-            builder.read(index, 1) { allocation.view }
+            builder.read(index, 1) { () throws(SmallocError) in
+                try allocation.checkedView()
+            }
         }
 
         /// Stores a number into one element.
@@ -38,7 +40,9 @@ extension AsyncSmalloc {
         public mutating func set(_ value: Double, at index: Int, of allocation: AsyncAllocation)
             -> Ticket
         {
-            builder.set(value, index) { allocation.view }
+            builder.set(value, index) { () throws(SmallocError) in
+                try allocation.checkedView()
+            }
         }
 
         /// Reads elements.
@@ -49,7 +53,9 @@ extension AsyncSmalloc {
         public mutating func read(
             _ count: Int, from start: Int = 0, of allocation: AsyncAllocation
         ) -> Ticket {
-            builder.read(start, count) { allocation.view }
+            builder.read(start, count) { () throws(SmallocError) in
+                try allocation.checkedView()
+            }
         }
 
         /// Writes elements.
@@ -67,7 +73,9 @@ extension AsyncSmalloc {
         mutating func write(
             _ elements: BatchElements, _ start: Int, _ allocation: AsyncAllocation
         ) -> Ticket {
-            builder.write(elements, start) { allocation.view }
+            builder.write(elements, start) { () throws(SmallocError) in
+                try allocation.checkedView()
+            }
         }
 
         /// Stores one number into many elements.
@@ -77,7 +85,9 @@ extension AsyncSmalloc {
         public mutating func fill(
             _ value: Double, from start: Int = 0, count: Int? = nil, of allocation: AsyncAllocation
         ) -> Ticket {
-            builder.fill(value, start, count) { allocation.view }
+            builder.fill(value, start, count) { () throws(SmallocError) in
+                try allocation.checkedView()
+            }
         }
 
         /// Copies elements inside the daemon.
@@ -123,6 +133,7 @@ extension AsyncSmalloc {
     public func batch(
         _ gather: (inout AsyncSmalloc.Batch) -> Void
     ) async throws(SmallocError) -> Smalloc.Batch.Replies {
+        try connection.checkFork()
         var batch = AsyncSmalloc.Batch(connection)
         gather(&batch)
         let record = batch.builder.finish()

@@ -103,11 +103,21 @@ public final class AsyncSmalloc: Sendable {
         return reply
     }
 
-    private func remote(
-        _ request: Request, _ name: AllocationName?, _ description: AllocationDescription? = nil
+    /// Asks for a handle.
+    ///
+    /// - Parameter waits: Whether the request waits in the daemon.
+    func remote(
+        _ request: Request, _ name: AllocationName?, _ description: AllocationDescription? = nil,
+        waits: Bool = false
     ) async throws(SmallocError) -> AsyncAllocation {
         let owner = try await connection.link()
-        let header = try await owner.link.call(request).header
+        let header: FrameHeader
+        do throws(SmallocError) {
+            header =
+                waits
+                ? try await owner.link.callWaiting(request).header
+                : try await owner.link.call(request).header
+        } catch { throw request.explained(error) }
         let place = AsyncOwner(owner: owner, link: owner.link, connection: connection)
         return AsyncAllocation(View(remote: try Remote(place, header, name, description)))
     }
@@ -209,10 +219,14 @@ public final class AsyncSmalloc: Sendable {
     ) async throws(SmallocError) {
         guard let from = source.liveView else { throw .noSourceData }
         guard let onto = dest.liveView else { throw .noDestData }
-        try await source.call(
-            from.copyRequest(sourceStart, copyLength, onto: onto, destStart), sourceStart,
-            copyLength)
-        withExtendedLifetime(dest) {}
+        let request = try from.copyRequest(sourceStart, copyLength, onto: onto, destStart)
+        do throws(SmallocError) {
+            _ = try await from.remote.owner.link.call(request, remote: from.remote)
+        } catch {
+            throw from.explained(
+                error, copying: copyLength, from: sourceStart, onto: onto, destStart)
+        }
+        withExtendedLifetime((source, dest)) {}
     }
 
     /// Frees an allocation's memory, at once and for everybody.
@@ -252,6 +266,26 @@ public final class AsyncSmalloc: Sendable {
     public func open(_ name: String) async throws(SmallocError) -> AsyncAllocation {
         let name = try AllocationName(name)
         return try await remote(.open(name), name)
+    }
+
+    /// Allocates under a name without opening it.
+    ///
+    /// See `Smalloc.create(_:_:_:shape:metadata:shareable:)`. A cancelled call may have allocated
+    /// all the same.
+    ///
+    /// - Throws: As that one; `.cancelled`.
+    ///
+    /// Wire: `alloc`, flag `noHandle`.
+    public func create(
+        _ name: String, _ length: Int, _ type: ElementType = .uint8, shape: [Int]? = nil,
+        metadata: [UInt8] = [], shareable: Bool = false
+    ) async throws(SmallocError) {
+        let name = try AllocationName(name)
+        let description = try AllocationDescription(shape, metadata)
+        try await call(
+            .alloc(
+                size: type.bytes(length), type: type.rawValue, name: name, opening: false,
+                shareable: shareable, described: description))
     }
 
     /// Disposes of an allocation by its name.
@@ -303,6 +337,42 @@ public final class AsyncSmalloc: Sendable {
         return try Smalloc.Stat(reply.header, reply.payload)
     }
 
+    /// What the daemon knows of many named allocations, asked for together.
+    ///
+    /// See `Smalloc.stat(_:)`, the one for many names.
+    ///
+    /// - Returns: As many as there are names; nil where there is none of that name.
+    /// - Throws: `.invalidName`; `.cancelled`; transport errors.
+    ///
+    /// Wire: `stat`.
+    public func stat(_ names: [String]) async throws(SmallocError) -> [Smalloc.Stat?] {
+        var requests: [Request] = []
+        for name in names { requests.append(.stat(.name(try AllocationName(name)))) }
+        let owner = try await connection.link()
+        defer { withExtendedLifetime(owner) {} }
+        var stats: [Smalloc.Stat?] = []
+        stats.reserveCapacity(names.count)
+        var asked: [UInt64] = []
+        defer { for cookie in asked.dropFirst(stats.count) { owner.link.abandon(cookie) } }
+        while stats.count < requests.count {
+            // As many are under way together.
+            while asked.count < min(requests.count, stats.count + 100) {
+                asked.append(try owner.link.start(requests[asked.count], nil))
+            }
+            let answer = await owner.link.wait(asked[stats.count])
+            do throws(SmallocError) {
+                let reply = try answer.reply()
+                stats.append(try Smalloc.Stat(reply.header, reply.payload))
+            } catch {
+                guard error.status == .noData else {
+                    throw requests[stats.count].explained(error)
+                }
+                stats.append(nil)
+            }
+        }
+        return stats
+    }
+
     /// Lists the named allocations, a page at a time behind the scenes.
     ///
     /// ```swift
@@ -335,4 +405,16 @@ public final class AsyncSmalloc: Sendable {
     ///
     /// Wire: `ping`.
     public func ping() async throws(SmallocError) { try await call(.ping) }
+
+    /// Takes leave: the daemon answers what was asked before and closes.
+    ///
+    /// Later calls throw `.closed`.
+    ///
+    /// - Throws: `.cancelled`; transport errors.
+    ///
+    /// Wire: `quit`.
+    public func quit() async throws(SmallocError) {
+        defer { close() }
+        try await call(.quit)
+    }
 }

@@ -66,7 +66,9 @@ extension Smalloc {
 
         /// Writes bytes.
         ///
-        /// - Parameter offset: First byte written, from 0 to length.
+        /// - Parameters:
+        ///   - bytes: What to write.
+        ///   - offset: First byte written, from 0 to length.
         /// - Throws: As `Allocation.write(_:at:)`; nothing is cut off to fit.
         public func write(_ bytes: [UInt8], at offset: Int = 0) throws(SmallocError) {
             try held().write(bytes, at: offset)
@@ -135,9 +137,8 @@ extension Smalloc {
             guard let from = from?.currentView else { throw .noSourceData }
             guard let onto = onto?.currentView else { throw .noDestData }
             let count = (sourceEnd ?? from.length).subtractingReportingOverflow(sourceStart)
-            let request = try from.copyRequest(
+            try from.copy(
                 sourceStart, count.overflow ? -1 : count.partialValue, onto: onto, targetStart)
-            try from.perform(request)
         }
 
         /// A Buffer that looks onto a part of this one's memory and keeps it alive.

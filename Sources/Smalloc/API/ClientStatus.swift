@@ -17,7 +17,12 @@ extension Status {
     /// The peer answered something that is no valid reply; the connection is given up.
     public static var unexpectedReply: Status { Status(rawValue: 0xF004) }
     /// `close()` was called on this side.
-    public static var closed: Status { Status(rawValue: 0xF006) }
+    public static var closed: Status { Status(rawValue: 0xF005) }
+    /// The connection belongs to the process that this one is a fork of.
+    ///
+    /// Nothing was sent, and nothing of the parent's is closed. The way on is a connection of the
+    /// fork's own.
+    public static var forked: Status { Status(rawValue: 0xF006) }
 
     /// The symbol of this status, for those that travel and for those that don't.
     public var symbol: String {
@@ -27,6 +32,7 @@ extension Status {
         case .timedOut: "timedOut"
         case .unexpectedReply: "unexpectedReply"
         case .closed: "closed"
+        case .forked: "forked"
         default: name
         }
     }
@@ -48,7 +54,9 @@ extension SmallocError {
         status.rawValue >= 0xF000 || status.closes || status == .cancelled
     }
 
-    /// As `description`, so that this is also what Foundation's name for it gives.
+    /// As `description`.
+    ///
+    /// Where the error is known as `any Error`, Foundation gives the same by `errorDescription`.
     public var localizedDescription: String { description }
 
     /// Has `catch SmallocError.noData` catch every error of that status, whatever its message.
@@ -64,7 +72,7 @@ extension SmallocError {
     /// What later calls get on a connection that this has ended.
     var afterwards: SmallocError {
         switch status {
-        case .connectionLost, .cannotConnect, .closed: self
+        case .connectionLost, .cannotConnect, .closed, .forked: self
         case .timedOut:
             .connectionLost("the connection was given up: an earlier call had no answer in time")
         default: .connectionLost("the connection to the daemon is lost: \(message)")
@@ -85,6 +93,12 @@ extension SmallocError {
     }
     static var closed: SmallocError {
         SmallocError(.closed, .error, "the connection was closed by this side")
+    }
+    static var forked: SmallocError {
+        SmallocError(
+            .forked, .error,
+            "the connection belongs to the process that made it, of which this one is a fork: "
+                + "connect anew")
     }
     /// A handle of a connection that was there before the present one.
     static var lostWithConnection: SmallocError {

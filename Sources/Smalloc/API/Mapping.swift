@@ -209,8 +209,9 @@ extension AsyncAllocation {
     public func map<Element: Smalloc.Element>(
         _ element: Element.Type = Element.self, writable: Bool = true, populate: Bool = false
     ) async throws(SmallocError) -> Smalloc.Mapping<Element> {
+        let view = try checkedView()
         do throws(SmallocError) {
-            try type.checkMapped(element)
+            try view.type.checkMapped(element)
             return try view.mapping(
                 of: await remote.owner.link.map(remote, writable: writable, populate: populate))
         } catch { throw view.explained(error) }
@@ -227,6 +228,7 @@ extension AsyncAllocation {
     ///
     /// Wire: `freeze`.
     public func freeze() async throws(SmallocError) {
+        _ = try checkedView()
         // The library's own mappings for large transfers would be in the way.
         remote.owner.transferMappings.release()
         try await call(.freeze(.handle(remote.handle)))
@@ -244,7 +246,7 @@ extension View {
         let window = window
         let offset = min(window.start, memory.size)
         return Smalloc.Mapping(
-            memory, remote, offset: offset,
+            memory, MappedUse(remote), offset: offset,
             count: min(window.size, memory.size - offset) / MemoryLayout<Element>.stride)
     }
 }

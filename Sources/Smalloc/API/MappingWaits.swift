@@ -23,8 +23,8 @@ extension Smalloc.Mapping where Element: Smalloc.AtomicValue {
     /// - Returns: `.differs`, also where it changes before the thread sleeps; `.notified`;
     ///   `.timeout`; or `.disposed` if the element is gone, which is seen within 100 milliseconds
     ///   before Linux 5.16, and at once since then.
-    /// - Throws: `.invalidArgument` for other elements; `.connectionLost` and `.closed`, within
-    ///   about a second, once nothing tells any more whether the daemon is there.
+    /// - Throws: `.invalidArgument` for other elements; `.connectionLost`, `.closed` and
+    ///   `.forked`, within about a second, once nothing tells any more whether the daemon is there.
     @discardableResult
     public func wait(
         at index: Int, while value: Element, timeout: Duration? = nil

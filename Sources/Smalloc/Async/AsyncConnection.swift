@@ -51,6 +51,7 @@ final class AsyncConnection: Sendable {
     let executor = AsyncSmalloc.Executor()
     let transferMappings = TransferMappings<AsyncOwner>()
     private let state = Locked(State())
+    private let fork = ForkGuard()
 
     private struct State: Sendable {
         var owner: LinkOwner?
@@ -72,11 +73,14 @@ final class AsyncConnection: Sendable {
     var present: LinkOwner? { state.withLock { $0.owner } }
 
     var isConnected: Bool {
+        // A lock that another thread held at the fork is held for ever.
+        if fork.isForked { return false }
         guard let link = state.withLock({ $0.owner?.link }) else { return false }
         return link.ended == nil
     }
 
     func close() {
+        if fork.isForked { return }
         let owner = state.withLock {
             $0.closed = true
             return $0.owner
@@ -84,8 +88,14 @@ final class AsyncConnection: Sendable {
         owner?.link.end(.closed)
     }
 
+    /// Refuses a fork of the process that connected.
+    func checkFork() throws(SmallocError) { try fork.check() }
+
     /// The present link, or a new one.
+    ///
+    /// - Throws: `.forked`, as a fork has no thread that could serve one.
     func link() async throws(SmallocError) -> LinkOwner {
+        try fork.check()
         if let owner = state.withLock({ $0.owner }) {
             guard let ended = owner.link.ended else { return owner }
             guard options.reconnects else { throw ended.afterwards }

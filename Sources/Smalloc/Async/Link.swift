@@ -100,7 +100,7 @@ final class Link: @unchecked Sendable {
 
     /// Why nothing can be asked any more; nil while it stands.
     var ended: SmallocError? {
-        if fork.isForked { return ForkGuard.error }
+        if fork.isForked { return .forked }
         return lock.withLock { session.ended }
     }
 
@@ -113,7 +113,7 @@ final class Link: @unchecked Sendable {
     ///
     /// - Returns: The cookie to wait by.
     func start(
-        _ request: borrowing Request, _ remote: AsyncRemote, data: OutgoingData? = nil,
+        _ request: borrowing Request, _ remote: AsyncRemote?, data: OutgoingData? = nil,
         size: Int = -1, sink: (target: any Sink, offset: Int)? = nil, descriptorsAt: Int = -1
     ) throws(SmallocError) -> UInt64 {
         if Task.isCancelled { throw .cancelled }
@@ -202,7 +202,7 @@ final class Link: @unchecked Sendable {
         _ remote: AsyncRemote?, _ waiter: Waiter
     ) -> Bool {
         if fork.isForked {
-            waiter.resume(returning: Answer(ForkGuard.error))
+            waiter.resume(returning: Answer(.forked))
             return false
         }
         lock.lock()
@@ -232,7 +232,7 @@ final class Link: @unchecked Sendable {
     func ask(
         _ record: BatchRecord, _ remotes: [AsyncRemote], extraTime: UInt64, _ waiter: Waiter
     ) {
-        if fork.isForked { return waiter.resume(returning: Answer(ForkGuard.error)) }
+        if fork.isForked { return waiter.resume(returning: Answer(.forked)) }
         record.prepare()
         lock.lock()
         record.withdrawGone(remotes)
@@ -300,6 +300,18 @@ final class Link: @unchecked Sendable {
         let next: Step? = lock.withLock {
             guard session.ended == nil else { return nil }
             session.forget(Request.close(handle).header)
+            return nextStep()
+        }
+        if let next { perform(next) }
+    }
+
+    /// Closes a handle that other tasks use: what they ask for from now on is refused here.
+    func close(_ remote: AsyncRemote) {
+        if fork.isForked { return }
+        let next: Step? = lock.withLock {
+            guard session.ended == nil, !remote.isGone else { return nil }
+            remote.isGone = true
+            session.forget(Request.close(remote.handle).header)
             return nextStep()
         }
         if let next { perform(next) }

@@ -54,7 +54,7 @@ extension Link {
     /// Cancelling the task has the daemon take the request back, and waits for the answer, which
     /// tells whether the event or the cancelling was first.
     func callWaiting(
-        _ request: Request, _ remote: AsyncRemote?
+        _ request: Request, _ remote: AsyncRemote? = nil
     ) async throws(SmallocError) -> Reply {
         let cookie = try startWait(request, remote)
         let answer = await withTaskCancellationHandler {

@@ -21,6 +21,15 @@ extension View where Owner == BlockingOwner {
         }
     }
 
+    func copy(
+        _ start: Int, _ count: Int, onto dest: BlockingView, _ destStart: Int
+    ) throws(SmallocError) {
+        let request = try copyRequest(start, count, onto: dest, destStart)
+        do throws(SmallocError) { try connection.perform(request, on: remote) } catch {
+            throw explained(error, copying: count, from: start, onto: dest, destStart)
+        }
+    }
+
     func get(_ index: Int) throws(SmallocError) -> Double {
         try type.checkDouble()
         return try explaining(index) { () throws(SmallocError) in

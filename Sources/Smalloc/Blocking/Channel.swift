@@ -268,7 +268,20 @@ struct Channel: ~Copyable {
         }
         if errno == EAGAIN { return true }
         if errno == EINTR { return false }
-        throw failure(errno)
+        throw lastWord(errno)
+    }
+
+    /// What the daemon said before it closed may still be in the socket, and tells more than that
+    /// nothing can be sent.
+    @inline(never)
+    private mutating func lastWord(_ number: Int32) -> SmallocError {
+        guard number == EPIPE || number == ECONNRESET else { return failure(number) }
+        do throws(SmallocError) {
+            while try take(Int32(MSG_DONTWAIT)) {}
+        } catch {
+            return error
+        }
+        return failure(number)
     }
 
     /// Receives once, and takes in what has come whole.

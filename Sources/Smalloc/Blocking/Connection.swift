@@ -213,7 +213,7 @@ final class Connection: @unchecked Sendable {
     /// Cost: one system call.
     func ended(for remote: BlockingRemote) -> SmallocError? {
         // Before the lock, which may be held for ever in a fork.
-        if fork.isForked { return ForkGuard.error }
+        if fork.isForked { return .forked }
         guard lock.tryLock() else { return nil }
         defer { lock.unlock() }
         if state.closed { return .closed }
@@ -269,13 +269,17 @@ final class Connection: @unchecked Sendable {
     }
 
     /// Asks for a handle: alloc and open.
+    ///
+    /// - Parameter waits: Whether the request waits in the daemon.
     func performForRemote(
         _ request: borrowing Request, name: AllocationName?,
-        description: AllocationDescription? = nil
+        description: AllocationDescription? = nil, waits: Bool = false
     ) throws(SmallocError) -> BlockingRemote {
         let (reply, session) = try call(on: nil) { channel throws(SmallocError) in
             do throws(SmallocError) {
-                return (try channel.exchange(request), channel.number)
+                let reply =
+                    waits ? try channel.exchangeWait(request) : try channel.exchange(request)
+                return (reply, channel.number)
             } catch { throw request.explained(error) }
         }
         return try Remote(

@@ -36,15 +36,9 @@ struct ForkGuard: Sendable {
 
     /// Refuses a fork.
     ///
-    /// - Throws: `.connectionLost`.
+    /// - Throws: `.forked`.
     @inline(__always)
-    func check() throws(SmallocError) { if isForked { throw ForkGuard.error } }
-
-    static var error: SmallocError {
-        .connectionLost(
-            "the connection belongs to the process that made it, of which this one is a fork: "
-                + "connect anew")
-    }
+    func check() throws(SmallocError) { if isForked { throw .forked } }
 }
 
 /// The same as `ForkGuard.shared`, which a process that forks while it is made can't wait for.

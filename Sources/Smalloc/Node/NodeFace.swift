@@ -209,9 +209,7 @@ extension Smalloc {
         try onto?.throwIfFailed()
         guard let from = from?.currentView else { throw .noSourceData }
         guard let onto = onto?.currentView else { throw .noDestData }
-        try from.perform(
-            from.copyRequest(sourceStart, copyLength, onto: onto, destStart), sourceStart,
-            copyLength)
+        try from.copy(sourceStart, copyLength, onto: onto, destStart)
     }
 
     // MARK: dispose

@@ -30,13 +30,9 @@ extension View {
         _ index: Int, _ value: Value, _ timeout: Duration?
     ) throws(SmallocError) -> Request {
         try type.check(Value.self)
-        let nanoseconds = timeout?.nanosecondsClamped ?? .max
-        let milliseconds =
-            nanoseconds == .max
-            ? .max : nanoseconds / 1_000_000 + (nanoseconds % 1_000_000 > 0 ? 1 : 0)
         return .wait(
             remote.handle, offset: try window.resolve(index, 1).offset,
-            value: UInt32(truncatingIfNeeded: value), milliseconds: milliseconds)
+            value: UInt32(truncatingIfNeeded: value), milliseconds: Request.milliseconds(timeout))
     }
 
     /// - Parameter count: nil for all.

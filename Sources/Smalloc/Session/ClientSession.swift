@@ -83,10 +83,10 @@ struct ClientSession: ~Copyable {
     func isUnderWay(on handle: UInt32) -> Bool {
         pending.indices.contains { index in
             let entry = pending.at(index)
-            guard entry.pointee.state != .free, !entry.pointee.isReplied else { return false }
+            guard entry.pointee.state != .free, !entry.pointee.isReplied, !entry.pointee.isWait
+            else { return false }
             if entry.pointee.batch != nil { return true }
             switch Operation(rawValue: entry.pointee.operation) {
-            case .wait, .watch: return false
             case .copy, .dispose, .freeze, .rename: return true
             default: return entry.pointee.handle == handle
             }
@@ -144,6 +144,7 @@ struct ClientSession: ~Copyable {
     ) -> UInt64 {
         let entry = begin(header)
         entry.pointee.state = .asked
+        entry.pointee.isWait = true
         entry.pointee.deadline = deadline
         let cookie = pending.cookie(of: entry)
         var header = header
@@ -279,14 +280,15 @@ struct ClientSession: ~Copyable {
 
     private mutating func send(_ header: FrameHeader, _ body: [UInt8], _ data: OutgoingData?) {
         // One that was cancelled before it was sent need not be sent, unless it frees something.
-        if let index = pending.index(of: header.cookie), pending.at(index).pointee.state.isUnwanted,
+        let index = pending.index(of: header.cookie)
+        if let index, pending.at(index).pointee.state.isUnwanted,
             header.operation != Operation.close.rawValue,
             header.operation != Operation.dispose.rawValue
         {
             _ = pending.finish(index, Answer(), replied: true)
             return
         }
-        if Request.waits(header.operation) { waits += 1 } else { inFlight += 1 }
+        if let index, pending.at(index).pointee.isWait { waits += 1 } else { inFlight += 1 }
         body.withUnsafeBytes {
             if let data { output.append(header, $0, data) } else { output.append(header, $0) }
         }

@@ -28,6 +28,8 @@ struct PendingRequest {
     var operation: UInt8 = 0
     /// The handle that it was asked by; 0: none.
     var handle: UInt32 = 0
+    /// It waits in the daemon, and does not count as in flight.
+    var isWait = false
     /// The reply has come, so the entry is not needed to recognise it any more.
     var isReplied = false
     /// Makes a cookie of an earlier use of this entry another number.
@@ -95,6 +97,7 @@ struct PendingTable: ~Copyable {
         entry.pointee.generation = (entry.pointee.generation + 1) & 0x7FFF_FFFF
         entry.pointee.operation = operation
         entry.pointee.handle = handle
+        entry.pointee.isWait = false
         entry.pointee.isReplied = false
         entry.pointee.round = 0
         entry.pointee.size = -1

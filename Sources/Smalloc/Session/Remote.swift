@@ -67,11 +67,22 @@ protocol MappedRemote: AnyObject, Sendable {
     var ended: SmallocError? { get }
 }
 
-extension Remote: MappedRemote {
-    func notify(offset: UInt64, count: UInt64) throws(SmallocError) -> Int {
-        try owner.notify(self, offset: offset, count: count)
+/// A mapping's use of a handle.
+final class MappedUse<Owner: HandleOwner>: MappedRemote {
+    private let remote: Remote<Owner>
+
+    init(_ remote: Remote<Owner>) {
+        self.remote = remote
+        remote.enter()
     }
-    var ended: SmallocError? { owner.ended(self) }
+
+    // The handle goes with the last reference to it.
+    deinit { _ = remote.leave() }
+
+    func notify(offset: UInt64, count: UInt64) throws(SmallocError) -> Int {
+        try remote.owner.notify(remote, offset: offset, count: count)
+    }
+    var ended: SmallocError? { remote.owner.ended(remote) }
 }
 
 /// An open handle.
@@ -105,6 +116,9 @@ final class Remote<Owner: HandleOwner>: Sendable {
     ///
     /// Set and, before use, checked under the connection's lock.
     private let gone = Atomic<Bool>(false)
+    /// Objects of the async face that keep the handle open: `close()` there comes while tasks use
+    /// it, and can't wait for the last reference.
+    private let users = Atomic<Int>(0)
 
     /// Takes over the handle that a reply to alloc or open tells.
     ///
@@ -201,6 +215,16 @@ final class Remote<Owner: HandleOwner>: Sendable {
         set { described.withLock { $0 = newValue } }
     }
 
+    /// Takes note of one more object that keeps the handle open.
+    func enter() { users.add(1, ordering: .relaxed) }
+
+    /// One of them does without it.
+    ///
+    /// - Returns: Whether it was the last one.
+    func leave() -> Bool {
+        users.subtract(1, ordering: .acquiringAndReleasing).newValue == 0
+    }
+
     var isGone: Bool {
         get { gone.load(ordering: .relaxed) }
         set { gone.store(newValue, ordering: .relaxed) }
@@ -272,8 +296,25 @@ struct View<Owner: HandleOwner>: Sendable {
         return error.detailed(numbers.isEmpty ? label : "\(label): \(text)")
     }
 
+    /// The same of a copy, whose error may be about either.
+    func explained(
+        _ error: SmallocError, copying count: Int, from start: Int, onto dest: View,
+        _ destStart: Int
+    ) -> SmallocError {
+        if error.isTransport || error.detail != nil { return error }
+        if error.status == .outOfRange {
+            let from = "start \(start), count \(count), length \(length)"
+            let onto = "start \(destStart), length \(dest.length)"
+            return error.detailed(
+                "from \(label.map { $0 + ": " } ?? "")\(from); onto "
+                    + "\(dest.label.map { $0 + ": " } ?? "")\(onto)")
+        }
+        let side = error.message.hasPrefix("dest") || error.status == .frozen ? dest : self
+        return side.label.map { error.detailed($0) } ?? error
+    }
+
     /// What to call it in an error; nil if it has no name.
-    private var label: String? {
+    var label: String? {
         let name = remote.name
         return isSlice ? name.map { "a slice of \($0)" } ?? "a slice" : name
     }
@@ -307,12 +348,22 @@ struct View<Owner: HandleOwner>: Sendable {
         guard remote.owner.isSame(dest.remote.owner) else {
             throw .invalidArgument("source and dest are on different connections")
         }
-        let part = try explaining(sourceStart, count) { () throws(SmallocError) in
-            try window.copy(sourceStart, count, onto: dest.window, destStart)
+        do throws(SmallocError) {
+            let part = try window.copy(sourceStart, count, onto: dest.window, destStart)
+            return .copy(
+                .handle(remote.handle), offset: part.offset, to: .handle(dest.remote.handle),
+                offset: part.destOffset, size: part.size)
+        } catch {
+            throw explained(error, copying: count, from: sourceStart, onto: dest, destStart)
         }
-        return .copy(
-            .handle(remote.handle), offset: part.offset, to: .handle(dest.remote.handle),
-            offset: part.destOffset, size: part.size)
+    }
+
+    /// Refuses what a slice, which is shortened here alone, can't be shortened to.
+    ///
+    /// - Parameter size: Bytes.
+    func checkTruncation(_ size: UInt64, _ limits: Limits) throws(SmallocError) {
+        if size > limits.lengthSizeMax { throw explained(.truncateOverMaxLength) }
+        if size > UInt64(self.size) { throw explained(.truncateOverLength) }
     }
 
     func renameRequest(_ name: AllocationName, _ replacing: Bool) -> Request {

@@ -120,8 +120,9 @@ struct ReplyInput: ~Copyable {
         while end - start >= FrameHeader.byteCount {
             if completions.count >= CompletionList.most { return true }
             let header = FrameHeader(from: memory + start)
-            guard header.magic == FrameHeader.replyMagic else {
-                throw .unexpectedReply("the peer's answer is no smalloc frame")
+            guard header.magic == FrameHeader.replyMagic else { break }
+            guard header.version == FrameHeader.currentVersion else {
+                throw .unexpectedReply("an answer has version \(header.version)")
             }
             let size = Int(header.payloadSize)
             let held = end - start - FrameHeader.byteCount
@@ -171,7 +172,27 @@ struct ReplyInput: ~Copyable {
                 finish(filled, &session, &completions)
             }
         }
+        try refuseText()
         return false
+    }
+
+    /// Throws for what is no frame: a daemon that refuses a connection says why in a line of text.
+    private func refuseText() throws(SmallocError) {
+        guard end > start,
+            memory.load(fromByteOffset: start, as: UInt8.self) != FrameHeader.replyMagic
+        else { return }
+        let text = String(
+            decoding: UnsafeRawBufferPointer(start: memory + start, count: end - start),
+            as: UTF8.self)
+        let line = text.prefix { $0 != "\n" && $0 != "\r\n" }
+        // The rest of a line that has begun is waited for.
+        if line.count == text.count, "ERR ".hasPrefix(text.prefix(4)), end - start < 4096 { return }
+        let words = line.split(separator: " ", maxSplits: 2)
+        guard words.count == 3, words[0] == "ERR",
+            let known = Status.table.first(where: { $0.name == words[1] })
+        else { throw .unexpectedReply("the peer's answer is no smalloc frame") }
+        let message = words[2].split(separator: ": ", maxSplits: 1).last ?? words[2]
+        throw SmallocError(known.status, known.errorClass, String(message))
     }
 
     /// Whether an entry has asked for a reply like this, and has not had it.
@@ -324,7 +345,7 @@ struct ReplyInput: ~Copyable {
         _ completions: inout CompletionList
     ) {
         let entry = session.pending.at(index)
-        let isWait = Request.waits(entry.pointee.operation)
+        let isWait = entry.pointee.isWait
         if entry.pointee.state == .waiting, let waiter = entry.pointee.waiter {
             session.pending.remove(at: index)
             completions.append(waiter, answer)

@@ -185,9 +185,35 @@ struct Request: Sendable {
     ) -> Request {
         var request = Request(.access(.wait, handle, offset: offset, size: milliseconds))
         request.append(value)
-        let (time, isOver) = milliseconds.multipliedReportingOverflow(by: 1_000_000)
-        request.extraTime = isOver ? .max : time
+        request.setWaiting(milliseconds)
         return request
+    }
+
+    /// An open that waits until there is an allocation of the name, or one that is frozen.
+    ///
+    /// - Parameter timeout: nil is for ever.
+    static func open(
+        _ name: AllocationName, frozen: Bool, timeout: Duration?
+    ) -> Request {
+        var request = Request(.open, .name(name))
+        request.header.flags = (frozen ? OpenFlags.awaitFrozen : .await).rawValue
+        request.header.size = milliseconds(timeout)
+        request.setWaiting(request.header.size)
+        return request
+    }
+
+    /// A time to wait as the wire has it: rounded up, and nil is for ever.
+    static func milliseconds(_ timeout: Duration?) -> UInt64 {
+        guard let nanoseconds = timeout?.nanosecondsClamped, nanoseconds != .max else {
+            return .max
+        }
+        return nanoseconds / 1_000_000 + (nanoseconds % 1_000_000 > 0 ? 1 : 0)
+    }
+
+    /// The answer may come as late as this.
+    private mutating func setWaiting(_ milliseconds: UInt64) {
+        let (time, isOver) = milliseconds.multipliedReportingOverflow(by: 1_000_000)
+        extraTime = isOver ? .max : time
     }
 
     static func notify(_ handle: UInt32, offset: UInt64, count: UInt64) -> Request {
@@ -205,14 +231,8 @@ struct Request: Sendable {
         request.body = prefix
         request.header.offset = cursor
         request.header.size = milliseconds
-        let (time, isOver) = milliseconds.multipliedReportingOverflow(by: 1_000_000)
-        request.extraTime = isOver ? .max : time
+        request.setWaiting(milliseconds)
         return request
-    }
-
-    /// Whether it is an operation that waits in the daemon, and whose reply comes out of order.
-    static func waits(_ operation: UInt8) -> Bool {
-        operation == Operation.wait.rawValue || operation == Operation.watch.rawValue
     }
 
     static func cancel(_ cookie: UInt64) -> Request {

@@ -1,5 +1,5 @@
-// Errors of requests that say the allocation by its name, or make one: a program that is told
-// nothing but "object has no external array data" has to guess of which.
+// Errors of requests that say the allocation by its name, or make one: Node's words for them are
+// those for an object, and say neither that no allocation has the name nor that one has it.
 
 internal import SmallocWire
 
@@ -12,9 +12,19 @@ extension Request {
         guard let operation = Operation(rawValue: header.operation), operation != .list else {
             return error
         }
-        let name = String(decoding: body.prefix(Int(header.nameSize)), as: UTF8.self)
-        let size = operation == .alloc ? sizeText(error.status) : ""
-        let text = [name, size].filter { !$0.isEmpty }.joined(separator: ": ")
+        var name = String(decoding: body.prefix(Int(header.nameSize)), as: UTF8.self)
+        var fact = operation == .alloc ? sizeText(error.status) : ""
+        switch error.status {
+        case .noData where !name.isEmpty && operation != .copy: fact = "no allocation has this name"
+        case .alreadyExists:
+            // What a rename finds taken is its second name.
+            if operation == .rename {
+                name = String(decoding: body.dropFirst(Int(header.nameSize)), as: UTF8.self)
+            }
+            fact = "the name is taken"
+        default: break
+        }
+        let text = [name, fact].filter { !$0.isEmpty }.joined(separator: ": ")
         return text.isEmpty ? error : error.detailed(text)
     }
 

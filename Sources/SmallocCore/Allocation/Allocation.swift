@@ -156,6 +156,13 @@ struct Allocation: Equatable {
     @inline(__always)
     var isInline: Bool { !flags.contains(.recorded) }
 
+    /// Whether its bytes can't be changed any more, and that is not to be undone.
+    ///
+    /// Under the lock.
+    var isFrozenForGood: Bool {
+        flags.contains(.frozen) && record?.sharing.contains(.freezing) != true
+    }
+
     /// Whether its bytes move to a file: they are touched under the lock only, meanwhile.
     var isMoving: Bool { record?.sharing.contains(.moving) ?? false }
 

@@ -87,8 +87,6 @@ struct StorageRecord: Equatable, @unchecked Sendable {
         case memfd
         /// The end of one.
         case memfdTail
-        /// The end of one that keeps its pages, as zeros.
-        case memfdKeptTail
     }
 
     /// What is known of memory that clients map, or that is on its way to be such.
@@ -308,7 +306,7 @@ struct StorageRecord: Equatable, @unchecked Sendable {
             if extent.size == 0 { return .here(address) }
             guard attachMemory(extent, intent, length: length) else { return .failed }
         case .arena, .mapping, .memfd: break
-        case .tail, .mappingTail, .memfdTail, .memfdKeptTail:
+        case .tail, .mappingTail, .memfdTail:
             preconditionFailure("an allocation has more than a tail")
         }
         if overwrittenEnd < staleEnd, !isFree(extent, intent) { return .later }

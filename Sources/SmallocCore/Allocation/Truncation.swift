@@ -140,9 +140,7 @@ extension Allocation {
         {
             return
         }
-        // Where pages have to be there before they are touched they stay, and are wiped.
-        let reserves = mappings.shares?.reserves ?? false
-        let staysCharged = isOut || record.pins > 0 || reserves
+        let staysCharged = isOut || record.pins > 0
         let written = isOut ? record.capacity : record.writtenSize
         var end = staysCharged && record.keptEnd > 0 ? record.keptEnd : record.capacity
         if wroteBehind { end = max(end, mappings.capacity(for: record.writtenSize)) }
@@ -163,7 +161,7 @@ extension Allocation {
         mappings.give(
             forGood: Mapping(
                 base: base + kept, capacity: end - kept, writtenSize: max(written - kept, 0),
-                kind: reserves ? .memfdKeptTail : .memfdTail, isCharged: !staysCharged))
+                kind: .memfdTail, isCharged: !staysCharged))
     }
 
     /// Moves what is left to a file of its own where no client is seen to have the old one mapped.

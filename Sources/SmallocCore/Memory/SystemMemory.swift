@@ -44,11 +44,13 @@ public enum SystemMemory {
         return half > 2 * reserve ? half - reserve : half / 2
     }()
 
-    /// Whether memory that clients map must have its pages before it is touched.
+    /// Whether clients may map memory.
     ///
     /// With a `vm.overcommit_memory` of 2 the kernel counts pages of memory files when they are
-    /// made, and who touches one that it refuses is killed by a SIGBUS. Otherwise it refuses none.
-    static let reservesFiles = numberInFile("/proc/sys/vm/overcommit_memory") == 2
+    /// made, and a SIGBUS ends a process that touches one which it refuses. Pages that are made
+    /// before they are touched are no way out: a client that has them mapped can give them back.
+    /// With any other value the kernel refuses none.
+    public static let mapsFiles = numberInFile("/proc/sys/vm/overcommit_memory") != 2
 
     /// Whether the kernel gives huge pages to memory that clients map: the word that is chosen in
     /// `shmem_enabled`, of which `always`, `within_size` and `advise` mean yes.

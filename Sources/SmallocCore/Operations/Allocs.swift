@@ -55,6 +55,8 @@ extension Registry {
         _ flags: AllocFlags, _ description: UnsafePointer<Description>?, isShareable: Bool,
         _ caller: inout Caller, _ reply: inout Reply
     ) throws(SmallocError) -> Outcome {
+        // Where nothing is mapped, nothing is made for it.
+        let isShareable = isShareable && mappings.shares != nil
         guard name.byteCount == 0 || isAllowed(name) else { throw .invalidName }
         guard let type = ElementType(wire: typeNumber) else {
             throw .unknownType(typeWord.byteCount > 0 ? typeWord.printable : "\(typeNumber)")

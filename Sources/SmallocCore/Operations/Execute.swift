@@ -95,6 +95,8 @@ extension Registry {
             return try allocDescribed(
                 name, type, typeWord, length, unit, flags, description, &caller, &reply)
         case .open(let name): return try open(name, &caller, &reply)
+        case .await(let name, let flags, let milliseconds, let opensHandle):
+            return try awaitName(name, flags, milliseconds, opensHandle, &caller, &reply)
         case .close(let handle): return try close(handle, &caller, &reply)
         case .dispose(let target): return try dispose(target, &caller, &reply)
         case .truncate(let target, let length, let unit):

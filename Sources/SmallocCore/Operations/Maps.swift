@@ -16,9 +16,7 @@ extension Registry {
         _ target: borrowing Reference, _ flags: MapFlags, _ caller: inout Caller,
         _ reply: inout Reply
     ) throws(SmallocError) -> Outcome {
-        guard caller.takesDescriptors, let shares = mappings.shares else {
-            throw .mapNeedsUnixSocket
-        }
+        let shares = try shares(for: caller)
         let failure = caller.promotionError
         caller.promotionError = nil
         let allocation = try resolve(target, caller, missing: .noData)
@@ -38,8 +36,7 @@ extension Registry {
         }
         let populates = flags.contains(.populate)
         if let record = allocation.record, record.kind == .none, !populates,
-            record.sharing.contains(.shareable),
-            !shares.reserves || record.capacity <= Thresholds.lazySizeMax
+            record.sharing.contains(.shareable)
         {
             guard mappings.attachFile(record, size: size) else { throw .outOfMemory }
         }
@@ -93,9 +90,7 @@ extension Registry {
     func unmap<Reply: ReplyWriter & ~Copyable>(
         _ target: borrowing Reference, _ caller: inout Caller, _ reply: inout Reply
     ) throws(SmallocError) -> Outcome {
-        guard caller.takesDescriptors, let shares = mappings.shares else {
-            throw .mapNeedsUnixSocket
-        }
+        let shares = try shares(for: caller)
         if shares.heldSize > 0 { mappings.lookForGone() }
         let allocation = try resolve(target, caller, missing: .noData)
         defer { letGo(allocation, target) }
@@ -112,6 +107,8 @@ extension Registry {
     ) throws(SmallocError) -> Outcome {
         let allocation = try resolve(target, caller, missing: .noData)
         defer { letGo(allocation, target) }
+        var isDone = false
+        defer { if isDone { tellFrozen(allocation) } }
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noData)
@@ -136,6 +133,7 @@ extension Registry {
         let wasFrozen = allocation.flags.contains(.frozen)
         allocation.flags.insert(.frozen)
         guard let record, record.kind == .memfd else {
+            isDone = true
             if !wasFrozen, !allocation.isAnonymous { events.add(.frozen, allocation.name) }
             reply.ok()
             return .answered
@@ -150,6 +148,13 @@ extension Registry {
                         kind: .freeze(Freezing(mappings, events, wasFrozen: wasFrozen)), size: 0,
                         allocations: (allocation, nil)))
             ))
+    }
+
+    /// The memory that a client can map, where it can map any.
+    private func shares(for caller: borrowing Caller) throws(SmallocError) -> SharedFiles {
+        guard caller.takesDescriptors else { throw .mapNeedsUnixSocket }
+        guard let shares = mappings.shares else { throw .mapIsOff }
+        return shares
     }
 
     /// Whether it can be mapped for writing.

@@ -35,7 +35,11 @@ extension Registry {
             lock.unlock()
         }
         switch shards[bucket.shard].table.add(allocation, name, tag: bucket.tag) {
-        case .added: events.add(.allocated, name)
+        case .added:
+            events.add(.allocated, name)
+            if shards[bucket.shard].awaits > 0 {
+                tellAwaiting(name, bucket.shard, allocation, isFrozen: false)
+            }
         case .taken: throw .alreadyExists
         case .noMemory: throw .outOfMemory
         }
@@ -46,6 +50,14 @@ extension Registry {
     ) throws(SmallocError) -> Outcome {
         let allocation = try resolve(
             Reference(handle: 0, name: name), caller, missing: .noData)
+        return try open(allocation, &caller, &reply)
+    }
+
+    /// Opens a handle to what was found, and takes over the caller's reference.
+    @inline(__always)
+    func open<Reply: ReplyWriter & ~Copyable>(
+        _ allocation: Allocation, _ caller: inout Caller, _ reply: inout Reply
+    ) throws(SmallocError) -> Outcome {
         guard UInt64(caller.handles.count) < limits.handlesMax else {
             release(allocation)
             throw .handleLimit
@@ -157,7 +169,7 @@ extension Registry {
     /// Waits until another thread has done what it does under the allocation's lock.
     ///
     /// With a reference, and without the lock of a shard.
-    private func wait(for allocation: Allocation) {
+    func wait(for allocation: Allocation) {
         allocation.lock.lock()
         allocation.lock.unlock()
     }
@@ -324,6 +336,10 @@ extension Registry {
             shards[new.shard].table.replace(found, with: allocation, tag: new.tag)
             cut = found.endForAll(mappings)
             replaced = found
+        }
+        if shards[new.shard].awaits > 0 {
+            let isFrozen = allocation.isFrozenForGood
+            tellAwaiting(newName, new.shard, allocation, isFrozen: isFrozen)
         }
         // Found by identity: the table never looks at the name here. With the same shard and tag
         // both slots are equal, and it does not matter which of them goes.

@@ -46,8 +46,9 @@ extension Registry {
             reply.waited(.differs)
             return .answered
         }
-        let wait = try makeWait(
-            allocation, extent.offset, number: waits.nextNumber(), milliseconds, &caller)
+        let wait = try makeWait(.cell, extent.offset, milliseconds, &caller)
+        wait.fields.pointee.allocation = allocation
+        allocation.retain()
         waits.append(wait)
         return .later(Pending(.event(wait)))
     }
@@ -156,15 +157,12 @@ extension Registry {
 
     /// Makes a wait of the caller's, and charges it.
     ///
-    /// Under the allocation's lock.
+    /// Under the allocation's lock, or the shard's of a name.
     ///
-    /// - Parameters:
-    ///   - allocation: Nil for a watch, of which the caller writes the prefix.
-    ///   - offset: Of a watch the bytes of its prefix.
+    /// - Parameter offset: Of a cell; of a name or a prefix its size.
     /// - Throws: `.waitLimit`, `.memoryLimit`, `.outOfMemory`.
     func makeWait(
-        _ allocation: Allocation?, _ offset: Int, number: UInt64, _ milliseconds: UInt64,
-        _ caller: inout Caller
+        _ aim: Wait.Aim, _ offset: Int, _ milliseconds: UInt64, _ caller: inout Caller
     ) throws(SmallocError) -> Wait {
         guard let loop = caller.loop?.waits else {
             preconditionFailure("a request comes by way of a loop")
@@ -173,19 +171,19 @@ extension Registry {
         guard list.count < Limits.waitsMax else { throw .waitLimit }
         let deadline = Registry.deadline(in: milliseconds)
         if deadline != .max, let error = loop.reserveDeadline() { throw error }
-        let size = Wait.size(prefix: allocation == nil ? offset : 0)
-        guard budget.charge(Wait.charge(size)) else { throw .memoryLimit }
+        let size = Wait.size(nameSize: aim == .cell ? 0 : offset)
+        let charge = UInt64(BlockPool.capacity(for: size))
+        guard budget.charge(charge) else { throw .memoryLimit }
         guard let block = mappings.blocks.take(size) else {
-            budget.uncharge(Wait.charge(size))
+            budget.uncharge(charge)
             throw .outOfMemory
         }
         let fields = block.bindMemory(to: Wait.Fields.self, capacity: 1)
         fields.initialize(
             to: Wait.Fields(
-                allocation: allocation, offset: offset, number: number,
+                offset: offset, aim: aim, number: waits.nextNumber(),
                 list: .passUnretained(list), loop: .passUnretained(loop), deadline: deadline))
         let wait = Wait(fields: fields)
-        allocation?.retain()
         caller.waits = list
         caller.cost += Caller.Cost.wait
         list.insert(wait)
@@ -211,12 +209,14 @@ extension Registry {
     ///
     /// - Returns: False: another thread has ended it, and it is in the loop's mailbox.
     func end(_ wait: Wait, _ result: Wait.End) -> Bool {
-        guard let allocation = wait.fields.pointee.allocation else {
+        if wait.isForName { return endAwaiting(wait, result) }
+        if wait.isWatch {
             wait.fields.pointee.isQueued = false
             wait.fields.pointee.loop._withUnsafeGuaranteedRef { $0.removeWatch(wait) }
             wait.end(result)
             return true
         }
+        let allocation = wait.allocation
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         guard wait.fields.pointee.isQueued else { return false }
@@ -228,9 +228,10 @@ extension Registry {
     /// Gives back a wait that is in no list any more.
     func free(_ wait: Wait) {
         wait.fields.pointee.loop._withUnsafeGuaranteedRef { $0.removeDeadline(wait) }
-        let (allocation, size) = (wait.fields.pointee.allocation, wait.size)
+        let allocation = wait.fields.pointee.allocation
+        let (size, charge) = (wait.size, wait.charge)
         mappings.blocks.give(UnsafeMutableRawPointer(wait.fields), size)
-        budget.unchargeHeap(Wait.charge(size))
+        budget.unchargeHeap(charge)
         if let allocation { release(allocation) }
     }
 

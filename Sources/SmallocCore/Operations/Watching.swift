@@ -1,7 +1,6 @@
 // The operation that tells what has become of names.
 // protocol/spec.md § Operations is the source of every check and its order.
 
-internal import Glibc
 internal import SmallocWire
 
 extension Registry {
@@ -21,10 +20,9 @@ extension Registry {
         let prefix = UnsafeRawBufferPointer(
             rebasing: prefix.bytes.prefix(Limits.nameSizeMax + 1))
         if milliseconds > 0, !hasEvents(prefix, &number, &caller) {
-            let wait = try makeWait(nil, prefix.count, number: number, milliseconds, &caller)
-            if let from = prefix.baseAddress, let to = wait.prefix.baseAddress {
-                memcpy(UnsafeMutableRawPointer(mutating: to), from, prefix.count)
-            }
+            let wait = try makeWait(.events, prefix.count, milliseconds, &caller)
+            wait.fields.pointee.number = number
+            UnsafeMutableRawBufferPointer(mutating: wait.name).copyMemory(from: prefix)
             wait.fields.pointee.loop._withUnsafeGuaranteedRef { $0.insertWatch(wait) }
             return .later(Pending(.event(wait)))
         }

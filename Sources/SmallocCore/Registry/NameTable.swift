@@ -78,6 +78,11 @@ struct NameTable: ~Copyable {
         return true
     }
 
+    /// Whether an allocation is in, found by identity.
+    func contains(_ allocation: Allocation, tag: UInt64) -> Bool {
+        index(of: allocation, tag: tag) != nil
+    }
+
     /// Puts an allocation in the slot of another one, found by identity, whose name it has now.
     ///
     /// Needs no memory, and so never fails for one that is there.

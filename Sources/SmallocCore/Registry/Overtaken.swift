@@ -31,6 +31,8 @@ extension Registry {
             return isThere(source, caller) && isThere(dest, caller)
         case .wait(let target, _, _, _, _): return isThere(target, caller)
         case .notify(let target, _, _, _): return isThere(target, caller)
+        // It looks again by itself, and waits.
+        case .await: return false
         case .hello, .ping, .alloc, .close, .list, .watch, .stats, .help, .quit, .cancel:
             return false
         }

@@ -14,8 +14,10 @@ public final class Registry: @unchecked Sendable {
     /// A shard's table, guarded by the shard's lock.
     struct Shard: ~Copyable {
         var table: NameTable
+        /// Requests that wait for names of it.
+        var awaits = 0
         // A cache line each, so that loops on neighbouring shards leave each other alone.
-        private var padding: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
+        private var padding: (UInt64, UInt64, UInt64) = (0, 0, 0)
 
         init(_ blocks: BlockPool) { table = NameTable(blocks) }
     }
@@ -58,7 +60,7 @@ public final class Registry: @unchecked Sendable {
     init?(
         limits: SharedLimits, loops: Int, warmSizeMax: Int, nameHash: NameHash,
         mappingsMax: UInt64 = SystemMemory.mappingsMax,
-        reservesFiles: Bool = SystemMemory.reservesFiles
+        mapsFiles: Bool = SystemMemory.mapsFiles
     ) {
         self.limits = limits
         self.nameHash = nameHash
@@ -70,7 +72,7 @@ public final class Registry: @unchecked Sendable {
         counters = (0..<loops).map { _ in Counters() }
         budget = MemoryBudget(limits: limits, mappingsMax: mappingsMax)
         mappings = MappingPool(
-            budget: budget, cleanSizeMax: warmSizeMax, shares: SharedFiles(reserves: reservesFiles))
+            budget: budget, cleanSizeMax: warmSizeMax, shares: mapsFiles ? SharedFiles() : nil)
         shards = .allocate(capacity: Registry.shardCount)
         lines = .allocate(capacity: Registry.shardCount)
         for index in 0..<Registry.shardCount {
@@ -187,7 +189,10 @@ public final class Registry: @unchecked Sendable {
         for (index, allocation) in allocations.enumerated() {
             guard let allocation else { continue }
             if case .promote(let promotion) = work.kind { end(promotion, of: allocation) }
-            if case .freeze(let freezing) = work.kind { freezing.end(allocation) }
+            if case .freeze(let freezing) = work.kind {
+                freezing.end(allocation)
+                tellFrozen(allocation)
+            }
             if work.isPinning {
                 letGoPinned(allocation, writes: work.writes(index))
             } else {
@@ -265,9 +270,12 @@ public final class Registry: @unchecked Sendable {
     func checkInvariants() {
         mappings.checkInvariants()
         mappings.blocks.checkInvariants()
+        var awaits = Array(repeating: 0, count: Registry.shardCount)
+        _ = waits.checkInvariants { awaits[bucket(of: $0.name).shard] += 1 }
         for shard in 0..<Registry.shardCount {
             let lock = lock(of: shard)
             lock.lock()
+            precondition(shards[shard].awaits == awaits[shard], "a shard knows what waits for it")
             for index in 0..<shards[shard].table.slotCount {
                 guard let allocation = shards[shard].table.allocation(at: index) else { continue }
                 precondition(!allocation.isAnonymous, "what is in a table has a name")

@@ -37,23 +37,33 @@ extension Session {
     private mutating func answer(_ wait: Wait, _ loop: LoopContext) {
         if mode == .text {
             var reply = TextReplies(output: loop.output)
-            Session.answer(wait, &caller, loop, &reply)
+            answer(wait, loop, &reply)
         } else {
-            let operation = wait.isWatch ? Operation.watch : Operation.wait
+            let operation: Operation = wait.isWatch ? .watch : wait.isForName ? .open : .wait
             var reply = FrameReplies(
                 output: loop.output, operation: operation.rawValue, cookie: wait.cookie)
-            Session.answer(wait, &caller, loop, &reply)
+            answer(wait, loop, &reply)
         }
     }
 
-    private static func answer<Reply: ReplyWriter & ~Copyable>(
-        _ wait: Wait, _ caller: inout Caller, _ loop: LoopContext, _ reply: inout Reply
+    private mutating func answer<Reply: ReplyWriter & ~Copyable>(
+        _ wait: Wait, _ loop: LoopContext, _ reply: inout Reply
     ) {
+        if wait.isForName {
+            do throws(SmallocError) {
+                try loop.registry.answer(wait, &caller, &reply)
+            } catch {
+                loop.counters.add(.errors)
+                reply.error(error)
+            }
+            return
+        }
         switch wait.fields.pointee.result {
         case .events,
             .timeout where wait.isWatch:
             loop.registry.tellEvents(
-                wait.prefix, from: wait.fields.pointee.number, &caller, &reply)
+                wait.name, from: wait.fields.pointee.number, &caller, &reply)
+        case .appeared: preconditionFailure("a cell has no name")
         case .notified: reply.waited(.notified)
         case .timeout: reply.waited(.timeout)
         case .disposed: reply.waited(.disposed)

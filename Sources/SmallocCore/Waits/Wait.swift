@@ -1,18 +1,18 @@
-// One request that waits on a cell until another one notifies it, or watches names until something
-// becomes of one: who it is, and the lists that it stands in.
+// One request that waits: on a cell until another one notifies it, for a name until there is an
+// allocation of it, or for events of names. Who it is, and the lists that it stands in.
 //
 // There may be thousands for each connection, so it is a block of raw memory, charged to the memory
 // of all allocations, and links itself into every list. Which thread may touch what:
 //
-//   queues, isQueued, result   under the allocation's lock; of a watch its loop's thread
+//   queues, isQueued, result   under the allocation's lock, or of a name that of its shard
 //   next of the mailbox        under the mailbox's lock
 //   all else                   its loop's thread
 //
 // It is ended once, by the thread that takes it out of the queues: a notify, dispose or truncate of
-// any loop, or its own loop for a timeout, a cancel or the end of its connection. One that another
-// thread has ended goes through the mailbox of its loop (`LoopWaits`), and no other way. A watch is
-// ended by its own loop alone (`LoopWatches`): its block has no allocation, and its prefix behind
-// the fields.
+// any loop, one that gives the name to an allocation, or its own loop for a timeout, a cancel or
+// the end of its connection. One that another thread has ended goes through the mailbox of its loop
+// (`LoopWaits`), and no other way. One that watches names is ended by its own loop alone
+// (`LoopWatches`).
 
 internal import SmallocSystem
 internal import SmallocWire
@@ -36,10 +36,13 @@ struct Wait: Equatable, @unchecked Sendable {
         // First, so that a place is found by its number.
         /// Among those that wait on the same cell, and on the same allocation.
         var places = (Place(), Place())
-        /// A reference to it is held; nil of a watch.
-        let allocation: Allocation?
-        /// Of the cell; of a watch the bytes of its prefix.
+        /// A reference to it is held; of a wait for a name only once there is one.
+        var allocation: Allocation?
+        /// Of the cell; of a wait for a name, bytes of the name, which stands behind the fields,
+        /// and of a watch those of its prefix.
         let offset: Int
+        /// What it waits for.
+        let aim: Aim
         /// Grows with each wait on any allocation; of a watch the number of the next event.
         var number: UInt64
         /// Its connection's, which outlives it.
@@ -61,8 +64,34 @@ struct Wait: Equatable, @unchecked Sendable {
         var previous: Wait?
     }
 
+    /// What a request waits for.
+    enum Aim: UInt8 {
+        /// That a cell is notified.
+        case cell
+        /// That there is an allocation of a name; then it opens a handle, or only tells.
+        case name
+        case nameWithoutHandle
+        /// The same of one that is frozen.
+        case frozenName
+        case frozenNameWithoutHandle
+        /// That something becomes of a name that begins with a prefix.
+        case events
+
+        var isFrozen: Bool { self == .frozenName || self == .frozenNameWithoutHandle }
+        var opensHandle: Bool { self == .name || self == .frozenName }
+
+        init(_ flags: OpenFlags, opensHandle: Bool) {
+            self =
+                flags.contains(.awaitFrozen)
+                ? opensHandle ? .frozenName : .frozenNameWithoutHandle
+                : opensHandle ? .name : .nameWithoutHandle
+        }
+    }
+
     /// How a wait ends.
     enum End: UInt8 {
+        /// There is an allocation of the name, which is `allocation` now.
+        case appeared
         case notified
         case timeout
         case disposed
@@ -71,31 +100,33 @@ struct Wait: Equatable, @unchecked Sendable {
         case events
     }
 
-    /// - Parameter prefix: Its bytes, of a watch.
-    static func size(prefix: Int = 0) -> Int { MemoryLayout<Fields>.size + prefix }
+    /// Bytes of one, a name included.
+    static func size(nameSize: Int) -> Int { MemoryLayout<Fields>.size + nameSize }
 
-    /// What one of that size is charged.
-    static func charge(_ size: Int) -> UInt64 { UInt64(BlockPool.capacity(for: size)) }
+    /// Its block's.
+    var size: Int { Wait.size(nameSize: fields.pointee.aim == .cell ? 0 : offset) }
 
-    /// Bytes of its block.
-    var size: Int { Wait.size(prefix: isWatch ? offset : 0) }
+    /// What one is charged.
+    var charge: UInt64 { UInt64(BlockPool.capacity(for: size)) }
 
-    var isWatch: Bool { fields.pointee.allocation == nil }
+    var isForName: Bool { fields.pointee.aim != .cell && !isWatch }
 
-    /// Of a watch: what the names begin with.
-    var prefix: UnsafeRawBufferPointer {
-        UnsafeRawBufferPointer(
-            start: UnsafeRawPointer(fields) + MemoryLayout<Fields>.size, count: isWatch ? offset : 0
-        )
-    }
+    var isWatch: Bool { fields.pointee.aim == .events }
 
-    /// Not of a watch.
+    /// That of its cell.
     var allocation: Allocation {
         guard let allocation = fields.pointee.allocation else {
-            preconditionFailure("a watch waits on no allocation")
+            preconditionFailure("a wait for a name has no allocation yet")
         }
         return allocation
     }
+
+    /// The name that it waits for, or the prefix of those that it watches.
+    var name: UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(
+            start: UnsafeRawPointer(fields) + MemoryLayout<Fields>.size, count: offset)
+    }
+
     var offset: Int { fields.pointee.offset }
     var deadline: UInt64 { fields.pointee.deadline }
     var cookie: UInt64 {
@@ -107,7 +138,7 @@ struct Wait: Equatable, @unchecked Sendable {
     @inline(__always)
     func place(_ kind: WaitQueues.Kind) -> UnsafeMutablePointer<Place> {
         UnsafeMutableRawPointer(fields).assumingMemoryBound(to: Place.self)
-            + Int(kind.rawValue)
+            + (kind == .allocation ? 1 : 0)
     }
 
     /// Notes how it has ended.

@@ -187,7 +187,7 @@ public final class LoopWaits: @unchecked Sendable {
         while left > 0, isBehind, let wait = watches.first {
             let before = wait.fields.pointee.number
             switch registry.events.find(
-                wait.prefix, from: &wait.fields.pointee.number, atMost: &left)
+                wait.name, from: &wait.fields.pointee.number, atMost: &left)
             {
             case .enough: return
             case .found, .missed:

@@ -1,9 +1,11 @@
-// All waits, found by cell and by allocation.
+// All waits, found by cell and by allocation, or by the name that they wait for.
 //
 // Allocations have no room for a list, and nearly none has waits: so those are in a table beside
 // them. Those that wait on one cell are a ring, in the order in which they came, of which the first
 // stands in the chain of a bucket; those on one allocation are another. To notify a cell is to find
 // its first, however many wait on other cells.
+//
+// Those that wait for a name are a ring for each name, and stand in no other.
 //
 // Invariant: what is in the ring of a cell is in that of its allocation, and the other way round;
 // and an allocation has the flag `waited` while its ring is not empty.
@@ -14,15 +16,53 @@ internal import Synchronization
 
 /// The queues of all waits.
 ///
-/// A ring changes under its allocation's lock. The chain of a bucket is shared with other
-/// allocations, and has a lock of its own, taken last.
+/// A ring changes under its allocation's lock, that of a name under the lock of its shard. The
+/// chain of a bucket is shared with others, and has a lock of its own, taken last.
 final class WaitQueues: @unchecked Sendable {
-    /// Which of its two queues.
-    enum Kind: UInt8 {
+    /// Which of its queues.
+    enum Kind: UInt8, CaseIterable {
         /// Of a cell.
         case cell
         /// Of an allocation.
         case allocation
+        /// Of a name.
+        case name
+    }
+
+    /// What the waits of one ring wait for.
+    private struct Key {
+        var allocation: Allocation?
+        var offset = 0
+        var name = UnsafeRawBufferPointer(start: nil, count: 0)
+        var isFrozen = false
+
+        init(_ allocation: Allocation, _ offset: Int) {
+            self.allocation = allocation
+            self.offset = offset
+        }
+
+        init(_ name: UnsafeRawBufferPointer, isFrozen: Bool) {
+            self.name = name
+            self.isFrozen = isFrozen
+        }
+
+        init(_ wait: Wait, _ kind: Kind) {
+            self =
+                kind == .name
+                ? Key(wait.name, isFrozen: wait.fields.pointee.aim.isFrozen)
+                : Key(wait.allocation, kind == .cell ? wait.offset : 0)
+        }
+
+        func isOf(_ wait: Wait, _ kind: Kind) -> Bool {
+            guard kind == .name else {
+                return wait.allocation == allocation
+                    && (kind == .allocation || wait.offset == offset)
+            }
+            guard wait.offset == name.count, wait.fields.pointee.aim.isFrozen == isFrozen,
+                let one = wait.name.baseAddress, let other = name.baseAddress
+            else { return false }
+            return memcmp(one, other, name.count) == 0
+        }
     }
 
     private struct Bucket {
@@ -43,7 +83,7 @@ final class WaitQueues: @unchecked Sendable {
     ///   collide.
     init(hash: NameHash) {
         self.hash = hash
-        let count = 2 * WaitQueues.bucketCount
+        let count = Kind.allCases.count * WaitQueues.bucketCount
         guard let memory = calloc(count, MemoryLayout<Bucket>.stride) else {
             preconditionFailure("no memory to start with")
         }
@@ -55,18 +95,19 @@ final class WaitQueues: @unchecked Sendable {
 
     /// The number of the last wait so far.
     ///
-    /// Under the lock of an allocation: what comes to its queues later has a larger one.
+    /// Under the lock of an allocation or a shard: what comes to its queues later has a larger one.
     var number: UInt64 { lastNumber.load(ordering: .relaxed) }
 
-    /// The number of the next wait, under the lock of its allocation.
+    /// The number of the next wait, under the lock of its allocation or shard.
     func nextNumber() -> UInt64 { lastNumber.wrappingAdd(1, ordering: .relaxed).newValue }
 
     // MARK: Waits
 
-    /// Puts a wait at the end of both of its queues.
+    /// Puts a wait at the end of its queues.
     ///
-    /// Under the allocation's lock.
+    /// Under the allocation's lock, or the shard's.
     func append(_ wait: Wait) {
+        if wait.isForName { return append(wait, .name) }
         append(wait, .cell)
         append(wait, .allocation)
         wait.allocation.flags.insert(.waited)
@@ -74,10 +115,14 @@ final class WaitQueues: @unchecked Sendable {
 
     /// Takes it out of them.
     ///
-    /// Under the allocation's lock. The caller is the one who ends it.
+    /// Under the allocation's lock, or the shard's. The caller is the one who ends it.
     func remove(_ wait: Wait) {
         precondition(wait.fields.pointee.isQueued, "a wait ends once")
         wait.fields.pointee.isQueued = false
+        if wait.isForName {
+            _ = remove(wait, .name)
+            return
+        }
         _ = remove(wait, .cell)
         if remove(wait, .allocation) { wait.allocation.flags.remove(.waited) }
     }
@@ -87,7 +132,7 @@ final class WaitQueues: @unchecked Sendable {
     /// Under the allocation's lock.
     func first(on allocation: Allocation, at offset: Int) -> Wait? {
         guard allocation.flags.contains(.waited) else { return nil }
-        return first(allocation, offset, .cell)
+        return first(Key(allocation, offset), .cell)
     }
 
     /// The oldest of those that wait on any cell of an allocation.
@@ -95,18 +140,28 @@ final class WaitQueues: @unchecked Sendable {
     /// Under its lock.
     func first(on allocation: Allocation) -> Wait? {
         guard allocation.flags.contains(.waited) else { return nil }
-        return first(allocation, 0, .allocation)
+        return first(Key(allocation, 0), .allocation)
+    }
+
+    /// The oldest of those that wait for a name, or for one of that name that is frozen.
+    ///
+    /// Under the shard's lock.
+    func first(awaiting name: UnsafeRawBufferPointer, isFrozen: Bool) -> Wait? {
+        first(Key(name, isFrozen: isFrozen), .name)
     }
 
     // MARK: Rings and chains
 
-    private func bucket(
-        _ allocation: Allocation, _ offset: Int, _ kind: Kind
-    ) -> UnsafeMutablePointer<Bucket> {
-        var key = (UInt(bitPattern: allocation.block), kind == .cell ? offset : 0)
-        let hash = withUnsafeBytes(of: &key) { self.hash.hash(of: $0) }
+    private func bucket(_ key: Key, _ kind: Kind) -> UnsafeMutablePointer<Bucket> {
+        let hash: UInt64
+        if let allocation = key.allocation {
+            var words = (UInt(bitPattern: allocation.block), key.offset)
+            hash = withUnsafeBytes(of: &words) { self.hash.hash(of: $0) }
+        } else {
+            hash = self.hash.hash(of: key.name)
+        }
         let index = Int(hash & UInt64(WaitQueues.bucketCount - 1))
-        return buckets + (kind == .cell ? index : index + WaitQueues.bucketCount)
+        return buckets + Int(kind.rawValue) * WaitQueues.bucketCount + index
     }
 
     /// Calls back under a bucket's lock.
@@ -121,29 +176,27 @@ final class WaitQueues: @unchecked Sendable {
 
     /// Under the bucket's lock.
     private func find(
-        _ bucket: UnsafeMutablePointer<Bucket>, _ allocation: Allocation, _ offset: Int,
-        _ kind: Kind
+        _ bucket: UnsafeMutablePointer<Bucket>, _ key: Key, _ kind: Kind
     ) -> Wait? {
         var next = bucket.pointee.first
         while let wait = next {
-            if wait.allocation == allocation, kind == .allocation || wait.offset == offset {
-                return wait
-            }
+            if key.isOf(wait, kind) { return wait }
             next = wait.place(kind).pointee.chainNext
         }
         return nil
     }
 
-    private func first(_ allocation: Allocation, _ offset: Int, _ kind: Kind) -> Wait? {
-        let bucket = bucket(allocation, offset, kind)
-        return locked(bucket) { find(bucket, allocation, offset, kind) }
+    private func first(_ key: Key, _ kind: Kind) -> Wait? {
+        let bucket = bucket(key, kind)
+        return locked(bucket) { find(bucket, key, kind) }
     }
 
     private func append(_ wait: Wait, _ kind: Kind) {
-        let bucket = bucket(wait.allocation, wait.offset, kind)
+        let key = Key(wait, kind)
+        let bucket = bucket(key, kind)
         let place = wait.place(kind)
         locked(bucket) {
-            if let first = find(bucket, wait.allocation, wait.offset, kind) {
+            if let first = find(bucket, key, kind) {
                 let last = first.place(kind).pointee.previous ?? first
                 place.pointee.next = first
                 place.pointee.previous = last
@@ -162,7 +215,7 @@ final class WaitQueues: @unchecked Sendable {
 
     /// - Returns: Whether its ring is empty now.
     private func remove(_ wait: Wait, _ kind: Kind) -> Bool {
-        let bucket = bucket(wait.allocation, wait.offset, kind)
+        let bucket = bucket(Key(wait, kind), kind)
         let place = wait.place(kind)
         return locked(bucket) {
             guard let next = place.pointee.next, let previous = place.pointee.previous else {
@@ -193,12 +246,14 @@ final class WaitQueues: @unchecked Sendable {
         }
     }
 
-    /// How many waits are queued, each checked to be in both queues.
+    /// How many waits are queued, each checked to be in its queues.
     ///
     /// For tests, while no other thread uses the registry.
-    func checkInvariants() -> Int {
-        var counts = [0, 0]
-        for kind in [Kind.cell, .allocation] {
+    ///
+    /// - Parameter body: Called for each that waits for a name.
+    func checkInvariants(_ body: (Wait) -> Void = { _ in }) -> Int {
+        var counts = [0, 0, 0]
+        for kind in Kind.allCases {
             for index in 0..<WaitQueues.bucketCount {
                 let bucket = buckets + index + Int(kind.rawValue) * WaitQueues.bucketCount
                 var next = bucket.pointee.first
@@ -206,25 +261,27 @@ final class WaitQueues: @unchecked Sendable {
                 while let first = next {
                     let place = first.place(kind).pointee
                     precondition(place.isFirst && place.chainPrevious == previous)
-                    precondition(self.bucket(first.allocation, first.offset, kind) == bucket)
-                    precondition(first.allocation.flags.contains(.waited))
-                    counts[Int(kind.rawValue)] += checkRing(of: first, kind)
+                    precondition(self.bucket(Key(first, kind), kind) == bucket)
+                    precondition(first.isForName == (kind == .name))
+                    precondition(kind == .name || first.allocation.flags.contains(.waited))
+                    counts[Int(kind.rawValue)] += checkRing(of: first, kind, body)
                     previous = first
                     next = place.chainNext
                 }
             }
         }
         precondition(counts[0] == counts[1], "what waits on a cell waits on its allocation")
-        return counts[0]
+        return counts[0] + counts[2]
     }
 
-    private func checkRing(of first: Wait, _ kind: Kind) -> Int {
+    private func checkRing(of first: Wait, _ kind: Kind, _ body: (Wait) -> Void) -> Int {
         var count = 0
+        let key = Key(first, kind)
         var wait = first
         repeat {
             let place = wait.place(kind).pointee
-            precondition(wait.fields.pointee.isQueued && wait.allocation == first.allocation)
-            precondition(kind == .allocation || wait.offset == first.offset)
+            precondition(wait.fields.pointee.isQueued && key.isOf(wait, kind))
+            if kind == .name { body(wait) }
             precondition(place.isFirst == (wait == first), "a ring has one first")
             guard let next = place.next else { preconditionFailure("a ring has no end") }
             precondition(next.place(kind).pointee.previous == wait)

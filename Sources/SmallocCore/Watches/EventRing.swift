@@ -283,7 +283,7 @@ final class EventRing: @unchecked Sendable {
         return true
     }
 
-    /// A loop goes, or has nothing that watches any more.
+    /// A loop goes.
     func forget(_ loop: LoopWaits) {
         lock.lock()
         defer { lock.unlock() }

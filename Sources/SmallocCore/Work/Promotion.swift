@@ -321,7 +321,7 @@ final class Promotion {
         else { return }
         if record.descriptor < 0 {
             guard shares.add() else { throw .shareLimit }
-            let descriptor = smalloc_file_create(record.capacity, shares.reserves)
+            let descriptor = smalloc_file_create(record.capacity)
             guard descriptor >= 0 else {
                 let error = refusal()
                 shares.remove()
@@ -349,19 +349,13 @@ final class Promotion {
         guard written > size else { return }
         // What is in the file may be mapped for reading only.
         let moved = min(record.movedEnd, written) - size
-        guard moved <= 0 || clear(record, size, moved) else {
+        guard moved <= 0 || smalloc_file_punch(record.descriptor, size, moved) else {
             throw .outOfMemory
         }
         guard record.pins == 0 else { return }
         let start = max(size, record.movedEnd)
         if written > start { memset(base + start, 0, written - start) }
         record.cut(to: size)
-    }
-
-    /// Makes a part of the file zero.
-    private func clear(_ record: StorageRecord, _ offset: Int, _ size: Int) -> Bool {
-        let reserves = mappings.shares?.reserves ?? false
-        return smalloc_file_clear(record.descriptor, offset, size, reserves)
     }
 
     /// Moves the next slice.
@@ -397,7 +391,7 @@ final class Promotion {
             allocation.lock.unlock()
             guard isMoved else {
                 // Else it could come back: zeros are left out when it is moved again.
-                _ = clear(record, at, size)
+                _ = smalloc_file_punch(record.descriptor, at, size)
                 throw .outOfMemory
             }
             return false

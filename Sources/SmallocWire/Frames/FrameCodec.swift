@@ -128,7 +128,12 @@ public enum FrameCodec {
                 name: name, type: header.type, typeWord: RawSpan(), length: header.size, .bytes,
                 flags, description: .bytes(rest))
         case .open:
-            guard named, !handled, noNumbers, empty else { throw shape }
+            guard named, !handled, header.offset == 0, empty else { throw shape }
+            let flags = OpenFlags(rawValue: header.flags)
+            guard flags.isEmpty else {
+                return .await(name: name, flags, milliseconds: header.size, opensHandle: true)
+            }
+            guard header.size == 0 else { throw shape }
             return .open(name: name)
         case .close:
             guard handled, !named, noNumbers, empty else { throw shape }

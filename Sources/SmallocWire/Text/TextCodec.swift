@@ -63,6 +63,8 @@ public enum TextCodec {
             return try atomic(&words)
         case "wait":
             return try wait(&words)
+        case "await":
+            return try awaiting(&words)
         case "notify":
             return try notify(&words)
         case "watch":
@@ -168,6 +170,23 @@ public enum TextCodec {
         return .wait(
             Reference(handle: 0, name: name), start: start, .words(value),
             milliseconds: milliseconds, .elements)
+    }
+
+    @_lifetime(copy words)
+    private static func awaiting(_ words: inout Words) throws(SmallocError) -> Request {
+        let form = "await NAME MILLISECONDS [frozen]"
+        let name = try word(&words, form)
+        let milliseconds = try index(&words, form)
+        var flags = OpenFlags.await
+        if !words.isAtEnd {
+            let word = words.next()
+            guard word.byteCount == 6, word.text.lowercased() == "frozen" else {
+                throw usage(form)
+            }
+            flags = .awaitFrozen
+        }
+        try end(words, form)
+        return .await(name: name, flags, milliseconds: milliseconds, opensHandle: false)
     }
 
     @_lifetime(copy words)

@@ -87,6 +87,14 @@ struct TextHelp: Sendable {
                 "example: notify flags 0 1",
             ]),
         TextHelp(
+            verb: "await", form: "await NAME MILLISECONDS [frozen]",
+            meaning: "wait until there is an allocation of that name",
+            more: [
+                "With frozen until it can't be changed any more. -1 MILLISECONDS is for ever; ERR",
+                "noData when the time is up. Lines behind it wait, too.",
+                "example: await results 5000 frozen",
+            ]),
+        TextHelp(
             verb: "watch", form: "watch CURSOR [PREFIX] [wait=MILLISECONDS]",
             meaning: "tell what has become of names since CURSOR",
             more: [

@@ -104,6 +104,24 @@ public struct MapFlags: OptionSet, Sendable {
     public static var populate: MapFlags { MapFlags(rawValue: 2) }
 }
 
+/// Flags of `open`.
+@frozen
+public struct OpenFlags: OptionSet, Sendable {
+    /// The bits on the wire.
+    public let rawValue: UInt8
+
+    /// Takes any bits, also unknown ones.
+    @inlinable
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    /// Waits until there is an allocation of the name.
+    @inlinable
+    public static var await: OpenFlags { OpenFlags(rawValue: 1) }
+    /// Waits until there is one that is frozen.
+    @inlinable
+    public static var awaitFrozen: OpenFlags { OpenFlags(rawValue: 2) }
+}
+
 /// Flags of `rename`.
 @frozen
 public struct RenameFlags: OptionSet, Sendable {
@@ -130,6 +148,7 @@ extension Operation {
                 | AllocFlags.described.rawValue
         case .map: MapFlags.writable.rawValue | MapFlags.populate.rawValue
         case .rename: RenameFlags.replace.rawValue
+        case .open: OpenFlags.await.rawValue | OpenFlags.awaitFrozen.rawValue
         default: 0
         }
     }

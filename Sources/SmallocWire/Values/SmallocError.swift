@@ -159,6 +159,10 @@ extension SmallocError {
     public static var mapNeedsUnixSocket: SmallocError {
         SmallocError(.unknownOperation, .error, "map needs a Unix socket")
     }
+    /// A map where the system could refuse a page of memory that is mapped.
+    public static var mapIsOff: SmallocError {
+        SmallocError(.unknownOperation, .error, "this daemon maps no memory")
+    }
     /// The connection's limit of handles.
     public static var handleLimit: SmallocError {
         SmallocError(.handleLimit, .error, "the connection holds as many handles as it may")

@@ -87,6 +87,9 @@ final class Server {
                 "pid": "\(getpid())", "memory-max": "\(limits.memorySizeMax)",
                 "shared-huge-pages": "\(SystemMemory.sharedHugePages)",
             ])
+        if !SystemMemory.mapsFiles {
+            log.warning("vm.overcommit_memory is 2: clients can map no memory, and use requests")
+        }
         manager.ready(status: "serving")
         loops[0].run()
         for thread in threads { pthread_join(thread, nil) }

@@ -89,14 +89,30 @@ struct ErrorDetailTests {
         #expect(
             failure { () throws(SmallocError) in
                 _ = try smalloc.alloc(4, named: name)
-            }?.description == "TypeError: object already has external array data (\(name))")
+            }?.description
+                == "TypeError: object already has external array data (\(name): the name is taken)"
+        )
+        let other = try smalloc.alloc(4, named: SharedDaemon.name("other"))
+        let taken = "\(name): the name is taken"
+        #expect(
+            failure { () throws(SmallocError) in try other.rename(to: name) }?.detail == taken)
+        #expect(
+            failure { () throws(SmallocError) in
+                try smalloc.rename(other.name ?? "", to: name)
+            }?.detail == taken)
+        #expect(
+            await failure { () async throws(SmallocError) in
+                try await tasks.open(other.name ?? "").rename(to: name)
+            }?.detail == taken)
+        try other.dispose()
         let tooLarge = failure { () throws(SmallocError) in
             _ = try smalloc.alloc(smalloc.kMaxLength + 1, named: name)
         }
         #expect(tooLarge?.detail == "\(name): \(smalloc.kMaxLength + 1) bytes")
         #expect(failure { () throws(SmallocError) in _ = try smalloc.alloc(-1) }?.detail == nil)
         try made.dispose()
-        let missing = "Error: object has no external array data (\(name))"
+        let missing =
+            "Error: object has no external array data (\(name): no allocation has this name)"
         #expect(
             failure { () throws(SmallocError) in
                 _ = try smalloc.open(name)
@@ -104,11 +120,11 @@ struct ErrorDetailTests {
         #expect(
             failure { () throws(SmallocError) in
                 try smalloc.dispose(named: name)
-            }?.detail == name)
+            }?.detail == "\(name): no allocation has this name")
         #expect(
             failure { () throws(SmallocError) in
                 try smalloc.freeze(name)
-            }?.detail == name)
+            }?.detail == "\(name): no allocation has this name")
         #expect(
             await failure { () async throws(SmallocError) in
                 _ = try await tasks.open(name)
@@ -117,6 +133,55 @@ struct ErrorDetailTests {
             await failure { () async throws(SmallocError) in
                 _ = try await tasks.alloc(tasks.kMaxLength + 1, named: name)
             }?.detail == "\(name): \(smalloc.kMaxLength + 1) bytes")
+    }
+
+    @Test("a copy says the numbers of both sides, and which of them is gone, on both faces")
+    func copies() async throws {
+        let tasks = try await SharedDaemon.connectAsync()
+        let (from, onto) = (SharedDaemon.name("from"), SharedDaemon.name("onto"))
+        let (a, b) = (try smalloc.alloc(4, named: from), try smalloc.alloc(3, named: onto))
+        let (c, d) = (try await tasks.open(from), try await tasks.open(onto))
+        let numbers =
+            "RangeError: dest_start + copy_length > dest_length "
+            + "(from \(from): start 1, count 2, length 4; onto \(onto): start 2, length 3)"
+        #expect(
+            failure { () throws(SmallocError) in
+                try smalloc.copyOnto(a, 1, b, 2, 2)
+            }?.description == numbers)
+        #expect(
+            await failure { () async throws(SmallocError) in
+                try await tasks.copyOnto(c, 1, d, 2, 2)
+            }?.description == numbers)
+        let slice = try b.slice(0, 2)
+        #expect(
+            failure { () throws(SmallocError) in
+                try smalloc.copyOnto(a, 0, slice, 1, 2)
+            }?.detail
+                == "from \(from): start 0, count 2, length 4; "
+                + "onto a slice of \(onto): start 1, length 2")
+        try SharedDaemon.connect().dispose(named: onto)
+        let gone = "Error: dest has no external array data (\(onto))"
+        #expect(
+            failure { () throws(SmallocError) in
+                try smalloc.copyOnto(a, 0, b, 0, 1)
+            }?.description == gone)
+        #expect(
+            await failure { () async throws(SmallocError) in
+                try await tasks.copyOnto(c, 0, d, 0, 1)
+            }?.description == gone)
+        try a.dispose()
+    }
+
+    @Test("Foundation says the same of it, where it is any error")
+    func localized() throws {
+        let a = try smalloc.alloc(3)
+        do {
+            _ = try a.get(77)
+            Issue.record("nothing was thrown")
+        } catch let error as any Error {
+            #expect(error.localizedDescription == "RangeError: start > length (start 77, length 3)")
+            #expect((error as? any LocalizedError)?.errorDescription == "\(error)")
+        }
     }
 
     @Test("details are neither compared nor a part of the message")

@@ -62,7 +62,9 @@ struct ForkTests {
             var wrong: Int32 = 0
             func expect(_ number: Int32, _ body: () throws(SmallocError) -> Void) {
                 let error = failure(body)
-                if error?.status != .connectionLost || error?.message.contains("fork") != true {
+                if error?.status != .forked || error?.isTransport != true
+                    || error?.message.contains("connect anew") != true
+                {
                     wrong = number
                 }
             }
@@ -85,6 +87,23 @@ struct ForkTests {
         #expect(smalloc.isConnected)
         #expect(try a.read(UInt8.self) == [1, 2, 3, 4])
         #expect(try b.get(0) == 9)
+    }
+
+    @Test("a child's default connection is one of its own")
+    func standard() throws {
+        setenv("SMALLOC_ADDRESS", try SharedDaemon.address, 1)
+        defer { unsetenv("SMALLOC_ADDRESS") }
+        let a = try smalloc.alloc(1)
+        try a.set(1, at: 0)
+        let result = try inChild {
+            let old = failure { () throws(SmallocError) in _ = try a.get(0) }
+            guard old?.status == .forked else { return 1 }
+            let new = failure { () throws(SmallocError) in try smalloc.alloc(1).set(2, at: 0) }
+            return new == nil ? 0 : 2
+        }
+        #expect(result == 0)
+        #expect(try a.get(0) == 1)
+        #expect(try smalloc.isConnected)
     }
 
     @Test("what a child releases stays open in the parent")
@@ -141,7 +160,7 @@ struct ForkTests {
         let result = try inChild {
             guard sharedMappings(of: size).isEmpty else { return 1 }
             let late = failure { () throws(SmallocError) in try a?.write(bytes) }
-            guard late?.status == .connectionLost else { return 2 }
+            guard late?.status == .forked else { return 2 }
             // What the child puts there stays there.
             for place in places {
                 let flags = Int32(MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED)
@@ -167,13 +186,53 @@ struct ForkTests {
         let smalloc = try await SharedDaemon.connectAsync()
         let a = try await smalloc.alloc(4)
         try await a.set(3, at: 2)
+        let handles = try await a.stat().handles
+        let slice = try a[1...]
         let result = try inChild {
             if smalloc.isConnected { return 1 }
+            let wrong = Wrong()
+            // A child has no threads for tasks: this one runs until it would wait, and none of
+            // these calls waits for anything.
+            Task.immediate {
+                await wrong.expectForked(2) { () async throws(SmallocError) in
+                    _ = try await a.get(2)
+                }
+                await wrong.expectForked(3) { () async throws(SmallocError) in
+                    try await a.write([UInt8](repeating: 1, count: 4))
+                }
+                await wrong.expectForked(4) { () async throws(SmallocError) in
+                    try await smalloc.ping()
+                }
+                await wrong.expectForked(5) { () async throws(SmallocError) in
+                    _ = try await smalloc.batch { _ = $0.get(0, of: a) }
+                }
+                await wrong.expectForked(6) { () async throws(SmallocError) in
+                    try await a.dispose()
+                }
+                await wrong.expectForked(7) { () async throws(SmallocError) in
+                    _ = try await smalloc.stat(["a", "b"])
+                }
+                wrong.isOver = true
+            }
+            a.close()
+            slice.close()
             smalloc.close()
-            return 0
+            return wrong.isOver ? wrong.number : 8
         }
         #expect(result == 0)
         #expect(try await a.get(2) == 3)
+        #expect(try await a.stat().handles == handles)
         #expect(smalloc.isConnected)
+    }
+}
+
+/// What of a child's calls did not go as it should.
+private final class Wrong: @unchecked Sendable {
+    /// Of the last such call; 0: none.
+    var number: Int32 = 0
+    var isOver = false
+
+    func expectForked(_ call: Int32, _ body: () async throws(SmallocError) -> Void) async {
+        if await failure(body)?.status != .forked { number = call }
     }
 }

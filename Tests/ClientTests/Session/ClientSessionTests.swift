@@ -186,6 +186,7 @@ struct ClientSessionTests {
         #expect(failure({ $0.cookie = 0 })?.status == .unexpectedReply)
         #expect(failure({ $0.operation = 9 })?.status == .unexpectedReply)
         #expect(failure({ $0.magic = 0xE5 })?.status == .unexpectedReply)
+        #expect(failure({ $0.version = 9 })?.status == .unexpectedReply)
         let driver = SessionDriver(inFlightMax: 2)
         _ = try driver.batch([1, 1, 1])
         var early = reply(to: driver.sent()[1], payload: [1])

@@ -69,7 +69,12 @@ struct FieldSweepTests {
             world.check(frame(operation, offset: offset, size: size), neither)
         case .quit:
             if !zero { world.check(frame(.quit, offset: offset, size: size), .malformedRequest) }
-        case .open: world.check(frame(.open, name: "x", offset: offset, size: size), neither)
+        case .open:
+            world.check(frame(.open, name: "x", offset: offset, size: size), neither)
+            // What is there need not be waited for.
+            world.check(
+                frame(.open, flags: 1, name: "x", offset: offset, size: size),
+                offset == 0 ? .ok : .malformedRequest)
         case .map, .unmap:
             // Its peers can't be sent descriptors.
             world.check(

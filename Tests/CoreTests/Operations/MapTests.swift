@@ -70,6 +70,28 @@ struct MapTests {
         #expect(greeted().call(.hello).number(2) & Feature.map.bits != 0)
     }
 
+    @Test("where the kernel may refuse a page that is touched, there is no map")
+    func noPagesOnTouch() {
+        let daemon = TestDaemon(mapsFiles: false)
+        let peer = daemon.greeted(mapping: true)
+        let greeting = peer.call(.hello)
+        #expect(greeting.number(2) & Feature.map.bits == 0)
+        #expect(greeting.number(18) == 0)
+        // The flag has no effect, so that a program runs there as it does over TCP.
+        #expect(peer.call(.alloc, flags: 6, type: 2, name: "a", size: 1 << 20).outcome == "ok")
+        for operation in [Operation.map, .unmap] {
+            #expect(
+                peer.call(operation, name: "a").outcome
+                    == "unknownOperation Error: this daemon maps no memory")
+        }
+        #expect(peer.call(.write, name: "a", offset: 1000, size: 1, payload: [7]).outcome == "ok")
+        #expect(peer.call(.truncate, name: "a", size: 5000).outcome == "ok")
+        #expect(peer.call(.freeze, name: "a").outcome == "ok")
+        #expect(peer.call(.read, name: "a", offset: 999, size: 3).payload == [0, 7, 0])
+        daemon.registry.checkInvariants()
+        #expect(peer.call(.dispose, name: "a").outcome == "ok")
+    }
+
     @Test("what was never written is sparse after its promotion")
     func sparse() throws {
         let peer = greeted()

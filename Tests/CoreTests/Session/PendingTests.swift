@@ -125,7 +125,8 @@ struct PendingTests {
             peer.call(.wait, handle: 1, size: 5, payload: [1, 0, 0, 0]).header.size == 0)
         #expect(daemon.registry.waits.checkInvariants() == Limits.waitsMax)
         let charged = daemon.registry.budget.usedSize - empty
-        #expect(charged >= UInt64(Limits.waitsMax) * Wait.charge(Wait.size()))
+        #expect(
+            charged >= UInt64(Limits.waitsMax * BlockPool.capacity(for: Wait.size(nameSize: 0))))
         #expect(notify(other, count: 1) == 1)
         peer.session.end(peer.loop)
         peer.isClosed = true

@@ -13,14 +13,14 @@ struct TestDaemon {
 
     init(
         warmSizeMax: Int = 0, nameHash: NameHash = NameHash(),
-        mappingsMax: UInt64 = SystemMemory.mappingsMax, reservesFiles: Bool = false,
+        mappingsMax: UInt64 = SystemMemory.mappingsMax, mapsFiles: Bool = true,
         _ change: (inout Limits) -> Void = { _ in }
     ) {
         var limits = Limits()
         change(&limits)
         registry = Registry(
             limits: SharedLimits(limits), loops: 1, warmSizeMax: warmSizeMax, nameHash: nameHash,
-            mappingsMax: mappingsMax, reservesFiles: reservesFiles)!
+            mappingsMax: mappingsMax, mapsFiles: mapsFiles)!
         loop = LoopContext(registry: registry, index: 0)
     }
 

@@ -12,6 +12,9 @@ func describe(_ request: borrowing Request) -> String {
             + " flags \(flags.rawValue)"
             + (flags.contains(.described) ? " " + describe(description) : "")
     case .open(let name): return "open '\(name.text)'"
+    case .await(let name, let flags, let milliseconds, let opensHandle):
+        return "await '\(name.text)' flags \(flags.rawValue) for \(milliseconds)"
+            + (opensHandle ? " with a handle" : "")
     case .close(let handle): return "close \(handle)"
     case .stat(let target): return "stat \(describe(target))"
     case .list(let prefix, let cursor, let count, let sorted):

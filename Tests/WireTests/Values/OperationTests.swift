@@ -21,8 +21,10 @@ struct OperationTests {
                 == AllocFlags.noHandle.rawValue | AllocFlags.shareable.rawValue
                 | AllocFlags.described.rawValue)
         #expect(Operation.map.flags == MapFlags.writable.rawValue | MapFlags.populate.rawValue)
+        #expect(Operation.open.flags == OpenFlags.await.rawValue | OpenFlags.awaitFrozen.rawValue)
         #expect(Operation.rename.flags == RenameFlags.replace.rawValue)
         #expect(
-            Operation.allCases.filter { $0.flags != 0 } == [.alloc, .read, .write, .rename, .map])
+            Operation.allCases.filter { $0.flags != 0 }
+                == [.alloc, .open, .read, .write, .rename, .map])
     }
 }

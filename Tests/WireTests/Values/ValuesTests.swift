@@ -53,7 +53,8 @@ import TestSupport
             "vectored": TransferFlags.vectored.rawValue, "noHandle": AllocFlags.noHandle.rawValue,
             "replace": RenameFlags.replace.rawValue, "described": AllocFlags.described.rawValue,
             "shareable": AllocFlags.shareable.rawValue, "writable": MapFlags.writable.rawValue,
-            "populate": MapFlags.populate.rawValue,
+            "populate": MapFlags.populate.rawValue, "await": OpenFlags.await.rawValue,
+            "awaitFrozen": OpenFlags.awaitFrozen.rawValue,
         ]
         #expect(flags.count == values.requestFlags.count)
         for flag in values.requestFlags {

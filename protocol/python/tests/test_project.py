@@ -18,7 +18,7 @@ import smalloc
 
 from support import PACKAGE, ROOT, TESTS, DaemonTestCase, needs_numpy, numpy
 
-SOURCES = sorted(PACKAGE.glob("src/smalloc/*.py"))
+SOURCES = sorted(PACKAGE.glob("src/smalloc/**/*.py"))
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 

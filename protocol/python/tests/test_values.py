@@ -51,7 +51,7 @@ class ValuesTests(unittest.TestCase):
 
     def test_flags(self) -> None:
         told = {(snake(one["name"]), one["value"]) for one in VALUES["requestFlags"]}
-        kinds = (_wire.Flag, _wire.RenameFlag, _wire.MapFlag)
+        kinds = (_wire.Flag, _wire.RenameFlag, _wire.OpenFlag, _wire.MapFlag)
         ours = {(one.name, one.value) for flags in kinds for one in flags}
         self.assertEqual(ours, told)
 

@@ -37,9 +37,6 @@ struct Mapping: @unchecked Sendable {
         switch kind {
         case .mappingTail: return Mapping.unmap(base, capacity) == 0
         case .memfdTail: return Mapping.removePages(base, capacity)
-        case .memfdKeptTail:
-            Mapping.wipe(base, capacity)
-            return true
         default: return Mapping.returnPages(base, capacity)
         }
     }

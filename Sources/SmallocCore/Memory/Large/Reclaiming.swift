@@ -101,7 +101,6 @@ extension MappingPool {
             guard Mapping.returnPages(base, size, pause: pause) else { return false }
         case .memfdTail:
             guard Mapping.removePages(base, size, pause: pause) else { return false }
-        case .memfdKeptTail: Mapping.wipe(base, size, pause: pause)
         case .memfd: return releaseFile(record, base, pause: pause)
         case .mappingTail:
             let left = Mapping.unmap(base, size, pause: pause)

@@ -32,9 +32,6 @@ final class SharedFiles: @unchecked Sendable {
 
     /// Files at most, those that are held included.
     let countMax: Int
-    /// Whether files have all their pages from the start: else a touch can be refused, see
-    /// `SystemMemory.reservesFiles`.
-    let reserves: Bool
     let state: StateMemory
     private let count = Atomic<Int>(0)
     private let heldTotal = Atomic<UInt64>(0)
@@ -74,16 +71,12 @@ final class SharedFiles: @unchecked Sendable {
     }
 
     /// Nil: the system has no memory files, or no inotify.
-    init?(
-        countMax: Int = SharedFiles.countMax, reserves: Bool = SystemMemory.reservesFiles
-    ) {
-        guard countMax > 0, let state = StateMemory(slotCount: countMax, reserves: reserves)
-        else { return nil }
+    init?(countMax: Int = SharedFiles.countMax) {
+        guard countMax > 0, let state = StateMemory(slotCount: countMax) else { return nil }
         let watch = smalloc_watch_create()
         guard watch >= 0 else { return nil }
         self.countMax = countMax
         passingMax = SharedFiles.passingMax
-        self.reserves = reserves
         self.state = state
         self.watch = watch
         var table = Table()
@@ -194,8 +187,7 @@ final class SharedFiles: @unchecked Sendable {
 extension MappingPool {
     /// Gives a record that has no memory yet a file, as zeros.
     ///
-    /// Under the lock of its allocation. Cost: some system calls, about 10 microseconds; where
-    /// files have all their pages from the start, 300 microseconds a MiB beside.
+    /// Under the lock of its allocation. Cost: some system calls, about 10 microseconds.
     ///
     /// - Parameter size: Bytes of the allocation.
     /// - Returns: False: the system refuses it.
@@ -221,7 +213,7 @@ extension MappingPool {
     func makeFile(
         _ capacity: Int, size: UInt64, _ shares: SharedFiles
     ) -> (base: UnsafeMutableRawPointer, descriptor: Int32, slot: UInt32)? {
-        let descriptor = smalloc_file_create(capacity, shares.reserves)
+        let descriptor = smalloc_file_create(capacity)
         guard descriptor >= 0 else { return nil }
         if let base = mapFile(descriptor, capacity) {
             let slot = shares.state.take(size: size)

@@ -36,10 +36,10 @@ final class StateMemory: @unchecked Sendable {
     /// - Parameter slotCount: Slots to give; slot 0 stands for none.
     ///
     /// Nil: the system refuses it.
-    init?(slotCount: Int, reserves: Bool) {
+    init?(slotCount: Int) {
         let page = SystemMemory.pageSize
         size = ((slotCount + 1) * StateMemory.slotSize + page - 1) / page * page
-        descriptor = smalloc_file_create(size, reserves)
+        descriptor = smalloc_file_create(size)
         guard descriptor >= 0 else { return nil }
         guard let start = smalloc_file_map(descriptor, size, page) else {
             close(descriptor)

@@ -71,6 +71,13 @@ class RenameFlag(IntEnum):
     REPLACE = 1
 
 
+class OpenFlag(IntEnum):
+    """Bits of the flags of open."""
+
+    AWAIT = 1
+    AWAIT_FROZEN = 2
+
+
 class MapFlag(IntEnum):
     """Bits of the flags of map."""
 

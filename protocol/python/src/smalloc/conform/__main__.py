@@ -1,0 +1,7 @@
+"""`python -m smalloc.conform`."""
+
+import sys
+
+from ._cli import main
+
+sys.exit(main())

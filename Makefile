@@ -14,8 +14,10 @@ ARGS ?=
 RELEASE := -c release --static-swift-stdlib
 
 # Python makes the tool's manual page.
-BUILD_PACKAGES := libuv1-dev pkg-config python3
+BUILD_PACKAGES := libuv1-dev libmicrohttpd-dev pkg-config python3
 TEST_PACKAGES := netcat-openbsd zsh fish python3 python3-venv mandoc
+DEB_PACKAGES := dpkg-dev debhelper dh-python python3-all pybuild-plugin-pyproject flit lintian
+PAGE_PACKAGES := chromium chromium-driver python3
 COUNT_PACKAGES := valgrind
 BENCH_PACKAGES := redis-server memcached nbdkit libnbd-bin
 
@@ -45,7 +47,7 @@ BIN := .build/release
 BUILT := $(BIN)/all.built
 
 .PHONY: help toolchain packages build release run test test-python test-tsan test-asan fuzz \
-    nightly lint docs instructions bench bench-nio bench-plasma install uninstall clean
+    nightly lint docs instructions bench bench-nio bench-plasma install uninstall deb test-deb clean
 
 help: ## Tell what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -97,6 +99,7 @@ test: packages ## Run every test
 	swift build --build-tests
 	swift test --skip-build --no-parallel $(ARGS)
 	$(if $(ARGS),,protocol/python/tests/run)
+	$(if $(ARGS),,Tests/Metrics/run)
 
 test-python: packages ## Run the tests of the Python client
 	@$(call install-packages,$(TEST_PACKAGES))
@@ -104,6 +107,19 @@ test-python: packages ## Run the tests of the Python client
 	swift build --product mapped-worker
 	swift build --product conform-driver
 	protocol/python/tests/run
+
+# Where there is no chromium to be had, that is told, and nothing fails.
+.PHONY: test-page picture
+test-page: packages ## Test the daemon's page in a headless Chromium
+	@($(call install-packages,$(PAGE_PACKAGES))) || \
+	    echo "make: going on without what could not be installed" >&2
+	swift build --product smallocd
+	Tests/Page/run
+
+picture: packages ## Make the picture of the page that the README has
+	@$(call install-packages,$(PAGE_PACKAGES) pngquant)
+	swift build --product smallocd
+	Tests/Page/picture.py
 
 # A stop at once leaves threads behind, on purpose.
 TSAN_OPTIONS := halt_on_error=1 atexit_sleep_ms=0 report_thread_leaks=0 \
@@ -135,15 +151,19 @@ nightly: packages ## Run what takes too long for every change: long random tests
 	SMALLOC_NIGHTLY=1 SMALLOC_SCALE=$(NIGHTLY_SCALE) protocol/python/tests/run
 	$(MAKE) test-tsan
 	$(MAKE) test-asan
+	$(MAKE) test-deb
 	$(MAKE) fuzz
 
 lint: toolchain ## Check the format, the documentation comments and the shell scripts
 	swift format lint --strict --recursive --parallel Package.swift Sources Tests
 	bash -n .ci/run
 	bash -n Tests/Fuzz/run
+	bash -n Tests/Page/run
 	bash -n Tests/Baselines/nio.sh
 	bash -n Tests/Baselines/plasma.sh
 	bash -n protocol/python/tests/run
+	bash -n Tests/Metrics/run
+	for script in deploy/build-deb Tests/Packages/*; do bash -n $$script; done
 	@! git ls-files | grep -E '^(\.build|Package\.resolved)' || { \
 	    echo "make: build products are under version control" >&2; exit 1; }
 
@@ -192,12 +212,16 @@ UNITS := smallocd.service smallocd.socket
 MANUALS := $(BIN)/smalloc-cli.1 $(wildcard deploy/man/*.[1-8])
 TOOLS := smallocd smalloc-cli
 
-# A release that is as new as its sources is installed as it is, so that root needs no toolchain.
-install: ## Install under PREFIX (/usr/local), with units, manuals, completions; honours DESTDIR
-	@if [ ! -e $(BUILT) ] || [ -n "$$(find Package.swift Sources deploy/man/generate \
+# A release that is as new as its sources is taken as it is, so that root needs no toolchain.
+define fresh-release
+	if [ ! -e $(BUILT) ] || [ -n "$$(find Package.swift Sources deploy/man/generate \
 	        -newer $(BUILT) -print -quit)" ]; then \
 	    $(MAKE) release; \
 	fi
+endef
+
+install: ## Install under PREFIX (/usr/local), with units, manuals, completions; honours DESTDIR
+	@$(fresh-release)
 	root="$(DESTDIR)$(PREFIX)"; share="$$root/share"; \
 	for tool in $(TOOLS); do install -s -D -m 0755 "$(BIN)/$$tool" "$$root/bin/$$tool"; done; \
 	for unit in $(UNITS); do \
@@ -252,6 +276,15 @@ uninstall: ## Remove what install put there, but a configuration that was change
 	        if [ -d "$$folder" ]; then rmdir --ignore-fail-on-non-empty -p "$$folder"; fi; \
 	    done); \
 	fi
+
+deb: ## Build Debian packages of a release, in .build/deb; lintian finds nothing
+	@$(call install-packages,$(DEB_PACKAGES))
+	@$(fresh-release)
+	deploy/build-deb $(BIN) .build/deb
+
+test-deb: deb ## Install, use, upgrade and purge these packages in a Debian of their own; as root
+	@if [ "$$(id -u)" = 0 ]; then $(call install-packages,mmdebstrap); fi
+	Tests/Packages/deb $(BIN) .build/deb
 
 clean: ## Remove all build folders
 	rm -rf .build .build-tsan .build-asan .build-fuzz Tests/Baselines/NIOClient/.build

@@ -27,6 +27,9 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "CLibuv", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"])]),
+        .systemLibrary(
+            name: "CMicroHTTPD", pkgConfig: "libmicrohttpd",
+            providers: [.apt(["libmicrohttpd-dev"])]),
         .target(name: "CSmalloc"),
         .target(name: "CReserve", dependencies: ["CSmalloc"]),
         .target(name: "SmallocSystem", dependencies: ["CSmalloc"], swiftSettings: settings),
@@ -45,10 +48,12 @@ let package = Package(
         .executableTarget(
             name: "smallocd",
             dependencies: [
-                "CLibuv", "CReserve", "CSmalloc", "SmallocCore", "SmallocSystem", "SmallocWire",
+                "CLibuv", "CMicroHTTPD", "CReserve", "CSmalloc", "SmallocCore", "SmallocSystem",
+                "SmallocWire",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
+            resources: [.embedInCode("HTTP/page/index.html")],
             swiftSettings: borrowing),
         .executableTarget(
             name: "smalloc-cli",

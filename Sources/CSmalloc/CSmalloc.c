@@ -90,6 +90,13 @@ bool smalloc_peer_user(int socket, uid_t *user) {
     return true;
 }
 
+pid_t smalloc_peer_process(int socket) {
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return -1;
+    return peer.pid;
+}
+
 int smalloc_unread_size(int socket) {
     int size = 0;
     return ioctl(socket, SIOCOUTQ, &size) == 0 ? size : -1;

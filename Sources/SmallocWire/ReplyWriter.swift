@@ -163,6 +163,13 @@ public protocol ReplyWriter: ~Copyable {
     /// - Parameter missed: Events that are not told, since they were too long ago.
     mutating func endEvents(nextCursor: UInt64, missed: UInt64)
 
+    /// One of a page of connections, between `beginList` and `endList`.
+    mutating func client(_ client: ClientStatus)
+    /// One slow request, between `beginList` and `endSlowLog`.
+    mutating func slowRequest(_ request: SlowRequest)
+    /// - Parameter threshold: Microseconds from which on a request is slow.
+    mutating func endSlowLog(threshold: UInt64)
+
     /// Keys and values.
     mutating func beginStats()
     mutating func statistic(_ key: String, _ value: UInt64)

@@ -84,6 +84,10 @@ public enum Request: ~Escapable {
     /// Binary mode only.
     case cancel(cookie: UInt64)
     case stats
+    /// A `count` of 0 leaves the size of the page to the daemon.
+    case clients(cursor: UInt64, count: UInt64)
+    /// The youngest `count` entries.
+    case slowlog(count: UInt64)
     /// Text mode only.
     case help(verb: RawSpan)
     case quit
@@ -117,6 +121,8 @@ extension Request {
         case .watch: .watch
         case .cancel: .cancel
         case .stats: .stats
+        case .clients: .clients
+        case .slowlog: .slowlog
         case .quit: .quit
         case .help: nil
         }

@@ -1,4 +1,4 @@
-// Subcommands that make, show, shorten, rename and dispose of allocations.
+// Subcommands that make, show, shorten, freeze and rename allocations.
 
 import ArgumentParser
 import Smalloc
@@ -41,7 +41,9 @@ struct Alloc: DaemonCommand {
         }
         // Where a shape says the length, what stands in its place may be the type.
         if length.count == nil, shape == nil || type != nil {
-            throw ValidationError("The value '\(length.word)' is invalid for '<length>'")
+            throw ValidationError(
+                "The value '\(length.word)' is invalid for '<length>': a number is needed, as 4096 "
+                    + "or 64K; units: \(ElementCount.units)")
         }
     }
 
@@ -86,12 +88,9 @@ struct Stat: DaemonCommand {
     var streams: [Stream] { [.output] }
 
     func run(_ daemon: Smalloc) throws {
-        for name in names {
-            let stat = try about(name) { try daemon.stat(name) }
-            if common.json {
-                try tell(stat)
-                continue
-            }
+        try forEach(names) { name in
+            let stat = try daemon.stat(name)
+            if common.json { return try tell(stat) }
             let flags = flagWords(stat)
             var rows: [(String, String)] = [
                 ("name", name), ("type", stat.type.name), ("length", String(stat.length)),
@@ -112,133 +111,13 @@ struct Stat: DaemonCommand {
     }
 }
 
-struct List: DaemonCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "ls",
-        abstract: "List the named allocations.",
-        discussion: """
-            On a terminal: a table with sizes for people. Else a line each, name, type, length and \
-            size in bytes, separated by tabs. With --long also the shape, or - where there is \
-            none.
-            """,
-        aliases: ["list"])
-
-    @OptionGroup var common: CommonOptions
-    @Argument(help: "Only names that begin so.", completion: .allocation) var prefix = ""
-    @Flag(name: .shortAndLong, help: "Sizes in bytes, also on a terminal.") var bytes = false
-    @Flag(name: .shortAndLong, help: "Sizes for people, also in a pipe.") var human = false
-    @Flag(name: .shortAndLong, help: "Shapes, too, which are asked for.") var long = false
-    @Flag(help: "The largest first instead of by name.") var bySize = false
-    @Flag(help: "In the daemon's order, as it comes: any number of names in little memory.")
-    var unsorted = false
-
-    var streams: [Stream] { [.output] }
-
-    func validate() throws {
-        if bytes && human { throw ValidationError("--bytes and --human exclude each other") }
-        if bySize && unsorted {
-            throw ValidationError("--by-size and --unsorted exclude each other")
-        }
-    }
-
-    func run(_ daemon: Smalloc) throws {
-        let table = (Output.standard.isTerminal || human) && !common.json
-        var isFirst = true
-        if unsorted {
-            var pages = try daemon.pages(prefix)
-            while let page = pages.next() {
-                let page = try page.get()
-                for (entry, shape) in zip(page, try shapes(page, daemon)) {
-                    try tell(entry, shape, isFirst: isFirst)
-                    isFirst = false
-                }
-                TimeLimit.restart()
-            }
-        } else {
-            var entries = try daemon.list(prefix)
-            entries.sort { bySize && $0.size != $1.size ? $0.size > $1.size : $0.name < $1.name }
-            let shapes = try shapes(entries, daemon)
-            if table {
-                try tell(table: entries, shapes)
-            } else {
-                for (entry, shape) in zip(entries, shapes) {
-                    try tell(entry, shape, isFirst: isFirst)
-                    isFirst = false
-                }
-            }
-        }
-        if common.json { try Output.standard.write(isFirst ? "[]\n" : "]\n") }
-    }
-
-    /// The shapes of allocations, as far as they are wanted; one that is gone by now has none.
-    private func shapes(_ entries: [Smalloc.Entry], _ daemon: Smalloc) throws -> [[Int]?] {
-        guard long else { return Array(repeating: nil, count: entries.count) }
-        return try daemon.stat(entries.map(\.name)).map { $0?.shape }
-    }
-
-    private func tell(_ entry: Smalloc.Entry, _ shape: [Int]?, isFirst: Bool) throws {
-        if common.json {
-            var members: [(String, JSON)] = [
-                ("name", .string(entry.name)), ("type", .string(entry.type.name)),
-                ("length", .integer(entry.length)), ("size", .integer(entry.size)),
-            ]
-            if long { members.append(("shape", JSON(shape))) }
-            try Output.standard.write((isFirst ? "[" : ",\n ") + JSON.object(members).text)
-        } else {
-            let size = human ? humanSize(entry.size) : String(entry.size)
-            try Output.standard.write(
-                "\(entry.name)\t\(entry.type.name)\t\(entry.length)\t\(size)"
-                    + (long ? "\t\(shape.map(shapeText) ?? "-")\n" : "\n"))
-        }
-    }
-
-    private func tell(table entries: [Smalloc.Entry], _ shapes: [[Int]?]) throws {
-        let rows = zip(entries, shapes).map { entry, shape in
-            [
-                entry.name, entry.type.name, String(entry.length),
-                bytes ? String(entry.size) : humanSize(entry.size),
-            ] + (long ? [shape.map(shapeText) ?? "-"] : [])
-        }
-        let titles = ["NAME", "TYPE", "LENGTH", "SIZE"] + (long ? ["SHAPE"] : [])
-        try Output.standard.write(
-            tableText([titles] + rows, right: titles.map { $0 == "LENGTH" || $0 == "SIZE" }))
-    }
-}
-
-struct Remove: DaemonCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "rm", abstract: "Dispose of allocations.",
-        discussion: "Who has one open loses it; its name is free at once.", aliases: ["dispose"])
-
-    @OptionGroup var common: CommonOptions
-    @Argument(help: "Names.", completion: .allocation) var names: [String]
-    @Flag(name: .shortAndLong, help: "Names that aren't there are no error.") var force = false
-
-    func run(_ daemon: Smalloc) throws {
-        var first: Failure?
-        // As rm does: what can be removed is removed, each failure told, the first one decides.
-        for name in names {
-            do throws(SmallocError) {
-                try daemon.dispose(named: name)
-            } catch {
-                if force && error.status == .noData { continue }
-                let failure = Failure(name, error)
-                if error.isTransport { throw failure }
-                if let earlier = first { earlier.tell(isJSON: common.json) }
-                first = failure
-            }
-        }
-        if let first { throw first }
-    }
-}
-
 struct Truncate: DaemonCommand {
     static let configuration = CommandConfiguration(
         abstract: "Shorten an allocation.", discussion: "What lies beyond is gone.")
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "Name.", completion: .allocation) var name: String
-    @Argument(help: "Elements that stay.") var length: ElementCount
+    @Argument(help: "Elements that stay.", transform: ElementCount.parse) var length: ElementCount
 
     var counts: [(name: String, count: ElementCount?)] { [("LENGTH", length)] }
 
@@ -260,7 +139,7 @@ struct Freeze: DaemonCommand {
     @Argument(help: "Names.", completion: .allocation) var names: [String]
 
     func run(_ daemon: Smalloc) throws {
-        for name in names { try about(name) { try daemon.freeze(name) } }
+        try forEach(names) { try daemon.freeze($0) }
     }
 }
 
@@ -280,7 +159,9 @@ struct Rename: DaemonCommand {
 
     func run(_ daemon: Smalloc) throws {
         try about("\(name) to \(newName)") {
-            try daemon.rename(name, to: newName, replacing: force)
+            try hintingForce(force) { () throws(SmallocError) in
+                try daemon.rename(name, to: newName, replacing: force)
+            }
         }
     }
 }

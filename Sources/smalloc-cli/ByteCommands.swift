@@ -4,44 +4,85 @@ import ArgumentParser
 import Glibc
 import Smalloc
 
+/// What the bytes of a file are.
+enum FileFormat: String, ExpressibleByArgument, CaseIterable {
+    /// Elements, one after another.
+    case raw
+    /// An array of numpy's, with its type and shape before them.
+    case npy
+
+    /// The format that was asked for, or that the file's name tells.
+    static func of(_ path: String, _ wanted: FileFormat?) -> FileFormat {
+        wanted ?? (path.lowercased().hasSuffix(".npy") ? .npy : .raw)
+    }
+}
+
 struct Put: DaemonCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make an allocation of a file or a pipe.",
         discussion: """
             It gets its name once it is whole: no client sees half of it, and with --force none \
             ever finds that there is nothing of that name. A pipe may be of any length; while it \
-            comes, the daemon needs up to three times its size.
+            comes, the daemon needs up to three times its size. Holes and long runs of zeros cost \
+            no memory. A file of numpy's (FILE.npy, or --format npy) brings its type and shape.
             """)
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "Name.") var name: String
     @Argument(help: "File; - is standard input.", completion: .file()) var file = "-"
     @Option(name: .shortAndLong, help: "The elements' type.") var type: ElementTypeArgument?
+    @Option(
+        help: ArgumentHelp(
+            "Leave out so many bytes at the beginning.", valueName: "bytes"),
+        transform: ElementCount.parse)
+    var skip: ElementCount?
+    @Option(help: "raw, or npy; by the file's name, if not given.") var format: FileFormat?
     @Flag(name: .shortAndLong, help: "Take the place of what has the name.") var force = false
     @Flag(help: "No progress bar.") var noProgress = false
 
     var streams: [Stream] { file == "-" ? [.input] : [] }
 
+    func validate() throws {
+        if let skip, skip.isClamped { throw ValidationError("--skip takes 0 or more bytes") }
+    }
+
     func run(_ daemon: Smalloc) throws {
-        let elements: ElementType = try about(name) { try type?.type() ?? .uint8 }
-        let input = try about(file) { try ByteFile(reading: file) }
-        var progress = Progress(name, total: input.remaining, isWanted: !noProgress)
+        let elements = try about(name) { try type?.type() }
+        let input = try InputFile(file)
         try about(name) {
             // Told before gigabytes have been sent for nothing; rename checks it again.
-            if !force, (try? daemon.stat(name)) != nil { throw SmallocError.alreadyExists }
-            let made = try upload(input, elements, to: daemon, progress: &progress)
-            try made.rename(to: name, replacing: force)
+            if !force, (try? daemon.stat(name)) != nil {
+                throw SmallocError.alreadyExists.hintingForce
+            }
+        }
+        try input.skip(skip?.value ?? 0)
+        let form =
+            FileFormat.of(file, format) == .npy
+            ? try NpyHeader(from: input, asked: elements).form
+            : UploadedForm(type: elements ?? .uint8)
+        var progress = Progress(name, total: form.size ?? input.remaining, isWanted: !noProgress)
+        try about(name) {
+            let made = try upload(input, form, to: daemon, progress: &progress)
+            try hintingForce(force) { () throws(SmallocError) in
+                try made.rename(to: name, replacing: force)
+            }
         }
     }
 }
 
 struct Get: DaemonCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Write an allocation's bytes to a file or a pipe.")
+        abstract: "Write an allocation's bytes to a file or a pipe.",
+        discussion: """
+            A file that is there is replaced when all bytes have come, and keeps its mode; before, \
+            it stays as it is, whatever happens. Long runs of zeros become holes. As FILE.npy, or \
+            with --format npy, it is a file of numpy's, with type and shape.
+            """)
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "Name.", completion: .allocation) var name: String
     @Argument(help: "File; - is standard output.", completion: .file()) var file = "-"
+    @Option(help: "raw, or npy; by the file's name, if not given.") var format: FileFormat?
     @Flag(help: "No progress bar.") var noProgress = false
 
     var streams: [Stream] { file == "-" ? [.output] : [] }
@@ -55,16 +96,17 @@ struct Get: DaemonCommand {
     func run(_ daemon: Smalloc) throws {
         let allocation = try about(name) { try daemon.open(name) }
         let all = try about(name) { try ElementRange(allocation) }
-        let output = try about(file) { try ByteFile(writing: file) }
-        let out = Output(descriptor: output.descriptor)
+        let isNpy = FileFormat.of(file, format) == .npy
+        let shape = isNpy ? try about(name) { try allocation.shape } ?? [all.count] : []
+        let output = try OutputFile(file)
+        if isNpy {
+            try NpyHeader.bytes(allocation.type, shape).withUnsafeBytes { try output.write($0) }
+        }
         var progress = Progress(name, total: allocation.size, isWanted: !noProgress)
         try about(name) {
-            try readBlocks(allocation, all, progress: &progress) { try out.write($0) }
+            try readBlocks(allocation, all, progress: &progress) { try output.write($0) }
         }
-        try about(file) {
-            try out.flush()
-            try output.finish()
-        }
+        try output.finish()
     }
 }
 
@@ -78,15 +120,13 @@ struct Concatenate: DaemonCommand {
     var streams: [Stream] { [.output] }
 
     func run(_ daemon: Smalloc) throws {
-        for name in names {
-            try about(name) {
-                let allocation = try daemon.open(name)
-                var progress = Progress(
-                    name, total: allocation.size, isWanted: !Output.standard.isTerminal)
-                let all = try ElementRange(allocation)
-                try readBlocks(allocation, all, progress: &progress) {
-                    try Output.standard.write($0)
-                }
+        try forEach(names) { name in
+            let allocation = try daemon.open(name)
+            var progress = Progress(
+                name, total: allocation.size, isWanted: !Output.standard.isTerminal)
+            let all = try ElementRange(allocation)
+            try readBlocks(allocation, all, progress: &progress) {
+                try Output.standard.writeSparse($0)
             }
         }
     }
@@ -98,8 +138,11 @@ struct Hexdump: DaemonCommand {
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "Name.", completion: .allocation) var name: String
-    @Argument(help: "First element, from 0.") var start: ElementCount?
-    @Argument(help: "Elements. All from START on, if not given.") var count: ElementCount?
+    @Argument(help: "First element, from 0.", transform: ElementCount.parse)
+    var start: ElementCount?
+    @Argument(
+        help: "Elements. All from START on, if not given.", transform: ElementCount.parse)
+    var count: ElementCount?
 
     var counts: [(name: String, count: ElementCount?)] { [("START", start), ("COUNT", count)] }
     var streams: [Stream] { [.output] }

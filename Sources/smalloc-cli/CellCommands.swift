@@ -29,7 +29,7 @@ struct Atomic: DaemonCommand {
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "Name.", completion: .allocation) var name: String
-    @Argument(help: "Element, from 0.") var index: ElementCount
+    @Argument(help: "Element, from 0.", transform: ElementCount.parse) var index: ElementCount
     @Argument(help: "What to do.") var action: AtomicActionArgument
     @Argument(help: "None for load, EXPECTED NEW for compareExchange, else one.")
     var values: [String] = []
@@ -90,14 +90,14 @@ struct Wait: DaemonCommand {
     static let configuration = CommandConfiguration(
         abstract: "Wait for a notify while an integer is VALUE.",
         discussion: """
-            Prints notified, timeout, disposed if the integer is gone, or differs if it is not \
-            VALUE. To be sure of no change that was missed: change it first, and notify then. For \
+            Prints notified, or differs if it is not VALUE, and exits with 0; timeout with 124; \
+            disposed, if the integer is gone, with 4. To be sure of no change that was missed: change it first, and notify then. For \
             Int32 and Uint32. Ctrl-C ends it, and takes the wait back.
             """)
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "Name.", completion: .allocation) var name: String
-    @Argument(help: "Element, from 0.") var index: ElementCount
+    @Argument(help: "Element, from 0.", transform: ElementCount.parse) var index: ElementCount
     @Argument(help: "What it must be to wait at all.") var value: String
     @Option(
         name: .customLong("for"),
@@ -127,6 +127,11 @@ struct Wait: DaemonCommand {
             common.json
             ? "{\"name\":\(JSON.string(name).text),\"result\":\"\(result.name)\"}" : result.name
         try Output.standard.write(text + "\n")
+        switch result {
+        case .timeout: throw ExitCode(124)
+        case .disposed: throw ExitCode(4)
+        default: break
+        }
     }
 
     /// Waits in a way that an interrupt takes back: on a connection for tasks.
@@ -153,8 +158,9 @@ struct Notify: DaemonCommand {
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "Name.", completion: .allocation) var name: String
-    @Argument(help: "Element, from 0.") var index: ElementCount
-    @Argument(help: "How many at least. All, if not given.") var count: ElementCount?
+    @Argument(help: "Element, from 0.", transform: ElementCount.parse) var index: ElementCount
+    @Argument(help: "How many at least. All, if not given.", transform: ElementCount.parse)
+    var count: ElementCount?
 
     var counts: [(name: String, count: ElementCount?)] { [("INDEX", index)] }
 

@@ -38,7 +38,7 @@ struct CommandWords {
         "fill": commonOptions, "copy": commonOptions, "hexdump": commonOptions,
         "atomic": commonOptions, "notify": commonOptions, "wait": commonOptions.union(["--for"]),
         "read": commonOptions.union(["-f", "--format", "-o", "--output"]),
-        "write": commonOptions.union(["--input"]),
+        "write": commonOptions.union(["--input", "--from", "--skip"]),
     ]
 
     private static let commonOptions: Set<String> = ["--address", "--timeout"]

@@ -17,8 +17,10 @@ struct Read: DaemonCommand {
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "Name.", completion: .allocation) var name: String
-    @Argument(help: "First element, from 0.") var start: ElementCount?
-    @Argument(help: "Elements. All from START on, if not given.") var count: ElementCount?
+    @Argument(help: "First element, from 0.", transform: ElementCount.parse)
+    var start: ElementCount?
+    @Argument(help: "Elements. All from START on, if not given.", transform: ElementCount.parse)
+    var count: ElementCount?
     @Option(
         name: .shortAndLong,
         help: "numbers on one line, in lines, as hex digits, or raw bytes.")
@@ -38,9 +40,7 @@ struct Read: DaemonCommand {
         let range = try about(name) {
             try ElementRange(allocation, from: start?.value ?? 0, count: count?.value)
         }
-        // Opened only now, as that empties it.
-        let file = try output.map { path in try about(path) { try ByteFile(writing: path) } }
-        let out = file.map { Output(descriptor: $0.descriptor) } ?? Output.standard
+        let out = try OutputFile(output ?? "-")
         var progress = Progress(
             name, total: range.count * type.size,
             isWanted: !noProgress && (output != nil || !Output.standard.isTerminal))
@@ -71,8 +71,7 @@ struct Read: DaemonCommand {
         } else if format == .numbers || format == .hex || format == .lines && !isFirst {
             try out.write("\n")
         }
-        try out.flush()
-        if let file, let output { try about(output) { try file.finish() } }
+        try out.finish()
     }
 }
 
@@ -82,41 +81,62 @@ struct Write: DaemonCommand {
         discussion: """
             Values are numbers (stored as Node stores them: 300 into a Uint8 is 44), NaN, \
             Infinity, hex:0a0b, base64:Cgs= or text:hello, mixed; or the bytes of a file or a pipe \
-            (--input -), of any length.
+            (--input -), of any length; or the numbers in a text (--from -), as read prints them \
+            and as tables have them: spaces, lines, commas, semicolons, bars and tabs stand \
+            between them, for complex numbers all but commas. A text that is wrong in its first 16 \
+            MiB of elements changes nothing.
             """)
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "Name.", completion: .allocation) var name: String
-    @Argument(help: "First element, from 0.") var start: ElementCount
+    @Argument(help: "First element, from 0.", transform: ElementCount.parse) var start: ElementCount
     // Without a short form: -i would be the beginning of -Infinity.
     @Option(
         help: ArgumentHelp("Write the bytes of this file; - is standard input.", valueName: "file"),
         completion: .file())
     var input: String?
+    @Option(
+        help: ArgumentHelp(
+            "Write the numbers in this text; - is standard input.", valueName: "file"),
+        completion: .file())
+    var from: String?
+    @Option(
+        help: ArgumentHelp("Leave out so many lines of --from.", valueName: "lines"),
+        transform: ElementCount.parse)
+    var skip: ElementCount?
     @Flag(help: "No progress bar.") var noProgress = false
     @Argument(help: "Values.") var values: [String] = []
 
     var counts: [(name: String, count: ElementCount?)] { [("START", start)] }
-    var streams: [Stream] { input == "-" ? [.input] : [] }
+    var streams: [Stream] { input == "-" || from == "-" ? [.input] : [] }
 
     func validate() throws {
-        guard values.isEmpty != (input == nil) else {
-            throw ValidationError("either values or --input is needed")
+        guard [!values.isEmpty, input != nil, from != nil].count(where: { $0 }) == 1 else {
+            throw ValidationError("either values, or --input, or --from is needed")
+        }
+        if let skip, from == nil || skip.isClamped {
+            throw ValidationError("--skip takes 0 or more lines of --from")
         }
     }
 
     func run(_ daemon: Smalloc) throws {
         let allocation = try about(name) { try daemon.open(name) }
-        guard let input else {
+        guard let path = input ?? from else {
             return try about(name) {
                 let bytes = try elementBytes(values, allocation.type)
                 try bytes.withUnsafeBytes { try allocation.write($0, at: start.value) }
             }
         }
-        let file = try about(input) { try ByteFile(reading: input) }
+        let file = try InputFile(path)
         var progress = Progress(name, total: file.remaining, isWanted: !noProgress)
-        _ = try about(name) {
-            try writeFile(file, into: allocation, at: start.value, progress: &progress)
+        try about(name) {
+            if from == nil {
+                try writeFile(file, into: allocation, at: start.value, progress: &progress)
+            } else {
+                try writeNumbers(
+                    of: file, skippingLines: skip?.value ?? 0, into: allocation, at: start.value,
+                    progress: &progress)
+            }
         }
     }
 }
@@ -127,8 +147,8 @@ struct Fill: DaemonCommand {
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "Name.", completion: .allocation) var name: String
-    @Argument(help: "First element, from 0.") var start: ElementCount
-    @Argument(help: "Elements.") var count: ElementCount
+    @Argument(help: "First element, from 0.", transform: ElementCount.parse) var start: ElementCount
+    @Argument(help: "Elements.", transform: ElementCount.parse) var count: ElementCount
     @Argument(help: "A number, as for write.") var value: String
 
     var counts: [(name: String, count: ElementCount?)] { [("START", start), ("COUNT", count)] }
@@ -157,10 +177,12 @@ struct Copy: DaemonCommand {
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "Read from.", completion: .allocation) var source: String
-    @Argument(help: "First element read.") var sourceStart: ElementCount
+    @Argument(help: "First element read.", transform: ElementCount.parse)
+    var sourceStart: ElementCount
     @Argument(help: "Written to.", completion: .allocation) var dest: String
-    @Argument(help: "First element written.") var destStart: ElementCount
-    @Argument(help: "Elements.") var count: ElementCount
+    @Argument(help: "First element written.", transform: ElementCount.parse)
+    var destStart: ElementCount
+    @Argument(help: "Elements.", transform: ElementCount.parse) var count: ElementCount
 
     var counts: [(name: String, count: ElementCount?)] {
         [("SOURCE-START", sourceStart), ("DEST-START", destStart), ("COUNT", count)]
@@ -200,7 +222,9 @@ struct Duplicate: DaemonCommand {
                     try daemon.alloc(from.length, from.type, metadata: metadata)
                 }
             try daemon.copyOnto(from, 0, made, 0, from.length)
-            try made.rename(to: dest, replacing: force)
+            try hintingForce(force) { () throws(SmallocError) in
+                try made.rename(to: dest, replacing: force)
+            }
         }
     }
 }

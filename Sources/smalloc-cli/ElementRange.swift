@@ -20,10 +20,13 @@ struct ElementRange {
         _ allocation: Allocation, from start: Int = 0, count: Int? = nil
     ) throws(SmallocError) {
         let length = allocation.length
-        guard start >= 0, start <= length else { throw .outOfRange("start > length") }
+        guard start >= 0, start <= length else {
+            throw .outOfRange("start > length").detailed("start \(start), length \(length)")
+        }
         let count = count ?? length - start
         guard count >= 0, count <= length - start else {
             throw .outOfRange("start + count > length")
+                .detailed("start \(start), count \(count), length \(length)")
         }
         self.start = start
         self.count = count

@@ -25,13 +25,14 @@ func decimal(_ value: Double, _ digits: Int) -> String {
     return "\(value < 0 ? "-" : "")\(whole.magnitude / UInt(scale)).\(zeros)\(fraction)"
 }
 
-/// A span of seconds: `7s`, `3m05s`, `2h14m`.
+/// A span of seconds: `7s`, `3m05s`, `2h14m`, `3d07h`.
 func humanTime(_ seconds: Double) -> String {
     let whole = Int(min(max(seconds, 0), 1e9).rounded())
     func two(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }
     if whole < 60 { return "\(whole)s" }
     if whole < 3600 { return "\(whole / 60)m\(two(whole % 60))s" }
-    return "\(whole / 3600)h\(two(whole / 60 % 60))m"
+    if whole < 172_800 { return "\(whole / 3600)h\(two(whole / 60 % 60))m" }
+    return "\(whole / 86_400)d\(two(whole / 3600 % 24))h"
 }
 
 /// Milliseconds since 1970 as `2026-11-23T08:00:00Z`.

@@ -1,15 +1,23 @@
-// Files, pipes and terminals: whole reads and writes, and what went wrong with them.
+// Buffered output to files, pipes and terminals, and what goes wrong with those.
 
 import Glibc
 
 /// A file or a pipe that could not be used.
 struct FileError: Error, CustomStringConvertible {
-    /// What it was about to do: `read`, `write`, `open`.
-    let call: String
-    /// The system's error number.
-    let number: Int32
+    /// What is wrong with it.
+    let description: String
 
-    var description: String { "can't \(call): \(String(cString: strerror(number)))" }
+    /// What is wrong, in words.
+    init(_ description: String) { self.description = description }
+
+    /// What the system said.
+    ///
+    /// - Parameters:
+    ///   - call: What was about to be done: `read`, `write`, `open`.
+    ///   - number: The system's error number.
+    init(call: String, number: Int32) {
+        description = "can't \(call): \(String(cString: strerror(number)))"
+    }
 }
 
 /// Buffered output to a descriptor.
@@ -17,6 +25,8 @@ final class Output {
     private let descriptor: Int32
     private var buffer: [UInt8] = []
     private static let bufferSize = 1 << 16
+    /// Zeros at the end that the file has no blocks for yet.
+    private var hole = 0
 
     /// Standard output.
     nonisolated(unsafe) static let standard = Output(descriptor: 1)
@@ -26,6 +36,15 @@ final class Output {
         self.descriptor = descriptor
     }
 
+    /// Whether zeros may be left out of it: it is a file that ends where the next byte goes, and
+    /// nothing is appended to it by others.
+    private lazy var takesHoles: Bool = {
+        var status = stat()
+        let flags = fcntl(descriptor, F_GETFL)
+        return fstat(descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && flags >= 0
+            && flags & O_APPEND == 0 && lseek(descriptor, 0, SEEK_CUR) == status.st_size
+    }()
+
     /// Whether it is a terminal.
     var isTerminal: Bool { isatty(descriptor) == 1 }
 
@@ -33,22 +52,53 @@ final class Output {
     func write(_ text: String) throws(FileError) {
         buffer += text.utf8
         // Errors are seen at once; the rest leaves in large pieces.
-        if descriptor == 2 || buffer.count >= Output.bufferSize { try flush() }
+        if descriptor == 2 || buffer.count >= Output.bufferSize { try flushBuffer() }
     }
 
     /// Adds bytes; large ones are not copied.
     func write(_ bytes: UnsafeRawBufferPointer) throws(FileError) {
         if bytes.count < Output.bufferSize / 2 {
             buffer += bytes
-            if buffer.count >= Output.bufferSize { try flush() }
+            if buffer.count >= Output.bufferSize { try flushBuffer() }
             return
         }
-        try flush()
+        try flushBuffer()
         try writeAll(bytes)
+    }
+
+    /// Adds bytes of which many may be zeros: a file gets holes for those.
+    func writeSparse(_ bytes: UnsafeRawBufferPointer) throws(FileError) {
+        var done = 0
+        while done < bytes.count {
+            let run = zeroRun(in: bytes, from: done)
+            let part = UnsafeRawBufferPointer(rebasing: bytes[done..<(done + run.size)])
+            done += run.size
+            guard run.isZero else {
+                try write(part)
+                continue
+            }
+            try flushBuffer()
+            if takesHoles {
+                hole += part.count
+            } else {
+                try writeAll(part)
+            }
+        }
     }
 
     /// Writes what has been added.
     func flush() throws(FileError) {
+        try flushBuffer()
+        guard hole > 0 else { return }
+        // A hole at the end is no part of the file before the file has its size.
+        let end = lseek(descriptor, off_t(hole), SEEK_CUR)
+        guard end >= 0, ftruncate(descriptor, end) == 0 else {
+            throw FileError(call: "write", number: errno)
+        }
+        hole = 0
+    }
+
+    private func flushBuffer() throws(FileError) {
         guard !buffer.isEmpty else { return }
         defer { buffer.removeAll(keepingCapacity: true) }
         var failure: FileError?
@@ -60,6 +110,12 @@ final class Output {
 
     private func writeAll(_ bytes: UnsafeRawBufferPointer) throws(FileError) {
         if Stream.missing.contains(descriptor) { throw FileError(call: "write", number: EBADF) }
+        if hole > 0 {
+            guard lseek(descriptor, off_t(hole), SEEK_CUR) >= 0 else {
+                throw FileError(call: "write", number: errno)
+            }
+            hole = 0
+        }
         // How long a reader of ours takes is not the daemon's fault.
         let left = TimeLimit.pause()
         defer { TimeLimit.resume(left) }
@@ -78,73 +134,28 @@ final class Output {
     }
 }
 
-/// A file, or standard input or output for `-`, closed when it is released.
-final class ByteFile {
-    /// The descriptor.
-    let descriptor: Int32
-    private let isOwned: Bool
+/// Bytes that are looked at for zeros together: less is not worth a request, or a hole.
+let zeroRunSize = 64 << 10
 
-    /// Opens a file for reading.
-    init(reading path: String) throws(FileError) {
-        isOwned = path != "-"
-        if !isOwned, Stream.missing.contains(0) { throw FileError(call: "read", number: EBADF) }
-        // Opening a FIFO waits for a program that writes to it.
-        let left = TimeLimit.pause()
-        defer { TimeLimit.resume(left) }
-        descriptor = isOwned ? open(path, O_RDONLY | O_CLOEXEC) : 0
-        guard descriptor >= 0 else { throw FileError(call: "open", number: errno) }
+/// The zeros, or the other bytes, that begin at a place.
+///
+/// - Parameters:
+///   - bytes: Looked at in steps of `zeroRunSize` from `start` on.
+///   - start: Less than their number.
+/// - Returns: How many, and whether all of them are zeros.
+func zeroRun(
+    in bytes: UnsafeRawBufferPointer, from start: Int
+) -> (size: Int, isZero: Bool) {
+    func isZero(_ at: Int) -> Bool {
+        let size = min(zeroRunSize, bytes.count - at)
+        guard let base = bytes.baseAddress.map({ $0 + at }) else { return false }
+        // The first byte is zero, and each one is as the one before it.
+        return base.load(as: UInt8.self) == 0 && memcmp(base, base + 1, size - 1) == 0
     }
-
-    /// Opens a file for writing; what was in it is gone.
-    init(writing path: String) throws(FileError) {
-        isOwned = path != "-"
-        if !isOwned, Stream.missing.contains(1) { throw FileError(call: "write", number: EBADF) }
-        let left = TimeLimit.pause()
-        defer { TimeLimit.resume(left) }
-        descriptor = isOwned ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666) : 1
-        guard descriptor >= 0 else { throw FileError(call: "open", number: errno) }
+    let kind = isZero(start)
+    var end = start + min(zeroRunSize, bytes.count - start)
+    while end < bytes.count, isZero(end) == kind {
+        end += min(zeroRunSize, bytes.count - end)
     }
-
-    deinit {
-        if isOwned { close(descriptor) }
-    }
-
-    /// Bytes from here to the end of a regular file; nil for pipes and the like.
-    var remaining: Int? {
-        var status = stat()
-        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
-            return nil
-        }
-        let position = lseek(descriptor, 0, SEEK_CUR)
-        return max(0, Int(status.st_size) - max(0, Int(position)))
-    }
-
-    /// Fills a buffer, unless the end comes first.
-    ///
-    /// - Returns: Bytes read, less than asked for only at the end.
-    func read(into buffer: UnsafeMutableRawBufferPointer) throws(FileError) -> Int {
-        let left = TimeLimit.pause()
-        defer { TimeLimit.resume(left) }
-        var filled = 0
-        while filled < buffer.count {
-            let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[filled...])
-            let count = Glibc.read(descriptor, rest.baseAddress, rest.count)
-            if count == 0 { break }
-            if count < 0 {
-                if errno == EINTR { continue }
-                guard errno == EAGAIN else { throw FileError(call: "read", number: errno) }
-                var waiting = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-                poll(&waiting, 1, -1)
-                continue
-            }
-            filled += count
-        }
-        return filled
-    }
-
-    /// Makes sure that what was written arrived: some file systems tell of a full disk only here.
-    func finish() throws(FileError) {
-        guard isOwned, fsync(descriptor) != 0, errno != EINVAL, errno != EROFS else { return }
-        throw FileError(call: "write", number: errno)
-    }
+    return (end - start, kind)
 }

@@ -12,6 +12,7 @@ enum TimeLimit {
     /// What is printed at the end of the time, made ready before: little may be done in a handler
     /// of a signal.
     nonisolated(unsafe) private static var message = UnsafeRawBufferPointer(start: nil, count: 0)
+    nonisolated(unsafe) private static var exitCode: Int32 = 69
     nonisolated(unsafe) private static var whole = itimerval()
 
     /// Begins.
@@ -19,15 +20,19 @@ enum TimeLimit {
     /// - Parameters:
     ///   - seconds: More than 0.
     ///   - message: One line for standard error.
-    static func start(seconds: Double, message text: String) {
+    ///   - exitCode: That of the tool when the time is over.
+    static func start(seconds: Double, message text: String, exitCode code: Int32 = 69) {
+        exitCode = code
         let copy = UnsafeMutableRawBufferPointer.allocate(
             byteCount: text.utf8.count, alignment: 1)
         copy.copyBytes(from: text.utf8)
         message = UnsafeRawBufferPointer(copy)
         var action = sigaction()
         action.__sigaction_handler.sa_handler = { _ in
+            Screen.leave()
+            Leftover.remove()
             _ = write(2, TimeLimit.message.baseAddress, TimeLimit.message.count)
-            _exit(69)
+            _exit(TimeLimit.exitCode)
         }
         sigaction(SIGALRM, &action, nil)
         // No timer runs for 0: a microsecond is the shortest time.

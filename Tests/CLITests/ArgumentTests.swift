@@ -58,7 +58,7 @@ struct ArgumentTests {
                 "y: RangeError: n > kMaxLength (LENGTH is 99999999999999999999)"
             ),
             ("alloc y 8E", "y: RangeError: n > kMaxLength (LENGTH is 8E)"),
-            ("alloc y 1E", "y: RangeError: n > kMaxLength"),
+            ("alloc y 1E", "y: RangeError: n > kMaxLength (1152921504606846976 bytes)"),
             ("read a -1", "a: RangeError: start > length (START is -1)"),
             ("read a 0 -1", "a: RangeError: start + count > length (COUNT is -1)"),
             ("read a 3 -1 --json", nil),

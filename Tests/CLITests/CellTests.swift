@@ -72,7 +72,9 @@ struct CellTests {
             """
             set -e
             cli alloc f 2 int32
-            cli wait f 0 1; cli wait f 0 0 --for 0.05; cli --timeout 1 wait f 0 0 --for 1.5
+            cli wait f 0 1
+            cli wait f 0 0 --for 0.05 || echo $?
+            cli --timeout 1 wait f 0 0 --for 1.5 || echo $?
             cli notify f 0; cli notify f 0 3 --json
             cli --timeout 1 wait f 1 0 > result &
             woken=0
@@ -85,7 +87,9 @@ struct CellTests {
             output == """
                 differs
                 timeout
+                124
                 timeout
+                124
                 0
                 {"name":"f","notified":0}
                 notified

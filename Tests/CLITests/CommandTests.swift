@@ -100,7 +100,7 @@ struct CommandTests {
             """
             set -e
             cli alloc b/x 3K double; cli alloc a 5; cli alloc b/y 0
-            cli ls; cli ls b/ --human; cli ls --by-size -b | head -1; cli ls --json b/
+            cli ls; cli ls b/ --human; cli ls --sort size -b | head -1; cli ls --json b/
             cli list --unsorted | sort
             cli ls nothing; cli ls nothing --json
             """)
@@ -187,8 +187,10 @@ struct CommandTests {
         #expect(result.output == "2\nabcdef\nabc\n2\na\tUint8\t3\t3\nb\tUint8\t6\t6\n")
         #expect(
             result.errors == """
-                smalloc-cli: a: TypeError: object already has external array data
-                smalloc-cli: c: TypeError: 3 bytes are not whole elements of Int16, 2 bytes each
+                smalloc-cli: a: TypeError: object already has external array data; --force takes \
+                its place
+                smalloc-cli: c: TypeError: standard input has 3 bytes, which are not whole elements \
+                of Int16, 2 bytes each
 
                 """)
     }
@@ -203,20 +205,35 @@ struct CommandTests {
             ("cli alloc a 4", 2, "a: TypeError: object already has external array data"),
             ("cli truncate none 1", 1, "none: Error: object has no external array data"),
             ("cli write a 0 x", 2, "a: TypeError: no number: x"),
-            ("cli alloc b 64M", 3, "b: RangeError: n > kMaxLength"),
-            ("cli read a 5", 3, "a: RangeError: start > length"),
-            ("cli read a 1 4", 3, "a: RangeError: start + count > length"),
-            ("cli write a 4 1", 3, "a: RangeError: start + count > length"),
-            ("printf 12345 | cli write a 0 --input -", 3, "a: RangeError: start + count > length"),
-            ("cli copy a 0 a 0 5", 3, "a to a: RangeError: copy_length > source_length"),
-            ("cli truncate a 5", 3, "a: RangeError: truncate length is bigger than current one"),
+            ("cli alloc b 64M", 3, "b: RangeError: n > kMaxLength (67108864 bytes)"),
+            ("cli read a 5", 3, "a: RangeError: start > length (start 5, length 4)"),
+            (
+                "cli read a 1 4", 3,
+                "a: RangeError: start + count > length (start 1, count 4, length 4)"
+            ),
+            (
+                "cli write a 4 1", 3,
+                "a: RangeError: start + count > length (start 4, count 1, length 4)"
+            ),
+            (
+                "printf 12345 | cli write a 0 --input -", 3,
+                "a: RangeError: start + count > length (standard input: start 0, count 5, length 4)"
+            ),
+            (
+                "cli copy a 0 a 0 5", 3,
+                "a to a: RangeError: copy_length > source_length (a: start 0, count 5, length 4)"
+            ),
+            (
+                "cli truncate a 5", 3,
+                "a: RangeError: truncate length is bigger than current one (length 4)"
+            ),
             (
                 "cli ping --address unix:/no/such", 69,
                 "Error: no connection to unix:/no/such: No such file or directory"
             ),
             ("cli get a /no/such/file", 74, "/no/such/file: can't open: No such file or directory"),
             ("cli put b none", 74, "none: can't open: No such file or directory"),
-            ("cli read a > /dev/full", 74, "can't write: No space left on device"),
+            ("cli read a > /dev/full", 74, "standard output: can't write: No space left on device"),
         ] as [(String, Int32, String)])
     func exitCodes(script: String, code: Int32, line: String) throws {
         let shell = try Shell(["--length-max", "1M"])
@@ -287,8 +304,8 @@ struct CommandTests {
         let help = try shell.output("cli --help")
         for word in [
             "alloc", "ls", "stat", "rm", "truncate", "mv", "read", "write", "fill", "copy", "cp",
-            "put", "get", "cat", "hexdump", "ping", "stats", "atomic", "wait", "notify",
-            "watch",
+            "put", "get", "cat", "hexdump", "ping", "stats", "atomic", "wait", "notify", "top",
+            "doctor", "watch",
         ] {
             #expect(help.contains("\n  \(word)"), "\(word)")
             #expect(try shell.output("cli \(word) --help").contains("USAGE: smalloc-cli \(word)"))

@@ -92,6 +92,28 @@ struct CompletionTests {
         session.expectStat("c:d=", "c:d=e")
     }
 
+    @Test("names come soon or not at all, also from a daemon that has been stopped")
+    func deadline() throws {
+        let shell = try Shell()
+        _ = try shell.output("cli alloc name 1")
+        func complete(_ more: String) throws -> (output: String, seconds: Double) {
+            let start = Date()
+            let output = try shell.output(
+                "\(more) cli ---completion stat -- positional@0 2 2 smalloc-cli stat na")
+            return (output, Date().timeIntervalSince(start))
+        }
+        #expect(try complete("SMALLOC_COMPLETION_TIMEOUT=20000").output == "name\n")
+        shell.daemon.signal(SIGSTOP)
+        defer { shell.daemon.signal(SIGCONT) }
+        let isSoon = try mostly { _ in
+            let (output, seconds) = try complete("")
+            return output.isEmpty && seconds < 0.45
+        }
+        #expect(isSoon)
+        let late = try complete("SMALLOC_COMPLETION_TIMEOUT=600")
+        #expect(late.output.isEmpty && late.seconds >= 0.6 && late.seconds < 4, "\(late)")
+    }
+
     /// An interactive shell with the tool's completions, and a daemon that holds hostile names.
     private final class Session {
         let shell: Shell
@@ -138,6 +160,8 @@ struct CompletionTests {
                 environment: [
                     "PATH": "\(tools):/usr/bin:/bin", "HOME": folder, "TERM": "dumb",
                     "SMALLOC_ADDRESS": "unix:\(shell.daemon.path)", "SWIFT_BACKTRACE": "enable=no",
+                    // Names have to come here, however busy the machine is.
+                    "SMALLOC_COMPLETION_TIMEOUT": "20000",
                     "LD_LIBRARY_PATH":
                         ProcessInfo.processInfo.environment["LD_LIBRARY_PATH"] ?? "",
                 ])

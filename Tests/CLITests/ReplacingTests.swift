@@ -21,7 +21,7 @@ struct ReplacingTests {
             cli read a; cli read b
             """)
         #expect(result.output == "2\n2\n2\n1 2\n0 0 0\n")
-        let line = "TypeError: object already has external array data\n"
+        let line = "TypeError: object already has external array data; --force takes its place\n"
         #expect(
             result.errors
                 == "smalloc-cli: b to a: \(line)smalloc-cli: a: \(line)smalloc-cli: b to a: \(line)"
@@ -35,7 +35,7 @@ struct ReplacingTests {
             """
             mkfifo pipe
             '\(tool)' put a pipe & put=$!
-            exec 3> pipe; printf abc >&3
+            exec 3> pipe; head -c 20000000 /dev/zero >&3
             # It has asked for the name, and allocated.
             \(waitForAllocations(1))
             cli alloc a 2; cli write a 0 1 2
@@ -108,7 +108,7 @@ struct ReplacingTests {
             cli alloc x 3; cli write x 0 1 2 3
             mkfifo pipe
             '\(tool)' put -f x pipe & put=$!
-            exec 3> pipe; printf abc >&3
+            exec 3> pipe; head -c 20000000 /dev/zero >&3
             \(waitForAllocations(2))
             cli stats allocations
             kill -9 $put; exec 3>&-; wait $put

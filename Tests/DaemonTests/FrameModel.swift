@@ -47,16 +47,17 @@ enum FrameModel {
         let named = frame.nameSize != 0
         let handled = frame.handle != 0
         if frame.type != 0 && name != "alloc" { return true }
-        let hasOffset = ["list", "read", "write", "fill", "copy", "atomic", "wait", "notify"]
-            .contains(name)
+        let hasOffset = [
+            "list", "read", "write", "fill", "copy", "atomic", "wait", "notify", "clients",
+        ].contains(name)
         if frame.offset != 0 && (!hasOffset || frame.flags & 1 != 0) { return true }
         let hasSize =
-            hasOffset && name != "atomic" || ["alloc", "truncate"].contains(name)
+            hasOffset && name != "atomic" || ["alloc", "truncate", "slowlog"].contains(name)
             || name == "open" && frame.flags != 0
         if frame.size != 0 && !hasSize { return true }
         switch name {
         case "hello": return named || handled || rest > 64
-        case "ping", "stats", "quit": return named || handled || rest != 0
+        case "ping", "stats", "quit", "clients", "slowlog": return named || handled || rest != 0
         case "alloc":
             // The least description has 18 bytes; whole ones are tested elsewhere.
             let isWhole = frame.flags & 32 == 0 ? rest == 0 : rest >= 18
@@ -95,7 +96,8 @@ enum FrameModel {
             return "invalidName"
         }
         switch name {
-        case "hello", "ping", "stats": return nil
+        case "hello", "ping", "stats", "slowlog": return nil
+        case "clients": return list(frame.offset)
         case "list": return list(frame.offset)
         case "alloc":
             guard let unit = elementSize(frame.type) else { return "unknownType" }

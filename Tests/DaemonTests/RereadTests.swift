@@ -112,7 +112,31 @@ import TestSupport
             try socket.send(Array(TestFrame(2).bytes.prefix(20)))
             return eventually(within: 1.8) { socket.isReadable }
         },
+        Case(key: "slowlog-threshold", value: "10ms") { daemon in
+            try write(daemon, taking: 50)
+            return try ClientsTests.ask(daemon.text(), "slowlog").contains {
+                $0["operation"] == "write"
+            }
+        },
+        Case(key: "slowlog-length", value: "0") { daemon in
+            try write(daemon, taking: 150)
+            return try ClientsTests.ask(daemon.text(), "slowlog").isEmpty
+        },
     ]
+
+    /// Sends a write that takes so many milliseconds.
+    private static func write(_ daemon: DaemonProcess, taking milliseconds: UInt32) throws {
+        let client = try daemon.frames()
+        let size = 200_000
+        let handle = try client.alloc("", size: UInt64(size)).handle
+        let frame = TestFrame(
+            9, handle: handle, size: UInt64(size), payload: [UInt8](repeating: 1, count: size)
+        ).bytes
+        try client.socket.send(Array(frame.prefix(100_000)))
+        usleep(milliseconds * 1000)
+        try client.socket.send(Array(frame.dropFirst(100_000)))
+        #expect(try client.socket.receiveFrame().status == 0)
+    }
 
     /// Asks many things at once; tells whether reading was paused for them.
     private static func pauses(_ daemon: DaemonProcess, _ line: String) throws -> Bool {
@@ -133,7 +157,9 @@ import TestSupport
         let keys = checked.output.split(separator: "\n")
             .compactMap { $0.split(separator: ":").first.map(String.init) }
             .filter { !$0.hasPrefix("#") }
-        let fixed = ["listen", "socket-mode", "loops", "busy-poll", "zero-copy"]
+        let fixed = [
+            "listen", "socket-mode", "loops", "busy-poll", "zero-copy", "http", "http-names",
+        ]
         #expect(Self.cases.map(\.key) == keys.filter { !fixed.contains($0) })
 
         let configured = try Configured()

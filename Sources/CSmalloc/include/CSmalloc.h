@@ -183,6 +183,9 @@ bool smalloc_register(int epoll, int descriptor);
 /// `SO_PEERCRED`: who connected a Unix socket. False and errno, if the kernel does not say.
 bool smalloc_peer_user(int socket, uid_t *user);
 
+// The process that connected to a Unix socket, as this one knows it; -1: it does not.
+pid_t smalloc_peer_process(int socket);
+
 /// `SIOCOUTQ`: bytes of memory that hold what the other side has not read, or -1 and errno.
 int smalloc_unread_size(int socket);
 

@@ -33,7 +33,13 @@ public final class AsyncAllocation: Sendable {
         return view
     }
     var remote: AsyncRemote { held.remote }
-    var window: Window { view.window }
+    /// As the view's, without a copy of it, which would count a reference up and down.
+    @inline(__always)
+    var window: Window {
+        Window(
+            held.type, held.remote.size, held.start,
+            held.isSlice ? sliceSize.load(ordering: .relaxed) : nil)
+    }
     /// What it looks at; nil once disposal by its handle has been asked for, or it was closed.
     var liveView: View<AsyncOwner>? { isGone ? nil : view }
     private var isGone: Bool { remote.isGone || hasLeft.load(ordering: .relaxed) }

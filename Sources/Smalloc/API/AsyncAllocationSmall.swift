@@ -33,9 +33,11 @@ extension AsyncAllocation {
         try check()
         guard type.takes(wanted, stride: stride) else { return nil }
         let count = count ?? window.countFrom(start)
-        let (offset, size, isKnown) = try view.explaining(start, count) {
-            () throws(SmallocError) in try view.resolve(start, count)
-        }
+        let offset, size: UInt64
+        let isKnown: Bool
+        do throws(SmallocError) {
+            (offset, size, isKnown) = try window.resolve(start, count, of: remote.size)
+        } catch { throw view.explained(error, start: start, count: count) }
         guard size <= UInt64(SmallPart.sizeMax), isKnown else { return nil }
         if Task.isCancelled { throw .cancelled }
         return SmallPart(offset: offset, size: Int(size), start: start, count: count)

@@ -41,6 +41,18 @@ struct Window {
         return (UInt64(self.start) + offset, size)
     }
 
+    /// The same, and whether it lies within what is known of the remote allocation.
+    ///
+    /// - Parameter whole: Bytes of the remote allocation, as far as is known.
+    @inline(__always)
+    func resolve(
+        _ start: Int, _ count: Int, of whole: Int
+    ) throws(SmallocError) -> (offset: UInt64, size: UInt64, isKnown: Bool) {
+        let (offset, size) = try resolve(start, count)
+        let held = UInt64(whole)
+        return (offset, size, offset <= held && size <= held - offset)
+    }
+
     /// Elements from `start` to the end; 0 if it lies outside, which the daemon then refuses.
     func countFrom(_ start: Int) -> Int {
         start >= 0 && start < length ? length - start : 0

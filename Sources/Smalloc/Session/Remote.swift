@@ -265,9 +265,7 @@ struct View<Owner: HandleOwner>: Sendable {
     func resolve(
         _ start: Int, _ count: Int
     ) throws(SmallocError) -> (offset: UInt64, size: UInt64, isKnown: Bool) {
-        let (offset, size) = try window.resolve(start, count)
-        let held = UInt64(remote.size)
-        return (offset, size, offset <= held && size <= held - offset)
+        try window.resolve(start, count, of: remote.size)
     }
 
     // MARK: Errors

@@ -46,6 +46,18 @@ struct Request: Sendable {
     static var stats: Request { Request(.stats) }
     static var quit: Request { Request(.quit) }
 
+    static func clients(cursor: UInt64) -> Request {
+        var request = Request(.clients)
+        request.header.offset = cursor
+        return request
+    }
+
+    static func slowlog(count: UInt64) -> Request {
+        var request = Request(.slowlog)
+        request.header.size = count
+        return request
+    }
+
     static func alloc(
         size: UInt64, type: UInt8, name: AllocationName?, opening: Bool = true,
         shareable: Bool = false, described by: AllocationDescription = .empty

@@ -14,12 +14,16 @@ extension Registry {
         _ request: borrowing Request, _ caller: inout Caller, _ counters: Counters,
         _ reply: inout Reply
     ) -> Outcome {
-        if let operation = request.operation { counters.count(operation) }
+        if let operation = request.operation {
+            counters.count(operation)
+            caller.requests &+= 1
+        }
         do throws(SmallocError) {
             let outcome = try perform(request, &caller, &reply)
             // Such a request will be here once more, and is counted then.
             if outcome.servesAgain, let operation = request.operation {
                 counters.uncount(operation)
+                caller.requests &-= 1
             }
             return outcome
         } catch {
@@ -47,6 +51,7 @@ extension Registry {
                 let outcome = try perform(request, &caller, &reply)
                 if outcome.servesAgain, let operation = request.operation {
                     counters.uncount(operation)
+                    caller.requests &-= 1
                 }
                 return outcome
             } catch let other {
@@ -63,7 +68,7 @@ extension Registry {
     func refuse<Reply: ReplyWriter & ~Copyable>(
         _ error: SmallocError, _ caller: inout Caller, _ counters: Counters, _ reply: inout Reply
     ) {
-        counters.add(.errors)
+        counters.refuse(error.status)
         caller.cost += Caller.Cost.refusal
         reply.error(error)
     }
@@ -122,6 +127,9 @@ extension Registry {
             }
             return list(prefix, cursor, count, sorted, &caller, &reply)
         case .stats: return stats(&caller, &reply)
+        case .clients(let cursor, let count):
+            return try clients(cursor, count, &caller, &reply)
+        case .slowlog(let count): return slowlog(count, &caller, &reply)
         case .hello:
             let maps = caller.takesDescriptors && mappings.shares != nil
             reply.hello(

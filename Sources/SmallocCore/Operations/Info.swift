@@ -77,7 +77,7 @@ extension Registry {
                 shard += 1
             }
             caller.cost += slots * Caller.Cost.slot
-            caller.nextCursor = shard < Registry.shardCount ? UInt16(shard) : 0
+            caller.nextCursor = shard < Registry.shardCount ? UInt32(shard) : 0
             reply.endList(nextCursor: UInt64(caller.nextCursor))
         }
         return .answered
@@ -139,78 +139,19 @@ extension Registry {
         return true
     }
 
-    /// Users that `stats` tells of one by one.
-    private static let holdersMax = 16
-
     func stats<Reply: ReplyWriter & ~Copyable>(
         _ caller: inout Caller, _ reply: inout Reply
     ) -> Outcome {
         caller.cost += Caller.Cost.statistics
-        func total(_ key: Counters.Key) -> UInt64 { counters.reduce(0) { $0 &+ $1.value(key) } }
         reply.beginStats()
-        reply.statistic("pid", UInt64(getpid()))
-        reply.statistic("uptime_seconds", UInt64(age))
-        reply.statistic("loops", UInt64(counters.count))
-        reply.statistic("allocations", budget.allocationCount)
-        reply.statistic("memory_used_bytes", budget.usedSize)
-        reply.statistic("memory_warm_bytes", budget.pooledSize)
-        reply.statistic("memory_held_bytes", mappings.shares?.heldSize ?? 0)
-        reply.statistic("memory_returning_bytes", UInt64(mappings.pendingSize))
-        reply.statistic("memory_scattered_bytes", budget.fragmentedSize)
-        let accepted = total(.connectionsAccepted)
-        reply.statistic("connections", accepted &- total(.connectionsClosed))
-        reply.statistic("connections_accepted", accepted)
-        reply.statistic("connections_refused", total(.connectionsRefused))
-        reply.statistic("bytes_read", total(.bytesRead))
-        reply.statistic("bytes_written", total(.bytesWritten))
-        reply.statistic("bytes_zero_copy", 0)
-        reply.statistic("errors", total(.errors))
-        reply.statistic("pauses", total(.pauses))
-        reply.statistic("idle_timeouts", total(.idleTimeouts))
-        reply.statistic("request_timeouts", total(.requestTimeouts))
-        let longest = counters.map { $0.value(.longestTurnMicroseconds) }.max() ?? 0
-        reply.statistic("loop_longest_turn_us", longest)
-        for (operation, key) in Registry.operationKeys {
-            reply.statistic(key, counters.reduce(0) { $0 &+ $1.value(operation) })
-        }
-        reply.statistic("limit_memory_bytes", limits.memorySizeMax)
-        reply.statistic("limit_length_bytes", limits.lengthSizeMax)
-        reply.statistic("limit_allocations", limits.allocationsMax)
-        reply.statistic("limit_connections", limits.connectionsMax)
-        reply.statistic("limit_frame_bytes", limits.frameSizeMax)
-        reply.statistic("limit_requests_in_flight", limits.requestsInFlightMax)
-        reply.statistic("limit_handles", limits.handlesMax)
-        reply.statistic("limit_output_bytes", limits.outputSizeMax)
-        reply.statistic("limit_line_bytes", limits.lineSizeMax)
-        reply.statistic("limit_name_bytes", limits.nameSizeMax)
-        reply.statistic("limit_idle_milliseconds", limits.idleTimeoutMilliseconds)
-        reply.statistic("limit_request_milliseconds", limits.requestTimeoutMilliseconds)
-        reply.statistic("limit_waits", UInt64(Limits.waitsMax))
-        reply.statistic("limit_shares", UInt64(mappings.shares?.countMax ?? 0))
-        mappings.shares?.forEachHolder(atMost: Registry.holdersMax) { owner, size in
-            let user =
-                switch owner {
-                case nil: "other"
-                case Session.noOwner?: "none"
-                case let owner?: "\(owner)"
-                }
-            reply.statistic("memory_held_bytes_uid_\(user)", size)
-        }
+        // The writer can't be lent to a closure that is called back.
+        var statistics: [(String, UInt64)] = []
+        statistics.reserveCapacity(96)
+        forEachStatistic { statistics.append(($0, $1)) }
+        for (key, value) in statistics { reply.statistic(key, value) }
         reply.endStats()
         return .answered
     }
-
-    private static let operationKeys: [(Operation, String)] = [
-        (.hello, "requests_hello"), (.ping, "requests_ping"), (.alloc, "requests_alloc"),
-        (.open, "requests_open"), (.close, "requests_close"), (.stat, "requests_stat"),
-        (.list, "requests_list"), (.read, "requests_read"), (.write, "requests_write"),
-        (.fill, "requests_fill"), (.copy, "requests_copy"), (.dispose, "requests_dispose"),
-        (.truncate, "requests_truncate"), (.rename, "requests_rename"),
-        (.stats, "requests_stats"), (.quit, "requests_quit"), (.cancel, "requests_cancel"),
-        (.map, "requests_map"), (.unmap, "requests_unmap"), (.atomic, "requests_atomic"),
-        (.wait, "requests_wait"), (.notify, "requests_notify"), (.freeze, "requests_freeze"),
-        (.watch, "requests_watch"),
-    ]
 }
 
 /// One entry of a sorted listing: where its name stands among all of them.

@@ -77,6 +77,7 @@ extension Registry {
         }
         record.sharing.insert(.handedOut)
         caller.hasStateMemory = true
+        caller.maps &+= 1
         caller.cost += Caller.Cost.largeMemory
         reply.mapped(
             MapStatus(
@@ -97,6 +98,7 @@ extension Registry {
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noData)
+        if caller.maps > 0 { caller.maps -= 1 }
         reply.ok()
         return .answered
     }

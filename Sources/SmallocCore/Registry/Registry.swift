@@ -42,6 +42,11 @@ public final class Registry: @unchecked Sendable {
     let waits: WaitQueues
     /// What has become of names.
     let events: EventRing
+    /// The connections, a table for each loop.
+    public let clientTables: [ClientTable]
+    let clientCount = Atomic<UInt64>(0)
+    /// Requests that took long.
+    public let slowLog: SlowLog
     /// Seconds since 1970 at the start, and nanoseconds of the monotonic clock at their beginning:
     /// allocations keep 32-bit ages.
     private let birth: UInt64
@@ -51,7 +56,7 @@ public final class Registry: @unchecked Sendable {
     ///   - loops: Number of loops that will serve; each has counters of its own.
     ///   - warmSizeMax: Bytes of freed large memory kept for reuse.
     ///
-    /// Nil: there is no thread to be had that gives memory back.
+    /// Nil: there is no thread to be had that gives memory back, or no memory.
     public convenience init?(limits: SharedLimits, loops: Int, warmSizeMax: Int) {
         self.init(limits: limits, loops: loops, warmSizeMax: warmSizeMax, nameHash: NameHash())
     }
@@ -70,6 +75,9 @@ public final class Registry: @unchecked Sendable {
         let run = nameHash.hash(of: UnsafeRawBufferPointer(start: nil, count: 0))
         events = EventRing(run: max(1, UInt16(truncatingIfNeeded: run)))
         counters = (0..<loops).map { _ in Counters() }
+        clientTables = (0..<loops).map { _ in ClientTable() }
+        guard let slowLog = SlowLog() else { return nil }
+        self.slowLog = slowLog
         budget = MemoryBudget(limits: limits, mappingsMax: mappingsMax)
         mappings = MappingPool(
             budget: budget, cleanSizeMax: warmSizeMax, shares: mapsFiles ? SharedFiles() : nil)

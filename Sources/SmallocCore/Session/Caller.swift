@@ -11,8 +11,9 @@ struct Caller: ~Copyable {
     let owner: UInt32
     /// Seconds since the registry's birth and 1, or 0: not asked for since `serve` was called.
     var age: UInt32 = 0
-    /// The shard where a listing of several pages goes on; 0: it is complete.
-    var nextCursor: UInt16 = 0
+    /// Where a listing of several pages goes on, a shard or a place among the connections; 0: it is
+    /// complete.
+    var nextCursor: UInt32 = 0
     /// How often the present request has waited for memory.
     var memoryWaits: UInt8 = 0
     /// The connection ends after the reply.
@@ -30,6 +31,11 @@ struct Caller: ~Copyable {
     /// Memory may have been touched for the first time since the clock was looked at.
     private(set) var hasTouched = false
     var handles = HandleTable()
+    /// Requests so far, and maps that it was given and has not said to have unmapped.
+    var requests: UInt64 = 0
+    var maps: UInt32 = 0
+    /// What others are told of it; nil where there are no others.
+    var record: ClientRecord?
     /// Requests that wait for events; nil before the first one.
     var waits: WaitList?
     /// The loop that serves it, from the first call of `serve` on.
@@ -113,6 +119,8 @@ struct Caller: ~Copyable {
         static let statistics = 256 << 10
         /// To read a line of text, its values aside.
         static let line = 8 << 10
+        /// To tell of one connection, or of one slow request.
+        static let connection = 8 << 10
         /// To look at one slot of a table of names, and at the allocation behind it.
         static let slot = 512
         /// To make a number of some bytes readable, or to read one, by byte.

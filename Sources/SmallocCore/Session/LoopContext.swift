@@ -12,6 +12,8 @@ public final class LoopContext {
     public let limits: SharedLimits
     /// What has been done on this loop.
     public let counters: Counters
+    /// Its connections, for others to look at.
+    public let clients: ClientTable
     /// What its connections wait for.
     public let waits: LoopWaits
     /// Replies of the session that is being served.
@@ -24,6 +26,15 @@ public final class LoopContext {
     public let views: UnsafeMutablePointer<UnsafeRawBufferPointer>
     /// Room for what text mode shows at a time.
     let shown: UnsafeMutableRawPointer
+    /// When the present turn began, in nanoseconds of `Clock.now`; 0: none has.
+    ///
+    /// The loop sets it before it serves anything.
+    public var turnStart: UInt64 {
+        @inline(__always) get { turn.pointee }
+        @inline(__always) set { turn.pointee = newValue }
+    }
+    // No field, as each use of one by another module is checked for exclusive access.
+    private let turn: UnsafeMutablePointer<UInt64>
     /// Views that `views` has room for.
     public static let viewsMax = Pieces.viewsMax
     /// Bytes of memory that the output keeps between uses.
@@ -36,12 +47,15 @@ public final class LoopContext {
         self.registry = registry
         limits = registry.limits
         counters = registry.counters[index]
+        clients = registry.clientTables[index]
         waits = LoopWaits(registry)
         output = .allocate(capacity: 1)
         output.initialize(to: Output(capacity: LoopContext.outputSize))
         prefetch = .allocate(capacity: 1)
         prefetch.initialize(to: NamePrefetch())
         views = .allocate(capacity: LoopContext.viewsMax)
+        turn = .allocate(capacity: 1)
+        turn.initialize(to: 0)
         shown = .allocate(byteCount: Thresholds.shownSliceSize, alignment: 16)
     }
 
@@ -51,6 +65,7 @@ public final class LoopContext {
         prefetch.deinitialize(count: 1)
         prefetch.deallocate()
         views.deallocate()
+        turn.deallocate()
         shown.deallocate()
     }
 }

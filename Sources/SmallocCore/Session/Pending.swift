@@ -23,6 +23,8 @@ public final class Pending {
     /// Of the request; the session notes them when it accepts the outcome.
     var operation: UInt8 = 0
     var cookie: UInt64 = 0
+    /// Nanoseconds of `Clock.now` when it was read.
+    var startedAt: UInt64 = 0
 
     init(_ cause: Cause) { self.cause = cause }
 
@@ -32,6 +34,15 @@ public final class Pending {
         case .work(let work): work.servesAgain
         case .memory, .turn: true
         case .event: false
+        }
+    }
+
+    /// What the slow log says that it waits for.
+    var slowCause: SlowRequest.Cause {
+        switch cause {
+        case .work: .work
+        case .memory: .memory
+        case .turn, .event: .nothing
         }
     }
 

@@ -21,6 +21,8 @@ final class Pieces {
     /// Of the request, for the reply; the session notes them when it accepts the outcome.
     var operation: UInt8 = 0
     var cookie: UInt64 = 0
+    /// Nanoseconds of `Clock.now` when the request was read.
+    var startedAt: UInt64 = 0
     /// Bytes in all.
     let size: Int
     let intent: Intent

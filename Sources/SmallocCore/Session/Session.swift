@@ -61,6 +61,8 @@ public struct Session: ~Copyable {
 
     /// What it is in the middle of.
     var progress = Progress.none
+    /// The request that is to be served once more, and since when it is at work.
+    var again = Again()
     /// How text mode goes on with an answer that did not fit at once.
     var continuation: TextContinuation?
 
@@ -76,6 +78,9 @@ public struct Session: ~Copyable {
     /// Says which connection of the shell's it is: `LoopWaits.nextTold` gives it back when there is
     /// something for `deliver`.
     public mutating func belong(to peer: UnsafeMutableRawPointer) { caller.peer = peer }
+
+    /// Says what others are told of the connection, which outlives the session's use of it.
+    public mutating func tell(by record: ClientRecord) { caller.record = record }
 
     /// A number that no user has.
     public static let noOwner = UInt32.max
@@ -94,6 +99,8 @@ public struct Session: ~Copyable {
         if caller.waits != nil { deliver(loop) }
         guard continuation == nil || goOn(loop), let base = input.baseAddress else { return 0 }
         var at = 0
+        let earlier = again
+        again = Again()
         var limit = BatchLimit(loop)
         if mode == .frames { loop.prefetch.pointee.begin(loop.registry, end: base + input.count) }
         while pause == .none {
@@ -114,6 +121,8 @@ public struct Session: ~Copyable {
             if taken == 0 { break }
             at += taken
         }
+        if let record = caller.record { tell(record) }
+        if earlier.since != 0 { noteServed(earlier, isTaken: at > 0, loop) }
         // What the requests have cancelled.
         if caller.waits != nil { deliver(loop) }
         if loop.output.pointee.isLost { lose(loop) }
@@ -130,8 +139,8 @@ public struct Session: ~Copyable {
     /// Does what the outcome of a request asks for: the only place that does.
     ///
     /// - Parameters:
-    ///   - operation: Of the request, for a reply that comes later; 0 in text mode.
-    ///   - cookie: The same.
+    ///   - operation: Of the request, for a reply that comes later.
+    ///   - cookie: The same; 0 in text mode.
     ///   - size: Bytes of the request.
     /// - Returns: Bytes consumed: `size`; 0 if the request has to be served once more.
     @inline(__always)
@@ -146,10 +155,7 @@ public struct Session: ~Copyable {
         case .send(let pieces):
             return accept(outgoing: pieces, operation, cookie, size: size, loop)
         case .receive(let pieces):
-            pieces.operation = operation
-            pieces.cookie = cookie
-            progress = .receiving(pieces)
-            return size
+            return accept(incoming: pieces, operation, cookie, size: size, loop)
         case .later(let pending):
             return accept(pending, operation, cookie, size: size, loop)
         }
@@ -162,8 +168,21 @@ public struct Session: ~Copyable {
     ) -> Int {
         pieces.operation = operation
         pieces.cookie = cookie
+        pieces.startedAt = loop.begin(operation)
         progress = .sending(pieces)
         if mode == .frames { pause = .send } else { _ = goOn(loop) }
+        return size
+    }
+
+    @inline(never)
+    private mutating func accept(
+        incoming pieces: Pieces, _ operation: UInt8, _ cookie: UInt64, size: Int,
+        _ loop: LoopContext
+    ) -> Int {
+        pieces.operation = operation
+        pieces.cookie = cookie
+        pieces.startedAt = loop.begin(operation)
+        progress = .receiving(pieces)
         return size
     }
 
@@ -173,6 +192,13 @@ public struct Session: ~Copyable {
     ) -> Int {
         pending.operation = operation
         pending.cookie = cookie
+        if pending.servesAgain {
+            again = Again(
+                since: loop.turnStart, cookie: cookie, operation: operation,
+                cause: pending.slowCause)
+        } else {
+            pending.startedAt = loop.begin(operation)
+        }
         switch pending.cause {
         case .work, .memory:
             progress = .waiting(pending)
@@ -181,6 +207,7 @@ public struct Session: ~Copyable {
             pause = .turn
         case .event(let wait):
             wait.cookie = cookie
+            wait.fields.pointee.startedAt = pending.startedAt
             // In binary mode what comes behind it goes on; lines are answered in their order.
             guard mode == .text else { break }
             progress = .waiting(pending)
@@ -208,7 +235,7 @@ public struct Session: ~Copyable {
             var reply = FrameReplies(output: loop.output, operation: 0, cookie: 0)
             reply.error(error)
         }
-        loop.counters.add(.errors)
+        loop.counters.refuse(error.status)
         close(error.status)
     }
 
@@ -227,7 +254,7 @@ public struct Session: ~Copyable {
         loop.output.pointee.descriptors = (-1, -1)
         // Here, since the peer finds nothing to send: the next session has no part in the loss.
         loop.output.pointee.reset(keeping: LoopContext.outputSize)
-        loop.counters.add(.errors)
+        loop.counters.refuse(.outOfMemory)
         close(.outOfMemory)
     }
 
@@ -262,102 +289,6 @@ public struct Session: ~Copyable {
         if case .event = ordered?.cause { true } else { false }
     }
 
-    // MARK: Straight into an allocation
-
-    /// Whether the next bytes of input are data of a large write.
-    public var expectsData: Bool { incoming != nil }
-
-    /// Where the next bytes of input belong, if they are data of a large write; else empty.
-    ///
-    /// Bytes put there are told by `received`, not served.
-    ///
-    /// - Parameter sizeMax: Bytes that will come at most.
-    public func receiveRoom(sizeMax: Int) -> UnsafeMutableRawBufferPointer {
-        incoming?.room(sizeMax: sizeMax) ?? UnsafeMutableRawBufferPointer(start: nil, count: 0)
-    }
-
-    /// `count` bytes, or none, have arrived in `receiveRoom`.
-    ///
-    /// The last ones are answered.
-    public mutating func received(_ count: Int, _ loop: LoopContext) {
-        guard let incoming else { return }
-        incoming.received(count)
-        if incoming.left == 0 { endReceiving(incoming, loop) }
-    }
-
-    /// Whether a request is not done with: in binary mode the next bytes are its payload then.
-    @inline(__always)
-    var isMidRequest: Bool {
-        if case .none = progress { false } else { true }
-    }
-
-    /// Takes input that belongs to a write begun, or to a payload refused.
-    ///
-    /// 0: there is neither.
-    mutating func absorb(_ input: UnsafeRawBufferPointer, _ loop: LoopContext) -> Int {
-        if let incoming {
-            let taken = incoming.take(input)
-            if incoming.left == 0 { endReceiving(incoming, loop) }
-            return taken
-        }
-        guard case .refusing(let refusal) = progress else { return 0 }
-        let size = refusal.drop(input.count)
-        if refusal.left == 0 {
-            progress = .none
-            refusal.reply(to: loop.output)
-        }
-        return size
-    }
-
-    private mutating func endReceiving(_ pieces: Pieces, _ loop: LoopContext) {
-        progress = .none
-        expectsBulk = true
-        var reply = FrameReplies(
-            output: loop.output, operation: pieces.operation, cookie: pieces.cookie)
-        reply.done(size: UInt64(pieces.size))
-        loop.registry.end(pieces)
-    }
-
-    // MARK: Straight out of an allocation
-
-    /// What must leave next, after the output: copied to it where the ranges are small, else as
-    /// views.
-    ///
-    /// - Parameter sizeMax: Bytes that one system call sends at most.
-    /// - Returns: Views of the loop's `views`; 0 if there is nothing but output.
-    public mutating func fillViews(sizeMax: Int, _ loop: LoopContext) -> Int {
-        guard pause == .send, let outgoing else { return 0 }
-        if loop.output.pointee.count < Thresholds.copiedSizeMax {
-            _ = outgoing.copy(
-                to: loop.output, sizeMax: Thresholds.copiedSizeMax, isForced: outgoing.mustCopy)
-        }
-        let count = outgoing.fill(loop.views, sizeMax: sizeMax)
-        if outgoing.left == 0 { endSending(outgoing, loop) }
-        return count
-    }
-
-    /// Copies what must leave next to the output: the socket is full, and no pointer is kept until
-    /// it is not.
-    public mutating func copyNext(sizeMax: Int, _ loop: LoopContext) {
-        guard pause == .send, let outgoing else { return }
-        _ = outgoing.copy(
-            to: loop.output, sizeMax: min(sizeMax, Thresholds.copiedSizeMax), isForced: true)
-        if outgoing.left == 0 { endSending(outgoing, loop) }
-    }
-
-    /// `count` bytes of the views have left.
-    public mutating func sent(_ count: Int, _ loop: LoopContext) {
-        guard let outgoing else { return }
-        outgoing.sent(count)
-        if outgoing.left == 0 { endSending(outgoing, loop) }
-    }
-
-    private mutating func endSending(_ pieces: Pieces, _ loop: LoopContext) {
-        progress = .none
-        loop.registry.end(pieces)
-        if pause == .send { pause = .none }
-    }
-
     // MARK: Descriptors
 
     /// Descriptors of its replies that the client may not have received yet.
@@ -385,6 +316,7 @@ public struct Session: ~Copyable {
         // Nothing is sent behind the last reply of a connection.
         if !pending.servesAgain, pause != .close {
             answer(pending, size: work.size, error: work.error, loop)
+            noteEnd(of: pending, work, loop)
         }
         loop.registry.end(work)
     }
@@ -412,7 +344,7 @@ public struct Session: ~Copyable {
     private func answer(
         _ pending: Pending, size: Int, error: SmallocError?, _ loop: LoopContext
     ) {
-        if error != nil { loop.counters.add(.errors) }
+        if let error { loop.counters.refuse(error.status) }
         if mode == .text {
             var reply = TextReplies(output: loop.output)
             Session.answer(size, error, &reply)

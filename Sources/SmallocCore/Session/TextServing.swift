@@ -8,12 +8,14 @@ final class TextContinuation {
     /// How data is shown.
     let format: TextFormat
     /// A listing that goes on: for what, where, and how much was told; a cursor of 0 is none.
-    fileprivate let prefix: [UInt8]
+    ///
+    /// Without a prefix it is one of connections.
+    fileprivate let prefix: [UInt8]?
     fileprivate var cursor: UInt64
     fileprivate var listed: UInt64
 
     fileprivate init(
-        format: TextFormat, prefix: [UInt8] = [], cursor: UInt64 = 0, listed: UInt64 = 0
+        format: TextFormat, prefix: [UInt8]? = nil, cursor: UInt64 = 0, listed: UInt64 = 0
     ) {
         self.format = format
         self.prefix = prefix
@@ -62,7 +64,7 @@ extension Session {
 
     private mutating func refuseLine(_ loop: LoopContext) {
         caller.encoding = nil
-        loop.counters.add(.errors)
+        loop.counters.refuse(.lineTooLong)
         caller.cost += Caller.Cost.refusal
         var reply = TextReplies(output: loop.output)
         reply.error(
@@ -102,7 +104,7 @@ extension Session {
             let request = try TextCodec.parse(line, format: &format)
             return answer(request, format, loop)
         } catch {
-            loop.counters.add(.errors)
+            loop.counters.refuse(error.status)
             var reply = TextReplies(output: loop.output)
             reply.error(error)
             if error.status.closes { close(error.status) }
@@ -125,14 +127,15 @@ extension Session {
         case .read: continuation = TextContinuation(format: format)
         default: break
         }
+        let operation = request.operation?.rawValue ?? 0
         let outcome = loop.registry.execute(request, &caller, loop.counters, &reply)
-        if let prefix, caller.nextCursor != 0 {
+        if caller.nextCursor != 0 {
             continuation = TextContinuation(
                 format: format, prefix: prefix, cursor: UInt64(caller.nextCursor),
                 listed: reply.listed)
             caller.nextCursor = 0
         }
-        let taken = accept(outcome, 0, 0, size: 1, loop)
+        let taken = accept(outcome, operation, 0, size: 1, loop)
         // It belongs to this line, however it was answered.
         if taken > 0 { caller.encoding = nil }
         if pause == .none, continuation != nil { _ = goOn(loop) }
@@ -176,23 +179,34 @@ extension Session {
         guard pieces.left == 0 else { return }
         reply.endData()
         progress = .none
+        noteEnd(of: pieces, loop)
         loop.registry.end(pieces)
+    }
+
+    private mutating func answerPage(
+        _ request: borrowing Request, _ reply: inout TextReplies, _ loop: LoopContext
+    ) {
+        let outcome = loop.registry.execute(request, &caller, loop.counters, &reply)
+        // All pages are one request.
+        if let operation = request.operation { loop.counters.uncount(operation) }
+        caller.requests &-= 1
+        guard case .answered = outcome else {
+            preconditionFailure("a page of a listing is answered at once")
+        }
     }
 
     /// Tells the next page of a long listing.
     private mutating func nextPage(_ continuation: TextContinuation, _ loop: LoopContext) {
         var reply = TextReplies(output: loop.output, listed: continuation.listed)
-        continuation.prefix.withUnsafeBytes { prefix in
-            let outcome = loop.registry.execute(
-                .list(
-                    prefix: RawSpan(_unsafeBytes: prefix), cursor: continuation.cursor, count: 0,
-                    sorted: false),
-                &caller, loop.counters, &reply)
-            // All pages are one request.
-            loop.counters.uncount(.list)
-            guard case .answered = outcome else {
-                preconditionFailure("a page of a listing is answered at once")
+        if let prefix = continuation.prefix {
+            prefix.withUnsafeBytes { prefix in
+                answerPage(
+                    .list(
+                        prefix: RawSpan(_unsafeBytes: prefix), cursor: continuation.cursor,
+                        count: 0, sorted: false), &reply, loop)
             }
+        } else {
+            answerPage(.clients(cursor: continuation.cursor, count: 0), &reply, loop)
         }
         continuation.listed = reply.listed
         continuation.cursor = UInt64(caller.nextCursor)

@@ -20,8 +20,11 @@ extension Session {
                 if pause == .work { pause = .none }
             }
             answer(wait, loop)
+            // Not for the slow log: it was asked to take long.
+            loop.end(Session.operation(of: wait).rawValue, since: wait.fields.pointee.startedAt)
             loop.registry.free(wait)
         }
+        if let record = caller.record { tell(record) }
         if loop.output.pointee.isLost { lose(loop) }
     }
 
@@ -34,14 +37,19 @@ extension Session {
         return true
     }
 
+    /// What was asked for.
+    private static func operation(of wait: Wait) -> Operation {
+        wait.isWatch ? .watch : wait.isForName ? .open : .wait
+    }
+
     private mutating func answer(_ wait: Wait, _ loop: LoopContext) {
         if mode == .text {
             var reply = TextReplies(output: loop.output)
             answer(wait, loop, &reply)
         } else {
-            let operation: Operation = wait.isWatch ? .watch : wait.isForName ? .open : .wait
             var reply = FrameReplies(
-                output: loop.output, operation: operation.rawValue, cookie: wait.cookie)
+                output: loop.output, operation: Session.operation(of: wait).rawValue,
+                cookie: wait.cookie)
             answer(wait, loop, &reply)
         }
     }
@@ -53,7 +61,7 @@ extension Session {
             do throws(SmallocError) {
                 try loop.registry.answer(wait, &caller, &reply)
             } catch {
-                loop.counters.add(.errors)
+                loop.counters.refuse(error.status)
                 reply.error(error)
             }
             return
@@ -68,7 +76,7 @@ extension Session {
         case .timeout: reply.waited(.timeout)
         case .disposed: reply.waited(.disposed)
         case .cancelled:
-            loop.counters.add(.errors)
+            loop.counters.refuse(.cancelled)
             reply.error(.cancelled)
         }
     }

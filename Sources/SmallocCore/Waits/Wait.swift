@@ -55,6 +55,8 @@ struct Wait: Equatable, @unchecked Sendable {
         var heapIndex = -1
         /// The request's.
         var cookie: UInt64 = 0
+        /// Nanoseconds of `Clock.now` when it was read.
+        var startedAt: UInt64 = 0
         var isQueued = true
         var result = End.timeout
         /// In the mailbox.

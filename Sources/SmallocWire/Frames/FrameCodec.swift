@@ -179,6 +179,12 @@ public enum FrameCodec {
         case .watch:
             guard !handled, empty else { throw shape }
             return .watch(prefix: name, cursor: header.offset, milliseconds: header.size)
+        case .clients:
+            guard !named, !handled, empty else { throw shape }
+            return .clients(cursor: header.offset, count: header.size)
+        case .slowlog:
+            guard !named, !handled, header.offset == 0, empty else { throw shape }
+            return .slowlog(count: header.size)
         case .cancel:
             guard !named, !handled, noNumbers, rest.byteCount == 8 else { throw shape }
             return .cancel(cookie: rest.littleEndian64(at: 0))

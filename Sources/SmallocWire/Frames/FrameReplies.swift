@@ -216,6 +216,23 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
         complete(offset: nextCursor, size: missed)
     }
 
+    /// See `ReplyWriter.client`.
+    public mutating func client(_ client: ClientStatus) {
+        client.append(to: &output.pointee)
+        entries += 1
+    }
+
+    /// See `ReplyWriter.slowRequest`.
+    public mutating func slowRequest(_ request: SlowRequest) {
+        request.append(to: &output.pointee)
+        entries += 1
+    }
+
+    /// See `ReplyWriter.endSlowLog`.
+    public mutating func endSlowLog(threshold: UInt64) {
+        complete(offset: threshold, size: entries)
+    }
+
     /// See `ReplyWriter.beginStats`.
     public mutating func beginStats() { beginList() }
 

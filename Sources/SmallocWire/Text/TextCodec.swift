@@ -82,6 +82,13 @@ public enum TextCodec {
             let about = words.next()
             try end(words, "help [VERB]")
             return .help(verb: about)
+        case "slowlog":
+            let count = words.isAtEnd ? .max : try index(&words, "slowlog [COUNT]")
+            try end(words, "slowlog [COUNT]")
+            return .slowlog(count: count)
+        case "clients":
+            try end(words, operation)
+            return .clients(cursor: 0, count: 0)
         case "ping", "stats", "quit":
             try end(words, operation)
             return operation == "ping" ? .ping : operation == "stats" ? .stats : .quit

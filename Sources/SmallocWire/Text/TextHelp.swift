@@ -112,6 +112,18 @@ struct TextHelp: Sendable {
             verb: "stats", form: "stats", meaning: "tell the daemon's counters and limits",
             more: ["answers STAT lines, then OK and their number"]),
         TextHelp(
+            verb: "clients", form: "clients", meaning: "tell who is connected",
+            more: [
+                "answers CLIENT lines, then OK and their number. The daemon's own user and root",
+                "are told of all connections, others of those of their user.",
+            ]),
+        TextHelp(
+            verb: "slowlog", form: "slowlog [COUNT]", meaning: "tell the requests that took long",
+            more: [
+                "answers SLOW lines, the youngest first, then OK and their number. duration= is",
+                "in seconds; name= is - where it is not yours to know, or not known.",
+            ]),
+        TextHelp(
             verb: "help", form: "help [VERB]", meaning: "this, or more about one verb", more: []),
         TextHelp(verb: "quit", form: "quit", meaning: "end the session", more: []),
     ]

@@ -176,6 +176,24 @@ public struct TextReplies: ReplyWriter, ~Copyable {
         output.pointee.append("OK \(nextCursor) \(missed)\n")
     }
 
+    /// See `ReplyWriter.client`.
+    public mutating func client(_ client: ClientStatus) {
+        listed += 1
+        output.pointee.append(client.text)
+        output.pointee.append(0x0A)
+    }
+
+    /// See `ReplyWriter.slowRequest`.
+    public mutating func slowRequest(_ request: SlowRequest) {
+        listed += 1
+        output.pointee.append(request.text(time: TextReplies.utc(milliseconds: request.time)))
+        append(request.name)
+        output.pointee.append(request.name.isEmpty ? "-\n" : "\n")
+    }
+
+    /// See `ReplyWriter.endSlowLog`.
+    public mutating func endSlowLog(threshold: UInt64) { endList(nextCursor: 0) }
+
     /// See `ReplyWriter.beginStats`.
     public mutating func beginStats() { statistics = 0 }
 

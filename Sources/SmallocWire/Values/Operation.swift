@@ -30,6 +30,8 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     case notify = 22
     case freeze = 23
     case watch = 24
+    case clients = 26
+    case slowlog = 27
 
     /// The operation of a number from the wire, nil if there is none.
     ///
@@ -37,9 +39,16 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     @inlinable @inline(__always)
     public init?(wire number: UInt8) {
         let index = number &- 1
-        guard index < 24 else { return nil }
-        // The cases are numbered without a gap, and laid out in the order of their numbers.
-        self = unsafeBitCast(index, to: Operation.self)
+        guard index >= 24 else {
+            // Up to here the cases are numbered without a gap, and laid out in that order.
+            self = unsafeBitCast(index, to: Operation.self)
+            return
+        }
+        switch number {
+        case 26: self = .clients
+        case 27: self = .slowlog
+        default: return nil
+        }
     }
 
     /// The verb in text mode, and the name in protocol/values.json.

@@ -254,12 +254,30 @@ final class Loop: @unchecked Sendable {
             isFirst = false
             next = peer.nextTurn
             peer.nextTurn = nil
+            // Its requests have waited since they were read.
+            endTurn()
+            context.turnStart = peer.heldSince
             peer.takeTurn()
         }
     }
 
+    /// A callback begins, and with the first one a turn.
+    ///
+    /// - Returns: Whether the turn has gone on for long enough already.
+    @inline(__always)
+    func beginCallback() -> Bool {
+        if context.turnStart == 0 { context.turnStart = Clock.now }
+        return turnClock.begin()
+    }
+
+    /// A callback is over that libuv makes before it polls, and so maybe before it sleeps.
+    func endTurn() {
+        if context.turnStart != 0 { context.endTurn(now: Clock.now) }
+    }
+
     fileprivate func afterPoll() {
         let now = Clock.now
+        context.endTurn(now: now)
         let taken = turnClock.end(now: now)
         if taken > 0 { note(turn: taken) }
         let was = busyPoll.isPolling
@@ -421,32 +439,36 @@ private func loop(of data: UnsafeMutableRawPointer?) -> Loop? {
 
 private func loopMailed(_ handle: UnsafeMutablePointer<uv_async_t>?) {
     guard let loop = loop(of: handle?.pointee.data) else { return }
-    _ = loop.turnClock.begin()
+    _ = loop.beginCallback()
     loop.openMail()
 }
 
 private func loopTicked(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
     guard let loop = loop(of: handle?.pointee.data) else { return }
-    _ = loop.turnClock.begin()
+    _ = loop.beginCallback()
     loop.tick()
+    loop.endTurn()
 }
 
 private func loopPasses(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
     guard let loop = loop(of: handle?.pointee.data) else { return }
-    _ = loop.turnClock.begin()
+    _ = loop.beginCallback()
     loop.passDescriptors()
+    loop.endTurn()
 }
 
 private func loopWaitsExpire(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
     guard let loop = loop(of: handle?.pointee.data) else { return }
-    _ = loop.turnClock.begin()
+    _ = loop.beginCallback()
     loop.expireWaits()
+    loop.endTurn()
 }
 
 private func loopIdle(_ handle: UnsafeMutablePointer<uv_idle_t>?) {
     guard let loop = loop(of: handle?.pointee.data) else { return }
-    _ = loop.turnClock.begin()
+    _ = loop.beginCallback()
     loop.takeTurns()
+    loop.endTurn()
 }
 
 private func loopPolled(_ handle: UnsafeMutablePointer<uv_check_t>?) {

@@ -2,6 +2,7 @@
 // the other when it must.
 
 import CLibuv
+import CSmalloc
 import Glibc
 import SmallocCore
 import SmallocWire
@@ -20,6 +21,10 @@ final class Peer {
     // Strong, though the loop outlives its peers: what is known to live is not counted at each use.
     let loop: Loop
     let transport: Transport
+    /// What others are told of it.
+    let record: ClientRecord
+    /// Bytes of output that wait for the socket.
+    var queuedSize = 0
     // Its loop's thread alone touches a peer, and no method of these two reaches the peer again:
     // checks of exclusive access, at every use, would cost a fifth of a small request.
     @exclusivity(unchecked) var session: Session
@@ -28,6 +33,8 @@ final class Peer {
     unowned(unsafe) var previous: Peer?
     /// The next of those that wait for their turn.
     var nextTurn: Peer?
+    /// When what it has to serve was read, in nanoseconds of `Clock.now`.
+    private(set) var heldSince: UInt64 = 0
 
     private(set) var isReading = false
     var isWriting = false
@@ -66,7 +73,17 @@ final class Peer {
     ///
     /// Nil: libuv refuses it; the descriptor is still the caller's.
     init?(_ loop: Loop, _ descriptor: Int32, _ kind: ListeningSocket.Kind, owner: UInt32) {
-        guard let transport = Transport(loop.uv, descriptor, kind) else { return nil }
+        let process = kind == .unix ? smalloc_peer_process(descriptor) : -1
+        guard
+            let record = loop.context.clients.add(
+                id: loop.context.registry.nextClient(), owner: owner,
+                process: process > 0 ? process : nil, isTCP: kind == .tcp)
+        else { return nil }
+        guard let transport = Transport(loop.uv, descriptor, kind) else {
+            loop.context.clients.remove(record)
+            return nil
+        }
+        self.record = record
         self.loop = loop
         self.transport = transport
         session = Session(owner: owner, takesDescriptors: transport.passesDescriptors)
@@ -75,6 +92,7 @@ final class Peer {
         progressAt = loop.now
         pausedAt = loop.now
         session.belong(to: Unmanaged.passUnretained(self).toOpaque())
+        session.tell(by: record)
     }
 
     /// How much of a large transfer moves at a time.
@@ -130,6 +148,7 @@ final class Peer {
         }
         if isLeaving { return }
         loop.context.counters.add(.bytesRead, UInt64(count))
+        record.add(.read, count)
         loop.isActive = true
         activeAt = loop.now
         if input.count == 0, !session.isBusy {
@@ -179,13 +198,18 @@ final class Peer {
         if consumed > 0 {
             progressAt = loop.now
             input.removeFirst(consumed, loop.context.registry)
+            noteWaiting()
         }
     }
+
+    /// Tells others how much waits.
+    func noteWaiting() { record[.waiting] = UInt64(queuedSize + input.count) }
 
     private func keep(_ bytes: UnsafeRawPointer, _ size: Int) {
         guard size > 0, session.pause != .close, !isClosing else { return }
         do throws(SmallocError) {
             try input.append(bytes, size, loop.context.registry)
+            noteWaiting()
         } catch {
             // Behind half a reply nothing can be said.
             if session.isAnswering { return close("no memory for its input") }
@@ -204,6 +228,7 @@ final class Peer {
     func resume() {
         guard !isReading, !isWaitingForTurn, !isClosing, !inputEnded else { return }
         isReading = true
+        record[.isPaused] = 0
         // While nothing was read nothing could make progress. The time before that counts, or a
         // request that trickles in had time for ever: each turn that is put off is such a pause.
         progressAt = min(progressAt + (loop.now - pausedAt), loop.now)
@@ -213,6 +238,7 @@ final class Peer {
     func pauseReading() {
         guard isReading else { return }
         isReading = false
+        record[.isPaused] = 1
         pausedAt = loop.now
         transport.stopReading()
     }
@@ -279,6 +305,8 @@ final class Peer {
     /// Lets the loop's other peers go first.
     private func waitForTurn() {
         pauseReading()
+        // Where it has waited before, this turn began then.
+        heldSince = loop.context.turnStart
         burst = 0
         hasTurn = false
         guard !isWaitingForTurn else { return }

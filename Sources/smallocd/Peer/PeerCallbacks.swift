@@ -14,7 +14,7 @@ func peerAllocate(
     guard let peer = peer(of: handle?.pointee.data) else { return }
     // Without room libuv reads nothing, and `peerRead` is told so.
     buffer?.pointee =
-        peer.loop.turnClock.begin() ? uv_buf_t(base: nil, len: 0) : peer.buffer()
+        peer.loop.beginCallback() ? uv_buf_t(base: nil, len: 0) : peer.buffer()
 }
 
 func peerRead(
@@ -27,8 +27,9 @@ func peerRead(
 
 func peerWrote(_ request: UnsafeMutablePointer<uv_write_t>?, _ status: Int32) {
     guard let request, let peer = peer(of: request.pointee.handle?.pointee.data) else { return }
-    _ = peer.loop.turnClock.begin()
+    _ = peer.loop.beginCallback()
     peer.didWrite(status, WriteRequest(uv: request))
+    peer.loop.endTurn()
 }
 
 func peerClosed(_ handle: UnsafeMutablePointer<uv_handle_t>?) {

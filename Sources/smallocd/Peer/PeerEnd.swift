@@ -58,12 +58,14 @@ extension Peer {
     /// The handle is closed; nothing of libuv's refers to the peer any more, but work may.
     func didClose() {
         transport.free()
+        loop.context.clients.remove(record)
         loop.remove(self)
     }
 
     /// Tells the log of a client that has said hello.
     func introduce() {
         isIntroduced = true
+        record.setName(session.client)
         loop.log.debug(
             "client said hello", metadata: ["fd": "\(transport.descriptor)", "client": "\(client)"])
     }

@@ -42,6 +42,7 @@ extension Peer {
             }
             sent += written
             loop.context.counters.add(.bytesWritten, UInt64(written))
+            record.add(.written, written)
             if written < head {
                 if pieces > 0 { session.sent(0, loop.context) }
                 return queueOutput(from: written)
@@ -118,6 +119,8 @@ extension Peer {
         }
         if request == nil { loop.context.registry.unchargeBuffer(left) }
         output.pointee.reset(keeping: LoopContext.outputKept)
+        queuedSize = request?.bytes.count ?? 0
+        noteWaiting()
         return request
     }
 
@@ -132,6 +135,9 @@ extension Peer {
         guard status == 0 else { return close("writing failed") }
         activeAt = loop.now
         loop.context.counters.add(.bytesWritten, UInt64(size))
+        record.add(.written, size)
+        queuedSize = 0
+        noteWaiting()
         loop.isActive = true
         run()
     }

@@ -129,6 +129,7 @@ extension Peer {
     private func notePassed(_ descriptors: (Int32, Int32), _ written: Int) {
         Passing.close(descriptors)
         loop.context.counters.add(.bytesWritten, UInt64(written))
+        record.add(.written, written)
         activeAt = loop.now
     }
 }

@@ -174,6 +174,6 @@ private func workRuns(_ request: UnsafeMutablePointer<uv_work_t>?) {
 private func workEnded(_ request: UnsafeMutablePointer<uv_work_t>?, _ status: Int32) {
     guard let data = request?.pointee.data else { return }
     let request = Unmanaged<WorkRequest>.fromOpaque(data).takeUnretainedValue()
-    _ = request.peer.loop.turnClock.begin()
+    _ = request.peer.loop.beginCallback()
     request.sliceEnded()
 }

@@ -17,6 +17,8 @@ final class Server {
     private let limits: SharedLimits
     private let loops: [Loop]
     private var acceptors: [Acceptor] = []
+    /// The HTTP listener, if there is one.
+    private var http: HTTPServer?
     private var threads: [pthread_t] = []
     private var signals: [UnsafeMutablePointer<uv_signal_t>] = []
     private let housekeeping = allocateUV(uv_timer_t.self)
@@ -31,11 +33,12 @@ final class Server {
 
     /// Prepares loops; nothing is served before `run`.
     ///
-    /// - Parameter sockets: Listening already, so that a client that comes early waits rather than
-    ///   fails.
+    /// - Parameters:
+    ///   - sockets: Listening already, so that a client that comes early waits rather than fails.
+    ///   - httpSocket: Where HTTP is served, if anywhere.
     init(
-        _ loaded: LoadedSettings, sockets: [ListeningSocket], daemonLog: DaemonLog,
-        manager: ServiceManager
+        _ loaded: LoadedSettings, sockets: [ListeningSocket], httpSocket: ListeningSocket?,
+        daemonLog: DaemonLog, manager: ServiceManager
     ) {
         self.loaded = loaded
         self.daemonLog = daemonLog
@@ -50,6 +53,8 @@ final class Server {
             StartFailure.system("there is no thread to be had").leave()
         }
         let settings = loaded.settings
+        registry.slowLog.set(
+            threshold: settings.slowLogThreshold, length: settings.slowLogLength)
         let log = log
         loops = (0..<count).map {
             Loop(
@@ -58,6 +63,9 @@ final class Server {
         }
         acceptors = sockets.map { Acceptor($0, loops: loops, limits: limits, log: log) }
         for socket in sockets { log.info("listening at \(socket.description)") }
+        http = httpSocket.map {
+            HTTPServer($0, registry, tellsNames: settings.httpTellsNames)
+        }
     }
 
     /// Serves until a signal says stop and all loops have drained.
@@ -80,6 +88,7 @@ final class Server {
         uv_timer_start(housekeeping, serverKeepsHouse, period, period)
         check(uv_async_init(loops[0].uv, othersEnded, serverLoopEnded), "uv_async_init")
         othersEnded.pointee.data = me
+        try startHTTP()
         for loop in loops.dropFirst() { try start(loop) }
         log.info(
             "smallocd \(version) serves with \(loops.count) loop(s)",
@@ -93,6 +102,7 @@ final class Server {
         manager.ready(status: "serving")
         loops[0].run()
         for thread in threads { pthread_join(thread, nil) }
+        http?.stop()
         log.info("stopped")
         daemonLog.flush()
     }
@@ -107,6 +117,17 @@ final class Server {
     /// Milliseconds from the first signal to the end, whatever runs.
     fileprivate static let stopMilliseconds: UInt32 = 1900
 
+    private func startHTTP() throws(StartFailure) {
+        guard let http else { return }
+        do throws(StartFailure) {
+            try http.start()
+        } catch {
+            for acceptor in acceptors { acceptor.close() }
+            throw error
+        }
+        log.info("HTTP is served at \(http.description)")
+    }
+
     private func start(_ loop: Loop) throws(StartFailure) {
         loop.onEnded = { [unowned self] in
             othersLeft.subtract(1, ordering: .acquiringAndReleasing)
@@ -118,6 +139,7 @@ final class Server {
         guard failed == 0 else {
             context.release()
             for acceptor in acceptors { acceptor.close() }
+            http?.close()
             throw .system("can't start a thread for loop \(loop.index): \(reason(failed))")
         }
         othersLeft.add(1, ordering: .relaxed)
@@ -140,6 +162,7 @@ final class Server {
         log.info("stopping", metadata: ["signal": number == SIGINT ? "SIGINT" : "SIGTERM"])
         manager.stopping()
         for acceptor in acceptors { acceptor.close() }
+        http?.close()
         // They are heard as long as the first loop turns, but are no reasons to turn.
         for handle in signals { uv_unref(UnsafeMutableRawPointer(handle).handle) }
         uv_unref(UnsafeMutableRawPointer(housekeeping).handle)
@@ -161,6 +184,9 @@ final class Server {
             let change = try loaded.reload()
             daemonLog.level = loaded.settings.logLevel
             limits.update(loaded.settings.limits)
+            loops[0].context.registry.slowLog.set(
+                threshold: loaded.settings.slowLogThreshold,
+                length: loaded.settings.slowLogLength)
             for loop in loops { loop.post(.retime) }
             for warning in loaded.warnings { log.warning("\(warning)") }
             var changes: Logger.Metadata = [:]
@@ -183,6 +209,7 @@ final class Server {
         daemonLog.flush()
         loops[0].context.registry.returnMemory()
         SystemMemory.keepReserve()
+        http?.expire()
         guard let limit = manager.watchdogMilliseconds else { return }
         // Every loop ticks at least once a second, on the same clock: one that hangs is silence.
         let now = loops[0].now

@@ -39,15 +39,23 @@ struct Smallocd {
                 isJournal: DaemonLog.isJournal(environment: environment),
                 level: loaded.settings.logLevel)
             for warning in loaded.warnings { daemonLog.logger().warning("\(warning)") }
-            // Beside the pool: the other loops, the one that reclaims memory, and the one that
-            // ends a stop at last.
-            try ThreadPool.start(others: loaded.settings.loops + 1)
+            // Beside the pool: the other loops, the one that reclaims memory, the one that ends a
+            // stop at last, and that of HTTP.
+            try ThreadPool.start(
+                others: loaded.settings.loops + 1 + (loaded.settings.http == nil ? 0 : 1))
             var sockets = try ServiceManager.activatedSockets(environment: environment)
             if sockets.isEmpty || !loaded.settings.addressesAreDefault {
                 sockets += try ListeningSocket.openAll(loaded.settings, beside: sockets)
             }
+            let httpSocket: ListeningSocket?
+            do throws(StartFailure) {
+                httpSocket = try loaded.settings.openHTTP(beside: sockets)
+            } catch {
+                for socket in sockets { socket.close() }
+                throw error
+            }
             let server = Server(
-                loaded, sockets: sockets, daemonLog: daemonLog,
+                loaded, sockets: sockets, httpSocket: httpSocket, daemonLog: daemonLog,
                 manager: ServiceManager(environment: environment))
             try server.run()
         } catch {

@@ -100,6 +100,8 @@ extension LoadedSettings {
         next.loops = settings.loops
         next.busyPollMicroseconds = settings.busyPollMicroseconds
         next.zeroCopy = settings.zeroCopy
+        next.http = settings.http
+        next.httpTellsNames = settings.httpTellsNames
         settings = next
         warnings = fresh.warnings
         return change
@@ -173,7 +175,8 @@ extension LoadedSettings {
     /// - Parameter machine: Its limit of descriptors.
     private mutating func lowerConnections(machine: Machine) {
         let limit = machine.descriptorsMax
-        let most = max(1, limit > 256 ? limit / 4 * 3 - 64 : limit / 4)
+        let reserved = settings.http == nil ? 64 : 64 + UInt64(HTTPServer.descriptorsMax)
+        let most = max(1, limit > 256 + reserved ? limit / 4 * 3 - reserved : limit / 4)
         guard settings.limits.connectionsMax > most else { return }
         warnings.append(
             "connections-max lowered from \(settings.limits.connectionsMax) to \(most):"

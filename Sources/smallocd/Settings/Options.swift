@@ -127,6 +127,33 @@ struct Options: ParsableCommand {
     var requestTimeout: String?
 
     @Option(
+        help: ArgumentHelp(
+            "Serve metrics and health by HTTP at unix:PATH or tcp:127.0.0.1:PORT. (default: off)",
+            discussion: """
+                For reading only: /metrics for Prometheus, /healthz, /stats.json. Over a Unix \
+                socket also a page at /, and the names of allocations. Over TCP every user of \
+                the machine can read it, so the address must be a loopback one.
+                """, valueName: "address"))
+    var http: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Tell names, and serve the page, by HTTP over TCP, too: yes or no. (default: no)",
+            valueName: "choice"))
+    var httpNames: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Note requests that take at least so long in the slow log. (default: 100ms)",
+            valueName: "time"))
+    var slowlogThreshold: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Entries of the slow log, at most 1024; 0: none. (default: 128)", valueName: "count"))
+    var slowlogLength: String?
+
+    @Option(
         help: ArgumentHelp("Read this configuration file (YAML).", valueName: "file"),
         completion: .file(extensions: ["yaml", "yml"]))
     var config: String?
@@ -146,6 +173,8 @@ struct Options: ParsableCommand {
             ("line-size-max", lineSizeMax), ("name-size-max", nameSizeMax),
             ("idle-timeout", idleTimeout),
             ("request-timeout", requestTimeout),
+            ("http", http), ("http-names", httpNames),
+            ("slowlog-threshold", slowlogThreshold), ("slowlog-length", slowlogLength),
         ]
         var values: [String: [String]] = listen.isEmpty ? [:] : ["listen": listen]
         for case (let key, let value?) in single {

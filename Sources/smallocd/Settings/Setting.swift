@@ -79,6 +79,10 @@ extension Setting {
         count("name-size-max", 255, \.nameSizeMax, 1...255),
         time("idle-timeout", "0", \.idleTimeoutMilliseconds),
         time("request-timeout", "30", \.requestTimeoutMilliseconds),
+        http,
+        httpNames,
+        slowLogThreshold,
+        slowLogLength,
     ]
 
     private static let listen = Setting(
@@ -210,7 +214,7 @@ extension Setting {
 // MARK: - Reading values
 
 extension Setting {
-    private static func single(_ values: [String]) throws(InvalidValue) -> String {
+    static func single(_ values: [String]) throws(InvalidValue) -> String {
         guard values.count == 1, let value = values.first else {
             throw InvalidValue(reason: "takes one value, not \(values.count)")
         }
@@ -218,7 +222,7 @@ extension Setting {
         return value
     }
 
-    private static func whole(
+    static func whole(
         _ text: String, _ range: ClosedRange<UInt64>, or word: String? = nil
     ) throws(InvalidValue) -> UInt64 {
         guard text.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let number = UInt64(text),
@@ -242,7 +246,7 @@ extension Setting {
         return size
     }
 
-    private static func address(_ text: String) throws(InvalidValue) -> Address {
+    static func address(_ text: String) throws(InvalidValue) -> Address {
         guard !isSeveral(text) else {
             throw InvalidValue(
                 reason: "\(quoted(text)) is more than one address: they are items of a list, or"
@@ -271,7 +275,7 @@ extension Setting {
 }
 
 /// A text as a double-quoted scalar of YAML.
-private func yamlString(_ text: String) -> String {
+func yamlString(_ text: String) -> String {
     "\"" + text.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
 }
 

@@ -27,6 +27,14 @@ struct Settings: Sendable, Equatable {
     var busyPollMicroseconds: UInt64 = 0
     /// Accepted, and without effect: files of earlier times may set it.
     var zeroCopy = ZeroCopy.sameUser
+    /// Where HTTP is served; nil: nowhere.
+    var http: Address?
+    /// Whether HTTP tells names over TCP, too.
+    var httpTellsNames = false
+    /// Microseconds from which on a request is in the slow log.
+    var slowLogThreshold: UInt64 = 100_000
+    /// Entries of the slow log.
+    var slowLogLength = 128
     /// Events below this level are not logged.
     var logLevel = Logger.Level.info
     /// Every maximum.

@@ -13,6 +13,7 @@ extension Settings {
     func checkStart(descriptorsMax: UInt64) throws(StartFailure) {
         try checkDescriptors(max: descriptorsMax)
         for case .unix(let path) in addresses { try UnixAddress.check(path) }
+        if case .unix(let path) = http { try UnixAddress.check(path) }
         for case .tcp(host: let host, port: let port) in addresses {
             _ = try ListeningSocket.resolve(host: host, port: port)
         }
@@ -20,7 +21,9 @@ extension Settings {
 
     /// Refuses a limit of descriptors with which loops and listeners could not be made.
     func checkDescriptors(max: UInt64) throws(StartFailure) {
-        let needed = Machine.descriptorsNeeded(loops: loops, addresses: addresses.count)
+        let needed =
+            Machine.descriptorsNeeded(loops: loops, addresses: addresses.count)
+            + (http == nil ? 0 : UInt64(HTTPServer.descriptorsMax))
         guard max >= needed else {
             throw .system("the limit of open files is \(max), at least \(needed) are needed")
         }

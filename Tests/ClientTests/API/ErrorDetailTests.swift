@@ -237,7 +237,7 @@ struct ErrorDetailTests {
         #expect(!isNoDataTyped { () throws(SmallocError) in _ = try b.get(9) })
     }
 
-    /// The loop of the manual: others crash the compiler of Swift 6.3.1.
+    /// A loop in the manual's form: others crash the compiler of Swift 6.3.1.
     private func openWhenThere(_ name: String, _ tries: inout Int) throws -> Allocation {
         while true {
             do throws(SmallocError) {
@@ -250,7 +250,7 @@ struct ErrorDetailTests {
         }
     }
 
-    @Test("the manual's loop waits for an allocation")
+    @Test("a loop in the manual's form waits for an allocation")
     func retrying() throws {
         var tries = 0
         let a = try openWhenThere(SharedDaemon.name("retry"), &tries)

@@ -1,29 +1,39 @@
-// The programs of the manual and of README: all of them compile, and those of the manual's guide run,
-// as they are written.
+// The programs of the manual, of documentation comments and of README: all of them compile, and those
+// of the manual's guide run, as they are written.
 
 import Foundation
 import Smalloc
 import Testing
 import TestSupport
 
-/// A block of code of the manual, or of README.
+/// A block of code that readers are shown.
 private struct Block: Sendable {
     let file: String
     /// Of its first line, from 1.
     let line: Int
     let lines: [String]
 
-    /// The blocks of all pages of the manual in a language, in their order, and the programs of
-    /// README that use the library.
+    /// The blocks of all pages of the manual in a language, in their order, those of documentation
+    /// comments, and the programs of README that use the library.
     static func all(_ language: String) throws -> [Block] {
         let folder = "Sources/Smalloc/Smalloc.docc/"
         let root = ProjectFolder.root.resolvingSymlinksInPath().path + "/"
         let pages = try FileManager.default.contentsOfDirectory(atPath: root + folder).sorted()
             .filter { $0.hasSuffix(".md") }.map { folder + $0 }
+        // What programs see of the code itself is not in `Session`.
+        let code = (FileManager.default.subpaths(atPath: root + "Sources/Smalloc") ?? []).sorted()
+            .filter { $0.hasSuffix(".swift") && !$0.hasPrefix("Session/") }
+            .map { "Sources/Smalloc/" + $0 }
         var blocks: [Block] = []
-        for path in ["README.md"] + pages {
+        for path in ["README.md"] + pages + code {
             let text = try String(contentsOfFile: root + path, encoding: .utf8)
-            let lines = text.components(separatedBy: "\n")
+            var lines = text.components(separatedBy: "\n")
+            if path.hasSuffix(".swift") {
+                lines = lines.map { line in
+                    let word = line.trimmingCharacters(in: .whitespaces)
+                    return word.hasPrefix("///") ? String(word.dropFirst(4)) : ""
+                }
+            }
             let name = String(path.split(separator: "/").last ?? "")
             var begin: Int?
             for (index, line) in lines.enumerated() {
@@ -64,11 +74,14 @@ private enum ManualProgram {
         import Smalloc
         var a: Allocation { fatalError() }
         var readings: Allocation { fatalError() }
+        var totals: Allocation { fatalError() }
         var error: SmallocError { fatalError() }
         enum Tasks {
             static var a: AsyncAllocation { fatalError() }
             static var readings: AsyncAllocation { fatalError() }
+            static var totals: AsyncAllocation { fatalError() }
             static var daemon: AsyncSmalloc { fatalError() }
+            static var smalloc: AsyncSmalloc { fatalError() }
         }
         """
 
@@ -146,7 +159,7 @@ struct ManualTests {
         let folder = try DaemonProcess.newFolder()
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let blocks = try Block.all("swift")
-        #expect(blocks.count >= 16)
+        #expect(blocks.count >= 25)
         let result = try ManualProgram.compile(blocks, to: nil, optimized: optimized, in: folder)
         #expect(result.code == 0, "\(result.output)")
     }
@@ -159,7 +172,7 @@ struct ManualTests {
         let blocks = try Block.all("swift").filter {
             $0.file == "Coming.md" || !$0.printed.isEmpty && $0.lines.first == "import Smalloc"
         }
-        #expect(blocks.count == 5)
+        #expect(blocks.count == 6)
         let program = folder + "/manual"
         let built = try ManualProgram.compile(blocks, to: program, optimized: false, in: folder)
         try #require(built.code == 0, "\(built.output)")

@@ -113,6 +113,8 @@ struct SliceTests {
             await failure { () async throws(SmallocError) in _ = try await b.get(0) },
             failure { () throws(SmallocError) in try replies.check() },
         ] { #expect(error == .noData) }
+        // What it was told before is done when it answers.
+        try await tasks.ping()
         #expect(try smalloc.stat(name).handles == 0)
         try smalloc.dispose(named: name)
     }

@@ -153,6 +153,14 @@ struct FieldSweepTests {
         case .cancel:
             world.check(
                 frame(.cancel, offset: offset, size: size, payload: numbers(offset)), neither)
+        case .clients:
+            world.check(
+                frame(.clients, offset: offset, size: size),
+                offset < 1 << 24 ? .ok : .invalidArgument)
+        case .slowlog:
+            world.check(
+                frame(.slowlog, offset: offset, size: size),
+                offset == 0 ? .ok : .malformedRequest)
         case .copy: break
         }
     }
@@ -264,7 +272,9 @@ struct FieldSweepTests {
                 world.check(frame(operation, handle: handle, payload: payload), .noData)
             }
             world.check(frame(.copy, handle: 1, payload: copyDest(0, handle: handle)), .noData)
-            for operation: Operation in [.hello, .ping, .alloc, .open, .list, .stats, .quit] {
+            for operation: Operation in [
+                .hello, .ping, .alloc, .open, .list, .stats, .quit, .clients, .slowlog,
+            ] {
                 world.check(frame(operation, handle: handle), .malformedRequest)
             }
         }

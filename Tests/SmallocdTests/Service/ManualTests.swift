@@ -57,8 +57,9 @@ struct ManualPage {
         var found: [String: [String]] = [:]
         var word: String?
         for line in lines {
-            if line.hasPrefix(".It Ic ") {
-                word = String(line.split(separator: " ")[2])
+            let words = line.split(separator: " ").filter { $0 != "Xo" }
+            if words.count > 2, words[0] == ".It", words[1] == "Ic" {
+                word = String(words[2])
                 if let word { found[word] = [] }
             } else if line == ".El" {
                 word = nil

@@ -55,7 +55,8 @@ struct SettingsTests {
             ("allocations-max", "10"), ("connections-max", "20"), ("frame-size-max", "2M"),
             ("requests-in-flight-max", "30"), ("handles-max", "40"), ("output-size-max", "3M"),
             ("line-size-max", "4K"), ("name-size-max", "99"), ("idle-timeout", "5m"),
-            ("request-timeout", "1500ms"),
+            ("request-timeout", "1500ms"), ("http", "tcp:127.0.0.1:9877"), ("http-names", "yes"),
+            ("slowlog-threshold", "1500us"), ("slowlog-length", "7"),
         ]
         #expect(values.map(\.key) == Setting.all.map(\.key))
         let fromLine = try load(values.flatMap { ["--\($0.key)", $0.value] }).settings

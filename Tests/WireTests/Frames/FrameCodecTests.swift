@@ -60,6 +60,8 @@ struct FrameCodecTests {
         Example(operation: .hello, rest: [UInt8](repeating: 0x61, count: 64), becomes: "hello"),
         Example(operation: .ping, becomes: "ping"),
         Example(operation: .stats, becomes: "stats"),
+        Example(operation: .clients, offset: 7, size: 9, becomes: "clients from 7 count 9"),
+        Example(operation: .slowlog, size: 9, becomes: "slowlog 9"),
         Example(operation: .quit, becomes: "quit"),
         Example(
             operation: .alloc, type: 2, name: "a", size: 4,
@@ -219,10 +221,11 @@ struct FrameCodecTests {
         let base = FrameCodecTests.good.first { $0.operation == operation && $0.flags == 0 }!
         #expect(base.result == base.becomes)
         let usesOffset: Set<Operation> = [
-            .list, .read, .write, .fill, .copy, .atomic, .wait, .notify, .watch,
+            .list, .read, .write, .fill, .copy, .atomic, .wait, .notify, .watch, .clients,
         ]
         let usesSize: Set<Operation> = [
-            .alloc, .list, .read, .write, .fill, .copy, .truncate, .wait, .notify, .watch,
+            .alloc, .list, .read, .write, .fill, .copy, .truncate, .wait, .notify, .clients,
+            .slowlog, .watch,
         ]
         let usesName: Set<Operation> = [.alloc, .open, .list, .watch]
         if operation != .alloc {

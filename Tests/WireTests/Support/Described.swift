@@ -55,6 +55,8 @@ func describe(_ request: borrowing Request) -> String {
         return "watch '\(prefix.text)' from \(cursor) for \(milliseconds)"
     case .cancel(let cookie): return "cancel \(cookie)"
     case .stats: return "stats"
+    case .clients(let cursor, let count): return "clients from \(cursor) count \(count)"
+    case .slowlog(let count): return "slowlog \(count)"
     case .help(let verb): return "help '\(verb.text)'"
     case .quit: return "quit"
     }

@@ -52,7 +52,9 @@ struct TextCodecTests {
         ("watch 7 wait=20", "watch '' from 7 for 20"),
         ("Watch -1 cam/ WAIT=-1", "watch 'cam/' from \(UInt64.max) for \(UInt64.max)"),
         ("watch 0 wait=a wait=2", "watch 'wait=a' from 0 for 2"),
-        ("ping", "ping"), ("stats", "stats"), ("quit", "quit"), ("help", "help ''"),
+        ("clients", "clients from 0 count 0"), ("slowlog 9", "slowlog 9"),
+        ("slowlog", "slowlog \(UInt64.max)"), ("ping", "ping"), ("stats", "stats"),
+        ("quit", "quit"), ("help", "help ''"),
         ("help READ", "help 'READ'"),
         ("\t PiNg \t", "ping"), ("DISPOSE\ta", "dispose 'a'"),
         (
@@ -136,7 +138,7 @@ struct TextCodecTests {
         for verb in [
             "alloc", "write", "read", "fill", "copy", "dispose", "truncate", "rename", "stat",
             "list", "ping", "stats", "help", "quit", "atomic",
-            "wait", "notify", "watch",
+            "wait", "notify", "watch", "clients", "slowlog",
         ] {
             #expect(parse(verb) != "notSmalloc")
             #expect(parse(verb.uppercased() + " HTTP/1.1") != "notSmalloc")

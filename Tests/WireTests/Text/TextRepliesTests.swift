@@ -155,7 +155,7 @@ struct TextRepliesTests {
         #expect(lines.dropLast().allSatisfy { $0.hasPrefix("HELP ") })
         for verb in [
             "alloc", "write", "read", "copy", "fill", "dispose", "truncate", "rename", "stat",
-            "list", "ping", "stats", "help", "quit",
+            "list", "ping", "stats", "help", "quit", "clients", "slowlog",
         ] {
             #expect(lines.contains { $0.hasPrefix("HELP \(verb)") })
             let one = reply { replies in withSpan(verb.uppercased()) { replies.help($0) } }

@@ -273,11 +273,11 @@ def wrong(self, *rest):
 _wire.Request.encode = wrong
 """
 GOES_BY_MESSAGES = """
-from smalloc import _connection, _errors
+from smalloc import _session, _errors
 of = _errors.error_of
 def by_message(code, message, allocation=None):
     return of(0x8001 if "people" in message else code, message, allocation)
-_connection.error_of = by_message
+_session.error_of = by_message
 """
 SKIPS_HELLO = """
 from smalloc import Client

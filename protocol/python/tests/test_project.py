@@ -1,6 +1,7 @@
 """The package as a whole: its README, its documentation, its tidiness."""
 
 import ast
+import asyncio
 import contextlib
 import inspect
 import io
@@ -18,7 +19,7 @@ import smalloc
 
 from support import PACKAGE, ROOT, TESTS, DaemonTestCase, needs_numpy, numpy
 
-SOURCES = sorted(PACKAGE.glob("src/smalloc/**/*.py"))
+SOURCES = sorted([*PACKAGE.glob("src/smalloc/**/*.py"), *PACKAGE.glob("examples/*.py")])
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -55,10 +56,18 @@ class ReadmeTests(DaemonTestCase):
         self.assertEqual((names["view"][0, 255], names["view"][1, 2]), (1, 5))
 
     def test_the_example_of_waiting(self) -> None:
-        example = block_with("flags.notify(0)", PACKAGE / "README.md")
+        example = block_with("flags.atomic_add(0, 1)", PACKAGE / "README.md")
         names: Dict[str, Any] = {"client": self.client}
         exec(compile(example, "README.md", "exec"), names)
         self.assertEqual((names["seen"], names["flags"][:]), (1, [1, 0]))
+
+    def test_the_example_of_asyncio(self) -> None:
+        example = block_with("async def main(client)", PACKAGE / "README.md")
+        names: Dict[str, Any] = {"smalloc": smalloc}
+        exec(compile(example, "README.md", "exec"), names)
+        with mock.patch.dict(os.environ, {"SMALLOC_ADDRESS": self.daemon.address}):
+            self.assertIs(asyncio.run(names["run"]()), smalloc.WaitResult.NOTIFIED)
+        self.assertEqual(self.client.get("frame")[0, 639], 1)
 
     @needs_numpy
     def test_the_two_programs_of_the_projects_readme(self) -> None:
@@ -93,6 +102,27 @@ class ReadmeTests(DaemonTestCase):
         with self.client.get("image", (480, 640)) as image:
             self.assertEqual(image[0, :6].tolist(), [4, 6, 2, 3, 0, 0])
 
+    def test_the_example_of_a_pool(self) -> None:
+        environment = dict(
+            os.environ,
+            SMALLOC_ADDRESS=self.daemon.address,
+            PYTHONPATH=os.pathsep.join(sys.path),
+        )
+        for how, told in (("spawn", "spawned"), ("fork", "forked")):
+            said = subprocess.run(
+                [sys.executable, "-W", "ignore", str(PACKAGE / "examples" / "pool.py"), how],
+                env=environment,
+                stdout=subprocess.PIPE,
+                check=True,
+                timeout=60,
+                universal_newlines=True,
+            ).stdout.splitlines()
+            rows = list(range(8))
+            self.assertEqual(said[0], "%s 28 ['%s']" % (how, told))
+            self.assertEqual(ast.literal_eval(said[1]), [row + 100 for row in rows])
+            self.assertEqual(ast.literal_eval(said[2]), rows)
+        self.assertEqual(list(self.client.list()), [])
+
     def test_errors_are_in_the_readme(self) -> None:
         text = (PACKAGE / "README.md").read_text()
         for name in smalloc.__all__:
@@ -101,8 +131,11 @@ class ReadmeTests(DaemonTestCase):
 
 
 def documented() -> Iterator[Tuple[str, Any]]:
-    for name in smalloc.__all__:
-        one = getattr(smalloc, name)
+    for module, name in [
+        *((smalloc, name) for name in smalloc.__all__),
+        *((smalloc.aio, name) for name in smalloc.aio.__all__),
+    ]:
+        one = getattr(module, name)
         if inspect.isclass(one):
             yield name, one
             for part, value in vars(one).items():

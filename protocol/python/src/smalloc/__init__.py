@@ -7,11 +7,14 @@
         a[0] = [1, 2, 3]
         print(a[0, 1])
 
+`smalloc.aio` has the same for asyncio.
+
 `Client` is the connection, `Allocation` what counts elements, `Array` what has a shape and meets
 numpy, `Mapping` an allocation's memory as a part of this process' own. All errors are
 SmallocErrors. The protocol is protocol/spec.md of the project.
 """
 
+from . import aio
 from ._allocation import Allocation
 from ._array import Array
 from ._cells import WaitResult
@@ -41,7 +44,7 @@ from ._errors import (
     UnknownTypeError,
     UnsupportedError,
 )
-from ._info import Limits, Listed, Stat
+from ._info import Limits, Listed, Maps, Stat, StatFlag, Storage
 from ._mapping import Mapping
 from ._types import ElementType
 from ._version import __version__
@@ -65,6 +68,7 @@ __all__ = [
     "Limits",
     "Listed",
     "Mapping",
+    "Maps",
     "MismatchError",
     "NotFoundError",
     "OutOfMemoryError",
@@ -73,11 +77,14 @@ __all__ = [
     "ShareLimitError",
     "SmallocError",
     "Stat",
+    "StatFlag",
     "Status",
+    "Storage",
     "TimedOutError",
     "TooLargeError",
     "UnknownTypeError",
     "UnsupportedError",
     "WaitResult",
     "__version__",
+    "aio",
 ]

@@ -27,7 +27,7 @@ from ._index import Selection, select
 from ._mapping import Mapping, converted, mapping_of, store
 from ._numpy import array_over, dtype_of, find_numpy, keeps_capsules
 from ._shared import shared_client
-from ._shapes import Shape, is_buffer, length_of, nested, shape_of, spread
+from ._shapes import Shape, is_buffer, length_of, misfit, nested, shape_of, spread
 from ._types import ElementType
 from ._wire import Reply
 
@@ -86,7 +86,7 @@ class Array:
         if length_of(dims) != allocation.length:
             raise MismatchError(
                 Status.MISMATCH,
-                "it has %d elements, not those of shape %s" % (allocation.length, dims),
+                "it has %d elements, shape %s %d" % (allocation.length, dims, length_of(dims)),
                 allocation.name,
             )
         self._allocation = allocation
@@ -449,7 +449,10 @@ class Array:
         else:
             # Of numbers themselves no dtype is made in between, which might not hold them.
             found = self._stored(numpy, numpy.array(values, dtype=object))
-        return readable(numpy.ascontiguousarray(numpy.broadcast_to(found, shape)))
+        try:
+            return readable(numpy.ascontiguousarray(numpy.broadcast_to(found, shape)))
+        except ValueError:
+            raise misfit(tuple(found.shape), shape) from None
 
     def _stored(self, numpy: Any, numbers: Any) -> Any:
         data = self.type.pack(numbers.reshape(-1).tolist())
@@ -473,9 +476,9 @@ def reopen(
 
 def opened_array(
     allocation: Allocation, shape: Optional[Shape], writable: bool = True,
-    mapped: Optional[Outcome] = None,
+    mapped: Optional[Outcome] = None, is_new: bool = False,
 ) -> Array:  # fmt: skip
-    """Give an allocation that was opened for it a shape, and map it; close it where that fails.
+    """Give an allocation a shape, and map it; where that fails, close it, or dispose of a new one.
 
     `mapped` is what came of the request to map it, where that was sent already.
     """
@@ -490,5 +493,8 @@ def opened_array(
         array.mapping
         return array
     except BaseException:
+        if is_new:
+            with contextlib.suppress(SmallocError):
+                allocation.dispose()
         allocation.close()
         raise

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple, Optional, Union
+from typing import Deque, NamedTuple, Optional, Protocol, Union
 
-from ._descriptors import Descriptor
+from ._descriptors import Descriptor, Descriptors
 from ._errors import LimitError, SmallocError, Status
 from ._wire import Reply, Request
 
-if TYPE_CHECKING:
-    from ._connection import Connection
+
+class Owner(Protocol):
+    """What a handle and a mapping ask of their connection, be it one that blocks or of asyncio."""
+
+    # Handles whose last reference has gone. Appending needs no lock.
+    abandoned: Deque[int]
+    descriptors: Descriptors
+
+    @property
+    def is_live(self) -> bool: ...
+
+    def check_live(self) -> None: ...
+
+    def call(
+        self, request: Request, handle: Optional[Handle] = None, dest: Optional[Handle] = None
+    ) -> Reply: ...
+
+    def call_closing(self, request: Request, handle: Handle) -> None: ...
+
+    def wait(self, request: Request, handle: Handle) -> Reply: ...
 
 
 class Handle:
@@ -22,7 +40,7 @@ class Handle:
 
     __slots__ = ("number", "connection", "label", "__weakref__")
 
-    def __init__(self, number: int, connection: Connection, label: str) -> None:
+    def __init__(self, number: int, connection: Owner, label: str) -> None:
         self.number = number
         self.connection = connection
         # What errors call its allocation.
@@ -39,12 +57,14 @@ Outcome = Union[Reply, SmallocError]
 class Pending:
     """A request that has no reply yet: its place in the list of outcomes, -1 for nobody's."""
 
-    __slots__ = ("index", "request", "label")
+    __slots__ = ("index", "request", "label", "cookie")
 
     def __init__(self, index: int, request: Request, label: Optional[str]) -> None:
         self.index = index
         self.request = request
         self.label = label
+        # 0 until it has one.
+        self.cookie = 0
 
 
 class Waiting(Pending):
@@ -54,12 +74,11 @@ class Waiting(Pending):
     thread may receive its reply. All but the polling is done under the connection's lock.
     """
 
-    __slots__ = ("cookie", "outcome", "woken", "_waker")
+    __slots__ = ("outcome", "woken", "_waker")
 
     def __init__(self, request: Request, label: Optional[str]) -> None:
         """Raises LimitError where this process may open no more descriptors."""
         super().__init__(-1, request, label)
-        self.cookie = 0
         self.outcome: Optional[Outcome] = None
         try:
             woken, waker = os.pipe()

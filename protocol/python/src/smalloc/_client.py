@@ -18,7 +18,7 @@ from ._buffers import has_shared_huge_pages
 from ._calls import Call, Handle, Outcome
 from ._connection import Connection
 from ._descriptions import Description
-from ._errors import AlreadyExistsError, MismatchError, NotFoundError, ShareLimitError
+from ._errors import AlreadyExistsError, BusyError, MismatchError, NotFoundError, ShareLimitError
 from ._errors import SmallocError, Status, TooLargeError
 from ._info import Limits, Listed, Stat, decode_name, whole_length
 from ._mapping import mapping_of
@@ -31,15 +31,15 @@ from ._version import __version__
 from ._wire import Feature, FrameError, Operation, Reply, Request
 
 # Attempts to open or make an array while others make and dispose of it.
-_ATTEMPTS = 100
+ATTEMPTS = 100
 # From this size on `put` writes into memory that can be mapped. Writing alone takes half as long
 # into memory that can't (64 MiB: 13 against 25 ms, without huge pages), but to map that afterwards
 # moves it. Both together take as long either way at 64 KiB, 0.85 times as long this way at 256 KiB,
 # and 0.6 to 0.7 times from 1 MiB on.
-_SHARED_SIZE = 65536
+SHARED_SIZE = 65536
 # From this size on it has the daemon make huge pages first, where the system has them for shared
 # memory: 64 MiB then take a half to a fifth of the time.
-_HUGE_SIZE = 2 << 20
+HUGE_SIZE = 2 << 20
 
 
 class Client(Transfers):
@@ -147,14 +147,7 @@ class Client(Transfers):
 
     def stats(self) -> Dict[str, Union[int, str]]:
         """Give the daemon's counters and limits, spec section 7.15; whole numbers as integers."""
-        reply = self._connection.call(Request(Operation.STATS))
-        stats: Dict[str, Union[int, str]] = {}
-        for line in reply.payload.decode("utf-8", "replace").splitlines():
-            key, _, value = line.partition(" ")
-            # A value of thousands of digits is no counter, and slow to take for one.
-            is_whole = value.isascii() and value.isdigit() and len(value) <= 20
-            stats[key] = int(value) if is_whole else value
-        return stats
+        return stats_of(self._connection.call(Request(Operation.STATS)))
 
     # Names
 
@@ -177,7 +170,7 @@ class Client(Transfers):
         """
         element = ElementType.of(type)
         wire_name = b"" if name is None else encode_name(name)
-        size, described = _size_of(length, element), Description.of(shape, metadata)
+        size, described = size_of(length, element), Description.of(shape, metadata).check(length)
         request = _wire.alloc(
             element.number, size, wire_name, shareable=shareable, description=described.encode()
         )
@@ -190,7 +183,7 @@ class Client(Transfers):
     ) -> None:  # fmt: skip
         """Allocate under a name, as `alloc` does, without opening it. Raises the same."""
         element = ElementType.of(type)
-        size, described = _size_of(length, element), Description.of(shape, metadata)
+        size, described = size_of(length, element), Description.of(shape, metadata).check(length)
         self._connection.call(
             _wire.alloc(
                 element.number, size, encode_name(name), True, description=described.encode()
@@ -222,7 +215,10 @@ class Client(Transfers):
         or changes it, OutOfMemoryError.
         """
         name, handle = self._resolve(target)
-        self._connection.call(Request(Operation.FREEZE, name=name), handle)
+        try:
+            self._connection.call(Request(Operation.FREEZE, name=name), handle)
+        except BusyError as error:
+            raise busy_to_freeze(error) from None
 
     def rename(self, target: Target, name: str, replace: bool = False) -> None:
         """Give an allocation another name, or an anonymous one its first.
@@ -240,7 +236,7 @@ class Client(Transfers):
     def stat(self, target: Target) -> Stat:
         """Tell about an allocation. Raises InvalidNameError, NotFoundError."""
         name, handle = self._resolve(target)
-        return _stat_of(self._connection.call(Request(Operation.STAT, name=name), handle))
+        return stat_of(self._connection.call(Request(Operation.STAT, name=name), handle))
 
     def stat_many(self, targets: Iterable[Target]) -> List[Optional[Stat]]:
         """Tell about many, with all requests under way together. None for those not found.
@@ -258,7 +254,7 @@ class Client(Transfers):
             elif isinstance(outcome, SmallocError):
                 raise outcome
             else:
-                stats.append(_stat_of(outcome))
+                stats.append(stat_of(outcome))
         return stats
 
     def list(self, prefix: str = "", page: int = 0) -> Iterator[Listed]:
@@ -297,21 +293,25 @@ class Client(Transfers):
         """
         element, dims, wire_name = ElementType.of(dtype), shape_of(shape), encode_name(name)
         described = Description.of(self._told(dims), metadata)
-        size = _size_of(length_of(dims), element)
+        size = size_of(length_of(dims), element)
         make = _wire.alloc(
             element.number, size, wire_name, False, self.can_map, described.encode()
         )
         # Where it can be made it was not there. Its handle is then the first, and else the other's.
         openings = (make, Request(Operation.OPEN, name=wire_name))
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             try:
-                found, mapped = self._open_with(openings, name, tells_shape=True, writable=True)
+                found, mapped, is_new = self._open_with(openings, name, True, True)
                 if found.type is not element:
                     found.close()
                     why = "it is of %s, not %s" % (found.type.name, element.name)
                     raise MismatchError(Status.MISMATCH, why, name)
-                _check_shape(found, dims)
-                return opened_array(found, dims, True, mapped)
+                try:
+                    check_shape(found.shape, dims, name)
+                except BaseException:
+                    found.close()
+                    raise
+                return opened_array(found, dims, True, mapped, is_new)
             except NotFoundError:
                 continue
         raise NotFoundError(Status.NO_DATA, "others make and dispose of it all the time", name)
@@ -328,9 +328,9 @@ class Client(Transfers):
         Allocation.map raises.
         """
         openings = (Request(Operation.OPEN, name=encode_name(name)),)
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             try:
-                found, mapped = self._open_with(openings, name, shape is None, writable)
+                found, mapped, _ = self._open_with(openings, name, shape is None, writable)
                 return opened_array(found, shape, writable, mapped)
             except NotFoundError:
                 # Between the two requests it may have been replaced.
@@ -354,9 +354,9 @@ class Client(Transfers):
         element, dims, data = elements_of(values, dtype)
         encode_name(name)
         told = self._told(dims)
-        if self.can_map and len(data) >= _SHARED_SIZE:
+        if self.can_map and len(data) >= SHARED_SIZE:
             # The descriptor would give it small pages; the daemon makes the huge ones.
-            populate = len(data) >= _HUGE_SIZE and has_shared_huge_pages()
+            populate = len(data) >= HUGE_SIZE and has_shared_huge_pages()
             with contextlib.suppress(ShareLimitError):
                 made, reply = self._alloc_mapped(
                     length_of(dims), element, told, metadata, populate
@@ -385,11 +385,11 @@ class Client(Transfers):
 
     def _open_with(
         self, openings: Sequence[Request], name: str, tells_shape: bool, writable: bool
-    ) -> Tuple[Allocation, Optional[Outcome]]:
+    ) -> Tuple[Allocation, Optional[Outcome], bool]:
         """Open it, ask for its shape and map it, in one round trip; what can't be asked for is not.
 
-        Give the allocation and what came of the request to map it, if it was sent. Raises the
-        errors of the others.
+        Give the allocation, what came of the request to map it, if it was sent, and whether the
+        allocation is new. Raises the errors of the others.
         """
         others: List[Request] = []
         if tells_shape and self.tells_shapes:
@@ -404,17 +404,17 @@ class Client(Transfers):
             if request.operation is Operation.MAP:
                 mapped = outcome
             elif isinstance(outcome, Reply):
-                found.note(_stat_of(outcome))
+                found.note(stat_of(outcome))
             elif outcome is not None:
                 raise outcome
-        return found, mapped
+        return found, mapped, opened.reply.header.operation == Operation.ALLOC
 
     def _alloc_mapped(
         self, length: int, type: ElementType, shape: Optional[Shape], metadata: bytes,
         populate: bool,
     ) -> Tuple[Allocation, Reply]:  # fmt: skip
         """Allocate anonymously, and ask for the memory. Raises what `alloc` and `map` do."""
-        size, described = _size_of(length, type), Description.of(shape, metadata)
+        size, described = size_of(length, type), Description.of(shape, metadata)
         make = _wire.alloc(type.number, size, shareable=True, description=described.encode())
         to_map = _wire.map_memory(True, populate)
         opened = open_with(self._connection, (make,), (to_map,), None)
@@ -442,29 +442,40 @@ class Client(Transfers):
         return Allocation(self, handle, name, type, length, description)
 
 
-def _size_of(length: int, type: ElementType) -> int:
+def size_of(length: int, type: ElementType) -> int:
     whole = operator.index(length)
     if not 0 <= whole * type.itemsize <= _wire.U64_MAX:
         raise TooLargeError(Status.TOO_LARGE, "n > kMaxLength")
     return whole * type.itemsize
 
 
-def _check_shape(found: Allocation, dims: Tuple[int, ...]) -> None:
-    """Close it where it has another shape. Raises MismatchError, NotFoundError."""
-    try:
-        if found.shape in (None, dims):
-            return
-    except BaseException:
-        found.close()
-        raise
-    found.close()
-    raise MismatchError(
-        Status.MISMATCH, "it has shape %s, not %s" % (found.shape, dims), found.name
-    )
+def check_shape(
+    found: Optional[Tuple[int, ...]], dims: Tuple[int, ...], name: Optional[str]
+) -> None:
+    """Raise MismatchError where an array has another shape than was asked for."""
+    if found not in (None, dims):
+        raise MismatchError(Status.MISMATCH, "it has shape %s, not %s" % (found, dims), name)
 
 
-def _stat_of(reply: Reply) -> Stat:
+def stat_of(reply: Reply) -> Stat:
     try:
         return Stat.of(reply)
     except FrameError as error:
         raise nonsense(error) from error
+
+
+def busy_to_freeze(error: BusyError) -> BusyError:
+    """Say what may be in the way of a freeze: the daemon can't tell this program from others."""
+    why = "%s; a mapping or a view of this program's own that can be written to counts, too"
+    return BusyError(error.code, why % error.message, error.allocation)
+
+
+def stats_of(reply: Reply) -> Dict[str, Union[int, str]]:
+    """Take the reply to stats."""
+    stats: Dict[str, Union[int, str]] = {}
+    for line in reply.payload.decode("utf-8", "replace").splitlines():
+        key, _, value = line.partition(" ")
+        # A value of thousands of digits is no counter, and slow to take for one.
+        is_whole = value.isascii() and value.isdigit() and len(value) <= 20
+        stats[key] = int(value) if is_whole else value
+    return stats

@@ -1,7 +1,7 @@
 """One connection to a daemon: sends requests, receives replies, matches them by their cookies.
 
-A connection is used by one thread at a time, under its lock. It knows frames and sockets, and
-nothing of what operations mean, but that descriptors come with the replies to map.
+A connection is used by one thread at a time, under its lock. What it has in common with one of
+asyncio is in `_session.py`.
 """
 
 from __future__ import annotations
@@ -13,34 +13,27 @@ import socket
 import threading
 import time
 import weakref
-from collections import deque
-from typing import Deque, Dict, Iterable, Iterator, List, Optional
+from typing import Iterable, Iterator, List, Optional, Protocol
 
 from ._address import Address, connect
 from ._calls import Call, Handle, Outcome, Pending, Waiting
 from ._cells import cancel
-from ._descriptors import Descriptors
-from ._errors import ClosedError, ConnectionLostError, ForkedError, SmallocError, Status
-from ._errors import ProtocolError, TimedOutError, error_of, refusal_of
-from ._opening import HandleNumbers
+from ._errors import ClosedError, ForkedError, ProtocolError, SmallocError, Status
+from ._errors import TimedOutError, refusal_of
 from ._readiness import Readiness
-from ._wire import U64_MAX, FrameError, Header, Operation, Reply, ReplyReader, Request
+from ._session import Session
+from ._wire import FrameError, Operation, Reply, Request
 
 # Requests that are under way together at most, and bytes of theirs that wait to be sent: enough
 # to keep the daemon at work, little enough that a list of a million takes no memory for them.
 _IN_FLIGHT_MAX = 512
 _UNSENT_SIZE_MAX = 1 << 20
-# What a reply may carry that is not read into memory of its request's: a page of `list` of the
-# largest daemon has some 20 MiB.
-_PAYLOAD_SIZE_MAX = 1 << 26
 # A refusal is a line of text. This long it may be, and so long is waited for its end, in seconds.
 _REFUSAL_SIZE_MAX = 4096
 _REFUSAL_TIMEOUT = 1.0
-# Buffers of one system call.
-_VECTORS_MAX = 64
 
 
-class Connection:
+class Connection(Session):
     """A connection. Raises CannotConnectError where there is none to be had.
 
     `timeout` is in seconds, between any two signs of life while a request is under way; None is
@@ -51,31 +44,17 @@ class Connection:
         self, address: Address, connect_timeout: Optional[float], timeout: Optional[float],
         busy_poll: float,
     ) -> None:  # fmt: skip
-        self.address = address
+        super().__init__(address)
         self.timeout = timeout
-        # Handles whose last reference has gone. Appending needs no lock.
-        self.abandoned: Deque[int] = deque()
         # A signal's handler runs in the middle of a call of its thread. A lock that lets it in
         # gives a way to refuse it; for another one it would wait for ever.
         self._lock = threading.RLock()
         self._is_busy = False
         self._process = os.getpid()
-        # Why there is no connection any more.
-        self._ended: Optional[SmallocError] = None
-        self._reader = ReplyReader()
-        self._pendings: Dict[int, Pending] = {}
-        # What waits: the daemon answers it when it is over, and calls go on meanwhile.
-        self._waits: Dict[int, Waiting] = {}
-        self._cookie = 0
-        self._unsent: Deque[memoryview] = deque()
-        self._unsent_size = 0
         self._outcomes: List[Optional[Outcome]] = []
-        self.descriptors = Descriptors()
-        self.handles = HandleNumbers()
-        self._greeted = False
         self._socket = connect(address, connect_timeout)
         self._readiness = Readiness(self._socket, busy_poll)
-        _connections.add(self)
+        register(self)
 
     # Ends
 
@@ -136,34 +115,15 @@ class Connection:
             # Without the traceback, which keeps the frames of the call and all that they hold.
             self._ended = type(why)(why.code, why.message)
         self._socket.close()
-        self._pendings.clear()
         for waiting in self._waits.values():
-            waiting.wake()
-        self._waits.clear()
-        self._unsent.clear()
-        self._unsent_size = 0
-        self.descriptors.clear()
-
-    def _lost(self, how: str) -> ConnectionLostError:
-        return ConnectionLostError(
-            Status.CONNECTION_LOST,
-            "the connection to %s is lost: %s; a new Client connects again" % (self.address, how),
-        )
+            if isinstance(waiting, Waiting):
+                waiting.wake()
+        self._forget()
 
     def _check_idle(self) -> None:
         if self._is_busy:
             why = "the client is in the middle of another call of this same thread"
             raise SmallocError(Status.CLOSED, why)
-
-    def _check_ended(self) -> None:
-        why = self._ended
-        if why is None:
-            return
-        # A new one each time, for an exception that is raised twice grows; and what ended another
-        # call, such as a time, is not what this one failed of.
-        if why.code in (Status.CLOSED, Status.CONNECTION_LOST):
-            raise type(why)(why.code, why.message)
-        raise self._lost(str(why))
 
     # Requests
 
@@ -317,48 +277,22 @@ class Connection:
         label = call.handle.label if call.handle else call.request.name.decode("ascii", "replace")
         number = call.handle.number if call.handle else 0
         pending = call.waiting or Pending(index, call.request, label or None)
-        self._start(pending, number, call.dest.number if call.dest else 0)
-
-    def _start(self, pending: Pending, handle: int, dest: int = 0) -> None:
-        self._cookie = self._cookie % U64_MAX + 1
-        request = pending.request
-        frame = request.encode(self._cookie, handle, dest)
-        if isinstance(pending, Waiting):
-            pending.cookie = self._cookie
-            self._waits[self._cookie] = pending
-        else:
-            self._pendings[self._cookie] = pending
-        if request.operation is Operation.MAP:
-            self.descriptors.awaited += 1
-        self._unsent.append(memoryview(frame))
-        self._unsent_size += len(frame)
-        if request.data is not None and len(request.data):
-            self._unsent.append(request.data)
-            self._unsent_size += len(request.data)
+        self._start(pending, number, call.dest.number if call.dest else 0, call.waiting is not None)
 
     # Bytes
 
     def _send(self) -> None:
         """Send what the socket takes."""
         while self._unsent:
-            buffers = [self._unsent[i] for i in range(min(len(self._unsent), _VECTORS_MAX))]
             try:
-                sent = self._socket.sendmsg(buffers)
+                sent = self._socket.sendmsg(self._buffers())
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:
                 # The daemon has closed. What it said before that is still to be received.
-                self._unsent.clear()
-                self._unsent_size = 0
+                self._drop_unsent()
                 return
-            self._unsent_size -= sent
-            while sent:
-                first = self._unsent[0]
-                if sent < len(first):
-                    self._unsent[0] = first[sent:]
-                    break
-                sent -= len(first)
-                self._unsent.popleft()
+            self._sent(sent)
 
     def _wait(self) -> bool:
         """Wait until something can be received, or sent where something is left to be.
@@ -401,52 +335,13 @@ class Connection:
                 raise
             raise self._refusal() from None
 
-    def _claim(self, header: Header) -> Optional[memoryview]:
-        pending = self._pendings.get(header.cookie) or self._waits.get(header.cookie)
-        if pending is None:
-            if header.cookie == 0 and header.operation == 0 and header.closes:
-                self._check_size(header)
-                return None
-            raise FrameError("a reply belongs to no request")
-        if header.operation != pending.request.operation:
-            raise FrameError("a reply is one to another operation")
-        into = pending.request.into
-        if header.is_error or into is None:
-            self._check_size(header)
-            return None
-        if header.payload_size != len(into):
-            raise FrameError(
-                "%d bytes were asked for and %d came" % (len(into), header.payload_size)
-            )
-        return into
-
-    def _check_size(self, header: Header) -> None:
-        if header.payload_size > _PAYLOAD_SIZE_MAX:
-            raise FrameError("a reply has a payload of %d bytes" % header.payload_size)
-
     def _accept(self, reply: Reply) -> None:
-        self._greeted = True
-        header = reply.header
-        pending = self._pendings.pop(header.cookie, None) or self._waits.pop(header.cookie, None)
-        error: Optional[SmallocError] = None
-        if header.is_error:
-            message = reply.payload.decode("utf-8", "replace")
-            error = error_of(header.status, message, None if pending is None else pending.label)
-            if header.closes:
-                raise error
-        if pending is None:
-            raise FrameError("a reply came twice")
-        if header.handle and error is None:
-            self.handles.opened(header.handle)
-        if header.operation == Operation.MAP:
-            if error is None:
-                reply = self.descriptors.take(reply)
-            self.descriptors.settle()
+        pending, outcome = self._match(reply)
         if isinstance(pending, Waiting):
-            pending.outcome = reply if error is None else error
+            pending.outcome = outcome
             pending.wake()
         elif pending.index >= 0:
-            self._outcomes[pending.index] = reply if error is None else error
+            self._outcomes[pending.index] = outcome
 
     def _hear_out(self) -> None:
         """Take what has arrived: replies to those that wait, or the reason of the end."""
@@ -483,7 +378,16 @@ class Connection:
         return refusal_of(line, str(self.address))
 
 
-_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+class _Abandoned(Protocol):
+    def abandon(self) -> None: ...
+
+
+_connections: weakref.WeakSet[_Abandoned] = weakref.WeakSet()
+
+
+def register(connection: _Abandoned) -> None:
+    """Have a connection abandoned in each process that is forked from this one."""
+    _connections.add(connection)
 
 
 def _abandon_connections() -> None:

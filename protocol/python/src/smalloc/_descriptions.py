@@ -24,8 +24,6 @@ class Description(NamedTuple):
     @staticmethod
     def of(shape: Optional[Shape], metadata: bytes) -> Description:
         """Take what a program describes an allocation by. Raises InvalidArgumentError, TypeError.
-
-        The daemon checks the shape against the length.
         """
         data = bytes(memoryview(metadata))
         if len(data) > METADATA_SIZE_MAX:
@@ -33,6 +31,16 @@ class Description(NamedTuple):
                 Status.INVALID_ARGUMENT, "metadata has at most %d bytes" % METADATA_SIZE_MAX
             )
         return Description(None if shape is None else shape_of(shape), data)
+
+    def check(self, length: int) -> Description:
+        """Give it, for an allocation of `length` elements. Raises InvalidArgumentError."""
+        if self.shape is not None and length_of(self.shape) != length:
+            raise InvalidArgumentError(
+                Status.INVALID_ARGUMENT,
+                "shape %s has %d elements, and the length is %d"
+                % (self.shape, length_of(self.shape), length),
+            )
+        return self
 
     def encode(self) -> bytes:
         """Give what alloc's payload holds behind the name; nothing where there is nothing to say.

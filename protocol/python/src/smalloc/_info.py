@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta, timezone
-from typing import List, NamedTuple, Optional, Tuple
+from enum import IntEnum, IntFlag
+from typing import List, NamedTuple, Optional, Tuple, Type, TypeVar, Union
 
 from ._descriptions import NUMBERS, Description, decode_description
 from ._types import ElementType
 from ._wire import U64_MAX, FrameError, Reply, decode_numbers
+
+_Kind = TypeVar("_Kind", bound=IntEnum)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -46,19 +49,50 @@ class Limits:
         return Limits(*numbers[: len(fields(Limits))])
 
 
+class StatFlag(IntFlag):
+    """How an allocation was made, and what has become of it; later versions may have further ones.
+    """
+
+    SHAREABLE = 4
+    """It was made to be mapped."""
+    DESCRIBED = 32
+    """It was made with a shape or metadata."""
+    FROZEN = 64
+    """Its bytes can't be changed any more."""
+    SHARED = 128
+    """It is in memory that can be mapped."""
+
+
+class Maps(IntEnum):
+    """What clients have mapped of an allocation, or hold a descriptor of."""
+
+    NONE = 0
+    """Nothing."""
+    READ = 1
+    """For reading only."""
+    WRITE = 2
+    """For writing."""
+
+
+class Storage(IntEnum):
+    """Where the daemon keeps an allocation's bytes, which makes no other difference."""
+
+    HEAP = 0
+    """With many others."""
+    MAPPING = 1
+    """In pages of its own."""
+
+
 @dataclass(frozen=True)
 class Stat:
     """What is told about one allocation.
 
     `length` is elements, `nbytes` bytes, `name` None for an anonymous one. `created` is in UTC and
-    whole seconds, `handles` are those open on all connections, `storage` is 0 for memory of the
-    heap and 1 for a mapping.
+    whole seconds, and `handles` are those open on all connections.
 
-    The others are told by daemons with described allocations (feature `types`). `flags` is a sum
-    of 4 (made shareable), 32 (made with a shape or metadata), 64 (frozen) and 128 (in memory that
-    can be mapped), `maps` is 0 where no client has it mapped, 1 where they have for reading only,
-    2 for writing, and `owner` is the user that made it, None for one over TCP. `shape` is None
-    where there is none, or not any more.
+    The others are told by daemons with described allocations (feature `types`). `owner` is the
+    user that made it, None for one over TCP. `shape` is None where there is none, or not any more.
+    What a later daemon tells of `maps` and `storage`, and is not known here, is a bare number.
     """
 
     name: Optional[str]
@@ -67,9 +101,9 @@ class Stat:
     nbytes: int
     created: datetime
     handles: int
-    storage: int
-    flags: int = 0
-    maps: int = 0
+    storage: Union[Storage, int]
+    flags: StatFlag = StatFlag(0)
+    maps: Union[Maps, int] = Maps.NONE
     owner: Optional[int] = None
     shape: Optional[Tuple[int, ...]] = None
     metadata: bytes = b""
@@ -94,7 +128,8 @@ class Stat:
             rest = payload[header.name_size + 8 * (3 + NUMBERS) :]
             described = decode_description(numbers[8:], rest, length if type.is_known else None)
         return Stat(
-            name or None, type, length, header.size, created, numbers[1], numbers[2], flags, maps,
+            name or None, type, length, header.size, created, numbers[1],
+            _named(Storage, numbers[2]), StatFlag(flags), _named(Maps, maps),
             None if owner == U64_MAX else owner, *described,
         )  # fmt: skip
 
@@ -106,6 +141,13 @@ class Listed(NamedTuple):
     type: ElementType
     length: int
     nbytes: int
+
+
+def _named(kind: Type[_Kind], number: int) -> Union[_Kind, int]:
+    try:
+        return kind(number)
+    except ValueError:
+        return number
 
 
 def decode_name(name: bytes) -> str:

@@ -68,16 +68,31 @@ def shape_of_lists(values: Any) -> Tuple[int, ...]:
 
 
 def flattened(values: Any, shape: Tuple[int, ...]) -> List[Any]:
+    is_list = hasattr(values, "__len__") and not isinstance(values, (str, bytes))
     if not shape:
-        if hasattr(values, "__len__") and not isinstance(values, (str, bytes)):
-            raise InvalidArgumentError(Status.INVALID_ARGUMENT, "the lists are not of one shape")
+        if is_list:
+            raise _uneven("one of %d where numbers are" % len(values))
         return [values]
-    if not hasattr(values, "__len__") or len(values) != shape[0]:
-        raise InvalidArgumentError(Status.INVALID_ARGUMENT, "the lists are not of one shape")
+    if not is_list or len(values) != shape[0]:
+        found = "one of %d" % len(values) if is_list else "a number"
+        raise _uneven("%s where the first of these is one of %d" % (found, shape[0]))
     flat: List[Any] = []
     for value in values:
         flat += flattened(value, shape[1:])
     return flat
+
+
+def _uneven(how: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        Status.INVALID_ARGUMENT, "the lists are not of one shape: there is " + how
+    )
+
+
+def misfit(found: Tuple[int, ...], shape: Tuple[int, ...]) -> InvalidArgumentError:
+    """Make the error of values that do not fit where they are to be stored."""
+    return InvalidArgumentError(
+        Status.INVALID_ARGUMENT, "values of shape %s do not fit into %s" % (found, shape)
+    )
 
 
 def spread(type: ElementType, values: Any, shape: Tuple[int, ...]) -> bytes:
@@ -88,7 +103,5 @@ def spread(type: ElementType, values: Any, shape: Tuple[int, ...]) -> bytes:
         return type.pack([values]) * length_of(shape)
     found = shape_of_lists(values)
     if found != shape:
-        raise InvalidArgumentError(
-            Status.INVALID_ARGUMENT, "values of shape %s do not fit into %s" % (found, shape)
-        )
+        raise misfit(found, shape)
     return type.pack(flattened(values, shape))

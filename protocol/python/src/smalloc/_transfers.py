@@ -88,7 +88,7 @@ class Transfers(ABC):
             if len(payload) != size:
                 raise nonsense("%d bytes were asked for and %d came" % (size, len(payload)))
             return payload
-        data = _memory(size)
+        data = memory(size)
         self.read_into(target, data, offset)
         return bytes(data)
 
@@ -105,7 +105,7 @@ class Transfers(ABC):
         name, handle = self._resolve(target)
         self._all(
             Call(_wire.read(at + start, len(part), name, part), handle)
-            for start, part in _cut(view, piece)
+            for start, part in cut(view, piece)
         )
         return len(view)
 
@@ -125,7 +125,7 @@ class Transfers(ABC):
             return
         name, handle = self._resolve(target)
         self._all(
-            Call(_wire.write(at + start, part, name), handle) for start, part in _cut(view, piece)
+            Call(_wire.write(at + start, part, name), handle) for start, part in cut(view, piece)
         )
 
     def read_ranges(self, target: Target, ranges: Iterable[Tuple[int, int]]) -> bytes:
@@ -136,7 +136,7 @@ class Transfers(ABC):
         Raises InvalidNameError, NotFoundError, OutOfRangeError.
         """
         pairs = [(whole(offset), whole(size)) for offset, size in ranges]
-        data = _memory(sum(size for _, size in pairs))
+        data = memory(sum(size for _, size in pairs))
         self._ranges(target, pairs, memoryview(data), is_write=False)
         return bytes(data)
 
@@ -284,7 +284,7 @@ class Transfers(ABC):
 
         def calls() -> Iterator[Call]:
             at = 0
-            for group in _groups(ranges, piece):
+            for group in groups(ranges, piece):
                 size = sum(one[1] for one in group)
                 part = view[at : at + size]
                 at += size
@@ -331,7 +331,7 @@ def whole(number: int) -> int:
     return whole
 
 
-def _memory(size: int) -> bytearray:
+def memory(size: int) -> bytearray:
     try:
         return bytearray(size)
     except (MemoryError, OverflowError):
@@ -340,13 +340,13 @@ def _memory(size: int) -> bytearray:
         ) from None
 
 
-def _cut(view: memoryview, piece: int) -> Iterator[Tuple[int, memoryview]]:
+def cut(view: memoryview, piece: int) -> Iterator[Tuple[int, memoryview]]:
     """Cut memory into pieces, each with its start. Nothing is one piece of nothing."""
     for at in range(0, max(1, len(view)), piece):
         yield at, view[at : at + piece]
 
 
-def _groups(ranges: Iterable[Tuple[int, int]], piece: int) -> Iterator[List[Tuple[int, int]]]:
+def groups(ranges: Iterable[Tuple[int, int]], piece: int) -> Iterator[List[Tuple[int, int]]]:
     """Put ranges together for vectored requests, and cut those that are over a frame."""
     group: List[Tuple[int, int]] = []
     room = piece

@@ -54,6 +54,8 @@ class Operation(IntEnum):
     NOTIFY = 22
     FREEZE = 23
     WATCH = 24
+    CLIENTS = 26
+    SLOWLOG = 27
 
 
 class Flag(IntEnum):

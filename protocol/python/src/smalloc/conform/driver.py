@@ -1,10 +1,12 @@
-"""The driver of this package's own client, `smalloc.Client`: `python -m smalloc.conform.driver`.
+"""The driver of this package's own clients: `python -m smalloc.conform.driver [aio]`.
 
-protocol/conform/README.md has what it is told and what it answers. It is an example of one, too.
+It drives smalloc.Client, or smalloc.aio.Client. protocol/conform/README.md has what it is told and
+what it answers; it is an example of one, too.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import threading
@@ -157,9 +159,70 @@ class Drives:
         return result
 
 
+class Run:
+    """Gives an object of smalloc.aio the calls of one that blocks, by running its loop for each."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, driven: Any) -> None:
+        self._loop = loop
+        self._driven = driven
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._driven, name)
+        return self._call(found) if callable(found) else found
+
+    def _call(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            bare = [one._driven if isinstance(one, Run) else one for one in arguments]
+            result = method(*bare)
+            if hasattr(result, "__aiter__"):
+                result = _collected(result)
+            if asyncio.iscoroutine(result):
+                result = self._loop.run_until_complete(result)
+            return Run(self._loop, result) if isinstance(result, smalloc.aio.Allocation) else result
+
+        return call
+
+
+async def _collected(entries: Any) -> List[Any]:
+    return [one async for one in entries]
+
+
+class AioDrives(Drives):
+    """The same for smalloc.aio: a wait in the background is a task."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop = asyncio.new_event_loop()
+        self._task: Optional[asyncio.Task[Any]] = None
+
+    def do_connect(self, address: str) -> None:
+        self.do_close()
+        made = smalloc.aio.Client(address, timeout=5)
+        run: Any = Run(self._loop, made)
+        run.connect()
+        self._client = run
+
+    def do_wait(
+        self, name: str, index: int, value: int, milliseconds: int, background: bool = False
+    ) -> Optional[str]:
+        found: Any = self.named(name)
+        if not background:
+            result: str = found.wait(index, value, milliseconds / 1000).name.lower()
+            return result
+        self._task = self._loop.create_task(found._driven.wait(index, value, milliseconds / 1000))
+        # It is sent with this.
+        self.client.ping()
+        return None
+
+    def do_result(self) -> str:
+        assert self._task is not None
+        result: str = self._loop.run_until_complete(self._task).name.lower()
+        return result
+
+
 def main() -> None:
     """Answer lines until there are no more."""
-    drives = Drives()
+    drives = AioDrives() if sys.argv[1:] == ["aio"] else Drives()
     for line in sys.stdin:
         print(json.dumps(drives.answer(json.loads(line))), flush=True)
     drives.do_close()

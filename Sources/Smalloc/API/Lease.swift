@@ -1,6 +1,6 @@
 // When an allocation ends by itself.
 
-public import SmallocWire
+internal import SmallocWire
 
 extension Smalloc {
     /// When an allocation ends by itself, as by `dispose`.

@@ -147,7 +147,7 @@ class Client(Transfers, Reports):
 
     def alloc(
         self, length: int, type: Any = "Uint8", name: Optional[str] = None, shareable: bool = False,
-        shape: Optional[Shape] = None, metadata: bytes = b"",
+        shape: Optional[Shape] = None, metadata: bytes = b"", lease: Optional[float] = None,
     ) -> Allocation:  # fmt: skip
         """Allocate `length` elements of `type`, which read as zeros, and open them.
 
@@ -158,30 +158,37 @@ class Client(Transfers, Reports):
         length, and `metadata` up to 256 bytes of one's own: the daemon keeps both, and tells them
         to whoever opens it.
 
+        `lease` has it end by itself, under its name, too: with this connection where it is 0, else
+        when no handle and no map of it was open for so many seconds.
+
         Raises InvalidNameError, UnknownTypeError, TooLargeError, AlreadyExistsError, LimitError,
         OutOfMemoryError; UnsupportedError, ShareLimitError with `shareable`; InvalidArgumentError,
         UnsupportedError (see `tells_shapes`) with a shape or metadata.
         """
         element = ElementType.of(type)
         wire_name = b"" if name is None else encode_name(name)
-        size, described = size_of(length, element), Description.of(shape, metadata).check(length)
+        described = Description.of(shape, metadata, lease).check(length)
+        size = size_of(length, element)
         request = _wire.alloc(
-            element.number, size, wire_name, shareable=shareable, description=described.encode()
-        )
+            element.number, size, wire_name, False, shareable, described.encode(),
+            described.lease is not None,
+        )  # fmt: skip
         reply = self._connection.call(request)
         return self._opened(reply, self._handle_of(reply, name), name, element, described)
 
     def create(
         self, name: str, length: int, type: Any = "Uint8", shape: Optional[Shape] = None,
-        metadata: bytes = b"",
+        metadata: bytes = b"", lease: Optional[float] = None,
     ) -> None:  # fmt: skip
         """Allocate under a name, as `alloc` does, without opening it. Raises the same."""
         element = ElementType.of(type)
-        size, described = size_of(length, element), Description.of(shape, metadata).check(length)
+        described = Description.of(shape, metadata, lease).check(length)
+        size = size_of(length, element)
         self._connection.call(
             _wire.alloc(
-                element.number, size, encode_name(name), True, description=described.encode()
-            )
+                element.number, size, encode_name(name), True, False, described.encode(),
+                described.lease is not None,
+            )  # fmt: skip
         )
 
     def open(
@@ -297,20 +304,25 @@ class Client(Transfers, Reports):
 
     # Arrays
 
-    def array(self, name: str, shape: Shape, dtype: Any, metadata: bytes = b"") -> Array:
+    def array(
+        self, name: str, shape: Shape, dtype: Any, metadata: bytes = b"",
+        lease: Optional[float] = None,
+    ) -> Array:  # fmt: skip
         """Open the array of that name, or make it, of zeros. It is mapped where that can be.
 
-        One that is made gets the metadata; that of one that is opened is not looked at.
+        One that is made gets the metadata and the lease; those of one that is opened are not looked
+        at.
 
         Raises MismatchError where there is an allocation of another type or shape, or of another
         length where it has no shape, and what `alloc`, `open` and Allocation.map raise.
         """
         element, dims, wire_name = ElementType.of(dtype), shape_of(shape), encode_name(name)
-        described = Description.of(self._told(dims), metadata)
+        described = Description.of(self._told(dims), metadata, lease)
         size = size_of(length_of(dims), element)
         make = _wire.alloc(
-            element.number, size, wire_name, False, self.can_map, described.encode()
-        )
+            element.number, size, wire_name, False, self.can_map, described.encode(),
+            lease is not None,
+        )  # fmt: skip
         # Where it can be made it was not there. Its handle is then the first, and else the other's.
         openings = (make, Request(Operation.OPEN, name=wire_name))
         for _ in range(ATTEMPTS):

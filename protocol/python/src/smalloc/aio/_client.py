@@ -178,7 +178,7 @@ class Client(Transfers):
 
     async def alloc(
         self, length: int, type: Any = "Uint8", name: Optional[str] = None, shareable: bool = False,
-        shape: Optional[Shape] = None, metadata: bytes = b"",
+        shape: Optional[Shape] = None, metadata: bytes = b"", lease: Optional[float] = None,
     ) -> Allocation:  # fmt: skip
         """Allocate `length` elements of `type`, which read as zeros, and open them.
 
@@ -187,23 +187,27 @@ class Client(Transfers):
         """
         element = ElementType.of(type)
         wire_name = b"" if name is None else encode_name(name)
-        size, described = size_of(length, element), Description.of(shape, metadata).check(length)
+        described = Description.of(shape, metadata, lease).check(length)
+        size = size_of(length, element)
         request = _wire.alloc(
-            element.number, size, wire_name, shareable=shareable, description=described.encode()
-        )
+            element.number, size, wire_name, False, shareable, described.encode(),
+            described.lease is not None,
+        )  # fmt: skip
         return self._opened(await self.connection.ask(request), name, element, described)
 
     async def create(
         self, name: str, length: int, type: Any = "Uint8", shape: Optional[Shape] = None,
-        metadata: bytes = b"",
+        metadata: bytes = b"", lease: Optional[float] = None,
     ) -> None:  # fmt: skip
         """Allocate under a name, as `alloc` does, without opening it. Raises the same."""
         element = ElementType.of(type)
-        size, described = size_of(length, element), Description.of(shape, metadata).check(length)
+        described = Description.of(shape, metadata, lease).check(length)
+        size = size_of(length, element)
         await self.connection.ask(
             _wire.alloc(
-                element.number, size, encode_name(name), True, description=described.encode()
-            )
+                element.number, size, encode_name(name), True, False, described.encode(),
+                described.lease is not None,
+            )  # fmt: skip
         )
 
     async def open(
@@ -310,15 +314,21 @@ class Client(Transfers):
 
     # Arrays
 
-    async def array(self, name: str, shape: Shape, dtype: Any, metadata: bytes = b"") -> Array:
+    async def array(
+        self, name: str, shape: Shape, dtype: Any, metadata: bytes = b"",
+        lease: Optional[float] = None,
+    ) -> Array:  # fmt: skip
         """Open the array of that name, or make it, of zeros. It is mapped where that can be.
 
         All is as with smalloc.Client.array.
         """
         element, dims, wire_name = ElementType.of(dtype), shape_of(shape), encode_name(name)
-        described = Description.of(self._told(dims), metadata)
+        described = Description.of(self._told(dims), metadata, lease)
         size = size_of(length_of(dims), element)
-        make = _wire.alloc(element.number, size, wire_name, False, self.can_map, described.encode())
+        make = _wire.alloc(
+            element.number, size, wire_name, False, self.can_map, described.encode(),
+            lease is not None,
+        )  # fmt: skip
         openings = (make, Request(Operation.OPEN, name=wire_name))
         for _ in range(ATTEMPTS):
             try:

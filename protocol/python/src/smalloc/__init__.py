@@ -49,6 +49,7 @@ from ._mapping import Mapping
 from ._monitoring import Cause, Connected, Mode, SlowLog, SlowRequest, Transport
 from ._types import ElementType
 from ._version import __version__
+from ._watching import Event, EventKind, Watch
 
 __all__ = [
     "AlreadyExistsError",
@@ -63,6 +64,8 @@ __all__ = [
     "Connected",
     "ConnectionLostError",
     "ElementType",
+    "Event",
+    "EventKind",
     "ForkedError",
     "FrozenError",
     "InvalidArgumentError",
@@ -92,6 +95,7 @@ __all__ = [
     "UnknownTypeError",
     "UnsupportedError",
     "WaitResult",
+    "Watch",
     "__version__",
     "aio",
 ]

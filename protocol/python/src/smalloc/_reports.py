@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Union
+from typing import Dict, List, Optional, Union
 
 from ._answers import stats_of, told
 from ._connection import Connection
 from ._monitoring import Connected, SlowLog, ask_clients, ask_slowlog
 from ._monitoring import decode_clients, decode_slowlog
 from ._transfers import whole
+from ._watching import Watch
 from ._wire import Operation, Request
 
 
 class Reports:
-    """The part of a Client that tells of the daemon: its counters, its clients, what was slow."""
+    """The part of a Client that tells of the daemon: counters, clients, what becomes of names."""
 
     _connection: Connection
 
@@ -42,3 +43,14 @@ class Reports:
     def slowlog(self, count: int = 128) -> SlowLog:
         """Tell the requests that took longest, `count` at most. Raises UnsupportedError."""
         return told(decode_slowlog, self._connection.call(ask_slowlog(whole(count))))
+
+    def watch(self, prefix: str = "", cursor: Optional[int] = None) -> Watch:
+        """Watch names: what becomes of them from now on, or from where another watch was.
+
+        Now is when this returns: who looks at `list` after that misses no name. Of two names of an
+        event one has to begin with `prefix`.
+
+        Raises InvalidNameError for a prefix that no name can have, OutOfMemoryError,
+        UnsupportedError.
+        """
+        return Watch(self._connection, prefix, cursor)

@@ -30,6 +30,7 @@ from ._allocation import Allocation
 from ._array import Array, mapped_array
 from ._connection import Connection, open_connection
 from ._transfers import Target, Transfers
+from ._watch import Watch
 
 
 class Client(Transfers):
@@ -222,6 +223,14 @@ class Client(Transfers):
         ask = connection.ask_waiting if request.size else connection.ask
         reply = await ask(request)
         return self._opened(reply, name, ElementType.of_number(reply.header.type))
+
+    async def watch(self, prefix: str = "", cursor: Optional[int] = None) -> Watch:
+        """Watch names: what becomes of them from now on, or from where another watch was.
+
+        All is as with smalloc.Client.watch.
+        """
+        watch = Watch(self.connection, prefix, cursor)
+        return await watch.begin() if cursor is None else watch
 
     async def exists(self, name: str) -> bool:
         """Tell whether there is an allocation of that name. Raises InvalidNameError."""

@@ -20,7 +20,9 @@ _SHAPES: Dict[Operation, _Shape] = {
     Operation.HELLO: _Shape(("payload",)),
     Operation.PING: _Shape(),
     Operation.ALLOC: _Shape(
-        ("type", "size", "payload"), Flag.NO_HANDLE | Flag.SHAREABLE | Flag.DESCRIBED, "prefix"
+        ("type", "size", "payload"),
+        Flag.NO_HANDLE | Flag.SHAREABLE | Flag.LEASED | Flag.DESCRIBED,
+        "prefix",
     ),
     Operation.OPEN: _Shape(("size",), OpenFlag.AWAIT | OpenFlag.AWAIT_FROZEN, "name"),
     Operation.CLOSE: _Shape((), 0, "handle"),
@@ -40,6 +42,7 @@ _SHAPES: Dict[Operation, _Shape] = {
     Operation.WAIT: _Shape(("offset", "size", "payload"), 0, "both"),
     Operation.NOTIFY: _Shape(("offset", "size"), 0, "both"),
     Operation.FREEZE: _Shape((), 0, "both"),
+    Operation.WATCH: _Shape(("offset", "size"), 0, "prefix"),
     Operation.CLIENTS: _Shape(("offset", "size")),
     Operation.SLOWLOG: _Shape(("size",)),
 }

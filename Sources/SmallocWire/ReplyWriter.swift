@@ -161,6 +161,14 @@ public protocol ReplyWriter: ~Copyable {
     mutating func listEntry(name: UnsafeRawBufferPointer, type: ElementType, size: UInt64)
     mutating func endList(nextCursor: UInt64)
 
+    /// What has become of names.
+    mutating func beginEvents()
+    /// - Parameter newName: Empty, unless it was renamed or replaced.
+    mutating func event(
+        _ kind: EventKind, name: UnsafeRawBufferPointer, newName: UnsafeRawBufferPointer)
+    /// - Parameter missed: Events that are not told, since they were too long ago.
+    mutating func endEvents(nextCursor: UInt64, missed: UInt64)
+
     /// One of a page of connections, between `beginList` and `endList`.
     mutating func client(_ client: ClientStatus)
     /// One slow request, between `beginList` and `endSlowLog`.

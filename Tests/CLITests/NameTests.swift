@@ -43,10 +43,10 @@ struct NameTests {
             output == """
                 a\tUint8\t4\t4
                 flags    frozen
-                smalloc-cli: b: Error: object has no external array data (no allocation has this name)
+                smalloc-cli: b: Error: object has no external array data
                 1
                 {"error":{"status":"noData","class":"Error","message":"object has no external \
-                array data","detail":"no allocation has this name","subject":"b"}}
+                array data","subject":"b"}}
                 1
                 64
 

@@ -234,6 +234,21 @@ struct Request: Sendable {
         Request(.access(.notify, handle, offset: offset, size: count))
     }
 
+    /// A watch, which may be answered as late as it says.
+    ///
+    /// - Parameters:
+    ///   - cursor: 0 is now.
+    ///   - milliseconds: 0 does not wait.
+    static func watch(prefix: [UInt8], cursor: UInt64, milliseconds: UInt64) -> Request {
+        var request = Request(.watch)
+        request.header.nameSize = UInt8(prefix.count)
+        request.body = prefix
+        request.header.offset = cursor
+        request.header.size = milliseconds
+        request.setWaiting(milliseconds)
+        return request
+    }
+
     static func cancel(_ cookie: UInt64) -> Request {
         var request = Request(.cancel)
         request.append(cookie)

@@ -416,17 +416,23 @@ struct Allocation: Equatable {
 
     /// Gives a new name, under the lock and those of both shards.
     ///
-    /// False: no memory for a longer one.
-    func rename(_ newName: UnsafeRawBufferPointer, _ blocks: BlockPool) -> Bool {
+    /// - Parameter willRename: Called where nothing can fail any more, and the name is still the
+    ///   old one.
+    /// - Returns: False: no memory for a longer one.
+    func rename(
+        _ newName: UnsafeRawBufferPointer, _ blocks: BlockPool, _ willRename: () -> Void = {}
+    ) -> Bool {
         guard let source = newName.baseAddress else { return false }
         let place = block + Allocation.headerSize
         let old = isNameElsewhere ? name : nil
         if newName.count <= nameRoom {
+            willRename()
             // `source` is the peer's input, never this place.
             place.copyMemory(from: source, byteCount: newName.count)
         } else {
             guard let copy = blocks.take(newName.count) else { return false }
             copy.copyMemory(from: source, byteCount: newName.count)
+            willRename()
             place.storeBytes(of: copy, as: UnsafeMutableRawPointer.self)
         }
         nameSize = newName.count

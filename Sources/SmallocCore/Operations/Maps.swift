@@ -137,6 +137,7 @@ extension Registry {
         allocation.flags.insert(.frozen)
         guard let record, record.kind == .memfd else {
             isDone = true
+            if !wasFrozen, !allocation.isAnonymous { events.add(.frozen, allocation.name) }
             reply.ok()
             return .answered
         }
@@ -147,7 +148,7 @@ extension Registry {
             Pending(
                 .work(
                     Work(
-                        kind: .freeze(Freezing(mappings, wasFrozen: wasFrozen)), size: 0,
+                        kind: .freeze(Freezing(mappings, events, wasFrozen: wasFrozen)), size: 0,
                         allocations: (allocation, nil)))
             ))
     }

@@ -36,6 +36,7 @@ extension Registry {
         }
         switch shards[bucket.shard].table.add(allocation, name, tag: bucket.tag) {
         case .added:
+            events.add(.allocated, name)
             if shards[bucket.shard].awaits > 0 {
                 tellAwaiting(name, bucket.shard, allocation, isFrozen: false)
             }
@@ -133,6 +134,7 @@ extension Registry {
                 cut = found.endForAll(mappings)
                 found.lock.unlock()
             }
+            if found != nil { events.add(.disposed, name) }
             publish(bucket.shard)
             lock.unlock()
             if let cut { mappings.give(forGood: cut) }
@@ -214,6 +216,7 @@ extension Registry {
             }
             if removed {
                 cut = allocation.endForAll(mappings, ownReferences: 2)
+                events.add(.disposed, allocation.name)
                 allocation.lock.unlock()
             }
             publish(bucket.shard)
@@ -256,10 +259,12 @@ extension Registry {
         guard size.bytes % UInt64(allocation.type.size) == 0 else {
             throw .invalidArgument("the size is not a whole number of elements")
         }
+        let isShorter = size.bytes < allocation.size
         allocation.size = size.bytes
         mappings.tellSize(of: allocation)
         cut = allocation.takeTail(mappings)
         isDone = true
+        if isShorter, !allocation.isAnonymous { events.add(.truncated, allocation.name) }
         reply.done(size: size.bytes)
         return .answered
     }
@@ -330,7 +335,10 @@ extension Registry {
             }
         }
         let before = allocation.heapCharge(mappings.blocks)
-        guard allocation.rename(newName, mappings.blocks) else {
+        let isRenamed = allocation.rename(newName, mappings.blocks) {
+            addRename(of: allocation, to: newName, replaces: found != nil)
+        }
+        guard isRenamed else {
             if found == nil { _ = shards[new.shard].table.remove(allocation, tag: new.tag) }
             throw .outOfMemory
         }
@@ -349,6 +357,19 @@ extension Registry {
         // both slots are equal, and it does not matter which of them goes.
         if !isAnonymous { _ = shards[old.shard].table.remove(allocation, tag: old.tag) }
         return true
+    }
+
+    /// Tells of an allocation that is about to have another name.
+    ///
+    /// One that had none is told of as if it was made, or as if it had the new name before.
+    private func addRename(
+        of allocation: Allocation, to newName: UnsafeRawBufferPointer, replaces: Bool
+    ) {
+        let isAnonymous = allocation.isAnonymous
+        if isAnonymous, !replaces { return events.add(.allocated, newName) }
+        events.add(
+            replaces ? .replaced : .renamed, isAnonymous ? newName : allocation.name,
+            newName: newName)
     }
 
     /// Gives back what an allocation held that no table has any more, and its table's reference.

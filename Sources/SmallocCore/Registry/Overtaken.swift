@@ -33,7 +33,7 @@ extension Registry {
         case .notify(let target, _, _, _): return isThere(target, caller)
         // It looks again by itself, and waits.
         case .await: return false
-        case .hello, .ping, .alloc, .close, .list, .stats, .clients, .slowlog, .help, .quit,
+        case .hello, .ping, .alloc, .close, .list, .watch, .stats, .clients, .slowlog, .help, .quit,
             .cancel:
             return false
         }

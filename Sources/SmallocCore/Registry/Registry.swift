@@ -41,6 +41,8 @@ public final class Registry: @unchecked Sendable {
     let nameHash: NameHash
     let waits: WaitQueues
     let leases: Leases
+    /// What has become of names.
+    let events: EventRing
     /// The connections, a table for each loop.
     public let clientTables: [ClientTable]
     let clientCount = Atomic<UInt64>(0)
@@ -70,6 +72,9 @@ public final class Registry: @unchecked Sendable {
         self.nameHash = nameHash
         // With a key of its own: names tell something of theirs, see `NameHash`.
         waits = WaitQueues(hash: NameHash())
+        // No name is empty, so this tells nothing of where one is.
+        let run = nameHash.hash(of: UnsafeRawBufferPointer(start: nil, count: 0))
+        events = EventRing(run: max(1, UInt16(truncatingIfNeeded: run)))
         counters = (0..<loops).map { _ in Counters() }
         clientTables = (0..<loops).map { _ in ClientTable() }
         guard let slowLog = SlowLog() else { return nil }

@@ -133,6 +133,8 @@ struct Caller: ~Copyable {
         static let wait = 2 << 10
         /// To look at one of the connection's waits.
         static let looked = 256
+        /// To look at one event.
+        static let event = 64
         /// To refuse a request.
         static let refusal = 4 << 10
     }

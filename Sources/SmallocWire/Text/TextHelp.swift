@@ -97,6 +97,14 @@ struct TextHelp: Sendable {
                 "example: await results 5000 frozen",
             ]),
         TextHelp(
+            verb: "watch", form: "watch CURSOR [PREFIX] [wait=MILLISECONDS]",
+            meaning: "tell what has become of names since CURSOR",
+            more: [
+                "answers EVENT lines, then OK, the next CURSOR and how many events were missed.",
+                "CURSOR 0 is now. wait= waits for an event, -1 for ever; lines behind it wait.",
+                "example: watch 0 cam/ wait=10000",
+            ]),
+        TextHelp(
             verb: "stat", form: "stat NAME", meaning: "tell about an allocation", more: []),
         TextHelp(
             verb: "list", form: "list [PREFIX]", meaning: "tell names, types and lengths",

@@ -161,6 +161,27 @@ public struct TextReplies: ReplyWriter, ~Copyable {
         if nextCursor == 0 { output.pointee.append("OK \(listed)\n") }
     }
 
+    /// See `ReplyWriter.beginEvents`.
+    public mutating func beginEvents() {}
+
+    /// See `ReplyWriter.event`.
+    public mutating func event(
+        _ kind: EventKind, name: UnsafeRawBufferPointer, newName: UnsafeRawBufferPointer
+    ) {
+        output.pointee.append("EVENT ")
+        output.pointee.append(kind.name)
+        for name in [name, newName] where !name.isEmpty {
+            output.pointee.append(0x20)
+            append(name)
+        }
+        output.pointee.append(0x0A)
+    }
+
+    /// See `ReplyWriter.endEvents`.
+    public mutating func endEvents(nextCursor: UInt64, missed: UInt64) {
+        output.pointee.append("OK \(nextCursor) \(missed)\n")
+    }
+
     /// See `ReplyWriter.client`.
     public mutating func client(_ client: ClientStatus) {
         listed += 1

@@ -11,6 +11,8 @@ public enum Feature: UInt8, CaseIterable, Sendable {
     case atomics = 1
     /// `wait` and `notify`.
     case wait = 2
+    /// `watch`.
+    case watch = 3
     /// `freeze`.
     case freeze = 4
     /// The flag `leased` of `alloc`.

@@ -29,6 +29,7 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     case wait = 21
     case notify = 22
     case freeze = 23
+    case watch = 24
     case clients = 26
     case slowlog = 27
 
@@ -38,7 +39,7 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     @inlinable @inline(__always)
     public init?(wire number: UInt8) {
         let index = number &- 1
-        guard index >= 23 else {
+        guard index >= 24 else {
             // Up to here the cases are numbered without a gap, and laid out in that order.
             self = unsafeBitCast(index, to: Operation.self)
             return

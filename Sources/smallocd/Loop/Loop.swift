@@ -376,6 +376,7 @@ final class Loop: @unchecked Sendable {
             }
             isFirst = false
         }
+        if context.waits.hasTold { post(.waitsEnded) }
     }
 
     /// - Parameter deadline: Nanoseconds of `Clock.now`.

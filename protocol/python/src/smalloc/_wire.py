@@ -53,6 +53,7 @@ class Operation(IntEnum):
     WAIT = 21
     NOTIFY = 22
     FREEZE = 23
+    WATCH = 24
     CLIENTS = 26
     SLOWLOG = 27
 
@@ -93,6 +94,7 @@ class Feature(IntEnum):
     MAP = 0
     ATOMICS = 1
     WAIT = 2
+    WATCH = 3
     FREEZE = 4
     LEASE = 5
     TYPES = 6
@@ -220,13 +222,6 @@ def alloc(
     return Request(
         Operation.ALLOC, flags=flags, type=type, size=size, name=name, payload=description
     )
-
-
-def open_name(name: bytes, milliseconds: int = 0, frozen: bool = False) -> Request:
-    """Open a name; wait so long for it if there is none, or none that is frozen. U64_MAX: for ever.
-    """
-    flags = OpenFlag.AWAIT_FROZEN if frozen else OpenFlag.AWAIT if milliseconds else 0
-    return Request(Operation.OPEN, flags=flags, name=name, size=milliseconds)
 
 
 def list_names(prefix: bytes, cursor: int, count: int) -> Request:

@@ -45,8 +45,8 @@ struct OverviewTests {
         let output = try shell.output(
             """
             for size in 1 3000 20 300; do cli alloc s$size $size; done
-            cli top -n 1 | tail -n +3 | cut -c 1-30
-            cli top -n 1 --rows 2 | tail -n +4 | cut -d ' ' -f 1
+            cli top -n 1 | sed -n '3,8p' | cut -c 1-30
+            cli top -n 1 --rows 2 | sed -n '4,6p' | cut -d ' ' -f 1
             cli top -n 1 s3 --sort age | grep -c ^s
             cli top -n 3 -i 0.02 | grep -c NAME
             cli top -n 2 -i 0.02 --json | wc -l
@@ -65,6 +65,24 @@ struct OverviewTests {
         for words in ["--sort name", "-n 0", "-i 0", "--rows 0"] {
             #expect(try shell.run("cli top \(words)").code == 64, "\(words)")
         }
+    }
+
+    @Test("top shows the connections that moved most since the round before")
+    func topClients() throws {
+        let shell = try Shell()
+        let quiet = try shell.daemon.text()
+        #expect(try quiet.ask("alloc a 100000") == "OK")
+        for _ in 0..<4 { #expect(try quiet.ask("read a").hasPrefix("OK 0 0")) }
+        let first = try shell.output("cli top -n 1 | sed -n '/PROGRAM/,$p' | tr -s ' '")
+        let lines = first.split(separator: "\n").map { $0.split(separator: " ") }
+        #expect(lines.count == 3 && lines[0].first == "ID", "\(first)")
+        // The text connection has moved 800,000 bytes, the tool's own some hundred.
+        #expect(lines[1].last == "KiB" && lines[2][1].hasPrefix("smalloc-cli"), "\(first)")
+        let rounds = try shell.output("cli top -n 2 -i 0.05 --json").split(separator: "\n")
+        let second = try JSONSerialization.jsonObject(with: Data(rounds[1].utf8))
+        let clients = try #require((second as? [String: Any])?["clients"] as? [[String: Any]])
+        #expect(clients.map { ($0["program"] as? String)?.first } == ["s", "-"])
+        #expect(clients[1]["moved"] as? Int == 0)
     }
 
     @Test("on a terminal top shows in place until q or a signal, and gives the terminal back")

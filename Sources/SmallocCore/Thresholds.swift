@@ -147,6 +147,16 @@ enum Thresholds {
     /// `Registry.notify`, `endWaits` and `LoopWaits.expire` ask.
     @inline(__always) static var endedAtOnceMax: Int { 1024 }
 
+    /// Events that a loop looks at for those that watch, before others have their turn: some
+    /// hundred microseconds.
+    ///
+    /// `LoopWaits.lookForEvents` asks. A watch that begins looks at all there are, which takes half
+    /// as long.
+    @inline(__always) static var eventsLookedMax: Int { 2 * EventRing.capacity }
+
+    /// What it costs to look at a watch, in events: a lock and three cache lines.
+    @inline(__always) static var watchLookedCost: Int { 8 }
+
     // MARK: Worth it
 
     /// Allocations from which on names are looked up ahead: fewer are in the processor's caches

@@ -79,6 +79,8 @@ public enum Request: ~Escapable {
     /// The value is 4 bytes, or a word.
     case wait(Reference, start: UInt64, Payload, milliseconds: UInt64, Unit)
     case notify(Reference, start: UInt64, count: UInt64, Unit)
+    /// A prefix of no byte is that of all names. Waits for no time unless `milliseconds` says so.
+    case watch(prefix: RawSpan, cursor: UInt64, milliseconds: UInt64)
     /// Binary mode only.
     case cancel(cookie: UInt64)
     case stats
@@ -116,6 +118,7 @@ extension Request {
         case .atomic: .atomic
         case .wait: .wait
         case .notify: .notify
+        case .watch: .watch
         case .cancel: .cancel
         case .stats: .stats
         case .clients: .clients

@@ -24,7 +24,7 @@ struct SmallocCLI: ParsableCommand {
             --timeout is one limit for all that the daemon keeps a command waiting for: \
             connecting, its greeting, its answers. It begins anew with each 16 MiB of a transfer, \
             each page of ls --unsorted and each round of ping, stats and top. Waiting for files, \
-            pipes and keys does not count, nor what wait and await wait for.
+            pipes and keys does not count, nor what wait, await and watch wait for.
 
             Exit codes:
               0   done
@@ -47,7 +47,7 @@ struct SmallocCLI: ParsableCommand {
                 name: "Allocations",
                 subcommands: [
                     Alloc.self, List.self, Stat.self, Remove.self, Truncate.self, Freeze.self,
-                    Rename.self, Exists.self, Await.self,
+                    Rename.self, Exists.self, Await.self, Watch.self,
                 ]),
             CommandGroup(
                 name: "Elements",

@@ -198,24 +198,12 @@ struct CommandTests {
     @Test(
         "each class of error has its exit code and one line",
         arguments: [
-            (
-                "cli read none", 1,
-                "none: Error: object has no external array data (no allocation has this name)"
-            ),
-            (
-                "cli rm none", 1,
-                "none: Error: obj has no external array data (no allocation has this name)"
-            ),
+            ("cli read none", 1, "none: Error: object has no external array data"),
+            ("cli rm none", 1, "none: Error: obj has no external array data"),
             ("cli copy none 0 a 0 1", 1, "none to a: Error: source has no external array data"),
             ("cli copy a 0 none 0 1", 1, "a to none: Error: dest has no external array data"),
-            (
-                "cli alloc a 4", 2,
-                "a: TypeError: object already has external array data (the name is taken)"
-            ),
-            (
-                "cli truncate none 1", 1,
-                "none: Error: object has no external array data (no allocation has this name)"
-            ),
+            ("cli alloc a 4", 2, "a: TypeError: object already has external array data"),
+            ("cli truncate none 1", 1, "none: Error: object has no external array data"),
             ("cli write a 0 x", 2, "a: TypeError: no number: x"),
             ("cli alloc b 64M", 3, "b: RangeError: n > kMaxLength (67108864 bytes)"),
             ("cli read a 5", 3, "a: RangeError: start > length (start 5, length 4)"),
@@ -233,8 +221,7 @@ struct CommandTests {
             ),
             (
                 "cli copy a 0 a 0 5", 3,
-                "a to a: RangeError: copy_length > source_length (from a: start 0, count 5, length 4; "
-                    + "onto a: start 0, length 4)"
+                "a to a: RangeError: copy_length > source_length (a: start 0, count 5, length 4)"
             ),
             (
                 "cli truncate a 5", 3,
@@ -284,7 +271,7 @@ struct CommandTests {
         #expect(
             result.errors == """
                 {"error":{"status":"noData","class":"Error","message":"object has no external array \
-                data","detail":"no allocation has this name","subject":"none"}}
+                data","subject":"none"}}
 
                 """)
     }
@@ -318,7 +305,7 @@ struct CommandTests {
         for word in [
             "alloc", "ls", "stat", "rm", "truncate", "mv", "read", "write", "fill", "copy", "cp",
             "put", "get", "cat", "hexdump", "ping", "stats", "atomic", "wait", "notify", "top",
-            "doctor",
+            "doctor", "watch",
         ] {
             #expect(help.contains("\n  \(word)"), "\(word)")
             #expect(try shell.output("cli \(word) --help").contains("USAGE: smalloc-cli \(word)"))

@@ -129,8 +129,7 @@ struct Asked {
 func driverOptions() -> Smalloc.Options {
     var options = Smalloc.Options()
     options.reconnects = false
-    options.requestTimeout = .seconds(15)
-    options.connectTimeout = .seconds(15)
+    options.requestTimeout = .seconds(5)
     return options
 }
 

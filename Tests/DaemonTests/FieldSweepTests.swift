@@ -113,7 +113,7 @@ import TestSupport
                 }
             }
         }
-        for operation in UInt8(24)...255 where operation != 26 && operation != 27 {
+        for operation in UInt8(25)...255 where operation != 26 && operation != 27 {
             sweep.add(
                 TestFrame(operation, flags: operation, payload: [1, 2, 3]), "unknownOperation")
         }

@@ -223,6 +223,21 @@ struct WaitTests {
         #expect(try line.socket.receiveLine() == "OK pong")
     }
 
+    @Test("a line behind one whose wait ends while a reply is stuck is answered")
+    func heldLine() throws {
+        let daemon = try daemon()
+        #expect(try daemon.frames().alloc("large", size: 200_000).status == 0)
+        // Where the socket takes all but the end of the reply depends on the system.
+        for count in stride(from: 100_000, through: 160_000, by: 4000) {
+            let line = try daemon.text()
+            try line.socket.send(line: "read large 0 \(count) hex\nwait c 0 0 1\nping")
+            usleep(40_000)
+            #expect(try line.socket.receiveLine().count == 2 * count + 7)
+            #expect(try line.socket.receiveLine() == "OK timeout")
+            #expect(try line.socket.receiveLine() == "OK pong")
+        }
+    }
+
     @Test("cancel answers what waits, and a wait over the limit is refused")
     func cancel() throws {
         let daemon = try daemon()

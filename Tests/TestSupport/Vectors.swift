@@ -108,6 +108,7 @@ public struct ProtocolValues: Decodable, Sendable {
     public let requestFlags: [Flag]
     public let atomicActions: [Named]
     public let waitResults: [Named]
+    public let eventKinds: [Named]
     public let features: [Feature]
     public let errorClasses: [Named]
     public let statuses: [Status]

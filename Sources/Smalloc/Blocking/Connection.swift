@@ -131,9 +131,8 @@ final class Connection: @unchecked Sendable {
             do throws(SmallocError) {
                 return try attempt(body)
             } catch {
-                // What the daemon said as it closed may have been heard, too.
-                guard remote == nil, options.reconnects, state.brokeUnsent,
-                    [.connectionLost, .shuttingDown, .idleTimeout].contains(error.status)
+                guard remote == nil, options.reconnects, error.status == .connectionLost,
+                    state.brokeUnsent
                 else { throw error }
             }
             // The connection had died while it was idle, and nothing of this request was seen.

@@ -169,7 +169,7 @@ extension Registry {
         switch wait.fields.pointee.result {
         case .appeared: break
         case .cancelled: throw .cancelled
-        case .notified, .timeout, .disposed: throw .noData
+        case .notified, .timeout, .disposed, .events: throw .noData
         }
         guard wait.fields.pointee.aim.opensHandle else { return reply.ok() }
         guard UInt64(caller.handles.count) < limits.handlesMax else { throw .handleLimit }

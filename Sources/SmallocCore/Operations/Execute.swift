@@ -118,6 +118,8 @@ extension Registry {
         case .notify(let target, let start, let count, let unit):
             return try notify(target, start, count, unit, &caller, &reply)
         case .cancel(let cookie): return cancel(cookie, &caller, &reply)
+        case .watch(let prefix, let cursor, let milliseconds):
+            return try watch(prefix, cursor, milliseconds, &caller, &reply)
         case .stat(let target): return try stat(target, &caller, &reply)
         case .list(let prefix, let cursor, let count, let sorted):
             guard cursor < UInt64(Registry.shardCount) else {

@@ -76,6 +76,7 @@ extension Registry {
             throw error
         }
         record.sharing.insert(.handedOut)
+        allocation.lease?.fields.pointee.wasMapped = true
         caller.hasStateMemory = true
         caller.maps &+= 1
         caller.cost += Caller.Cost.largeMemory
@@ -136,6 +137,7 @@ extension Registry {
         allocation.flags.insert(.frozen)
         guard let record, record.kind == .memfd else {
             isDone = true
+            if !wasFrozen, !allocation.isAnonymous { events.add(.frozen, allocation.name) }
             reply.ok()
             return .answered
         }
@@ -146,7 +148,7 @@ extension Registry {
             Pending(
                 .work(
                     Work(
-                        kind: .freeze(Freezing(mappings, wasFrozen: wasFrozen)), size: 0,
+                        kind: .freeze(Freezing(mappings, events, wasFrozen: wasFrozen)), size: 0,
                         allocations: (allocation, nil)))
             ))
     }

@@ -16,7 +16,7 @@ extension Registry {
         guard name.byteCount > 0, let other = find(name.bytes) else {
             return false
         }
-        release(other)
+        releaseQuietly(other)
         return true
     }
 
@@ -36,6 +36,7 @@ extension Registry {
         }
         switch shards[bucket.shard].table.add(allocation, name, tag: bucket.tag) {
         case .added:
+            events.add(.allocated, name)
             if shards[bucket.shard].awaits > 0 {
                 tellAwaiting(name, bucket.shard, allocation, isFrozen: false)
             }
@@ -123,7 +124,7 @@ extension Registry {
             lock.lock()
             let found = shards[bucket.shard].table.take(name, tag: bucket.tag)
             // No thread finds it any more, and those that had found it hold references.
-            let isUnshared = found?.isUnshared ?? false
+            let isUnshared = found.map { $0.isUnshared && !$0.isLeased } ?? false
             if let found, !isUnshared, !found.lock.tryLock() {
                 putBack(found, bucket, lock)
                 continue
@@ -133,6 +134,7 @@ extension Registry {
                 cut = found.endForAll(mappings)
                 found.lock.unlock()
             }
+            if found != nil { events.add(.disposed, name) }
             publish(bucket.shard)
             lock.unlock()
             if let cut { mappings.give(forGood: cut) }
@@ -141,8 +143,9 @@ extension Registry {
             if isUnshared {
                 budget.unchargeHeap(found.destroy(mappings: mappings))
             } else {
+                if found.isLeased { endLease(found) }
                 endWaits(on: found)
-                release(found)
+                releaseQuietly(found)
             }
             return true
         }
@@ -179,9 +182,10 @@ extension Registry {
     ///
     /// The caller holds a reference and gives it back after this.
     ///
-    /// False: another thread was faster.
+    /// - Parameter moment: Only if its lease is over at this moment, and nothing uses it.
+    /// - Returns: False: another thread was faster, or it is used.
     @discardableResult
-    func disposeNow(_ allocation: Allocation) -> Bool {
+    func disposeNow(_ allocation: Allocation, ifUnusedAt moment: UInt64? = nil) -> Bool {
         var cut: Mapping?
         while true {
             // The name may change until both locks are held, the shard's first.
@@ -189,12 +193,22 @@ extension Registry {
             let isDisposed = allocation.flags.contains(.disposed)
             let isAnonymous = allocation.isAnonymous
             let bucket = bucket(of: allocation.name)
+            // An anonymous one goes with its handle.
+            if isAnonymous, moment != nil {
+                allocation.lock.unlock()
+                return false
+            }
             if isAnonymous, !isDisposed { cut = allocation.endForAll(mappings, ownReferences: 2) }
             allocation.lock.unlock()
             if isDisposed { return false }
             if isAnonymous { break }
             let lock = lock(of: bucket.shard)
             lock.lock()
+            // No request finds it by its name meanwhile.
+            if let moment, !isUnused(allocation, at: moment) {
+                lock.unlock()
+                return false
+            }
             let removed = shards[bucket.shard].table.remove(allocation, tag: bucket.tag)
             if removed, !allocation.lock.tryLock() {
                 putBack(allocation, bucket, lock)
@@ -202,6 +216,7 @@ extension Registry {
             }
             if removed {
                 cut = allocation.endForAll(mappings, ownReferences: 2)
+                events.add(.disposed, allocation.name)
                 allocation.lock.unlock()
             }
             publish(bucket.shard)
@@ -244,10 +259,12 @@ extension Registry {
         guard size.bytes % UInt64(allocation.type.size) == 0 else {
             throw .invalidArgument("the size is not a whole number of elements")
         }
+        let isShorter = size.bytes < allocation.size
         allocation.size = size.bytes
         mappings.tellSize(of: allocation)
         cut = allocation.takeTail(mappings)
         isDone = true
+        if isShorter, !allocation.isAnonymous { events.add(.truncated, allocation.name) }
         reply.done(size: size.bytes)
         return .answered
     }
@@ -318,7 +335,10 @@ extension Registry {
             }
         }
         let before = allocation.heapCharge(mappings.blocks)
-        guard allocation.rename(newName, mappings.blocks) else {
+        let isRenamed = allocation.rename(newName, mappings.blocks) {
+            addRename(of: allocation, to: newName, replaces: found != nil)
+        }
+        guard isRenamed else {
             if found == nil { _ = shards[new.shard].table.remove(allocation, tag: new.tag) }
             throw .outOfMemory
         }
@@ -339,11 +359,25 @@ extension Registry {
         return true
     }
 
+    /// Tells of an allocation that is about to have another name.
+    ///
+    /// One that had none is told of as if it was made, or as if it had the new name before.
+    private func addRename(
+        of allocation: Allocation, to newName: UnsafeRawBufferPointer, replaces: Bool
+    ) {
+        let isAnonymous = allocation.isAnonymous
+        if isAnonymous, !replaces { return events.add(.allocated, newName) }
+        events.add(
+            replaces ? .replaced : .renamed, isAnonymous ? newName : allocation.name,
+            newName: newName)
+    }
+
     /// Gives back what an allocation held that no table has any more, and its table's reference.
     private func finishDispose(_ allocation: Allocation, _ cut: Mapping?) {
         if let cut { mappings.give(forGood: cut) }
         budget.removeAllocation()
+        if allocation.isLeased { endLease(allocation) }
         endWaits(on: allocation)
-        release(allocation)
+        releaseQuietly(allocation)
     }
 }

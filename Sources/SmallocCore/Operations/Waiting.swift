@@ -159,7 +159,7 @@ extension Registry {
     ///
     /// Under the allocation's lock, or the shard's of a name.
     ///
-    /// - Parameter offset: Of a cell; of a name its size.
+    /// - Parameter offset: Of a cell; of a name or a prefix its size.
     /// - Throws: `.waitLimit`, `.memoryLimit`, `.outOfMemory`.
     func makeWait(
         _ aim: Wait.Aim, _ offset: Int, _ milliseconds: UInt64, _ caller: inout Caller
@@ -210,6 +210,12 @@ extension Registry {
     /// - Returns: False: another thread has ended it, and it is in the loop's mailbox.
     func end(_ wait: Wait, _ result: Wait.End) -> Bool {
         if wait.isForName { return endAwaiting(wait, result) }
+        if wait.isWatch {
+            wait.fields.pointee.isQueued = false
+            wait.fields.pointee.loop._withUnsafeGuaranteedRef { $0.removeWatch(wait) }
+            wait.end(result)
+            return true
+        }
         let allocation = wait.allocation
         allocation.lock.lock()
         defer { allocation.lock.unlock() }

@@ -33,7 +33,7 @@ extension Registry {
         case .notify(let target, _, _, _): return isThere(target, caller)
         // It looks again by itself, and waits.
         case .await: return false
-        case .hello, .ping, .alloc, .close, .list, .stats, .clients, .slowlog, .help, .quit,
+        case .hello, .ping, .alloc, .close, .list, .watch, .stats, .clients, .slowlog, .help, .quit,
             .cancel:
             return false
         }
@@ -49,7 +49,7 @@ extension Registry {
             return !allocation.flags.contains(.disposed)
         }
         guard let found = find(target.name.bytes) else { return false }
-        release(found)
+        releaseQuietly(found)
         return true
     }
 }

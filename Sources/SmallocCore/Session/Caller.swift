@@ -38,6 +38,8 @@ struct Caller: ~Copyable {
     var record: ClientRecord?
     /// Requests that wait for events; nil before the first one.
     var waits: WaitList?
+    /// What allocations are kept by that end with it; nil before the first one.
+    var leases: Lease?
     /// The loop that serves it, from the first call of `serve` on.
     unowned(unsafe) var loop: LoopContext?
     /// The shell's connection: see `Session.belong`.
@@ -131,6 +133,8 @@ struct Caller: ~Copyable {
         static let wait = 2 << 10
         /// To look at one of the connection's waits.
         static let looked = 256
+        /// To look at one event.
+        static let event = 64
         /// To refuse a request.
         static let refusal = 4 << 10
     }

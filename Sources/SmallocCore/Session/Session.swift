@@ -247,7 +247,7 @@ public struct Session: ~Copyable {
     /// There was no memory for replies, and some are missing: what was sent before them is right,
     /// and nothing may be sent after it.
     @inline(never)
-    private mutating func lose(_ loop: LoopContext) {
+    mutating func lose(_ loop: LoopContext) {
         let descriptors = loop.output.pointee.descriptors
         if descriptors.0 >= 0 { Glibc.close(descriptors.0) }
         if descriptors.1 >= 0 { Glibc.close(descriptors.1) }
@@ -339,73 +339,6 @@ public struct Session: ~Copyable {
         guard waitsForMemory else { return }
         progress = .none
         if pause == .work { pause = .none }
-    }
-
-    /// Answers what has ended of the requests that waited for events, unless a reply is half sent.
-    ///
-    /// To be called when `LoopWaits.nextTold` tells of it; each `serve` does so, too.
-    @inline(never)
-    public mutating func deliver(_ loop: LoopContext) {
-        guard let waits = caller.waits, waits.hasEnded, outgoing == nil, pause != .close else {
-            return
-        }
-        while let wait = waits.takeEnded() {
-            if isHeldByWait {
-                progress = .none
-                if pause == .work { pause = .none }
-            }
-            answer(wait, loop)
-            // Not for the slow log: it was asked to take long.
-            let operation = wait.isForName ? Operation.open : .wait
-            loop.end(operation.rawValue, since: wait.fields.pointee.startedAt)
-            loop.registry.free(wait)
-        }
-        if let record = caller.record { tell(record) }
-        if loop.output.pointee.isLost { lose(loop) }
-    }
-
-    private mutating func answer(_ wait: Wait, _ loop: LoopContext) {
-        if mode == .text {
-            var reply = TextReplies(output: loop.output)
-            answer(wait, loop, &reply)
-        } else {
-            let operation = wait.isForName ? Operation.open : .wait
-            var reply = FrameReplies(
-                output: loop.output, operation: operation.rawValue, cookie: wait.cookie)
-            answer(wait, loop, &reply)
-        }
-    }
-
-    private mutating func answer<Reply: ReplyWriter & ~Copyable>(
-        _ wait: Wait, _ loop: LoopContext, _ reply: inout Reply
-    ) {
-        if wait.isForName {
-            do throws(SmallocError) {
-                try loop.registry.answer(wait, &caller, &reply)
-            } catch {
-                loop.counters.refuse(error.status)
-                reply.error(error)
-            }
-            return
-        }
-        switch wait.fields.pointee.result {
-        case .notified: reply.waited(.notified)
-        case .timeout: reply.waited(.timeout)
-        case .disposed: reply.waited(.disposed)
-        case .appeared: preconditionFailure("a cell has no name")
-        case .cancelled:
-            loop.counters.refuse(.cancelled)
-            reply.error(.cancelled)
-        }
-    }
-
-    /// The daemon stops: ends all requests that wait, as `cancelled`; `deliver` answers them.
-    ///
-    /// - Returns: Whether there were any.
-    public mutating func cancelWaits(_ loop: LoopContext) -> Bool {
-        guard let waits = caller.waits, waits.count > 0 else { return false }
-        _ = loop.registry.cancel(in: waits) { _ in true }
-        return true
     }
 
     private func answer(

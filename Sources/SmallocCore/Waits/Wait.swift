@@ -1,5 +1,5 @@
-// One request that waits: on a cell until another one notifies it, or for a name until there is an
-// allocation of it. Who it is, and the lists that it stands in.
+// One request that waits: on a cell until another one notifies it, for a name until there is an
+// allocation of it, or for events of names. Who it is, and the lists that it stands in.
 //
 // There may be thousands for each connection, so it is a block of raw memory, charged to the memory
 // of all allocations, and links itself into every list. Which thread may touch what:
@@ -11,13 +11,14 @@
 // It is ended once, by the thread that takes it out of the queues: a notify, dispose or truncate of
 // any loop, one that gives the name to an allocation, or its own loop for a timeout, a cancel or
 // the end of its connection. One that another thread has ended goes through the mailbox of its loop
-// (`LoopWaits`), and no other way.
+// (`LoopWaits`), and no other way. One that watches names is ended by its own loop alone
+// (`LoopWatches`).
 
 internal import SmallocSystem
 internal import SmallocWire
 
 /// A pointer to a wait's block, which comes from the block pool.
-struct Wait: Equatable, @unchecked Sendable {
+struct Wait: Equatable, Deadlined, @unchecked Sendable {
     let fields: UnsafeMutablePointer<Fields>
 
     /// A place in a queue: see `WaitQueues`.
@@ -37,12 +38,13 @@ struct Wait: Equatable, @unchecked Sendable {
         var places = (Place(), Place())
         /// A reference to it is held; of a wait for a name only once there is one.
         var allocation: Allocation?
-        /// Of the cell; of a wait for a name, bytes of the name, which stands behind the fields.
+        /// Of the cell; of a wait for a name, bytes of the name, which stands behind the fields,
+        /// and of a watch those of its prefix.
         let offset: Int
         /// What it waits for.
         let aim: Aim
-        /// Grows with each wait on any allocation.
-        let number: UInt64
+        /// Grows with each wait on any allocation; of a watch the number of the next event.
+        var number: UInt64
         /// Its connection's, which outlives it.
         let list: Unmanaged<WaitList>
         /// Where it is told of once it has ended.
@@ -74,6 +76,8 @@ struct Wait: Equatable, @unchecked Sendable {
         /// The same of one that is frozen.
         case frozenName
         case frozenNameWithoutHandle
+        /// That something becomes of a name that begins with a prefix.
+        case events
 
         var isFrozen: Bool { self == .frozenName || self == .frozenNameWithoutHandle }
         var opensHandle: Bool { self == .name || self == .frozenName }
@@ -94,18 +98,22 @@ struct Wait: Equatable, @unchecked Sendable {
         case timeout
         case disposed
         case cancelled
+        /// There are events for a watch, or some that it has missed.
+        case events
     }
 
     /// Bytes of one, a name included.
     static func size(nameSize: Int) -> Int { MemoryLayout<Fields>.size + nameSize }
 
     /// Its block's.
-    var size: Int { Wait.size(nameSize: isForName ? offset : 0) }
+    var size: Int { Wait.size(nameSize: fields.pointee.aim == .cell ? 0 : offset) }
 
     /// What one is charged.
     var charge: UInt64 { UInt64(BlockPool.capacity(for: size)) }
 
-    var isForName: Bool { fields.pointee.aim != .cell }
+    var isForName: Bool { fields.pointee.aim != .cell && !isWatch }
+
+    var isWatch: Bool { fields.pointee.aim == .events }
 
     /// That of its cell.
     var allocation: Allocation {
@@ -115,7 +123,7 @@ struct Wait: Equatable, @unchecked Sendable {
         return allocation
     }
 
-    /// The name that it waits for.
+    /// The name that it waits for, or the prefix of those that it watches.
     var name: UnsafeRawBufferPointer {
         UnsafeRawBufferPointer(
             start: UnsafeRawPointer(fields) + MemoryLayout<Fields>.size, count: offset)
@@ -123,6 +131,10 @@ struct Wait: Equatable, @unchecked Sendable {
 
     var offset: Int { fields.pointee.offset }
     var deadline: UInt64 { fields.pointee.deadline }
+    var heapIndex: Int {
+        get { fields.pointee.heapIndex }
+        nonmutating set { fields.pointee.heapIndex = newValue }
+    }
     var cookie: UInt64 {
         get { fields.pointee.cookie }
         nonmutating set { fields.pointee.cookie = newValue }

@@ -2,6 +2,7 @@
 
 internal import SmallocSystem
 internal import SmallocWire
+internal import Synchronization
 
 /// What waits on one connection, and what has ended and is to be answered.
 ///
@@ -86,13 +87,20 @@ public final class LoopWaits: @unchecked Sendable {
     public var wake: @Sendable () -> Void = {}
     private var firstTold: WaitList?
     private var lastTold: WaitList?
-    private(set) var deadlines: DeadlineHeap
+    private(set) var deadlines: DeadlineHeap<Wait>
+    /// Those that watch names.
+    private(set) var watches = LoopWatches()
     private let registry: Registry
+    /// It is to be woken by the next event, and stands in the ring's list; under the ring's lock.
+    let isAsleep = Atomic<Bool>(false)
+    unowned(unsafe) var nextAsleep: LoopWaits?
 
     init(_ registry: Registry) {
         self.registry = registry
         deadlines = DeadlineHeap(registry.budget)
     }
+
+    deinit { registry.events.forget(self) }
 
     // MARK: From any thread
 
@@ -142,6 +150,7 @@ public final class LoopWaits: @unchecked Sendable {
     /// Nil: there is none.
     public func nextTold() -> UnsafeMutableRawPointer? {
         collect()
+        if firstTold == nil { lookForEvents() }
         while let list = firstTold {
             firstTold = list.nextTold
             if firstTold == nil { lastTold = nil }
@@ -152,8 +161,51 @@ public final class LoopWaits: @unchecked Sendable {
         return nil
     }
 
-    /// Whether `nextTold` has more.
-    public var hasTold: Bool { firstTold != nil }
+    /// Whether `nextTold` is to be called again, after the others' turn.
+    public var hasTold: Bool { firstTold != nil || isBehind }
+
+    // MARK: Watches
+
+    /// There may be events that were not looked at.
+    private var isBehind: Bool {
+        watches.first != nil && !isAsleep.load(ordering: .relaxed)
+    }
+
+    /// A request begins to watch, and has looked at all events so far.
+    func insertWatch(_ wait: Wait) {
+        watches.append(wait)
+        // Between its look and this one may have come.
+        if !registry.events.sleep(self, until: wait.fields.pointee.number) { wake() }
+    }
+
+    func removeWatch(_ wait: Wait) { watches.remove(wait) }
+
+    /// Ends the watches for which something has come, as far as it takes some hundred microseconds;
+    /// then the loop sleeps until something comes, or is behind.
+    private func lookForEvents() {
+        var left = Thresholds.eventsLookedMax
+        while left > 0, isBehind, let wait = watches.first {
+            let before = wait.fields.pointee.number
+            switch registry.events.find(
+                wait.name, from: &wait.fields.pointee.number, atMost: &left)
+            {
+            case .enough: return
+            case .found, .missed:
+                _ = registry.end(wait, .events)
+                wait.fields.pointee.list._withUnsafeGuaranteedRef {
+                    $0.moveToEnded(wait)
+                    tell($0)
+                }
+            case .atEnd:
+                let next = wait.fields.pointee.number
+                // The one that is furthest behind has nothing to look at, and so no other one has.
+                if next == before, registry.events.sleep(self, until: next) { return }
+                watches.remove(wait)
+                watches.append(wait)
+            }
+            left -= Thresholds.watchLookedCost
+        }
+    }
 
     // MARK: Time
 

@@ -12,6 +12,7 @@ internal import SmallocWire
 /// thread at a time, as its `Work` is.
 final class Freezing {
     private let mappings: MappingPool
+    private let events: EventRing
     /// An earlier one could not make the memory what it was, and some of it is for reading only.
     private let wasFrozen: Bool
     /// When it is tried no more; nil: it has not begun.
@@ -24,8 +25,9 @@ final class Freezing {
     /// Why it can't be.
     private(set) var error: SmallocError?
 
-    init(_ mappings: MappingPool, wasFrozen: Bool) {
+    init(_ mappings: MappingPool, _ events: EventRing, wasFrozen: Bool) {
         self.mappings = mappings
+        self.events = events
         self.wasFrozen = wasFrozen
     }
 
@@ -111,6 +113,9 @@ final class Freezing {
         if isFrozen {
             record.sharing.insert(.sealed)
             mappings.shares?.state.raise(.frozen, of: record.slot)
+            if !allocation.isAnonymous, !allocation.flags.contains(.disposed) {
+                events.add(.frozen, allocation.name)
+            }
         }
     }
 

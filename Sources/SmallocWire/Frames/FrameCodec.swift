@@ -176,6 +176,9 @@ public enum FrameCodec {
         case .notify:
             guard oneTarget, empty else { throw shape }
             return .notify(target, start: header.offset, count: header.size, .bytes)
+        case .watch:
+            guard !handled, empty else { throw shape }
+            return .watch(prefix: name, cursor: header.offset, milliseconds: header.size)
         case .clients:
             guard !named, !handled, empty else { throw shape }
             return .clients(cursor: header.offset, count: header.size)

@@ -107,9 +107,8 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
         put(UInt64(status.storage.rawValue))
         put(status.flags.rawValue)
         put(UInt64(status.maps.rawValue))
-        // No lease, and nothing left of it.
-        put(.max)
-        put(.max)
+        put(status.lease.milliseconds)
+        put(status.lease.left)
         put(status.owner.map { UInt64($0) } ?? .max)
         put(status.shape.map { UInt64($0.rank) } ?? Shape.noRank)
         for dimension in 0..<Shape.rankMax {
@@ -187,6 +186,33 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
     /// See `ReplyWriter.endList`.
     public mutating func endList(nextCursor: UInt64) {
         complete(offset: nextCursor, size: entries)
+    }
+
+    /// See `ReplyWriter.beginEvents`.
+    public mutating func beginEvents() { beginList() }
+
+    /// See `ReplyWriter.event`.
+    public mutating func event(
+        _ kind: EventKind, name: UnsafeRawBufferPointer, newName: UnsafeRawBufferPointer
+    ) {
+        let target = output.pointee.reserve(
+            FrameReplies.eventHeadSize + name.count + newName.count)
+        target.storeBytes(of: kind.rawValue, as: UInt8.self)
+        target.storeBytes(of: UInt8(name.count), toByteOffset: 1, as: UInt8.self)
+        target.storeBytes(of: UInt8(newName.count), toByteOffset: 2, as: UInt8.self)
+        let names = target + FrameReplies.eventHeadSize
+        if let start = name.baseAddress { names.copyMemory(from: start, byteCount: name.count) }
+        if let start = newName.baseAddress {
+            (names + name.count).copyMemory(from: start, byteCount: newName.count)
+        }
+    }
+
+    /// Bytes of an event in front of its names: its kind, and their sizes.
+    @inlinable public static var eventHeadSize: Int { 3 }
+
+    /// See `ReplyWriter.endEvents`.
+    public mutating func endEvents(nextCursor: UInt64, missed: UInt64) {
+        complete(offset: nextCursor, size: missed)
     }
 
     /// See `ReplyWriter.client`.

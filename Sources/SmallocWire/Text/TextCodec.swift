@@ -67,6 +67,8 @@ public enum TextCodec {
             return try awaiting(&words)
         case "notify":
             return try notify(&words)
+        case "watch":
+            return try watch(&words)
         case "dispose", "stat":
             let name = try word(&words, "\(operation) NAME")
             try end(words, "\(operation) NAME")
@@ -99,16 +101,15 @@ public enum TextCodec {
 
     @_lifetime(copy words)
     private static func alloc(_ words: inout Words) throws(SmallocError) -> Request {
-        let form = "alloc NAME LENGTH [TYPE [shape=AxB] [meta=base64:...]]"
+        let form = "alloc NAME LENGTH [TYPE [shape=AxB] [meta=base64:...] [lease=MILLISECONDS]]"
         let name = try word(&words, form)
         let length = try index(&words, form)
         let typeWord = words.next()
         let type = typeWord.byteCount == 0 ? .uint8 : elementType(typeWord)
-        guard Description.areKnown(words) else { throw usage(form) }
-        let flags: AllocFlags = words.isAtEnd ? .noHandle : [.noHandle, .described]
+        guard let flags = Description.flags(words) else { throw usage(form) }
         return .alloc(
             name: name, type: type?.rawValue ?? 0, typeWord: typeWord, length: length, .elements,
-            flags, description: .words(words.rest))
+            flags.union(.noHandle), description: .words(words.rest))
     }
 
     @_lifetime(copy words)
@@ -202,6 +203,29 @@ public enum TextCodec {
         let count = words.isAtEnd ? .max : try index(&words, form)
         try end(words, form)
         return .notify(Reference(handle: 0, name: name), start: start, count: count, .elements)
+    }
+
+    /// The time is told by how its word begins, so that there may be no prefix; one that begins so
+    /// is a prefix if another word follows.
+    @_lifetime(copy words)
+    private static func watch(_ words: inout Words) throws(SmallocError) -> Request {
+        let form = "watch CURSOR [PREFIX] [wait=MILLISECONDS]"
+        let cursor = try index(&words, form)
+        var prefix = words.next()
+        var time = words.next()
+        if time.byteCount == 0, prefix.dropping(prefix: "wait=") != nil {
+            time = prefix
+            prefix = RawSpan()
+        }
+        try end(words, form)
+        guard time.byteCount > 0 else {
+            return .watch(prefix: prefix, cursor: cursor, milliseconds: 0)
+        }
+        guard let number = time.dropping(prefix: "wait=") else { throw usage(form) }
+        guard let milliseconds = NumberText.index(number) else {
+            throw .invalidArgument("not a whole number; usage: \(form)")
+        }
+        return .watch(prefix: prefix, cursor: cursor, milliseconds: milliseconds)
     }
 
     @_lifetime(copy words)

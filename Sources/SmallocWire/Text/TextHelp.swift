@@ -9,13 +9,15 @@ struct TextHelp: Sendable {
 
     static let lines: [TextHelp] = [
         TextHelp(
-            verb: "alloc", form: "alloc NAME LENGTH [TYPE [shape=AxB] [meta=base64:...]]",
+            verb: "alloc",
+            form: "alloc NAME LENGTH [TYPE [shape=AxB] [meta=base64:...] [lease=MILLISECONDS]]",
             meaning: "make an allocation of zeros",
             more: [
                 "LENGTH counts elements. TYPE is Int8, Uint8 (default), Int16, Uint16, Int32,",
                 "Uint32, Float, Double, Uint8Clamped, Int64, Uint64, Float16, Bfloat16, Bool,",
                 "ComplexFloat or ComplexDouble, in any case. shape= says how the elements lie in",
                 "dimensions (or: scalar), meta= up to 256 bytes of your own; stat tells both.",
+                "lease= has it end when it is not used for so long, or, with 0, with this session.",
                 "example: alloc samples 1000 Double shape=10x100",
             ]),
         TextHelp(
@@ -93,6 +95,14 @@ struct TextHelp: Sendable {
                 "With frozen until it can't be changed any more. -1 MILLISECONDS is for ever; ERR",
                 "noData when the time is up. Lines behind it wait, too.",
                 "example: await results 5000 frozen",
+            ]),
+        TextHelp(
+            verb: "watch", form: "watch CURSOR [PREFIX] [wait=MILLISECONDS]",
+            meaning: "tell what has become of names since CURSOR",
+            more: [
+                "answers EVENT lines, then OK, the next CURSOR and how many events were missed.",
+                "CURSOR 0 is now. wait= waits for an event, -1 for ever; lines behind it wait.",
+                "example: watch 0 cam/ wait=10000",
             ]),
         TextHelp(
             verb: "stat", form: "stat NAME", meaning: "tell about an allocation", more: []),

@@ -76,6 +76,12 @@ public struct TextReplies: ReplyWriter, ~Copyable {
             output.pointee.append(" meta=base64:")
             TextBytes.encodeBase64(metadata, to: &output.pointee)
         }
+        if status.lease.milliseconds != .max {
+            output.pointee.append(" lease=\(status.lease.milliseconds)")
+        }
+        if status.lease.left != .max {
+            output.pointee.append(" leaseLeft=\(status.lease.left)")
+        }
         output.pointee.append(0x0A)
     }
 
@@ -153,6 +159,27 @@ public struct TextReplies: ReplyWriter, ~Copyable {
     /// See `ReplyWriter.endList`.
     public mutating func endList(nextCursor: UInt64) {
         if nextCursor == 0 { output.pointee.append("OK \(listed)\n") }
+    }
+
+    /// See `ReplyWriter.beginEvents`.
+    public mutating func beginEvents() {}
+
+    /// See `ReplyWriter.event`.
+    public mutating func event(
+        _ kind: EventKind, name: UnsafeRawBufferPointer, newName: UnsafeRawBufferPointer
+    ) {
+        output.pointee.append("EVENT ")
+        output.pointee.append(kind.name)
+        for name in [name, newName] where !name.isEmpty {
+            output.pointee.append(0x20)
+            append(name)
+        }
+        output.pointee.append(0x0A)
+    }
+
+    /// See `ReplyWriter.endEvents`.
+    public mutating func endEvents(nextCursor: UInt64, missed: UInt64) {
+        output.pointee.append("OK \(nextCursor) \(missed)\n")
     }
 
     /// See `ReplyWriter.client`.

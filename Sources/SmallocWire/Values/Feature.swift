@@ -11,8 +11,12 @@ public enum Feature: UInt8, CaseIterable, Sendable {
     case atomics = 1
     /// `wait` and `notify`.
     case wait = 2
+    /// `watch`.
+    case watch = 3
     /// `freeze`.
     case freeze = 4
+    /// The flag `leased` of `alloc`.
+    case lease = 5
     /// Element types 10 to 16, and descriptions.
     case types = 6
 

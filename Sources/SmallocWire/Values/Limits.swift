@@ -58,12 +58,16 @@ public struct Limits: Equatable, Sendable {
     ///
     /// Over TCP it tells that of `map` never.
     @inlinable public static var features: UInt64 {
-        Feature.map.bits | Feature.atomics.bits | Feature.wait.bits | Feature.freeze.bits
-            | Feature.types.bits
+        Feature.map.bits | Feature.atomics.bits | Feature.wait.bits | Feature.watch.bits
+            | Feature.freeze.bits | Feature.lease.bits | Feature.types.bits
     }
 
     /// Requests of a connection that may wait for events.
     @inlinable public static var waitsMax: Int { 4096 }
+    /// Events that one reply to a `watch` tells.
+    @inlinable public static var eventsMax: Int { 1024 }
+    /// Bytes of them.
+    @inlinable public static var eventsSizeMax: Int { 65_536 }
 
     /// The defaults above.
     public init() {}

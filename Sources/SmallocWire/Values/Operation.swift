@@ -29,6 +29,7 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     case wait = 21
     case notify = 22
     case freeze = 23
+    case watch = 24
     case clients = 26
     case slowlog = 27
 
@@ -38,7 +39,7 @@ public enum Operation: UInt8, CaseIterable, Sendable {
     @inlinable @inline(__always)
     public init?(wire number: UInt8) {
         let index = number &- 1
-        guard index >= 23 else {
+        guard index >= 24 else {
             // Up to here the cases are numbered without a gap, and laid out in that order.
             self = unsafeBitCast(index, to: Operation.self)
             return
@@ -89,7 +90,10 @@ public struct AllocFlags: OptionSet, Sendable {
     @inlinable
     public static var shareable: AllocFlags { AllocFlags(rawValue: 4) }
 
-    /// Says more of it, behind the name: a shape and metadata.
+    /// It ends by itself: with the connection, or when it was not in use for a time.
+    @inlinable
+    public static var leased: AllocFlags { AllocFlags(rawValue: 16) }
+    /// Says more of it, behind the name: a shape, metadata, the time of its lease.
     @inlinable
     public static var described: AllocFlags { AllocFlags(rawValue: 32) }
 }
@@ -153,7 +157,7 @@ extension Operation {
         case .read, .write: TransferFlags.vectored.rawValue
         case .alloc:
             AllocFlags.noHandle.rawValue | AllocFlags.shareable.rawValue
-                | AllocFlags.described.rawValue
+                | AllocFlags.leased.rawValue | AllocFlags.described.rawValue
         case .map: MapFlags.writable.rawValue | MapFlags.populate.rawValue
         case .rename: RenameFlags.replace.rawValue
         case .open: OpenFlags.await.rawValue | OpenFlags.awaitFrozen.rawValue

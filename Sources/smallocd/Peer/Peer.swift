@@ -253,6 +253,8 @@ final class Peer {
             if mustDeliver, !isWriting {
                 mustDeliver = false
                 session.deliver(loop.context)
+                // A line that waited has held up those behind it.
+                mustServe = true
             }
             // Sending ends the pause, and what waits behind it must be served then.
             if session.pause == .send { mustServe = true }

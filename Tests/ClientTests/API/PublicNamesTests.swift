@@ -65,11 +65,14 @@ struct PublicNamesTests {
                 "Smalloc.Address", "Smalloc.AtomicValue", "Smalloc.Batch", "Smalloc.Batch.Replies",
                 "Smalloc.Batch.Ticket", "Smalloc.Bfloat16", "Smalloc.Buffer",
                 "Smalloc.ComplexDouble", "Smalloc.ComplexFloat", "Smalloc.Element",
-                "Smalloc.ElementTypes", "Smalloc.Entry", "Smalloc.ErrorClass", "Smalloc.Holder",
+                "Smalloc.ElementTypes", "Smalloc.Entry", "Smalloc.ErrorClass", "Smalloc.Event",
+                "Smalloc.Holder",
+                "Smalloc.Lease",
                 "Smalloc.Limits", "Smalloc.Mapping", "Smalloc.Options", "Smalloc.Pages",
                 "Smalloc.Stat",
-                "Smalloc.Stats", "Smalloc.Status", "Smalloc.WaitResult", "AsyncSmalloc.Batch",
-                "AsyncSmalloc.Executor", "AsyncSmalloc.Listing",
+                "Smalloc.Stats", "Smalloc.Status", "Smalloc.WaitResult", "Smalloc.Watch",
+                "AsyncSmalloc.Batch",
+                "AsyncSmalloc.Executor", "AsyncSmalloc.Listing", "AsyncSmalloc.Watch",
             ])
     }
 

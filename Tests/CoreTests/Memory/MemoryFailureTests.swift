@@ -37,6 +37,8 @@ struct MemoryFailureTests {
         frame(.rename, name: "small", payload: Array(String(repeating: "m", count: 200).utf8)),
         frame(.rename, name: "shaped", payload: Array(String(repeating: "s", count: 99).utf8)),
         frame(.stat, name: "matrix"),
+        frame(.watch),
+        frame(.watch, name: "s", offset: 1, size: 9),
         frame(.open, name: "slot"),
         frame(.truncate, name: "own", size: 1000),
         frame(.dispose, name: "slot"),

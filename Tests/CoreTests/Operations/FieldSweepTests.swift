@@ -145,6 +145,11 @@ struct FieldSweepTests {
                         payload: numbers(3, offset, 0)), expected)
             }
         case .wait, .notify: sweepWaits(world, offset, size)
+        case .watch:
+            // One from now on would wait.
+            if offset != 0 || size == 0 {
+                world.check(frame(.watch, offset: offset, size: size), .ok)
+            }
         case .cancel:
             world.check(
                 frame(.cancel, offset: offset, size: size, payload: numbers(offset)), neither)

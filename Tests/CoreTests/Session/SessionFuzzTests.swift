@@ -105,7 +105,9 @@ struct SessionFuzzTests {
         for line in output.dropLast().split(separator: 0x0A, omittingEmptySubsequences: false) {
             guard line.allSatisfy({ (0x20...0x7E).contains($0) }) else { return nil }
             let text = String(decoding: line, as: UTF8.self)
-            guard ["OK", "ERR", "ITEM", "STAT", "HELP"].contains(String(text.prefix { $0 != " " }))
+            guard
+                ["OK", "ERR", "ITEM", "EVENT", "STAT", "HELP"].contains(
+                    String(text.prefix { $0 != " " }))
             else { return nil }
             if text.hasPrefix("STAT ") { continue }
             let end = text.range(of: " created=")?.lowerBound ?? text.endIndex
@@ -236,6 +238,7 @@ enum HostileInput {
                 (offset, size) = (0, 0)
                 payload = numbers(random.next() % 4)
             case .notify: break
+            case .watch: if random.next() % 2 == 0 { offset = 0 }
             case .truncate: offset = 0
             case .list: offset = random.next() % 1030
             default: (offset, size) = (0, 0)
@@ -251,11 +254,11 @@ enum HostileInput {
         var text = "alloc a 64\n"
         let verbs = [
             "alloc", "write", "read", "copy", "fill", "dispose", "truncate", "rename", "stat",
-            "atomic", "wait", "notify",
+            "atomic", "wait", "notify", "watch",
             "list", "ping", "stats", "help", "QUIT", "frobnicate", "GET",
         ]
         for _ in 0..<1 + random.next() % 20 {
-            let verb = verbs[Int(random.next() % (random.next() % 4 == 0 ? 19 : 16))]
+            let verb = verbs[Int(random.next() % (random.next() % 4 == 0 ? 20 : 17))]
             text += verb
             for position in 0..<Int(random.next() % 7) {
                 text += random.next() % 9 == 0 ? "\t " : " "

@@ -129,6 +129,10 @@ struct FrameCodecTests {
         Example(
             operation: .notify, handle: 3, offset: 8, size: 2,
             becomes: "notify #3 at 8 count 2 bytes"),
+        Example(operation: .watch, becomes: "watch '' from 0 for 0"),
+        Example(
+            operation: .watch, name: "cam/", offset: .max, size: 9,
+            becomes: "watch 'cam/' from \(UInt64.max) for 9"),
         Example(operation: .cancel, rest: numbers(.max), becomes: "cancel \(UInt64.max)"),
         Example(
             operation: .atomic, handle: 1, rest: numbers(9, 2, 3),
@@ -183,6 +187,7 @@ struct FrameCodecTests {
         Example(operation: .alloc, type: 1, name: "a", offset: 1),
         Example(operation: .alloc, type: 1, handle: 1, size: 1),
         Example(operation: .list, handle: 1), Example(operation: .list, rest: [1]),
+        Example(operation: .watch, handle: 1), Example(operation: .watch, name: "a", rest: [1]),
         Example(operation: .open), Example(operation: .open, handle: 1),
         Example(operation: .close), Example(operation: .close, name: "a"),
         Example(operation: .close, handle: 1, name: "a"),
@@ -216,13 +221,13 @@ struct FrameCodecTests {
         let base = FrameCodecTests.good.first { $0.operation == operation && $0.flags == 0 }!
         #expect(base.result == base.becomes)
         let usesOffset: Set<Operation> = [
-            .list, .read, .write, .fill, .copy, .atomic, .wait, .notify, .clients,
+            .list, .read, .write, .fill, .copy, .atomic, .wait, .notify, .watch, .clients,
         ]
         let usesSize: Set<Operation> = [
             .alloc, .list, .read, .write, .fill, .copy, .truncate, .wait, .notify, .clients,
-            .slowlog,
+            .slowlog, .watch,
         ]
-        let usesName: Set<Operation> = [.alloc, .open, .list]
+        let usesName: Set<Operation> = [.alloc, .open, .list, .watch]
         if operation != .alloc {
             var changed = base
             changed.type = 1

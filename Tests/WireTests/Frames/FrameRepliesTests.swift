@@ -140,6 +140,26 @@ struct FrameRepliesTests {
                 + [0, 0, 0, 0, 2, 0, 0, 0, 2, 3, 0x62, 0x63, 0x64])
     }
 
+    @Test("events tell kind, sizes and names, the next cursor and what was missed")
+    func events() {
+        let found = reply(.watch) { replies in
+            replies.beginEvents()
+            for (kind, name, newName) in [
+                (EventKind.allocated, "ab", ""), (.renamed, "c", "def"),
+            ] {
+                Array(name.utf8).withUnsafeBytes { name in
+                    Array(newName.utf8).withUnsafeBytes {
+                        replies.event(kind, name: name, newName: $0)
+                    }
+                }
+            }
+            replies.endEvents(nextCursor: 99, missed: 3)
+        }
+        #expect(found.header.offset == 99 && found.header.size == 3)
+        #expect(
+            found.payload == [1, 2, 0, 0x61, 0x62] + [3, 1, 3, 0x63, 0x64, 0x65, 0x66])
+    }
+
     @Test("statistics are lines of key and value")
     func stats() {
         let found = reply(.stats) { replies in

@@ -51,6 +51,8 @@ func describe(_ request: borrowing Request) -> String {
             + " for \(milliseconds) \(unit)"
     case .notify(let target, let start, let count, let unit):
         return "notify \(describe(target)) at \(start) count \(count) \(unit)"
+    case .watch(let prefix, let cursor, let milliseconds):
+        return "watch '\(prefix.text)' from \(cursor) for \(milliseconds)"
     case .cancel(let cookie): return "cancel \(cookie)"
     case .stats: return "stats"
     case .clients(let cursor, let count): return "clients from \(cursor) count \(count)"

@@ -47,6 +47,11 @@ struct TextCodecTests {
         ("rename a b", "rename 'a' to 'b'"), ("stat a", "stat 'a'"),
         ("list", "list '' cursor 0 count 0 sorted true"),
         ("list cam/", "list 'cam/' cursor 0 count 0 sorted true"),
+        ("watch 0", "watch '' from 0 for 0"),
+        ("watch 7 cam/", "watch 'cam/' from 7 for 0"),
+        ("watch 7 wait=20", "watch '' from 7 for 20"),
+        ("Watch -1 cam/ WAIT=-1", "watch 'cam/' from \(UInt64.max) for \(UInt64.max)"),
+        ("watch 0 wait=a wait=2", "watch 'wait=a' from 0 for 2"),
         ("clients", "clients from 0 count 0"), ("slowlog 9", "slowlog 9"),
         ("slowlog", "slowlog \(UInt64.max)"), ("ping", "ping"), ("stats", "stats"),
         ("quit", "quit"), ("help", "help ''"),
@@ -86,7 +91,9 @@ struct TextCodecTests {
             "atomic", "atomic a", "atomic a 0", "atomic a x load", "atomic a 0 load 1",
             "atomic a 0 add", "atomic a 0 add 1 2", "atomic a 0 compareExchange 1",
             "atomic a 0 compareExchange 1 2 3", "atomic a 0 cas 1 2", "atomic a 0 1",
-            "help a b",
+            "watch", "watch x", "watch 0 a 20", "watch 0 a wait=1 x", "watch 0 wait=",
+            "watch 0 wait=x",
+            "watch 0 a wait=1.5", "help a b",
         ])
     func refuses(_ line: String) { #expect(parse(line) == "invalidArgument") }
 
@@ -131,7 +138,7 @@ struct TextCodecTests {
         for verb in [
             "alloc", "write", "read", "fill", "copy", "dispose", "truncate", "rename", "stat",
             "list", "ping", "stats", "help", "quit", "atomic",
-            "wait", "notify", "clients", "slowlog",
+            "wait", "notify", "watch", "clients", "slowlog",
         ] {
             #expect(parse(verb) != "notSmalloc")
             #expect(parse(verb.uppercased() + " HTTP/1.1") != "notSmalloc")

@@ -123,6 +123,20 @@ struct TextRepliesTests {
         #expect(lines == "ITEM a Int32 4\nITEM b Uint8 3\nOK 2\n")
     }
 
+    @Test("events are lines of a kind and one name, or two")
+    func events() {
+        let lines = reply { replies in
+            replies.beginEvents()
+            Array("a".utf8).withUnsafeBytes { name in
+                let none = UnsafeRawBufferPointer(start: nil, count: 0)
+                replies.event(.frozen, name: name, newName: none)
+                replies.event(.replaced, name: name, newName: name)
+            }
+            replies.endEvents(nextCursor: .max, missed: 0)
+        }
+        #expect(lines == "EVENT frozen a\nEVENT replaced a a\nOK 18446744073709551615 0\n")
+    }
+
     @Test("statistics end with their number")
     func stats() {
         let lines = reply { replies in

@@ -9,7 +9,7 @@ struct OperationTests {
         for number in UInt8.min...UInt8.max {
             #expect(Operation(wire: number) == Operation(rawValue: number))
         }
-        #expect(Operation.allCases.map(\.rawValue) == Array(1...23) + [26, 27])
+        #expect(Operation.allCases.map(\.rawValue) == Array(1...24) + [26, 27])
     }
 
     @Test("an operation knows the bits of its own flags, and no other's")
@@ -21,8 +21,10 @@ struct OperationTests {
                 == AllocFlags.noHandle.rawValue | AllocFlags.shareable.rawValue
                 | AllocFlags.described.rawValue)
         #expect(Operation.map.flags == MapFlags.writable.rawValue | MapFlags.populate.rawValue)
+        #expect(Operation.open.flags == OpenFlags.await.rawValue | OpenFlags.awaitFrozen.rawValue)
         #expect(Operation.rename.flags == RenameFlags.replace.rawValue)
         #expect(
-            Operation.allCases.filter { $0.flags != 0 } == [.alloc, .read, .write, .rename, .map])
+            Operation.allCases.filter { $0.flags != 0 }
+                == [.alloc, .open, .read, .write, .rename, .map])
     }
 }

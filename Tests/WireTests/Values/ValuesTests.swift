@@ -54,7 +54,7 @@ import TestSupport
             "replace": RenameFlags.replace.rawValue, "described": AllocFlags.described.rawValue,
             "shareable": AllocFlags.shareable.rawValue, "writable": MapFlags.writable.rawValue,
             "populate": MapFlags.populate.rawValue, "await": OpenFlags.await.rawValue,
-            "awaitFrozen": OpenFlags.awaitFrozen.rawValue,
+            "awaitFrozen": OpenFlags.awaitFrozen.rawValue, "leased": AllocFlags.leased.rawValue,
         ]
         #expect(flags.count == values.requestFlags.count)
         for flag in values.requestFlags {
@@ -79,6 +79,9 @@ import TestSupport
         let results = WaitResult.allCases
         #expect(results.map { Int($0.rawValue) } == values.waitResults.map(\.number))
         #expect(results.map(\.name) == values.waitResults.map(\.name))
+        let kinds = EventKind.allCases
+        #expect(kinds.map { Int($0.rawValue) } == values.eventKinds.map(\.number))
+        #expect(kinds.map(\.name) == values.eventKinds.map(\.name))
         for number in UInt8.min...UInt8.max {
             #expect(AtomicAction(wire: number) == AtomicAction(rawValue: number))
         }
@@ -120,7 +123,7 @@ import TestSupport
         limits.idleTimeoutMilliseconds = 112
         limits.requestTimeoutMilliseconds = 113
         let names = [
-            "versionMin": 1, "versionMax": 1, "features": 87, "lengthMax": 103, "memoryMax": 104,
+            "versionMin": 1, "versionMax": 1, "features": 127, "lengthMax": 103, "memoryMax": 104,
             "allocationsMax": 105, "connectionsMax": 106, "frameSizeMax": 107,
             "requestsInFlightMax": 108, "handlesMax": 109, "outputSizeMax": 110,
             "lineSizeMax": 111, "idleTimeoutMilliseconds": 112, "requestTimeoutMilliseconds": 113,
@@ -166,6 +169,9 @@ import TestSupport
         }
         for result in values.waitResults {
             #expect(lines.contains { $0.hasPrefix("| \(result.number) | \(result.name) |") })
+        }
+        for kind in values.eventKinds {
+            #expect(lines.contains { $0.hasPrefix("| \(kind.number) | \(kind.name) |") })
         }
         for feature in values.features {
             #expect(lines.contains { $0.hasPrefix("| \(feature.bit) | \(feature.name) |") })

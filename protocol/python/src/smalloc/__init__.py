@@ -46,7 +46,6 @@ from ._errors import (
 )
 from ._info import Limits, Listed, Maps, Stat, StatFlag, Storage
 from ._mapping import Mapping
-from ._monitoring import Cause, Connected, Mode, SlowLog, SlowRequest, Transport
 from ._types import ElementType
 from ._version import __version__
 
@@ -57,10 +56,8 @@ __all__ = [
     "BusyError",
     "CancelledError",
     "CannotConnectError",
-    "Cause",
     "Client",
     "ClosedError",
-    "Connected",
     "ConnectionLostError",
     "ElementType",
     "ForkedError",
@@ -73,14 +70,11 @@ __all__ = [
     "Mapping",
     "Maps",
     "MismatchError",
-    "Mode",
     "NotFoundError",
     "OutOfMemoryError",
     "OutOfRangeError",
     "ProtocolError",
     "ShareLimitError",
-    "SlowLog",
-    "SlowRequest",
     "SmallocError",
     "Stat",
     "StatFlag",
@@ -88,7 +82,6 @@ __all__ = [
     "Storage",
     "TimedOutError",
     "TooLargeError",
-    "Transport",
     "UnknownTypeError",
     "UnsupportedError",
     "WaitResult",

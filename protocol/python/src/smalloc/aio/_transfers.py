@@ -46,9 +46,7 @@ class Transfers(ABC):
         """The limits that the daemon told last."""
 
     @abstractmethod
-    async def open(
-        self, name: str, timeout: Optional[float] = 0.0, frozen: bool = False
-    ) -> Allocation:
+    async def open(self, name: str) -> Allocation:
         """Open an allocation by its name."""
 
     async def read(self, target: Target, offset: int = 0, size: Optional[int] = None) -> bytes:

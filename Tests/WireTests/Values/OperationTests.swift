@@ -23,6 +23,8 @@ struct OperationTests {
         #expect(Operation.map.flags == MapFlags.writable.rawValue | MapFlags.populate.rawValue)
         #expect(Operation.rename.flags == RenameFlags.replace.rawValue)
         #expect(
-            Operation.allCases.filter { $0.flags != 0 } == [.alloc, .read, .write, .rename, .map])
+            Operation.allCases.filter { $0.flags != 0 } == [
+                .alloc, .open, .read, .write, .rename, .map,
+            ])
     }
 }

@@ -21,6 +21,10 @@ public struct AllocationStatus: Sendable {
     public var owner: UInt32?
     /// Nil: it has none, or not any more.
     public var shape: Shape?
+    /// Milliseconds of its lease, 0: that of its connection; and those that are left.
+    ///
+    /// 2^64-1: none.
+    public var lease = (milliseconds: UInt64.max, left: UInt64.max)
 
     /// Takes what every `stat` tells.
     public init(
@@ -69,6 +73,8 @@ public struct StatusFlags: OptionSet, Sendable {
 
     /// It was made to be mapped.
     public static var shareable: StatusFlags { StatusFlags(rawValue: 4) }
+    /// It was made with a lease.
+    public static var leased: StatusFlags { StatusFlags(rawValue: 16) }
     /// Its bytes can't be changed any more.
     public static var frozen: StatusFlags { StatusFlags(rawValue: 64) }
     /// It is in memory that clients can map.
@@ -83,8 +89,8 @@ public struct StatusFlags: OptionSet, Sendable {
     }
 
     private static let names: [(flag: StatusFlags, name: String)] = [
-        (.shareable, "shareable"), (.described, "described"), (.frozen, "frozen"),
-        (.shared, "shared"),
+        (.shareable, "shareable"), (.leased, "leased"), (.described, "described"),
+        (.frozen, "frozen"), (.shared, "shared"),
     ]
 }
 

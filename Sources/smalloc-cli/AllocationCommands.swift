@@ -28,6 +28,11 @@ struct Alloc: DaemonCommand {
             "Up to 256 bytes of your own: hex:…, base64:…, or text.", valueName: "metadata"))
     var meta: MetadataArgument?
     @Flag(help: "In memory that programs can map, from the start.") var shareable = false
+    @Option(
+        help: ArgumentHelp(
+            "It ends when no program has used it for so long: 500ms, 30s, 10m, 2h, 1d.",
+            valueName: "time"))
+    var lease: LeaseArgument?
     @Flag(help: "Succeed where there is one of that name, type and length, or shape.")
     var existOk = false
 
@@ -56,7 +61,8 @@ struct Alloc: DaemonCommand {
                 do throws(SmallocError) {
                     return try daemon.create(
                         name, count, type ?? .uint8, shape: shape?.shape,
-                        metadata: meta?.bytes ?? [], shareable: shareable)
+                        metadata: meta?.bytes ?? [], shareable: shareable,
+                        lease: lease?.lease)
                 } catch {
                     guard existOk, error.status == .alreadyExists else { throw error }
                     // Gone since: it is made after all.
@@ -77,7 +83,8 @@ struct Stat: DaemonCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show what the daemon knows of allocations.",
         discussion: """
-            flags: shareable, it was made to be mapped; described, with a shape or metadata; \
+            flags: shareable, it was made to be mapped; leased; described, with a shape or \
+            metadata; \
             frozen; shared, it is in memory that can be mapped. maps: whether programs have it \
             mapped now, for reading only (read) or for writing (write).
             """)
@@ -102,6 +109,7 @@ struct Stat: DaemonCommand {
             ]
             if let owner = stat.owner { rows.append(("owner", String(owner))) }
             if let shape = stat.shape { rows.append(("shape", shapeText(shape))) }
+            if let lease = leaseText(stat) { rows.append(("lease", lease)) }
             if !stat.metadata.isEmpty { rows.append(("metadata", metadataText(stat.metadata))) }
             for (key, value) in rows {
                 try Output.standard.write(
@@ -166,6 +174,15 @@ struct Rename: DaemonCommand {
     }
 }
 
+/// The time of a lease, 0 for that of a connection; nil: there is none.
+private func leaseTime(_ stat: Smalloc.Stat) -> Duration? {
+    switch stat.lease {
+    case nil: nil
+    case .connection: .zero
+    case .idle(let time): time
+    }
+}
+
 /// Prints one allocation as a line of JSON.
 private func tell(_ stat: Smalloc.Stat) throws {
     let members: [(String, JSON)] = [
@@ -174,7 +191,10 @@ private func tell(_ stat: Smalloc.Stat) throws {
         ("createdMilliseconds", .integer(Int(stat.createdMilliseconds))),
         ("handles", .integer(stat.handles)), ("storage", .string("\(stat.storage)")),
         ("flags", .array(flagWords(stat).map(JSON.string))), ("maps", .string("\(stat.maps)")),
-        ("owner", stat.owner.map { .integer(Int($0)) } ?? .null), ("shape", JSON(stat.shape)),
+        ("owner", stat.owner.map { .integer(Int($0)) } ?? .null),
+        ("leaseMilliseconds", JSON(milliseconds: leaseTime(stat))),
+        ("leaseLeftMilliseconds", JSON(milliseconds: stat.leaseLeft)),
+        ("shape", JSON(stat.shape)),
         (
             "metadata",
             stat.metadata.isEmpty ? .null : .string("base64:" + base64Text(stat.metadata))

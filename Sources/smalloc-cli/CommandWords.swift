@@ -34,7 +34,7 @@ struct CommandWords {
     ///
     /// Everything else with a dash, and no number, is a flag, or an option that the parser refuses.
     private static let valuedOptions: [String: Set<String>] = [
-        "alloc": commonOptions.union(["--shape", "--meta"]), "truncate": commonOptions,
+        "alloc": commonOptions.union(["--shape", "--meta", "--lease"]), "truncate": commonOptions,
         "fill": commonOptions, "copy": commonOptions, "hexdump": commonOptions,
         "atomic": commonOptions, "notify": commonOptions, "wait": commonOptions.union(["--for"]),
         "read": commonOptions.union(["-f", "--format", "-o", "--output"]),

@@ -67,7 +67,8 @@ func shapeText(_ shape: [Int]) -> String {
 /// What is said of an allocation by bits, in the words and the order of text mode.
 func flagWords(_ stat: Smalloc.Stat) -> [String] {
     [
-        (stat.isShareable, "shareable"), (stat.isDescribed, "described"),
+        (stat.isShareable, "shareable"), (stat.lease != nil, "leased"),
+        (stat.isDescribed, "described"),
         (stat.isFrozen, "frozen"), (stat.isShared, "shared"),
     ].filter(\.0).map(\.1)
 }

@@ -20,8 +20,8 @@ struct List: DaemonCommand {
         abstract: "List the named allocations.",
         discussion: """
             On a terminal: a table with sizes for people. Else a line each, name, type, length and \
-            size in bytes, separated by tabs. With --long also the shape, or - where there is \
-            none. With --sort age also when it was made.
+            size in bytes, separated by tabs. With --long also the shape, and what is left of \
+            the lease, or - where there is none. With --sort age also when it was made.
             """,
         aliases: ["list"])
 
@@ -29,7 +29,8 @@ struct List: DaemonCommand {
     @Argument(help: "Only names that begin so.", completion: .allocation) var prefix = ""
     @Flag(name: .shortAndLong, help: "Sizes in bytes, also on a terminal.") var bytes = false
     @Flag(name: .shortAndLong, help: "Sizes for people, also in a pipe.") var human = false
-    @Flag(name: .shortAndLong, help: "Shapes, too, which are asked for.") var long = false
+    @Flag(name: .shortAndLong, help: "Shapes and leases, too, which are asked for.")
+    var long = false
     @Option(
         help: ArgumentHelp(
             "size: the largest first; age: the oldest first; name.", valueName: "key"))
@@ -99,6 +100,13 @@ struct List: DaemonCommand {
         return reverse ? lines.reversed() : lines
     }
 
+    /// What `--long` adds to a line.
+    private func more(_ stat: Smalloc.Stat?) -> [String] {
+        guard long else { return [] }
+        let left = stat?.lease == .connection ? "connection" : stat?.leaseLeft.map(timeText)
+        return [stat?.shape.map(shapeText) ?? "-", left ?? "-"]
+    }
+
     private func tell(_ line: Line, isFirst: Bool) throws {
         let entry = line.entry
         if common.json {
@@ -106,7 +114,11 @@ struct List: DaemonCommand {
                 ("name", .string(entry.name)), ("type", .string(entry.type.name)),
                 ("length", .integer(entry.length)), ("size", .integer(entry.size)),
             ]
-            if long { members.append(("shape", JSON(line.stat?.shape))) }
+            if long {
+                members.append(("shape", JSON(line.stat?.shape)))
+                let left = line.stat?.leaseLeft
+                members.append(("leaseLeftMilliseconds", JSON(milliseconds: left)))
+            }
             if isAged, let stat = line.stat {
                 members.append(("createdMilliseconds", .integer(Int(stat.createdMilliseconds))))
             }
@@ -117,7 +129,7 @@ struct List: DaemonCommand {
             entry.name, entry.type.name, String(entry.length),
             human ? humanSize(entry.size) : String(entry.size),
         ]
-        if long { columns.append(line.stat?.shape.map(shapeText) ?? "-") }
+        columns += more(line.stat)
         if isAged, let stat = line.stat { columns.append(timestamp(stat.createdMilliseconds)) }
         try Output.standard.write(columns.joined(separator: "\t") + "\n")
     }
@@ -127,10 +139,11 @@ struct List: DaemonCommand {
             [
                 entry.name, entry.type.name, String(entry.length),
                 bytes ? String(entry.size) : humanSize(entry.size),
-            ] + (long ? [stat?.shape.map(shapeText) ?? "-"] : []) + (isAged ? [ageText(stat)] : [])
+            ] + more(stat) + (isAged ? [ageText(stat)] : [])
         }
         let titles =
-            ["NAME", "TYPE", "LENGTH", "SIZE"] + (long ? ["SHAPE"] : []) + (isAged ? ["AGE"] : [])
+            ["NAME", "TYPE", "LENGTH", "SIZE"] + (long ? ["SHAPE", "LEASE"] : [])
+            + (isAged ? ["AGE"] : [])
         try Output.standard.write(
             tableText(
                 [titles] + rows, right: titles.map { ["LENGTH", "SIZE", "AGE"].contains($0) }))

@@ -70,7 +70,8 @@ struct DescribedTests {
             cli stat a --json | sed 's/.*"shape"/"shape"/'
             cli stat d --json | sed 's/.*"shape"/"shape"/'
             cli ls; cli ls --long; cli ls -l --human
-            cli ls -l --json; cli ls -l --unsorted b
+            cli ls -l --json | sed 's/,"leaseLeftMilliseconds":null//'
+            cli ls -l --unsorted b
             cli cp a ca; cli cp d cd; cli cp -f c cd; cli stat ca cd | grep -E '^(shape|metadata)'
             cli cp -f d cd; cli stat cd | grep -E '^(shape|metadata)'
             """)
@@ -88,20 +89,20 @@ struct DescribedTests {
                 b\tFloat16\t2048\t4096
                 c\tUint8\t1\t1
                 d\tUint8\t2\t2
-                a\tInt16\t6\t12\t2x3
-                b\tFloat16\t2048\t4096\t2048x1
-                c\tUint8\t1\t1\tscalar
-                d\tUint8\t2\t2\t-
-                NAME  TYPE     LENGTH     SIZE  SHAPE
-                a     Int16         6     12 B  2x3
-                b     Float16    2048  4.0 KiB  2048x1
-                c     Uint8         1      1 B  scalar
-                d     Uint8         2      2 B  -
+                a\tInt16\t6\t12\t2x3\t-
+                b\tFloat16\t2048\t4096\t2048x1\t-
+                c\tUint8\t1\t1\tscalar\t-
+                d\tUint8\t2\t2\t-\t-
+                NAME  TYPE     LENGTH     SIZE  SHAPE   LEASE
+                a     Int16         6     12 B  2x3     -
+                b     Float16    2048  4.0 KiB  2048x1  -
+                c     Uint8         1      1 B  scalar  -
+                d     Uint8         2      2 B  -       -
                 [{"name":"a","type":"Int16","length":6,"size":12,"shape":[2,3]},
                  {"name":"b","type":"Float16","length":2048,"size":4096,"shape":[2048,1]},
                  {"name":"c","type":"Uint8","length":1,"size":1,"shape":[]},
                  {"name":"d","type":"Uint8","length":2,"size":2,"shape":null}]
-                b\tFloat16\t2048\t4096\t2048x1
+                b\tFloat16\t2048\t4096\t2048x1\t-
                 shape    2x3
                 metadata text:hello
                 shape    scalar

@@ -43,10 +43,10 @@ struct NameTests {
             output == """
                 a\tUint8\t4\t4
                 flags    frozen
-                smalloc-cli: b: Error: object has no external array data
+                smalloc-cli: b: Error: object has no external array data (no allocation has this name)
                 1
                 {"error":{"status":"noData","class":"Error","message":"object has no external \
-                array data","subject":"b"}}
+                array data","detail":"no allocation has this name","subject":"b"}}
                 1
                 64
 
@@ -80,5 +80,41 @@ struct NameTests {
             cli alloc s 6 int8 --exist-ok --json | grep -c created
             """)
         #expect(output == "0\n0\n5\n2\n2\n2\n2\n0\n2\n1\n")
+    }
+
+    @Test("alloc --lease ends by itself, and stat and ls tell what is left")
+    func leases() throws {
+        let shell = try Shell()
+        let output = try shell.output(
+            """
+            set -e
+            cli alloc a 4 --lease 50ms; sleep 0.02
+            cli alloc b 4 --lease 2h; cli stat b | grep -E '^(flags|lease)' | sed 's/1h 59m 5.s/X/'
+            cli stat b --json | grep -o '"leaseMilliseconds":7200000,"leaseLeftMilliseconds":7[12]' 
+            cli ls -l b | sed 's/1h 59m 5.s/X/'; cli ls -l b --json | grep -c leaseLeft
+            cli alloc c 4 --lease 1d; cli stat c | grep ^lease | sed 's/.*left/left/'
+            for i in 1 2 3 4 5 6 7 8 9; do cli exists a || break; sleep 0.2; done
+            cli exists a || echo gone
+            for time in 0s 5 s 1w -1s 99999999999999999999d connection; do
+            cli alloc x 1 --lease $time 2>/dev/null && echo ok || echo $?; done
+            """)
+        #expect(
+            output == """
+                flags    leased
+                lease    X left of 2h
+                "leaseMilliseconds":7200000,"leaseLeftMilliseconds":71
+                b\tUint8\t4\t4\t-\tX
+                1
+                left of 1d
+                gone
+                64
+                64
+                64
+                64
+                64
+                64
+                64
+
+                """)
     }
 }

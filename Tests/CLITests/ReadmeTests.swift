@@ -42,7 +42,7 @@ struct ReadmeTests {
             "set -e\nprintf abc > photo.raw\n" + lines.joined(separator: "\n"))
         #expect(output.hasPrefix("0.1 NaN -1e+300\n"))
         #expect(
-            output.contains("backup\tUint8\t3\t3\t-\nimage\tUint8\t3\t3\t-\nreadings\tDouble\t"))
-        #expect(output.contains("weights\tBfloat16\t131072\t262144\t512x256\n"))
+            output.contains("backup\tUint8\t3\t3\t-\t-\nimage\tUint8\t3\t3\t-\t-\njob\tUint8\t"))
+        #expect(output.contains("weights\tBfloat16\t131072\t262144\t512x256\t-\n"))
     }
 }

@@ -148,57 +148,59 @@ public final class AsyncSmalloc: Sendable {
     ///
     /// A cancelled call may have allocated all the same.
     ///
-    /// - Throws: As `Smalloc.alloc(_:named:_:shareable:)`; `.cancelled`.
+    /// - Throws: As `Smalloc.alloc(_:named:_:shareable:lease:)`; `.cancelled`.
     ///
     /// Wire: `alloc`.
     public func alloc(
-        _ length: Int, named name: String, _ type: ElementType = .uint8, shareable: Bool = false
+        _ length: Int, named name: String, _ type: ElementType = .uint8, shareable: Bool = false,
+        lease: Smalloc.Lease? = nil
     ) async throws(SmallocError) -> AsyncAllocation {
         let name = try AllocationName(name)
         let request = Request.alloc(
-            size: type.bytes(length), type: type.rawValue, name: name, shareable: shareable)
+            size: type.bytes(length), type: type.rawValue, name: name, shareable: shareable,
+            lease: lease)
         return try await remote(request, name, .empty)
     }
 
     /// Allocates memory with a shape, and bytes of the user's own.
     ///
-    /// See `Smalloc.alloc(shape:named:_:metadata:shareable:)`. A cancelled call may have allocated
-    /// all the same.
+    /// See `Smalloc.alloc(shape:named:_:metadata:shareable:lease:)`. A cancelled call may have
+    /// allocated all the same.
     ///
-    /// - Throws: As `Smalloc.alloc(shape:named:_:metadata:shareable:)`; `.cancelled`.
+    /// - Throws: As `Smalloc.alloc(shape:named:_:metadata:shareable:lease:)`; `.cancelled`.
     ///
     /// Wire: `alloc`, flag `described`.
     public func alloc(
         shape: [Int], named name: String? = nil, _ type: ElementType = .uint8,
-        metadata: [UInt8] = [], shareable: Bool = false
+        metadata: [UInt8] = [], shareable: Bool = false, lease: Smalloc.Lease? = nil
     ) async throws(SmallocError) -> AsyncAllocation {
         let description = try AllocationDescription(shape, metadata)
         var checked: AllocationName?
         if let name { checked = try AllocationName(name) }
         let request = Request.alloc(
             size: type.bytes(description.length), type: type.rawValue, name: checked,
-            shareable: shareable, described: description)
+            shareable: shareable, described: description, lease: lease)
         return try await remote(request, checked, description)
     }
 
     /// Allocates memory without a shape, and with bytes of the user's own.
     ///
-    /// See `Smalloc.alloc(_:named:_:metadata:shareable:)`. A cancelled call may have allocated all
-    /// the same.
+    /// See `Smalloc.alloc(_:named:_:metadata:shareable:lease:)`. A cancelled call may have
+    /// allocated all the same.
     ///
     /// - Throws: As that one; `.cancelled`.
     ///
     /// Wire: `alloc`, flag `described` unless the metadata is empty.
     public func alloc(
         _ length: Int, named name: String? = nil, _ type: ElementType = .uint8, metadata: [UInt8],
-        shareable: Bool = false
+        shareable: Bool = false, lease: Smalloc.Lease? = nil
     ) async throws(SmallocError) -> AsyncAllocation {
         let description = try AllocationDescription(nil, metadata)
         var checked: AllocationName?
         if let name { checked = try AllocationName(name) }
         let request = Request.alloc(
             size: type.bytes(length), type: type.rawValue, name: checked, shareable: shareable,
-            described: description)
+            described: description, lease: lease)
         return try await remote(request, checked, description)
     }
 
@@ -270,22 +272,22 @@ public final class AsyncSmalloc: Sendable {
 
     /// Allocates under a name without opening it.
     ///
-    /// See `Smalloc.create(_:_:_:shape:metadata:shareable:)`. A cancelled call may have allocated
-    /// all the same.
+    /// See `Smalloc.create(_:_:_:shape:metadata:shareable:lease:)`. A cancelled call may have
+    /// allocated all the same.
     ///
     /// - Throws: As that one; `.cancelled`.
     ///
     /// Wire: `alloc`, flag `noHandle`.
     public func create(
         _ name: String, _ length: Int, _ type: ElementType = .uint8, shape: [Int]? = nil,
-        metadata: [UInt8] = [], shareable: Bool = false
+        metadata: [UInt8] = [], shareable: Bool = false, lease: Smalloc.Lease? = nil
     ) async throws(SmallocError) {
         let name = try AllocationName(name)
         let description = try AllocationDescription(shape, metadata)
         try await call(
             .alloc(
                 size: type.bytes(length), type: type.rawValue, name: name, opening: false,
-                shareable: shareable, described: description))
+                shareable: shareable, described: description, lease: lease))
     }
 
     /// Disposes of an allocation by its name.

@@ -35,6 +35,13 @@ extension Smalloc {
         public let shape: [Int]?
         /// The bytes that were given with `alloc`; empty if none were.
         public let metadata: [UInt8]
+        /// When it ends by itself; nil if it does not.
+        public let lease: Smalloc.Lease?
+        /// How long until it does, to the millisecond, if nobody uses it; all of its time while it
+        /// is in use.
+        ///
+        /// Nil without a lease, or with that of a connection.
+        public let leaseLeft: Duration?
 
         /// Elements.
         public var length: Int { size >> type.shift }
@@ -113,12 +120,15 @@ extension Smalloc {
                 owner = nil
                 shape = nil
                 metadata = []
+                lease = nil
+                leaseLeft = nil
                 return
             }
             flags = try reader.integer(UInt64.self)
             maps = Maps(rawValue: try reader.integer(UInt64.self))
-            // The two of a lease, which no daemon has yet.
-            for _ in 0..<2 { _ = try reader.integer(UInt64.self) }
+            lease = Smalloc.Lease(milliseconds: try reader.integer(UInt64.self))
+            let left = try reader.integer(UInt64.self)
+            leaseLeft = left == .max ? nil : .milliseconds(Int64(clamping: left))
             owner = UInt32(exactly: try reader.integer(UInt64.self))
             let rank = try reader.integer(UInt64.self)
             var dimensions: [Int] = []

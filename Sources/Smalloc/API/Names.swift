@@ -52,21 +52,23 @@ extension Smalloc {
     ///   - type: What the elements are; `Uint8` by default.
     ///   - shareable: Whether it is made of memory that can be mapped, if it is made here; see
     ///     `alloc(_:_:shareable:)`.
+    ///   - lease: When it ends by itself, if it is made here; nil: it does not.
     /// - Throws: `.invalidName`; `.alreadyExists` where there is one of another type or length;
-    ///   then as `alloc(_:named:_:shareable:)`.
+    ///   then as `alloc(_:named:_:shareable:lease:)`.
     ///
     /// Wire: `open`, then `alloc`, and so on until one of them succeeds.
     public func openOrAlloc(
-        _ length: Int, named name: String, _ type: ElementType = .uint8, shareable: Bool = false
+        _ length: Int, named name: String, _ type: ElementType = .uint8, shareable: Bool = false,
+        lease: Smalloc.Lease? = nil
     ) throws(SmallocError) -> Allocation {
         try openOrMake(name, Wanted(type, length)) { () throws(SmallocError) in
-            try alloc(length, named: name, type, shareable: shareable)
+            try alloc(length, named: name, type, shareable: shareable, lease: lease)
         }
     }
 
     /// Opens a named allocation of a shape, or makes it if there is none.
     ///
-    /// See `openOrAlloc(_:named:_:shareable:)`.
+    /// See `openOrAlloc(_:named:_:shareable:lease:)`.
     ///
     /// - Parameters:
     ///   - shape: Elements of each of up to eight dimensions; their product is the length.
@@ -74,19 +76,21 @@ extension Smalloc {
     ///   - type: What the elements are; `Uint8` by default.
     ///   - metadata: Up to 256 bytes that it is given if it is made here; what is there keeps its
     ///     own.
-    ///   - shareable: See `openOrAlloc(_:named:_:shareable:)`.
+    ///   - shareable: See `openOrAlloc(_:named:_:shareable:lease:)`.
+    ///   - lease: The same.
     /// - Throws: `.invalidName`; `.alreadyExists` where there is one of another type, length or
-    ///   shape; then as `alloc(shape:named:_:metadata:shareable:)`.
+    ///   shape; then as `alloc(shape:named:_:metadata:shareable:lease:)`.
     ///
     /// Wire: `open`, `stat`, then `alloc`, flag `described`.
     public func openOrAlloc(
         shape: [Int], named name: String, _ type: ElementType = .uint8, metadata: [UInt8] = [],
-        shareable: Bool = false
+        shareable: Bool = false, lease: Smalloc.Lease? = nil
     ) throws(SmallocError) -> Allocation {
         let length = try AllocationDescription(shape, metadata).length
         return try openOrMake(name, Wanted(type, length, shape)) { () throws(SmallocError) in
             try alloc(
-                shape: shape, named: name, type, metadata: metadata, shareable: shareable)
+                shape: shape, named: name, type, metadata: metadata, shareable: shareable,
+                lease: lease)
         }
     }
 
@@ -147,18 +151,20 @@ extension AsyncSmalloc {
 
     /// Opens a named allocation, or makes it if there is none.
     ///
-    /// See `Smalloc.openOrAlloc(_:named:_:shareable:)`.
+    /// See `Smalloc.openOrAlloc(_:named:_:shareable:lease:)`.
     ///
     /// - Throws: As that one; `.cancelled`.
     ///
     /// Wire: `open`, then `alloc`, and so on until one of them succeeds.
     public func openOrAlloc(
-        _ length: Int, named name: String, _ type: ElementType = .uint8, shareable: Bool = false
+        _ length: Int, named name: String, _ type: ElementType = .uint8, shareable: Bool = false,
+        lease: Smalloc.Lease? = nil
     ) async throws(SmallocError) -> AsyncAllocation {
         while true {
             if let found = try await openOnly(name, Wanted(type, length)) { return found }
             do throws(SmallocError) {
-                return try await alloc(length, named: name, type, shareable: shareable)
+                return try await alloc(
+                    length, named: name, type, shareable: shareable, lease: lease)
             } catch {
                 // Another client was faster, and may be again.
                 if error.status != .alreadyExists { throw error }
@@ -168,21 +174,22 @@ extension AsyncSmalloc {
 
     /// Opens a named allocation of a shape, or makes it if there is none.
     ///
-    /// See `Smalloc.openOrAlloc(shape:named:_:metadata:shareable:)`.
+    /// See `Smalloc.openOrAlloc(shape:named:_:metadata:shareable:lease:)`.
     ///
     /// - Throws: As that one; `.cancelled`.
     ///
     /// Wire: `open`, `stat`, then `alloc`, flag `described`.
     public func openOrAlloc(
         shape: [Int], named name: String, _ type: ElementType = .uint8, metadata: [UInt8] = [],
-        shareable: Bool = false
+        shareable: Bool = false, lease: Smalloc.Lease? = nil
     ) async throws(SmallocError) -> AsyncAllocation {
         let wanted = Wanted(type, try AllocationDescription(shape, metadata).length, shape)
         while true {
             if let found = try await openOnly(name, wanted) { return found }
             do throws(SmallocError) {
                 return try await alloc(
-                    shape: shape, named: name, type, metadata: metadata, shareable: shareable)
+                    shape: shape, named: name, type, metadata: metadata, shareable: shareable,
+                    lease: lease)
             } catch {
                 if error.status != .alreadyExists { throw error }
             }

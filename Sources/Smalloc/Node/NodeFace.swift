@@ -37,23 +37,26 @@ extension Smalloc {
         try alloc(length, try elementType(type), shareable: shareable)
     }
 
-    /// Allocates named memory, which stays until a client disposes of it.
+    /// Allocates named memory, which stays until a client disposes of it, or its lease is over.
     ///
     /// - Parameters:
     ///   - length: **Elements**, from 0.
     ///   - name: 1 to 255 bytes of printable ASCII without spaces; `/` separates namespaces.
     ///   - type: What the elements are; `Uint8` by default.
     ///   - shareable: See `alloc(_:_:shareable:)`.
+    ///   - lease: When it ends by itself; nil: it does not.
     /// - Returns: The allocation, open.
     /// - Throws: `.invalidName`; `.tooLarge`; `.alreadyExists` (`object already has external array
     ///   data`) if the name is taken; the limits' and transport errors.
     ///
     /// Wire: `alloc`.
     public func alloc(
-        _ length: Int, named name: String, _ type: ElementType = .uint8, shareable: Bool = false
+        _ length: Int, named name: String, _ type: ElementType = .uint8, shareable: Bool = false,
+        lease: Smalloc.Lease? = nil
     ) throws(SmallocError) -> Allocation {
         let name = try AllocationName(name)
-        return Allocation(View(remote: try allocate(length, type, name, shareable)))
+        return Allocation(
+            View(remote: try allocate(length, type, name, shareable, lease: lease)))
     }
 
     /// Allocates memory with a shape, and bytes of the user's own, both of which the daemon keeps
@@ -66,6 +69,7 @@ extension Smalloc {
     ///   - type: What the elements are; `Uint8` by default.
     ///   - metadata: Up to 256 bytes, which mean nothing to the daemon.
     ///   - shareable: See `alloc(_:_:shareable:)`.
+    ///   - lease: When it ends by itself; nil: it does not.
     /// - Returns: The allocation, open.
     /// - Throws: `.invalidArgument` for more dimensions or metadata; `.invalidName`; `.tooLarge`,
     ///   also for negative dimensions; `.alreadyExists`; the limits' and transport errors;
@@ -74,31 +78,35 @@ extension Smalloc {
     /// Wire: `alloc`, flag `described`.
     public func alloc(
         shape: [Int], named name: String? = nil, _ type: ElementType = .uint8,
-        metadata: [UInt8] = [], shareable: Bool = false
+        metadata: [UInt8] = [], shareable: Bool = false, lease: Smalloc.Lease? = nil
     ) throws(SmallocError) -> Allocation {
         let description = try AllocationDescription(shape, metadata)
         var checked: AllocationName?
         if let name { checked = try AllocationName(name) }
         return Allocation(
             View(
-                remote: try allocate(description.length, type, checked, shareable, description)))
+                remote: try allocate(
+                    description.length, type, checked, shareable, description, lease: lease)))
     }
 
     /// Allocates memory without a shape, and with bytes of the user's own.
     ///
-    /// See `alloc(shape:named:_:metadata:shareable:)`.
+    /// See `alloc(shape:named:_:metadata:shareable:lease:)`.
     ///
     /// - Throws: As that one.
     ///
     /// Wire: `alloc`, flag `described` unless the metadata is empty.
     public func alloc(
         _ length: Int, named name: String? = nil, _ type: ElementType = .uint8, metadata: [UInt8],
-        shareable: Bool = false
+        shareable: Bool = false, lease: Smalloc.Lease? = nil
     ) throws(SmallocError) -> Allocation {
         let description = try AllocationDescription(nil, metadata)
         var checked: AllocationName?
         if let name { checked = try AllocationName(name) }
-        return Allocation(View(remote: try allocate(length, type, checked, shareable, description)))
+        return Allocation(
+            View(
+                remote: try allocate(
+                    length, type, checked, shareable, description, lease: lease)))
     }
 
     /// Allocates memory and gives it to a receiver.
@@ -166,12 +174,12 @@ extension Smalloc {
 
     private func allocate(
         _ length: Int, _ type: ElementType, _ name: AllocationName?, _ shareable: Bool,
-        _ description: AllocationDescription = .empty
+        _ description: AllocationDescription = .empty, lease: Smalloc.Lease? = nil
     ) throws(SmallocError) -> BlockingRemote {
         try connection.performForRemote(
             .alloc(
                 size: type.bytes(length), type: type.rawValue, name: name, shareable: shareable,
-                described: description),
+                described: description, lease: lease),
             name: name, description: description)
     }
 

@@ -36,8 +36,8 @@ extension Smalloc {
 
     /// Allocates under a name without opening it.
     ///
-    /// See `alloc(_:named:_:shareable:)`, and for what describes it
-    /// `alloc(shape:named:_:metadata:shareable:)`.
+    /// See `alloc(_:named:_:shareable:lease:)`, and for what describes it
+    /// `alloc(shape:named:_:metadata:shareable:lease:)`.
     ///
     /// - Parameters:
     ///   - name: 1 to 255 bytes of printable ASCII without spaces.
@@ -46,20 +46,21 @@ extension Smalloc {
     ///   - shape: Dimensions whose product is the length; nil for none.
     ///   - metadata: Up to 256 bytes.
     ///   - shareable: See `alloc(_:_:shareable:)`.
-    /// - Throws: As `alloc(_:named:_:shareable:)`, but for the handle limit; `.invalidArgument` for
-    ///   a shape of another length.
+    ///   - lease: When it ends by itself; nil: it does not.
+    /// - Throws: As `alloc(_:named:_:shareable:lease:)`, but for the handle limit;
+    ///   `.invalidArgument` for a shape of another length.
     ///
     /// Wire: `alloc`, flag `noHandle`.
     public func create(
         _ name: String, _ length: Int, _ type: ElementType = .uint8, shape: [Int]? = nil,
-        metadata: [UInt8] = [], shareable: Bool = false
+        metadata: [UInt8] = [], shareable: Bool = false, lease: Smalloc.Lease? = nil
     ) throws(SmallocError) {
         let name = try AllocationName(name)
         let description = try AllocationDescription(shape, metadata)
         try connection.perform(
             .alloc(
                 size: type.bytes(length), type: type.rawValue, name: name, opening: false,
-                shareable: shareable, described: description),
+                shareable: shareable, described: description, lease: lease),
             on: nil)
     }
 

@@ -60,7 +60,8 @@ struct Request: Sendable {
 
     static func alloc(
         size: UInt64, type: UInt8, name: AllocationName?, opening: Bool = true,
-        shareable: Bool = false, described by: AllocationDescription = .empty
+        shareable: Bool = false, described by: AllocationDescription = .empty,
+        lease: Smalloc.Lease? = nil
     ) -> Request {
         var request = Request(.alloc)
         if let name { request.setName(name) }
@@ -68,12 +69,13 @@ struct Request: Sendable {
         request.header.size = size
         var flags: AllocFlags = opening ? [] : .noHandle
         if shareable { flags.insert(.shareable) }
+        if lease != nil { flags.insert(.leased) }
         // A daemon that knows of none is not asked for none.
-        if !by.isEmpty {
+        if !by.isEmpty || lease != nil {
             flags.insert(.described)
             request.append(by.shape.map { UInt64($0.count) } ?? Shape.noRank)
             for dimension in by.shape ?? [] { request.append(UInt64(exactly: dimension) ?? .max) }
-            request.append(UInt64(0))  // No lease.
+            request.append(lease?.milliseconds ?? 0)
             request.append(UInt16(by.metadata.count))
             request.body += by.metadata
         }

@@ -44,6 +44,8 @@ struct Allocation: Equatable {
         static let described = Flags(rawValue: 32)
         /// Its inline data has transfers under way: see `InlineTransfers`.
         static let transferred = Flags(rawValue: 64)
+        /// It has a lease, which stands before the block with a description: see `Lease`.
+        static let leased = Flags(rawValue: 128)
     }
 
     private var references: UnsafeMutablePointer<Atomic<UInt32>> {
@@ -109,9 +111,13 @@ struct Allocation: Equatable {
     /// Read and changed under the lock.
     var flags: Flags {
         get { Flags(rawValue: block.load(fromByteOffset: 19, as: UInt8.self)) }
-        nonmutating set {
-            block.storeBytes(of: newValue.rawValue, toByteOffset: 19, as: UInt8.self)
-        }
+        nonmutating set { flagsByte.pointee.store(newValue.rawValue, ordering: .relaxed) }
+    }
+
+    /// Whether it has a lease: it never changes, and needs no lock.
+    @inline(__always)
+    var isLeased: Bool {
+        flagsByte.pointee.load(ordering: .relaxed) & Flags.leased.rawValue != 0
     }
 
     /// Seconds after the registry's birth.
@@ -234,7 +240,7 @@ struct Allocation: Equatable {
     func checkInvariants() {
         precondition(
             flags.isSubset(of: [
-                .recorded, .disposed, .pooled, .waited, .frozen, .described, .transferred,
+                .recorded, .disposed, .pooled, .waited, .frozen, .described, .transferred, .leased,
             ]), "flags are known")
         precondition(nameRoom >= 8 && nameRoom <= 256, "there is room for a pointer")
         precondition(!flags.isSuperset(of: [.recorded, .transferred]), "a record counts by itself")
@@ -262,7 +268,10 @@ struct Allocation: Equatable {
         let block = start + front
         let units = nameUnits(name.count)
         var flags: Flags = mappings.blocks.isPooled(blockSize) ? .pooled : []
-        if front > 0 { flags.insert(.described) }
+        if front > 0 {
+            flags.insert(.described)
+            if description?.pointee.lease != nil { flags.insert(.leased) }
+        }
         if !isInline {
             guard
                 let record = mappings.makeRecord(size, owner: owner, isShareable: isShareable)

@@ -1,10 +1,11 @@
 // What a user says of an allocation, before its block: made with it, never changed, and found by
 // stat alone, so that no other request pays for it.
 //
-//  -n           metadata     padded to 8
+//  -n           lease        72, if it has one: see Lease.swift
+//  ...          metadata     padded to 8
 //  -8 - rank*8  dimensions   8 each
 //  -8           rank         1, or 255: no shape
-//  -7           zero         1
+//  -7           leased       1
 //  -6           size         2, of the metadata
 //  -4           zero         4
 
@@ -23,7 +24,9 @@ extension Allocation {
     @inline(never)
     private static func size(of description: Description) -> Int {
         description.isEmpty
-            ? 0 : frontSize(rank: description.shape?.rank ?? 0, description.metadataSize)
+            ? 0
+            : frontSize(rank: description.shape?.rank ?? 0, description.metadataSize)
+                + (description.lease == nil ? 0 : Lease.size)
     }
 
     private static func frontSize(rank: Int, _ metadataSize: Int) -> Int {
@@ -35,14 +38,28 @@ extension Allocation {
     func describe(_ description: Description) {
         let rank = description.shape.map { UInt8($0.rank) } ?? Allocation.noRank
         (block - 8).storeBytes(of: rank, as: UInt8.self)
+        (block - 7).storeBytes(of: description.lease == nil ? 0 : 1, as: UInt8.self)
         (block - 6).storeBytes(of: UInt16(description.metadataSize), as: UInt16.self)
         if let shape = description.shape {
             for dimension in 0..<shape.rank {
                 (dimensions + dimension * 8).storeBytes(of: shape[dimension], as: UInt64.self)
             }
         }
-        description.copyMetadata(to: block - describedSize)
+        description.copyMetadata(to: metadataStart)
+        if let milliseconds = description.lease {
+            (block - describedSize).bindMemory(to: Lease.Fields.self, capacity: 1).initialize(
+                to: Lease.Fields(milliseconds: milliseconds, allocation: self))
+        }
     }
+
+    private var metadataStart: UnsafeMutableRawPointer {
+        block - Allocation.frontSize(rank: rank, metadataSize)
+    }
+
+    private var hasLease: Bool { (block - 7).load(as: UInt8.self) != 0 }
+
+    /// Whether a user says anything of one that has the flag, or has done, but a lease.
+    var hasDescription: Bool { isShaped || metadataSize > 0 }
 
     private var metadataSize: Int { Int((block - 6).load(as: UInt16.self)) }
 
@@ -54,7 +71,9 @@ extension Allocation {
     private var dimensions: UnsafeMutableRawPointer { block - 8 - rank * 8 }
 
     /// Bytes that the description of one that has the flag takes before the block.
-    var describedSize: Int { Allocation.frontSize(rank: rank, metadataSize) }
+    var describedSize: Int {
+        Allocation.frontSize(rank: rank, metadataSize) + (hasLease ? Lease.size : 0)
+    }
 
     /// The shape of one that has the flag; nil: it was made without one, or truncated since, and
     /// its elements lie in no such dimensions any more.
@@ -74,12 +93,14 @@ extension Allocation {
         guard flags.contains(.described) else {
             return UnsafeRawBufferPointer(start: nil, count: 0)
         }
-        return UnsafeRawBufferPointer(start: block - describedSize, count: metadataSize)
+        return UnsafeRawBufferPointer(start: metadataStart, count: metadataSize)
     }
 
     /// Checks what must hold of one that has the flag.
     func checkDescription() {
         precondition(rank <= Shape.rankMax, "a shape has eight dimensions at most")
         precondition(metadataSize <= Description.metadataSizeMax, "metadata is small")
+        precondition(hasLease == isLeased, "a lease is known from both")
+        precondition(lease.map { $0.fields.pointee.allocation == self } ?? true)
     }
 }

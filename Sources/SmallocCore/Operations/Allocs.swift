@@ -12,7 +12,7 @@ extension Registry {
         _ flags: AllocFlags, _ description: borrowing Payload, _ caller: inout Caller,
         _ reply: inout Reply
     ) throws(SmallocError) -> Outcome {
-        let description = try Description(description)
+        let description = try Description(description, isLeased: flags.contains(.leased))
         return try withUnsafePointer(to: description) { (description) throws(SmallocError) in
             try allocate(
                 name, typeNumber, typeWord, length, unit, flags, description,
@@ -26,8 +26,8 @@ extension Registry {
         _ name: RawSpan, _ typeNumber: UInt8, _ typeWord: RawSpan, _ length: UInt64, _ unit: Unit,
         _ flags: AllocFlags, _ caller: inout Caller, _ reply: inout Reply
     ) throws(SmallocError) -> Outcome {
-        guard !flags.contains(.shareable) else {
-            return try allocShareable(
+        guard flags.isDisjoint(with: [.shareable, .leased]) else {
+            return try allocUnusual(
                 name, typeNumber, typeWord, length, unit, flags, &caller, &reply)
         }
         return try allocate(
@@ -35,15 +35,23 @@ extension Registry {
             &reply)
     }
 
-    /// The same, of memory that clients can map.
+    /// The same, of memory that clients can map, or with a lease.
     @inline(never)
-    private func allocShareable<Reply: ReplyWriter & ~Copyable>(
+    private func allocUnusual<Reply: ReplyWriter & ~Copyable>(
         _ name: RawSpan, _ typeNumber: UInt8, _ typeWord: RawSpan, _ length: UInt64, _ unit: Unit,
         _ flags: AllocFlags, _ caller: inout Caller, _ reply: inout Reply
     ) throws(SmallocError) -> Outcome {
-        try allocate(
-            name, typeNumber, typeWord, length, unit, flags, nil, isShareable: true, &caller,
-            &reply)
+        let isShareable = flags.contains(.shareable)
+        guard flags.contains(.leased) else {
+            return try allocate(
+                name, typeNumber, typeWord, length, unit, flags, nil, isShareable: isShareable,
+                &caller, &reply)
+        }
+        return try withUnsafePointer(to: .ofConnection) { (description) throws(SmallocError) in
+            try allocate(
+                name, typeNumber, typeWord, length, unit, flags, description,
+                isShareable: isShareable, &caller, &reply)
+        }
     }
 
     /// - Parameters:
@@ -99,9 +107,14 @@ extension Registry {
                 release(allocation)
                 throw error
             }
+            if description != nil, let lease = allocation.lease {
+                try begin(lease, allocation, &caller)
+            }
         } catch {
             return try refuseAlloc(name, size, error, &caller)
         }
+        // Until it is done: a short lease may be over before it has its name.
+        defer { if description != nil, allocation.isLeased { release(allocation) } }
         caller.memoryWaits = 0
         caller.cost += Registry.cost(ofMaking: size.bytes)
         // Under its name any client may dispose of it at once: the handle's reference comes before.
@@ -112,6 +125,7 @@ extension Registry {
             } catch {
                 budget.removeAllocation()
                 if wantsHandle { _ = allocation.release() }
+                if description != nil { endLease(allocation) }
                 release(allocation)
                 throw error
             }
@@ -120,6 +134,20 @@ extension Registry {
         if wantsHandle { handle = caller.handles.open(allocation) }
         reply.opened(handle: handle, type: type, size: size.bytes)
         return .answered
+    }
+
+    /// Begins the lease of an allocation that has no name yet, with a reference more.
+    @inline(never)
+    private func begin(
+        _ lease: Lease, _ allocation: Allocation, _ caller: inout Caller
+    ) throws(SmallocError) {
+        do throws(SmallocError) {
+            try leases.add(lease, &caller.leases)
+        } catch {
+            release(allocation)
+            throw error
+        }
+        allocation.retain()
     }
 
     /// Counts one more file for memory that clients will map.

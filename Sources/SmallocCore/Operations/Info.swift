@@ -14,7 +14,8 @@ extension Registry {
         _ target: borrowing Reference, _ caller: inout Caller, _ reply: inout Reply
     ) throws(SmallocError) -> Outcome {
         let allocation = try resolve(target, caller, missing: .noData)
-        defer { letGo(allocation, target) }
+        // To be asked about is no use.
+        defer { if target.handle == 0 { releaseQuietly(allocation) } }
         allocation.lock.lock()
         defer { allocation.lock.unlock() }
         try checkAlive(allocation, .noData)
@@ -41,7 +42,7 @@ extension Registry {
         let owner = allocation.owner
         if owner != Session.noOwner { status.owner = owner }
         if allocation.flags.contains(.described) {
-            status.flags.insert(.described)
+            if allocation.hasDescription { status.flags.insert(.described) }
             status.shape = allocation.shape
         }
         if allocation.flags.contains(.frozen) { status.flags.insert(.frozen) }
@@ -49,6 +50,10 @@ extension Registry {
             if record.sharing.contains(.shareable) { status.flags.insert(.shareable) }
             if record.kind == .memfd { status.flags.insert(.shared) }
             status.maps = mapsOut(allocation)
+        }
+        if allocation.isLeased {
+            status.flags.insert(.leased)
+            status.lease = leaseNumbers(allocation, isUsed: handles > 0 || status.maps != .none)
         }
         return status
     }

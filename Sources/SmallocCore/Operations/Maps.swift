@@ -76,6 +76,7 @@ extension Registry {
             throw error
         }
         record.sharing.insert(.handedOut)
+        allocation.lease?.fields.pointee.wasMapped = true
         caller.hasStateMemory = true
         caller.maps &+= 1
         caller.cost += Caller.Cost.largeMemory

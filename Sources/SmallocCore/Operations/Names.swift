@@ -16,7 +16,7 @@ extension Registry {
         guard name.byteCount > 0, let other = find(name.bytes) else {
             return false
         }
-        release(other)
+        releaseQuietly(other)
         return true
     }
 
@@ -123,7 +123,7 @@ extension Registry {
             lock.lock()
             let found = shards[bucket.shard].table.take(name, tag: bucket.tag)
             // No thread finds it any more, and those that had found it hold references.
-            let isUnshared = found?.isUnshared ?? false
+            let isUnshared = found.map { $0.isUnshared && !$0.isLeased } ?? false
             if let found, !isUnshared, !found.lock.tryLock() {
                 putBack(found, bucket, lock)
                 continue
@@ -141,8 +141,9 @@ extension Registry {
             if isUnshared {
                 budget.unchargeHeap(found.destroy(mappings: mappings))
             } else {
+                if found.isLeased { endLease(found) }
                 endWaits(on: found)
-                release(found)
+                releaseQuietly(found)
             }
             return true
         }
@@ -179,9 +180,10 @@ extension Registry {
     ///
     /// The caller holds a reference and gives it back after this.
     ///
-    /// False: another thread was faster.
+    /// - Parameter moment: Only if its lease is over at this moment, and nothing uses it.
+    /// - Returns: False: another thread was faster, or it is used.
     @discardableResult
-    func disposeNow(_ allocation: Allocation) -> Bool {
+    func disposeNow(_ allocation: Allocation, ifUnusedAt moment: UInt64? = nil) -> Bool {
         var cut: Mapping?
         while true {
             // The name may change until both locks are held, the shard's first.
@@ -189,12 +191,22 @@ extension Registry {
             let isDisposed = allocation.flags.contains(.disposed)
             let isAnonymous = allocation.isAnonymous
             let bucket = bucket(of: allocation.name)
+            // An anonymous one goes with its handle.
+            if isAnonymous, moment != nil {
+                allocation.lock.unlock()
+                return false
+            }
             if isAnonymous, !isDisposed { cut = allocation.endForAll(mappings, ownReferences: 2) }
             allocation.lock.unlock()
             if isDisposed { return false }
             if isAnonymous { break }
             let lock = lock(of: bucket.shard)
             lock.lock()
+            // No request finds it by its name meanwhile.
+            if let moment, !isUnused(allocation, at: moment) {
+                lock.unlock()
+                return false
+            }
             let removed = shards[bucket.shard].table.remove(allocation, tag: bucket.tag)
             if removed, !allocation.lock.tryLock() {
                 putBack(allocation, bucket, lock)
@@ -343,7 +355,8 @@ extension Registry {
     private func finishDispose(_ allocation: Allocation, _ cut: Mapping?) {
         if let cut { mappings.give(forGood: cut) }
         budget.removeAllocation()
+        if allocation.isLeased { endLease(allocation) }
         endWaits(on: allocation)
-        release(allocation)
+        releaseQuietly(allocation)
     }
 }

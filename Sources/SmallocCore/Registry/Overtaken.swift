@@ -49,7 +49,7 @@ extension Registry {
             return !allocation.flags.contains(.disposed)
         }
         guard let found = find(target.name.bytes) else { return false }
-        release(found)
+        releaseQuietly(found)
         return true
     }
 }

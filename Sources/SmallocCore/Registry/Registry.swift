@@ -40,6 +40,7 @@ public final class Registry: @unchecked Sendable {
     let mappings: MappingPool
     let nameHash: NameHash
     let waits: WaitQueues
+    let leases: Leases
     /// The connections, a table for each loop.
     public let clientTables: [ClientTable]
     let clientCount = Atomic<UInt64>(0)
@@ -76,6 +77,7 @@ public final class Registry: @unchecked Sendable {
         budget = MemoryBudget(limits: limits, mappingsMax: mappingsMax)
         mappings = MappingPool(
             budget: budget, cleanSizeMax: warmSizeMax, shares: mapsFiles ? SharedFiles() : nil)
+        leases = Leases(budget, mappings.blocks)
         shards = .allocate(capacity: Registry.shardCount)
         lines = .allocate(capacity: Registry.shardCount)
         for index in 0..<Registry.shardCount {
@@ -172,7 +174,16 @@ public final class Registry: @unchecked Sendable {
     }
 
     /// Gives a reference back, and the memory with the last one.
+    ///
+    /// That was a use, which a lease counts from.
     func release(_ allocation: Allocation) {
+        if allocation.isLeased { noteUse(allocation) }
+        releaseQuietly(allocation)
+    }
+
+    /// The same of a reference that was no use of it.
+    @inline(__always)
+    func releaseQuietly(_ allocation: Allocation) {
         if allocation.release() { budget.unchargeHeap(allocation.destroy(mappings: mappings)) }
     }
 
@@ -237,6 +248,7 @@ public final class Registry: @unchecked Sendable {
     func end(_ caller: inout Caller) {
         caller.encoding = nil
         endWaits(of: &caller)
+        endLeases(of: &caller)
         received(allBut: 0, &caller)
         guard caller.handles.count > Thresholds.closedAtOnceMax else {
             _ = close(&caller.handles, atMost: .max)
@@ -273,6 +285,7 @@ public final class Registry: @unchecked Sendable {
     func checkInvariants() {
         mappings.checkInvariants()
         mappings.blocks.checkInvariants()
+        var timed = 0
         var awaits = Array(repeating: 0, count: Registry.shardCount)
         _ = waits.checkInvariants { awaits[bucket(of: $0.name).shard] += 1 }
         for shard in 0..<Registry.shardCount {
@@ -286,11 +299,14 @@ public final class Registry: @unchecked Sendable {
                 precondition(bucket.shard == shard, "a name is in its shard")
                 allocation.lock.lock()
                 precondition(!allocation.flags.contains(.disposed), "what has a name lives")
+                if let lease = allocation.lease { timed += lease.heapIndex >= 0 ? 1 : 0 }
                 allocation.checkInvariants()
                 allocation.lock.unlock()
             }
             lock.unlock()
         }
+        // Anonymous ones are in no table.
+        precondition(timed <= leases.checkInvariants().timed, "a lease is looked at")
     }
 
     /// A table on its way to another thread.

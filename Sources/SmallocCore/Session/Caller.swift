@@ -38,6 +38,8 @@ struct Caller: ~Copyable {
     var record: ClientRecord?
     /// Requests that wait for events; nil before the first one.
     var waits: WaitList?
+    /// What allocations are kept by that end with it; nil before the first one.
+    var leases: Lease?
     /// The loop that serves it, from the first call of `serve` on.
     unowned(unsafe) var loop: LoopContext?
     /// The shell's connection: see `Session.belong`.

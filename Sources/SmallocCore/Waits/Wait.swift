@@ -17,7 +17,7 @@ internal import SmallocSystem
 internal import SmallocWire
 
 /// A pointer to a wait's block, which comes from the block pool.
-struct Wait: Equatable, @unchecked Sendable {
+struct Wait: Equatable, Deadlined, @unchecked Sendable {
     let fields: UnsafeMutablePointer<Fields>
 
     /// A place in a queue: see `WaitQueues`.
@@ -123,6 +123,10 @@ struct Wait: Equatable, @unchecked Sendable {
 
     var offset: Int { fields.pointee.offset }
     var deadline: UInt64 { fields.pointee.deadline }
+    var heapIndex: Int {
+        get { fields.pointee.heapIndex }
+        nonmutating set { fields.pointee.heapIndex = newValue }
+    }
     var cookie: UInt64 {
         get { fields.pointee.cookie }
         nonmutating set { fields.pointee.cookie = newValue }

@@ -86,7 +86,7 @@ public final class LoopWaits: @unchecked Sendable {
     public var wake: @Sendable () -> Void = {}
     private var firstTold: WaitList?
     private var lastTold: WaitList?
-    private(set) var deadlines: DeadlineHeap
+    private(set) var deadlines: DeadlineHeap<Wait>
     private let registry: Registry
 
     init(_ registry: Registry) {

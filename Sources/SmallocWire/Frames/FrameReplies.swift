@@ -107,9 +107,8 @@ public struct FrameReplies: ReplyWriter, ~Copyable {
         put(UInt64(status.storage.rawValue))
         put(status.flags.rawValue)
         put(UInt64(status.maps.rawValue))
-        // No lease, and nothing left of it.
-        put(.max)
-        put(.max)
+        put(status.lease.milliseconds)
+        put(status.lease.left)
         put(status.owner.map { UInt64($0) } ?? .max)
         put(status.shape.map { UInt64($0.rank) } ?? Shape.noRank)
         for dimension in 0..<Shape.rankMax {

@@ -33,6 +33,12 @@ public enum NumberText {
         }
     }
 
+    /// Digits and nothing else; over 2^64-1 is 2^64-1.
+    public static func digits(_ word: RawSpan) -> UInt64? {
+        let isSigned = word.withUnsafeBytes { $0.first.map { !(0x30...0x39).contains($0) } ?? true }
+        return isSigned ? nil : index(word)
+    }
+
     /// A number: decimal digits with optional sign, fraction and exponent; `NaN`, `Infinity` and
     /// `inf` in any case, with optional sign.
     ///

@@ -99,16 +99,15 @@ public enum TextCodec {
 
     @_lifetime(copy words)
     private static func alloc(_ words: inout Words) throws(SmallocError) -> Request {
-        let form = "alloc NAME LENGTH [TYPE [shape=AxB] [meta=base64:...]]"
+        let form = "alloc NAME LENGTH [TYPE [shape=AxB] [meta=base64:...] [lease=MILLISECONDS]]"
         let name = try word(&words, form)
         let length = try index(&words, form)
         let typeWord = words.next()
         let type = typeWord.byteCount == 0 ? .uint8 : elementType(typeWord)
-        guard Description.areKnown(words) else { throw usage(form) }
-        let flags: AllocFlags = words.isAtEnd ? .noHandle : [.noHandle, .described]
+        guard let flags = Description.flags(words) else { throw usage(form) }
         return .alloc(
             name: name, type: type?.rawValue ?? 0, typeWord: typeWord, length: length, .elements,
-            flags, description: .words(words.rest))
+            flags.union(.noHandle), description: .words(words.rest))
     }
 
     @_lifetime(copy words)

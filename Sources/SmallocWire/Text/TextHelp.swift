@@ -9,13 +9,15 @@ struct TextHelp: Sendable {
 
     static let lines: [TextHelp] = [
         TextHelp(
-            verb: "alloc", form: "alloc NAME LENGTH [TYPE [shape=AxB] [meta=base64:...]]",
+            verb: "alloc",
+            form: "alloc NAME LENGTH [TYPE [shape=AxB] [meta=base64:...] [lease=MILLISECONDS]]",
             meaning: "make an allocation of zeros",
             more: [
                 "LENGTH counts elements. TYPE is Int8, Uint8 (default), Int16, Uint16, Int32,",
                 "Uint32, Float, Double, Uint8Clamped, Int64, Uint64, Float16, Bfloat16, Bool,",
                 "ComplexFloat or ComplexDouble, in any case. shape= says how the elements lie in",
                 "dimensions (or: scalar), meta= up to 256 bytes of your own; stat tells both.",
+                "lease= has it end when it is not used for so long, or, with 0, with this session.",
                 "example: alloc samples 1000 Double shape=10x100",
             ]),
         TextHelp(

@@ -76,6 +76,12 @@ public struct TextReplies: ReplyWriter, ~Copyable {
             output.pointee.append(" meta=base64:")
             TextBytes.encodeBase64(metadata, to: &output.pointee)
         }
+        if status.lease.milliseconds != .max {
+            output.pointee.append(" lease=\(status.lease.milliseconds)")
+        }
+        if status.lease.left != .max {
+            output.pointee.append(" leaseLeft=\(status.lease.left)")
+        }
         output.pointee.append(0x0A)
     }
 

@@ -1,7 +1,7 @@
-// What a user says of an allocation when it is made, and no later: its shape, and some bytes.
+// What a user says of an allocation when it is made, and no later: shape, some bytes, lease.
 // protocol/spec.md § 7.3 is the source of every check and its order.
 
-/// A shape and metadata, read from a request.
+/// A shape, metadata and a lease, read from a request.
 ///
 /// In one piece and without memory of its own: a described alloc takes nothing that could be
 /// refused, but its block.
@@ -11,15 +11,26 @@ public struct Description: Sendable {
 
     /// Nil: it has none.
     public private(set) var shape: Shape?
+    /// Milliseconds of its lease; 0: it ends with its connection.
+    ///
+    /// Nil: it has none.
+    public private(set) var lease: UInt64?
     /// Bytes of metadata.
     public private(set) var metadataSize = 0
     private var bytes = InlineArray<256, UInt8>(repeating: 0)
 
-    /// None of either.
+    /// None of all.
     public init() {}
 
+    /// What an alloc says that is leased and not described: it ends with its connection.
+    public static var ofConnection: Description {
+        var description = Description()
+        description.lease = 0
+        return description
+    }
+
     /// Whether there is anything to keep.
-    public var isEmpty: Bool { shape == nil && metadataSize == 0 }
+    public var isEmpty: Bool { shape == nil && metadataSize == 0 && lease == nil }
 
     /// Copies the metadata to `target`, which has room for it.
     public func copyMetadata(to target: UnsafeMutableRawPointer) {
@@ -31,10 +42,11 @@ public struct Description: Sendable {
 
     /// Reads what an alloc in either mode says.
     ///
-    /// - Throws: See `init(frame:)` and `init(words:)`.
-    public init(_ payload: borrowing Payload) throws(SmallocError) {
+    /// - Parameter isLeased: Whether it has the flag `leased`.
+    /// - Throws: See `init(frame:isLeased:)` and `init(words:)`.
+    public init(_ payload: borrowing Payload, isLeased: Bool) throws(SmallocError) {
         switch payload {
-        case .bytes(let bytes): try self.init(frame: bytes)
+        case .bytes(let bytes): try self.init(frame: bytes, isLeased: isLeased)
         case .words(let words): try self.init(words: words)
         }
     }
@@ -45,6 +57,11 @@ public struct Description: Sendable {
     public func check(length: UInt64) throws(SmallocError) {
         guard let shape, shape.length != length else { return }
         throw .invalidArgument("the shape is not that of \(length) elements")
+    }
+
+    /// 2^64-1 is for ever, and so no lease.
+    private mutating func setLease(_ milliseconds: UInt64) {
+        lease = milliseconds == .max ? nil : milliseconds
     }
 
     /// Keeps a copy of `count` bytes.
@@ -69,8 +86,9 @@ extension Description {
     /// rank says that there is no shape), u64 lease, u16 size and the metadata.
     ///
     /// - Throws: `.invalidArgument` for a rank or a size of the metadata over its maximum,
-    ///   `.malformedRequest` where the payload ends too early or too late, or for a lease.
-    init(frame: RawSpan) throws(SmallocError) {
+    ///   `.malformedRequest` where the payload ends too early or too late, or for the time of a
+    ///   lease without the flag.
+    init(frame: RawSpan, isLeased: Bool) throws(SmallocError) {
         self.init()
         guard frame.byteCount >= 8 else { throw FrameCodec.shape }
         let rank = frame.littleEndian64(at: 0)
@@ -87,8 +105,9 @@ extension Description {
             }
             self.shape = shape
         }
-        // The time of a lease is for the flag `leased`, which this daemon does not know.
-        guard frame.littleEndian64(at: fixed - 10) == 0 else { throw FrameCodec.shape }
+        let milliseconds = frame.littleEndian64(at: fixed - 10)
+        guard isLeased || milliseconds == 0 else { throw FrameCodec.shape }
+        if isLeased { setLease(milliseconds) }
         let size = frame.unsafeLoadUnaligned(fromByteOffset: fixed - 2, as: UInt16.self)
         let metadata = frame.extracting(droppingFirst: fixed)
         let count = UInt64(UInt16(littleEndian: size))
@@ -98,7 +117,7 @@ extension Description {
         try setMetadata(metadata.withUnsafeBytes { $0.baseAddress }, count)
     }
 
-    /// Reads the words of a line: `shape=512x256`, `meta=base64:AQID`.
+    /// Reads the words of a line: `shape=512x256`, `meta=base64:AQID`, `lease=30000`.
     ///
     /// - Throws: `.invalidArgument`, `.outOfMemory`.
     init(words: RawSpan) throws(SmallocError) {
@@ -111,6 +130,11 @@ extension Description {
                     throw .invalidArgument("a shape is scalar, or 1 to 8 lengths as in 512x256")
                 }
                 self.shape = shape
+            } else if let value = word.dropping(prefix: "lease=") {
+                guard let milliseconds = NumberText.digits(value) else {
+                    throw .invalidArgument("a lease is given as lease=MILLISECONDS, 0 or more")
+                }
+                setLease(milliseconds)
             } else {
                 guard let digits = word.dropping(prefix: "meta=base64:") else {
                     throw .invalidArgument("metadata is given as meta=base64:DIGITS")
@@ -130,20 +154,25 @@ extension Description {
         }
     }
 
-    /// Whether a line may have these words behind the type, once each.
-    static func areKnown(_ words: borrowing Words) -> Bool {
+    /// The flags of a line that has these words behind the type; nil: it may not have them, each
+    /// once at most.
+    static func flags(_ words: borrowing Words) -> AllocFlags? {
         var words = Words(words.rest)
-        var (shapes, metadata) = (0, 0)
+        var (shapes, metadata, leases) = (0, 0, 0)
         while !words.isAtEnd {
             let word = words.next()
             if word.dropping(prefix: "shape=") != nil {
                 shapes += 1
             } else if word.dropping(prefix: "meta=") != nil {
                 metadata += 1
+            } else if word.dropping(prefix: "lease=") != nil {
+                leases += 1
             } else {
-                return false
+                return nil
             }
         }
-        return shapes <= 1 && metadata <= 1
+        guard shapes <= 1, metadata <= 1, leases <= 1 else { return nil }
+        if leases > 0 { return [.described, .leased] }
+        return shapes + metadata > 0 ? .described : []
     }
 }

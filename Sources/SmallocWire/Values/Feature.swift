@@ -13,6 +13,8 @@ public enum Feature: UInt8, CaseIterable, Sendable {
     case wait = 2
     /// `freeze`.
     case freeze = 4
+    /// The flag `leased` of `alloc`.
+    case lease = 5
     /// Element types 10 to 16, and descriptions.
     case types = 6
 

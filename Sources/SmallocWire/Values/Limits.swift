@@ -59,7 +59,7 @@ public struct Limits: Equatable, Sendable {
     /// Over TCP it tells that of `map` never.
     @inlinable public static var features: UInt64 {
         Feature.map.bits | Feature.atomics.bits | Feature.wait.bits | Feature.freeze.bits
-            | Feature.types.bits
+            | Feature.lease.bits | Feature.types.bits
     }
 
     /// Requests of a connection that may wait for events.

@@ -89,7 +89,10 @@ public struct AllocFlags: OptionSet, Sendable {
     @inlinable
     public static var shareable: AllocFlags { AllocFlags(rawValue: 4) }
 
-    /// Says more of it, behind the name: a shape and metadata.
+    /// It ends by itself: with the connection, or when it was not in use for a time.
+    @inlinable
+    public static var leased: AllocFlags { AllocFlags(rawValue: 16) }
+    /// Says more of it, behind the name: a shape, metadata, the time of its lease.
     @inlinable
     public static var described: AllocFlags { AllocFlags(rawValue: 32) }
 }
@@ -153,7 +156,7 @@ extension Operation {
         case .read, .write: TransferFlags.vectored.rawValue
         case .alloc:
             AllocFlags.noHandle.rawValue | AllocFlags.shareable.rawValue
-                | AllocFlags.described.rawValue
+                | AllocFlags.leased.rawValue | AllocFlags.described.rawValue
         case .map: MapFlags.writable.rawValue | MapFlags.populate.rawValue
         case .rename: RenameFlags.replace.rawValue
         case .open: OpenFlags.await.rawValue | OpenFlags.awaitFrozen.rawValue

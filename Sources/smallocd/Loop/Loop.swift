@@ -27,6 +27,8 @@ final class Loop: @unchecked Sendable {
         case freeze(WorkRequest)
         /// Requests of this loop's peers that waited are over.
         case waitsEnded
+        /// A lease is to be looked at earlier than was known.
+        case leases
     }
 
     /// A peer on its way through other threads, which do not touch it.
@@ -70,6 +72,8 @@ final class Loop: @unchecked Sendable {
     private let idle: UnsafeMutablePointer<uv_idle_t>
     /// Goes off when the next wait is over.
     private let waitTimer: UnsafeMutablePointer<uv_timer_t>
+    /// Goes off when the next lease is to be looked at, on the loop that is told of them.
+    private let leaseTimer: UnsafeMutablePointer<uv_timer_t>
     /// Called after each poll; and, while it runs, what keeps the next one from sleeping.
     private let polled: UnsafeMutablePointer<uv_check_t>
     private let polling: UnsafeMutablePointer<uv_idle_t>
@@ -118,6 +122,7 @@ final class Loop: @unchecked Sendable {
         passing = allocateUV(uv_timer_t.self)
         idle = allocateUV(uv_idle_t.self)
         waitTimer = allocateUV(uv_timer_t.self)
+        leaseTimer = allocateUV(uv_timer_t.self)
         polled = allocateUV(uv_check_t.self)
         polling = allocateUV(uv_idle_t.self)
         busyPoll = BusyPoll(microseconds: busyPollMicroseconds)
@@ -135,6 +140,8 @@ final class Loop: @unchecked Sendable {
         idle.pointee.data = me
         check(uv_timer_init(uv, waitTimer), "uv_timer_init")
         waitTimer.pointee.data = me
+        check(uv_timer_init(uv, leaseTimer), "uv_timer_init")
+        leaseTimer.pointee.data = me
         check(uv_check_init(uv, polled), "uv_check_init")
         polled.pointee.data = me
         check(uv_idle_init(uv, polling), "uv_idle_init")
@@ -184,6 +191,7 @@ final class Loop: @unchecked Sendable {
             case .memoryIsBack(let reference): reference.peer.memoryIsBack()
             case .freeze(let request): request.freeze()
             case .waitsEnded: tellWaits()
+            case .leases: setLeaseTimer()
             }
         }
     }
@@ -384,6 +392,14 @@ final class Loop: @unchecked Sendable {
         tellWaits()
     }
 
+    private func setLeaseTimer() {
+        guard let deadline = context.registry.nextLease else { return }
+        let now = Clock.now
+        // What is far away is looked at again.
+        let left = deadline > now ? min((deadline - now) / 1_000_000 + 1, 3_600_000) : 0
+        uv_timer_start(leaseTimer, loopLeasesExpire, left, 0)
+    }
+
     // MARK: Time
 
     /// Sets the timer by the limits in force: coarse, since deadlines are seconds.
@@ -425,6 +441,7 @@ final class Loop: @unchecked Sendable {
         uv_close(UnsafeMutableRawPointer(passing).handle, nil)
         uv_close(UnsafeMutableRawPointer(idle).handle, nil)
         uv_close(UnsafeMutableRawPointer(waitTimer).handle, nil)
+        uv_close(UnsafeMutableRawPointer(leaseTimer).handle, nil)
         uv_close(UnsafeMutableRawPointer(polled).handle, nil)
         uv_close(UnsafeMutableRawPointer(polling).handle, nil)
     }
@@ -461,6 +478,13 @@ private func loopWaitsExpire(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
     _ = loop.beginCallback()
     loop.expireWaits()
     loop.endTurn()
+}
+
+private func loopLeasesExpire(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
+    guard let loop = loop(of: handle?.pointee.data) else { return }
+    _ = loop.turnClock.begin()
+    // Another thread does it.
+    loop.context.registry.expireLeases()
 }
 
 private func loopIdle(_ handle: UnsafeMutablePointer<uv_idle_t>?) {

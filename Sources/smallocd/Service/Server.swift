@@ -61,6 +61,9 @@ final class Server {
                 index: $0, registry: registry, busyPollMicroseconds: settings.busyPollMicroseconds,
                 log: log)
         }
+        // The first loop sets a timer; the work is done on the reclaiming thread.
+        let first = loops[0]
+        registry.onLease { [unowned first] in first.post(.leases) }
         acceptors = sockets.map { Acceptor($0, loops: loops, limits: limits, log: log) }
         for socket in sockets { log.info("listening at \(socket.description)") }
         http = httpSocket.map {

@@ -66,6 +66,7 @@ struct PublicNamesTests {
                 "Smalloc.Batch.Ticket", "Smalloc.Bfloat16", "Smalloc.Buffer",
                 "Smalloc.ComplexDouble", "Smalloc.ComplexFloat", "Smalloc.Element",
                 "Smalloc.ElementTypes", "Smalloc.Entry", "Smalloc.ErrorClass", "Smalloc.Holder",
+                "Smalloc.Lease",
                 "Smalloc.Limits", "Smalloc.Mapping", "Smalloc.Options", "Smalloc.Pages",
                 "Smalloc.Stat",
                 "Smalloc.Stats", "Smalloc.Status", "Smalloc.WaitResult", "AsyncSmalloc.Batch",

@@ -23,17 +23,50 @@ struct DescriptionTests {
         }
     }
 
-    private func frame(_ bytes: [UInt8]) -> Outcome {
+    private func frame(_ bytes: [UInt8], isLeased: Bool = false) -> Outcome {
         bytes.withUnsafeBytes { bytes in
             outcome { () throws(SmallocError) in
-                try Description(.bytes(RawSpan(_unsafeBytes: bytes)))
+                try Description(.bytes(RawSpan(_unsafeBytes: bytes)), isLeased: isLeased)
             }
         }
     }
 
     private func words(_ words: String) -> Outcome {
         withSpan(words) { words in
-            outcome { () throws(SmallocError) in try Description(.words(words)) }
+            outcome { () throws(SmallocError) in
+                try Description(.words(words), isLeased: false)
+            }
+        }
+    }
+
+    /// The lease that a frame or words tell; nil: there is none, or they are refused.
+    private func lease(_ bytes: [UInt8]) -> UInt64? {
+        bytes.withUnsafeBytes { bytes in
+            (try? Description(.bytes(RawSpan(_unsafeBytes: bytes)), isLeased: true))?.lease
+        }
+    }
+
+    private func lease(_ words: String) -> UInt64? {
+        withSpan(words) { words in (try? Description(.words(words), isLeased: true))?.lease }
+    }
+
+    @Test("a lease is a number of milliseconds, and the largest is none")
+    func leases() {
+        for time in [0, 1, 30_000, 1 << 63, UInt64.max - 1] {
+            #expect(lease(payload([2], [1], lease: time)) == time)
+            #expect(lease("lease=\(time)") == time)
+            #expect(lease("shape=2 LEASE=\(time) meta=base64:AQ==") == time)
+            // Only with the flag.
+            let refused = Outcome.refused(.malformedRequest)
+            #expect(frame(payload(nil, lease: time)) == (time == 0 ? .described(nil, []) : refused))
+            #expect(
+                frame(payload([2], [1], lease: time), isLeased: true) == .described([2], [1]))
+        }
+        for none in [lease(payload(nil, lease: .max)), lease("lease=18446744073709551616")] {
+            #expect(none == nil)
+        }
+        for word in ["lease=", "lease=-1", "lease=+1", "lease=1s", "lease=1.5", "lease= 1"] {
+            #expect(words(word) == .refused(.invalidArgument), "\(word)")
         }
     }
 

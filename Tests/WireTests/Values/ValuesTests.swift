@@ -54,7 +54,7 @@ import TestSupport
             "replace": RenameFlags.replace.rawValue, "described": AllocFlags.described.rawValue,
             "shareable": AllocFlags.shareable.rawValue, "writable": MapFlags.writable.rawValue,
             "populate": MapFlags.populate.rawValue, "await": OpenFlags.await.rawValue,
-            "awaitFrozen": OpenFlags.awaitFrozen.rawValue,
+            "awaitFrozen": OpenFlags.awaitFrozen.rawValue, "leased": AllocFlags.leased.rawValue,
         ]
         #expect(flags.count == values.requestFlags.count)
         for flag in values.requestFlags {
@@ -120,7 +120,7 @@ import TestSupport
         limits.idleTimeoutMilliseconds = 112
         limits.requestTimeoutMilliseconds = 113
         let names = [
-            "versionMin": 1, "versionMax": 1, "features": 87, "lengthMax": 103, "memoryMax": 104,
+            "versionMin": 1, "versionMax": 1, "features": 119, "lengthMax": 103, "memoryMax": 104,
             "allocationsMax": 105, "connectionsMax": 106, "frameSizeMax": 107,
             "requestsInFlightMax": 108, "handlesMax": 109, "outputSizeMax": 110,
             "lineSizeMax": 111, "idleTimeoutMilliseconds": 112, "requestTimeoutMilliseconds": 113,

@@ -131,7 +131,8 @@ def rebuilt(header: Header, payload: bytes) -> Request:
         return _wire.write_ranges(ranges, memoryview(rest[16 * header.size :]), name)
     if operation is Operation.ALLOC:
         no_handle, shareable = header.flags & 2 == 2, header.flags & 4 == 4
-        return _wire.alloc(header.type, header.size, name, no_handle, shareable, rest)
+        leased = header.flags & 16 == 16
+        return _wire.alloc(header.type, header.size, name, no_handle, shareable, rest, leased)
     if operation is Operation.READ and not vectored:
         return _wire.read(header.offset, header.size, name)
     if operation is Operation.WRITE and not vectored:

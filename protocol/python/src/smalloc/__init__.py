@@ -46,6 +46,7 @@ from ._errors import (
 )
 from ._info import Limits, Listed, Maps, Stat, StatFlag, Storage
 from ._mapping import Mapping
+from ._monitoring import Cause, Connected, Mode, SlowLog, SlowRequest, Transport
 from ._types import ElementType
 from ._version import __version__
 
@@ -56,8 +57,10 @@ __all__ = [
     "BusyError",
     "CancelledError",
     "CannotConnectError",
+    "Cause",
     "Client",
     "ClosedError",
+    "Connected",
     "ConnectionLostError",
     "ElementType",
     "ForkedError",
@@ -70,11 +73,14 @@ __all__ = [
     "Mapping",
     "Maps",
     "MismatchError",
+    "Mode",
     "NotFoundError",
     "OutOfMemoryError",
     "OutOfRangeError",
     "ProtocolError",
     "ShareLimitError",
+    "SlowLog",
+    "SlowRequest",
     "SmallocError",
     "Stat",
     "StatFlag",
@@ -82,6 +88,7 @@ __all__ = [
     "Storage",
     "TimedOutError",
     "TooLargeError",
+    "Transport",
     "UnknownTypeError",
     "UnsupportedError",
     "WaitResult",

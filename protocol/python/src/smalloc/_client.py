@@ -7,22 +7,24 @@ in `_array.py`.
 from __future__ import annotations
 
 import contextlib
-import operator
-from typing import Any, Dict, Iterable, Iterator, List, NoReturn, Optional, Sequence, Tuple, Union
+from typing import Any, Iterable, Iterator, List, NoReturn, Optional, Sequence, Tuple
 
 from . import _wire
 from ._address import default_address, parse_address
 from ._allocation import Allocation
+from ._answers import busy_to_freeze, check_shape, size_of, stat_of
 from ._array import Array, opened_array
 from ._buffers import has_shared_huge_pages
 from ._calls import Call, Handle, Outcome
+from ._cells import milliseconds_of
 from ._connection import Connection
 from ._descriptions import Description
-from ._errors import AlreadyExistsError, BusyError, MismatchError, NotFoundError, ShareLimitError
-from ._errors import SmallocError, Status, TooLargeError
+from ._errors import BusyError, MismatchError, NotFoundError, ShareLimitError
+from ._errors import SmallocError, Status
 from ._info import Limits, Listed, Stat, decode_name, whole_length
 from ._mapping import mapping_of
 from ._opening import open_with
+from ._reports import Reports
 from ._shapes import Shape, length_of, shape_of
 from ._transfers import Target, Transfers, encode_name, nonsense, whole
 from ._types import ElementType
@@ -42,7 +44,7 @@ SHARED_SIZE = 65536
 HUGE_SIZE = 2 << 20
 
 
-class Client(Transfers):
+class Client(Transfers, Reports):
     """A connection to smallocd.
 
     Any number of threads may use one client: a lock has their calls follow one another. A process
@@ -141,14 +143,6 @@ class Client(Transfers):
         self._limits = Limits.of(_wire.decode_numbers(reply.payload))
         return self._limits
 
-    def ping(self) -> None:
-        """Ask for a sign of life."""
-        self._connection.call(Request(Operation.PING))
-
-    def stats(self) -> Dict[str, Union[int, str]]:
-        """Give the daemon's counters and limits, spec section 7.15; whole numbers as integers."""
-        return stats_of(self._connection.call(Request(Operation.STATS)))
-
     # Names
 
     def alloc(
@@ -190,11 +184,31 @@ class Client(Transfers):
             )
         )
 
-    def open(self, name: str) -> Allocation:
-        """Open an allocation by its name. Raises InvalidNameError, NotFoundError, LimitError."""
-        reply = self._connection.call(Request(Operation.OPEN, name=encode_name(name)))
+    def open(
+        self, name: str, timeout: Optional[float] = 0.0, frozen: bool = False
+    ) -> Allocation:
+        """Open an allocation by its name; wait for it where there is none.
+
+        `timeout` is in seconds, None is for ever, and 0 does not wait. With `frozen` it has to be
+        frozen, too. However short a name is there, it is not missed; but what was disposed of
+        since then raises NotFoundError with its first use. Threads and Ctrl-C: as Allocation.wait.
+
+        Raises InvalidNameError, NotFoundError (also when the time is up), LimitError,
+        CancelledError where the daemon stops, UnsupportedError.
+        """
+        request = _wire.open_name(encode_name(name), milliseconds_of(timeout), frozen)
+        connection = self._connection
+        reply = connection.wait(request) if request.size else connection.call(request)
         type = ElementType.of_number(reply.header.type)
         return self._opened(reply, self._handle_of(reply, name), name, type)
+
+    def exists(self, name: str) -> bool:
+        """Tell whether there is an allocation of that name. Raises InvalidNameError."""
+        try:
+            self._connection.call(Request(Operation.STAT, name=encode_name(name)))
+        except NotFoundError:
+            return False
+        return True
 
     def dispose(self, target: Target) -> None:
         """Free an allocation, and its name, for all clients.
@@ -440,42 +454,3 @@ class Client(Transfers):
         except FrameError as error:
             raise nonsense(error) from error
         return Allocation(self, handle, name, type, length, description)
-
-
-def size_of(length: int, type: ElementType) -> int:
-    whole = operator.index(length)
-    if not 0 <= whole * type.itemsize <= _wire.U64_MAX:
-        raise TooLargeError(Status.TOO_LARGE, "n > kMaxLength")
-    return whole * type.itemsize
-
-
-def check_shape(
-    found: Optional[Tuple[int, ...]], dims: Tuple[int, ...], name: Optional[str]
-) -> None:
-    """Raise MismatchError where an array has another shape than was asked for."""
-    if found not in (None, dims):
-        raise MismatchError(Status.MISMATCH, "it has shape %s, not %s" % (found, dims), name)
-
-
-def stat_of(reply: Reply) -> Stat:
-    try:
-        return Stat.of(reply)
-    except FrameError as error:
-        raise nonsense(error) from error
-
-
-def busy_to_freeze(error: BusyError) -> BusyError:
-    """Say what may be in the way of a freeze: the daemon can't tell this program from others."""
-    why = "%s; a mapping or a view of this program's own that can be written to counts, too"
-    return BusyError(error.code, why % error.message, error.allocation)
-
-
-def stats_of(reply: Reply) -> Dict[str, Union[int, str]]:
-    """Take the reply to stats."""
-    stats: Dict[str, Union[int, str]] = {}
-    for line in reply.payload.decode("utf-8", "replace").splitlines():
-        key, _, value = line.partition(" ")
-        # A value of thousands of digits is no counter, and slow to take for one.
-        is_whole = value.isascii() and value.isdigit() and len(value) <= 20
-        stats[key] = int(value) if is_whole else value
-    return stats

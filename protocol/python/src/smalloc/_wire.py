@@ -63,6 +63,7 @@ class Flag(IntEnum):
     VECTORED = 1  # read, write
     NO_HANDLE = 2  # alloc
     SHAREABLE = 4  # alloc
+    LEASED = 16  # alloc
     DESCRIBED = 32  # alloc
 
 
@@ -93,6 +94,7 @@ class Feature(IntEnum):
     ATOMICS = 1
     WAIT = 2
     FREEZE = 4
+    LEASE = 5
     TYPES = 6
 
 
@@ -207,15 +209,24 @@ def hello(software: bytes) -> Request:
 
 def alloc(
     type: int, size: int, name: bytes = b"", no_handle: bool = False, shareable: bool = False,
-    description: bytes = b"",
+    description: bytes = b"", leased: bool = False,
 ) -> Request:  # fmt: skip
     """Allocate `size` bytes of element type `type`; anonymously without a name."""
     flags = (Flag.NO_HANDLE if no_handle else 0) | (Flag.SHAREABLE if shareable else 0)
     if description:
         flags |= Flag.DESCRIBED
+    if leased:
+        flags |= Flag.LEASED
     return Request(
         Operation.ALLOC, flags=flags, type=type, size=size, name=name, payload=description
     )
+
+
+def open_name(name: bytes, milliseconds: int = 0, frozen: bool = False) -> Request:
+    """Open a name; wait so long for it if there is none, or none that is frozen. U64_MAX: for ever.
+    """
+    flags = OpenFlag.AWAIT_FROZEN if frozen else OpenFlag.AWAIT if milliseconds else 0
+    return Request(Operation.OPEN, flags=flags, name=name, size=milliseconds)
 
 
 def list_names(prefix: bytes, cursor: int, count: int) -> Request:

@@ -8,23 +8,18 @@ from typing import Union
 
 from .. import _wire
 from .._address import default_address, parse_address
+from .._answers import busy_to_freeze, check_shape, size_of, stat_of, stats_of, told
 from .._buffers import has_shared_huge_pages
 from .._calls import Call, Handle, Outcome
-from .._client import (
-    ATTEMPTS,
-    HUGE_SIZE,
-    SHARED_SIZE,
-    busy_to_freeze,
-    check_shape,
-    size_of,
-    stat_of,
-    stats_of,
-)
+from .._cells import milliseconds_of
+from .._client import ATTEMPTS, HUGE_SIZE, SHARED_SIZE
 from .._descriptions import Description
 from .._errors import AlreadyExistsError, BusyError, ClosedError, MismatchError, NotFoundError
 from .._errors import ShareLimitError, SmallocError, Status
 from .._info import Limits, Listed, Stat, decode_name, whole_length
 from .._mapping import Mapping, mapping_of
+from .._monitoring import Connected, SlowLog, ask_clients, ask_slowlog
+from .._monitoring import decode_clients, decode_slowlog
 from .._shapes import Shape, length_of, shape_of
 from .._transfers import encode_name, nonsense, whole
 from .._types import ElementType
@@ -161,6 +156,24 @@ class Client(Transfers):
         """Give the daemon's counters and limits, spec section 7.15; whole numbers as integers."""
         return stats_of(await self.connection.ask(Request(Operation.STATS)))
 
+    async def clients(self) -> List[Connected]:
+        """Tell who is connected, as far as this user may know: its own connections, root all.
+
+        Raises UnsupportedError.
+        """
+        found: List[Connected] = []
+        cursor = 0
+        while True:
+            reply = await self.connection.ask(ask_clients(cursor))
+            found += told(decode_clients, reply)
+            cursor = reply.header.offset
+            if cursor == 0:
+                return found
+
+    async def slowlog(self, count: int = 128) -> SlowLog:
+        """Tell the requests that took longest, `count` at most. Raises UnsupportedError."""
+        return told(decode_slowlog, await self.connection.ask(ask_slowlog(whole(count))))
+
     # Names
 
     async def alloc(
@@ -193,10 +206,26 @@ class Client(Transfers):
             )
         )
 
-    async def open(self, name: str) -> Allocation:
-        """Open an allocation by its name. Raises InvalidNameError, NotFoundError, LimitError."""
-        reply = await self.connection.ask(Request(Operation.OPEN, name=encode_name(name)))
+    async def open(
+        self, name: str, timeout: Optional[float] = 0.0, frozen: bool = False
+    ) -> Allocation:
+        """Open an allocation by its name; wait for it where there is none.
+
+        All is as with smalloc.Client.open. Where the task is cancelled, it waits no more.
+        """
+        request = _wire.open_name(encode_name(name), milliseconds_of(timeout), frozen)
+        connection = self.connection
+        ask = connection.ask_waiting if request.size else connection.ask
+        reply = await ask(request)
         return self._opened(reply, name, ElementType.of_number(reply.header.type))
+
+    async def exists(self, name: str) -> bool:
+        """Tell whether there is an allocation of that name. Raises InvalidNameError."""
+        try:
+            await self.connection.ask(Request(Operation.STAT, name=encode_name(name)))
+        except NotFoundError:
+            return False
+        return True
 
     async def dispose(self, target: Target) -> None:
         """Free an allocation, and its name, for all clients.

@@ -197,7 +197,7 @@ class Session:
             shape = rest[:8] + dims + bytes(64 - 8 * count)
             lease, size = struct.unpack_from("<QH", rest, 8 + 8 * count)
             about = rest[18 + 8 * count :]
-            if lease or len(about) != size:
+            if lease and not header.flags & Flag.LEASED or len(about) != size:
                 raise Fault("malformedRequest")
         elif rest:
             raise Fault("malformedRequest")

@@ -1,15 +1,17 @@
-// The subcommand that shows the largest or oldest allocations, again and again.
+// The subcommand that shows the largest or oldest allocations, and the busiest connections, again and
+// again.
 
 import ArgumentParser
 import Smalloc
 
 struct Top: DaemonCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show the largest or oldest allocations, again and again.",
+        abstract: "Show the largest allocations and the busiest connections, again and again.",
         discussion: """
             On a terminal in place, until q or Ctrl-C; else as plain text, an empty line between \
-            two rounds. All names are asked for in each round, with --sort age each allocation, \
-            too.
+            two rounds. Connections are those that clients tells, by what they moved since the \
+            round before, in the first round since they connected. All names are asked for in each \
+            round, with --sort age each allocation, too.
             """)
 
     @OptionGroup var common: CommonOptions
@@ -19,7 +21,7 @@ struct Top: DaemonCommand {
     @Option(name: .shortAndLong, help: ArgumentHelp("Seconds between.", valueName: "seconds"))
     var interval = 2.0
     @Option(name: [.customShort("n"), .long], help: "Stop after so many rounds.") var count: Int?
-    @Option(help: "Allocations to show; else what fits the terminal, and 20 in a pipe.")
+    @Option(help: "Lines of each; else what fits the terminal, and 20 in a pipe.")
     var rows: Int?
 
     var streams: [Stream] { [.output] }
@@ -40,18 +42,23 @@ struct Top: DaemonCommand {
         if isInPlace && count != 1 { Screen.enter() }
         defer { Screen.leave() }
         var earlier: TopFigures?
+        var traffic: [UInt64: Int] = [:]
         var shown = 0
         while true {
             let figures = TopFigures(try daemon.stats())
             let size = Screen.size
-            let most = rows ?? (isInPlace ? max(1, size.lines - 4) : 20)
-            let best = try best(most, daemon)
+            // Two lines of figures, two titles, and an empty line before each of them.
+            let room = max(2, size.lines - 7)
+            let best = try best(rows ?? (isInPlace ? room - room / 3 : 20), daemon)
+            let clients = try busiest(
+                rows ?? (isInPlace ? room / 3 : 20), daemon, since: &traffic)
             if common.json {
-                try Output.standard.write(figures.json(best).text + "\n")
+                try Output.standard.write(figures.json(best, clients).text + "\n")
             } else {
                 var lines = figures.lines(since: earlier, address: "\(daemon.address)")
-                lines.append("")
-                lines += sections(best).flatMap { tableLines($0.rows, right: $0.right) }
+                for section in sections(best, clients) {
+                    lines += [""] + tableLines(section.rows, right: section.right)
+                }
                 if isInPlace { lines = lines.map { String($0.prefix(size.columns)) } }
                 let head = isInPlace && count != 1 ? "\u{1B}[H\u{1B}[2J" : shown > 0 ? "\n" : ""
                 let end = isInPlace && count != 1 ? "" : "\n"
@@ -74,7 +81,9 @@ struct Top: DaemonCommand {
     /// A part of what is shown.
     private typealias Section = (rows: [[String]], right: [Bool])
 
-    private func sections(_ allocations: [TopAllocation]) -> [Section] {
+    private func sections(
+        _ allocations: [TopAllocation], _ clients: [TopClient]
+    ) -> [Section] {
         let rows = allocations.map { allocation in
             [
                 allocation.entry.name, allocation.entry.type.name,
@@ -84,9 +93,47 @@ struct Top: DaemonCommand {
             ]
         }
         let titles = ["NAME", "TYPE", "LENGTH", "SIZE", "AGE", "HANDLES", "MAPS"]
-        return [
+        var sections: [Section] = [
             ([titles] + rows, [false, false, true, true, true, true, false])
         ]
+        if !clients.isEmpty {
+            let rows = clients.map { found in
+                [
+                    String(found.client.id), found.client.program,
+                    found.client.user.map { String($0) } ?? "-",
+                    found.client.process.map { String($0) } ?? "-",
+                    humanTime(found.client.age), String(found.client.handles),
+                    String(found.client.requests), humanSize(found.moved),
+                ]
+            }
+            let titles = ["ID", "PROGRAM", "UID", "PID", "AGE", "HANDLES", "REQUESTS", "MOVED"]
+            sections.append(
+                ([titles] + rows, [true, false, true, true, true, true, true, true]))
+        }
+        return sections
+    }
+
+    /// The connections that moved most; none from a daemon that does not tell.
+    ///
+    /// - Parameter traffic: What each had moved a round ago, by its number; then what it has now.
+    private func busiest(
+        _ most: Int, _ daemon: Smalloc, since traffic: inout [UInt64: Int]
+    ) throws -> [TopClient] {
+        let clients: [Smalloc.Client]
+        do throws(SmallocError) { clients = try daemon.clients() } catch {
+            guard error.status == .unknownOperation else { throw error }
+            return []
+        }
+        var now: [UInt64: Int] = [:]
+        var found: [TopClient] = []
+        for client in clients {
+            let moved = client.readSize.addedClamped(client.writtenSize)
+            now[client.id] = moved
+            found.append(TopClient(client: client, moved: moved - (traffic[client.id] ?? 0)))
+        }
+        traffic = now
+        found.sort { $0.moved != $1.moved ? $0.moved > $1.moved : $0.client.id < $1.client.id }
+        return Array(found.prefix(most))
     }
 
     /// The first allocations of the order, as many as are to be shown; never more than some
@@ -127,6 +174,13 @@ struct Top: DaemonCommand {
 struct TopAllocation {
     let entry: Smalloc.Entry
     let stat: Smalloc.Stat
+}
+
+/// A connection as `top` shows it.
+struct TopClient {
+    let client: Smalloc.Client
+    /// Bytes in both directions since the round before.
+    let moved: Int
 }
 
 /// The daemon's figures at one time.
@@ -171,7 +225,7 @@ struct TopFigures {
     }
 
     /// One line of JSON.
-    func json(_ allocations: [TopAllocation]) -> JSON {
+    func json(_ allocations: [TopAllocation], _ clients: [TopClient]) -> JSON {
         let keys = [
             "uptime_seconds", "allocations", "memory_used_bytes", "limit_memory_bytes",
             "connections", "bytes_read", "bytes_written",
@@ -190,6 +244,17 @@ struct TopFigures {
             ])
         }
         members.append(("top", .array(rows)))
+        let connections = clients.map { found in
+            JSON.object([
+                ("id", .integer(Int(clamping: found.client.id))),
+                ("program", .string(found.client.program)),
+                ("uid", found.client.user.map { .integer(Int($0)) } ?? .null),
+                ("pid", found.client.process.map { .integer(Int($0)) } ?? .null),
+                ("handles", .integer(found.client.handles)),
+                ("requests", .integer(found.client.requests)), ("moved", .integer(found.moved)),
+            ])
+        }
+        members.append(("clients", .array(connections)))
         return .object(members)
     }
 }

@@ -198,12 +198,24 @@ struct CommandTests {
     @Test(
         "each class of error has its exit code and one line",
         arguments: [
-            ("cli read none", 1, "none: Error: object has no external array data"),
-            ("cli rm none", 1, "none: Error: obj has no external array data"),
+            (
+                "cli read none", 1,
+                "none: Error: object has no external array data (no allocation has this name)"
+            ),
+            (
+                "cli rm none", 1,
+                "none: Error: obj has no external array data (no allocation has this name)"
+            ),
             ("cli copy none 0 a 0 1", 1, "none to a: Error: source has no external array data"),
             ("cli copy a 0 none 0 1", 1, "a to none: Error: dest has no external array data"),
-            ("cli alloc a 4", 2, "a: TypeError: object already has external array data"),
-            ("cli truncate none 1", 1, "none: Error: object has no external array data"),
+            (
+                "cli alloc a 4", 2,
+                "a: TypeError: object already has external array data (the name is taken)"
+            ),
+            (
+                "cli truncate none 1", 1,
+                "none: Error: object has no external array data (no allocation has this name)"
+            ),
             ("cli write a 0 x", 2, "a: TypeError: no number: x"),
             ("cli alloc b 64M", 3, "b: RangeError: n > kMaxLength (67108864 bytes)"),
             ("cli read a 5", 3, "a: RangeError: start > length (start 5, length 4)"),
@@ -221,7 +233,8 @@ struct CommandTests {
             ),
             (
                 "cli copy a 0 a 0 5", 3,
-                "a to a: RangeError: copy_length > source_length (a: start 0, count 5, length 4)"
+                "a to a: RangeError: copy_length > source_length (from a: start 0, count 5, length 4; "
+                    + "onto a: start 0, length 4)"
             ),
             (
                 "cli truncate a 5", 3,
@@ -271,7 +284,7 @@ struct CommandTests {
         #expect(
             result.errors == """
                 {"error":{"status":"noData","class":"Error","message":"object has no external array \
-                data","subject":"none"}}
+                data","detail":"no allocation has this name","subject":"none"}}
 
                 """)
     }

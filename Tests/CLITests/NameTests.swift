@@ -43,10 +43,10 @@ struct NameTests {
             output == """
                 a\tUint8\t4\t4
                 flags    frozen
-                smalloc-cli: b: Error: object has no external array data
+                smalloc-cli: b: Error: object has no external array data (no allocation has this name)
                 1
                 {"error":{"status":"noData","class":"Error","message":"object has no external \
-                array data","subject":"b"}}
+                array data","detail":"no allocation has this name","subject":"b"}}
                 1
                 64
 

@@ -129,7 +129,8 @@ struct Asked {
 func driverOptions() -> Smalloc.Options {
     var options = Smalloc.Options()
     options.reconnects = false
-    options.requestTimeout = .seconds(5)
+    options.requestTimeout = .seconds(15)
+    options.connectTimeout = .seconds(15)
     return options
 }
 

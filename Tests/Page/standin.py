@@ -14,6 +14,21 @@ import policy
 UNITS = 1 << 20
 OPERATIONS = ("alloc", "open", "read", "write", "copy", "dispose", "map", "atomic", "wait")
 
+# Names that would do something if they were anything but text.
+HOSTILE = (
+    "<img/src=x/onerror=hit()>",
+    "<script>hit()</script>",
+    "\"'onmouseover='hit()'style=\"x\"",
+    "javascript:hit()",
+    "</button><svg/onload=hit()>",
+    "__proto__",
+    "constructor",
+    "&lt;b&gt;&#x27;",
+    "${hit()}{{hit()}}",
+    "%3Cimg%20src=x%3E",
+    "a" * 255,
+)
+
 
 def example(count=40, now=None):
     """Documents as the listener gives them, of a daemon with that many allocations in memory."""

@@ -7,104 +7,7 @@ import unittest
 import policy
 import standin
 import webdriver
-
-# Where all of this file's tests look for what must not happen: before the page's own script runs.
-WATCH = """
-window.seen = [];
-document.addEventListener('securitypolicyviolation', event =>
-    window.seen.push(`violation: ${event.violatedDirective} ${event.blockedURI}`));
-window.addEventListener('error', event => window.seen.push(`error: ${event.message}`));
-window.addEventListener('unhandledrejection', event =>
-    window.seen.push(`rejected: ${event.reason}`));
-window.hit = () => window.seen.push('hit');
-"""
-
-DRAWN = "return performance.getEntriesByName('first drawing').length > 0"
-
-# What reaches over the right edge of the screen, or of its place.
-TOO_WIDE = """
-return [...document.body.querySelectorAll('*')]
-    .filter(e => {
-        const { right } = e.getBoundingClientRect();
-        return right > document.documentElement.clientWidth + 0.5
-            || e.tagName === 'TABLE' && right > e.parentElement.getBoundingClientRect().right + 0.5;
-    })
-    .map(e => `${e.tagName} ${e.id} ${e.className} ${e.innerText?.slice(0, 30)}`)
-"""
-
-browser = None
-
-
-def setUpModule():
-    global browser
-    reason = webdriver.missing()
-    if reason:
-        raise unittest.SkipTest(reason)
-    browser = webdriver.Browser()
-    unittest.addModuleCleanup(browser.close)
-    browser.chrome("Page.enable")
-    browser.chrome("Page.addScriptToEvaluateOnNewDocument", source=WATCH)
-
-
-class PageCase(unittest.TestCase):
-    """A stand-in and the page of it. At the end nothing has asked for anything elsewhere, and the
-    policy has had nothing to forbid."""
-
-    quiet = True
-
-    def setUp(self):
-        browser.scheme("light")
-        browser.size(1280, 1000)
-
-    def show(self, documents=None):
-        self.server = standin.StandIn(documents or standin.example())
-        self.addCleanup(self.server.close)
-        # Else the browser would go on asking a server that has ended.
-        self.addCleanup(browser.open, "about:blank")
-        browser.requests()
-        browser.log("browser")
-        browser.open(self.server.url)
-        browser.until(DRAWN)
-        return self.server.documents
-
-    def tearDown(self):
-        if not hasattr(self, "server"):
-            return
-        self.assertEqual(browser.run("return window.seen"), [])
-        for url in browser.requests() + self.resources():
-            self.assertTrue(url.startswith((self.server.url, "data:")), url)
-        if self.quiet:
-            self.assertEqual([entry["message"] for entry in browser.log("browser")], [])
-
-    def resources(self):
-        return browser.run("return performance.getEntriesByType('resource').map(e => e.name)")
-
-    def text(self, selector):
-        return browser.run(
-            "return [...document.querySelectorAll(arguments[0])].map(e => e.innerText).join('\\n')",
-            selector,
-        ).replace("\u00a0", " ")
-
-    def shows(self, selector, text, seconds=30):
-        """Waits until the text is there."""
-        browser.until(
-            "return [...document.querySelectorAll(arguments[0])].some("
-            "e => e.innerText.replaceAll('\\u00a0', ' ').includes(arguments[1]))",
-            selector,
-            text,
-            seconds=seconds,
-        )
-
-    def fits(self, width):
-        """On a screen of that width nothing reaches over its edge."""
-        browser.size(width, 740)
-        browser.until("return document.documentElement.clientWidth === arguments[0]", width)
-        # Boxes are placed anew in the frame that follows.
-        end = time.monotonic() + 5
-        while browser.run(TOO_WIDE) and time.monotonic() < end:
-            time.sleep(0.05)
-        self.assertEqual(browser.run(TOO_WIDE), [], width)
-        self.assertEqual(browser.run("return document.documentElement.scrollWidth"), width)
+from pages import PageCase, setUpModule  # noqa: F401
 
 
 class FileTests(unittest.TestCase):
@@ -159,14 +62,14 @@ class ValueTests(PageCase):
         self.shows("#slowlog", "fill")
         del documents["allocations"][:]
         self.shows("#list", "No allocations that have a name.")
-        browser.until("return document.getElementById('map').children.length === 0")
+        self.browser.until("return document.getElementById('map').children.length === 0")
 
     def test_rates_are_of_two_refreshes_and_a_new_daemon_counts_from_nothing(self):
         documents = self.show()
         documents["stats.json"]["requests"]["read"] += 1_000_000
         rate = r"Requests\n[1-9][\d,]{3,}/s"
         script = "return new RegExp(arguments[0]).test(document.querySelector('dl').innerText)"
-        browser.until(script, rate)
+        self.browser.until(script, rate)
         documents["stats.json"]["requests"] = {"read": 5}
         documents["stats.json"]["uptime"] = 1.0
         self.shows("#figures", "Requests\n–\n5 since the start")
@@ -184,7 +87,7 @@ class ValueTests(PageCase):
 
     def test_the_boxes_are_as_large_as_what_they_stand_for(self):
         documents = self.show()
-        areas = browser.run(
+        areas = self.browser.run(
             "return [...document.querySelectorAll('#map button')].map(b => {"
             " const {width, height} = b.getBoundingClientRect(); return width * height})"
         )
@@ -195,72 +98,63 @@ class ValueTests(PageCase):
 
     def test_a_click_lists_a_namespace_and_another_one_all(self):
         self.show()
-        browser.click("#map button:nth-child(3)")
+        self.browser.click("#map button:nth-child(3)")
         self.shows("#shown", "space2/")
         self.shows("#allocations tbody tr:first-child", "space2/item8")
         self.assertNotIn("space0", self.text("#allocations"))
         self.assertIn("/allocations.json?sort=size&limit=10&prefix=space2%2F", self.server.paths)
-        browser.run("document.querySelector('input[value=age]').click()")
+        self.browser.run("document.querySelector('input[value=age]').click()")
         self.shows("#allocations tbody tr:first-child", "space2/item11")
-        browser.click("#all")
+        self.browser.click("#all")
         self.shows("#allocations tbody tr:first-child", "space9/item39")
 
     def test_more_rows_are_shown_when_asked_for(self):
         self.show()
         rows = "return document.querySelectorAll('#allocations tbody tr').length === arguments[0]"
-        browser.until(rows, 10)
-        browser.click("#allocations + p + button, #allocations + button")
-        browser.until(rows, 40)
+        self.browser.until(rows, 10)
+        self.browser.click("#allocations + p + button, #allocations + button")
+        self.browser.until(rows, 40)
 
 
 class HostileTests(PageCase):
-    NAMES = (
-        "<img/src=x/onerror=hit()>",
-        "<script>hit()</script>",
-        "\"'onmouseover='hit()'style=\"x\"",
-        "javascript:hit()",
-        "</button><svg/onload=hit()>",
-        "__proto__",
-        "constructor",
-        "&lt;b&gt;&#x27;",
-        "${hit()}{{hit()}}",
-        "%3Cimg%20src=x%3E",
-        "a" * 255,
-    )
-
     def test_a_name_is_nothing_but_text(self):
         documents = standin.example(0)
         template = standin.example(1)["allocations"][0]
         documents["allocations"] = [
-            {**template, "name": f"{name[:200]}/{name}"[:255], "type": name} for name in self.NAMES
+            {**template, "name": f"{name[:200]}/{name}"[:255], "type": name}
+            for name in standin.HOSTILE
         ]
-        for index, name in enumerate(self.NAMES):
+        for index, name in enumerate(standin.HOSTILE):
             client = {**documents["clients.json"]["clients"][0], "id": index, "version": name}
             documents["clients.json"]["clients"].append({**client, "program": name, "mode": name})
             entry = {**documents["slowlog.json"]["entries"][0], "name": name, "waited": name}
             documents["slowlog.json"]["entries"].append({**entry, "operation": name})
             documents["stats.json"]["refusals"][name] = 1
             documents["stats.json"]["latency"][name] = {"count": 1, "p50": 1, "p99": 1, "p999": 1}
-        documents["stats.json"]["version"] = self.NAMES[0]
+        documents["stats.json"]["version"] = standin.HOSTILE[0]
         self.show(documents)
-        browser.run(
+        self.browser.run(
             "document.querySelectorAll('button').forEach(b => b.textContent.startsWith("
             "'Show all') && b.click())"
         )
-        spaces = browser.run(
+        spaces = self.browser.run(
             "return [...document.querySelectorAll('#map button .name')].map(e => e.textContent)"
         )
         # As the grouping has it: up to the first slash.
-        shown = {f"{name[:200]}/"[:255].partition("/")[0] for name in self.NAMES}
+        shown = {f"{name[:200]}/"[:255].partition("/")[0] for name in standin.HOSTILE}
         self.assertEqual(set(spaces), shown)
         for place in ("#allocations", "#clients", "#slowlog", "#refusals", "#latency"):
-            for name in self.NAMES:
+            for name in standin.HOSTILE:
                 self.shows(place, name)
         for index in range(len(spaces)):
-            browser.run("document.querySelectorAll('#map button')[arguments[0]].click()", index)
+            self.browser.run(
+                "document.querySelectorAll('#map button')[arguments[0]].click()", index
+            )
             self.shows("#shown", f"{spaces[index]}/")
         time.sleep(0.3)
-        tags = browser.run("return [...document.querySelectorAll('img, svg, main script')].length")
+        tags = self.browser.run(
+            "return [...document.querySelectorAll('img, svg, main script')].length"
+        )
         self.assertEqual(tags, 0)
         for width in (1280, 360):
             self.fits(width)
@@ -275,7 +169,7 @@ class HostileTests(PageCase):
         self.assertIn("space0/item0", self.text("#allocations"))
         documents.update({k: standin.example()[k] for k in ("clients.json", "slowlog.json")})
         self.shows("#clients", "trainer-0")
-        browser.until("return document.getElementById('clients-error').hidden")
+        self.browser.until("return document.getElementById('clients-error').hidden")
 
 
 class CanaryTests(PageCase):
@@ -285,7 +179,7 @@ class CanaryTests(PageCase):
 
     def test_what_the_policy_forbids_is_seen(self):
         self.show()
-        browser.run(
+        self.browser.run(
             "const image = document.createElement('img');"
             "image.src = 'https://elsewhere.invalid/x';"
             "document.body.append(image);"
@@ -294,14 +188,14 @@ class CanaryTests(PageCase):
             "catch { seen.push('refused') }"
             "setTimeout(() => { throw new Error('thrown') })"
         )
-        browser.until("return window.seen.length >= 5")
-        seen = " ".join(browser.run("return window.seen"))
+        self.browser.until("return window.seen.length >= 5")
+        seen = " ".join(self.browser.run("return window.seen"))
         for word in ("img-src", "connect-src", "trusted-types", "refused", "error"):
             self.assertIn(word, seen)
-        self.assertEqual(browser.run("return document.querySelectorAll('b').length"), 0)
-        browser.run("window.seen = []")
-        browser.run("performance.clearResourceTimings()")
-        browser.requests()
+        self.assertEqual(self.browser.run("return document.querySelectorAll('b').length"), 0)
+        self.browser.run("window.seen = []")
+        self.browser.run("performance.clearResourceTimings()")
+        self.browser.requests()
 
 
 class ErrorTests(PageCase):
@@ -320,14 +214,14 @@ class ErrorTests(PageCase):
         self.addCleanup(self.server.close)
         self.shows("#version", "0.2.0")
         self.shows("#state", "Live")
-        browser.until("return document.getElementById('stats-error').hidden")
+        self.browser.until("return document.getElementById('stats-error').hidden")
 
     def test_it_says_that_no_answer_comes_and_goes_on_when_one_does(self):
         self.show()
         self.server.hold.clear()
         self.shows("#stats-error", "The daemon has not answered for 10 seconds.")
         self.server.hold.set()
-        browser.until("return document.getElementById('stats-error').hidden")
+        self.browser.until("return document.getElementById('stats-error').hidden")
         self.shows("#state", "Live")
 
     def test_it_says_what_is_refused(self):
@@ -337,7 +231,7 @@ class ErrorTests(PageCase):
         self.shows("#allocations-error", f"403 {text}")
         self.shows("#stats-error", "503 stopping")
         self.server.failing = {}
-        browser.until("return document.getElementById('allocations-error').hidden")
+        self.browser.until("return document.getElementById('allocations-error').hidden")
 
 
 class RefreshTests(PageCase):
@@ -349,36 +243,38 @@ class RefreshTests(PageCase):
     def test_it_asks_every_two_seconds_and_not_while_it_is_paused(self):
         self.show()
         self.assertIn(self.asked(8), (3, 4, 5))
-        browser.click("#pause")
+        self.browser.click("#pause")
         self.shows("#state", "Paused")
         time.sleep(0.5)
         self.assertEqual(self.asked(5), 0)
-        browser.click("#pause")
+        self.browser.click("#pause")
         self.shows("#state", "Live")
         self.assertGreaterEqual(self.asked(5), 1)
 
     def test_it_does_not_ask_while_its_tab_is_hidden(self):
         self.show()
-        first = browser.ask("GET", "/window")
-        other = browser.ask("POST", "/window/new", {"type": "tab"})["handle"]
-        browser.ask("POST", "/window", {"handle": other})
+        first = self.browser.ask("GET", "/window")
+        other = self.browser.ask("POST", "/window/new", {"type": "tab"})["handle"]
+        self.browser.ask("POST", "/window", {"handle": other})
         try:
             time.sleep(1)
             self.assertEqual(self.asked(5), 0)
         finally:
-            browser.ask("DELETE", "/window")
-            browser.ask("POST", "/window", {"handle": first})
-        self.assertFalse(browser.run("return document.hidden"))
+            self.browser.ask("DELETE", "/window")
+            self.browser.ask("POST", "/window", {"handle": first})
+        self.assertFalse(self.browser.run("return document.hidden"))
         self.assertGreaterEqual(self.asked(5), 1)
 
 
 class SizeTests(PageCase):
     def test_a_hundred_thousand_allocations_are_drawn_in_time(self):
         documents = self.show(standin.example(100_000))
-        first = browser.run("return performance.getEntriesByName('first drawing')[0].duration")
+        first = self.browser.run("return performance.getEntriesByName('first drawing')[0].duration")
         self.assertLessEqual(first, 3000)
-        self.assertEqual(browser.run("return document.querySelectorAll('#map button').length"), 500)
-        self.assertIn("all others: ", browser.label("#map button:last-child"))
+        self.assertEqual(
+            self.browser.run("return document.querySelectorAll('#map button').length"), 500
+        )
+        self.assertIn("all others: ", self.browser.label("#map button:last-child"))
         refreshes = []
         script = (
             "const entry = performance.getEntriesByName('refresh')[0];"
@@ -388,7 +284,7 @@ class SizeTests(PageCase):
             # Other sizes, so that boxes move.
             for allocation in documents["allocations"][:: len(refreshes) + 2]:
                 allocation["bytes"] = allocation["bytes"] * 3 // 2 + 1
-            start, spent = browser.run(script)
+            start, spent = self.browser.run(script)
             if not refreshes or refreshes[-1][0] != start:
                 refreshes.append((start, spent))
             time.sleep(0.2)
@@ -406,10 +302,12 @@ class SizeTests(PageCase):
             "other": {"count": 5, "bytes": 7},
         }
         self.show(documents)
-        self.assertEqual(browser.run("return document.querySelectorAll('#map button').length"), 500)
+        self.assertEqual(
+            self.browser.run("return document.querySelectorAll('#map button').length"), 500
+        )
         rest = sum(1000 - i for i in range(499, 800)) + 7
         self.assertEqual(
-            browser.label("#map button:last-child").replace("\u00a0", " "),
+            self.browser.label("#map button:last-child").replace("\u00a0", " "),
             f"all others: {rest / 1024:.0f} KiB, 306 allocations",
         )
 
@@ -452,14 +350,14 @@ class FaceTests(PageCase):
         self.shows("#slowlog-error", "not told")
         backs = set()
         for scheme in ("light", "dark"):
-            browser.scheme(scheme)
-            looked, bad, back = browser.run(self.CONTRAST)
+            self.browser.scheme(scheme)
+            looked, bad, back = self.browser.run(self.CONTRAST)
             self.assertGreater(looked, 100)
             self.assertEqual(bad, [], scheme)
             backs.add(back)
         self.assertEqual(len(backs), 2)
         del documents, backs
-        browser.log("browser")  # The refusal.
+        self.browser.log("browser")  # The refusal.
 
     def test_a_narrow_screen_is_not_scrolled_sideways(self):
         documents = self.show(standin.example(100_000))
@@ -479,33 +377,33 @@ class FaceTests(PageCase):
             "return [...document.querySelectorAll('button, input, a')]"
             ".filter(e => e.checkVisibility()).map((e, i) => { e.dataset.at = i; return i; })"
         )
-        for index in browser.run(script):
-            self.assertTrue(browser.label(f"[data-at='{index}']").strip(), index)
-        self.assertTrue(browser.label("#bar").startswith("Allocated 1.54"))
+        for index in self.browser.run(script):
+            self.assertTrue(self.browser.label(f"[data-at='{index}']").strip(), index)
+        self.assertTrue(self.browser.label("#bar").startswith("Allocated 1.54"))
 
     def test_the_map_is_used_by_keys(self):
         documents = self.show()
         focused = "return document.activeElement.getAttribute('aria-label') ?? ''"
-        browser.run("document.getElementById('pause').focus()")
+        self.browser.run("document.getElementById('pause').focus()")
         # One stop for the whole map, whatever its boxes.
-        browser.press(webdriver.TAB)
-        self.assertTrue(browser.run(focused).startswith("space0: "))
-        browser.press(webdriver.RIGHT, webdriver.RIGHT)
-        self.assertTrue(browser.run(focused).startswith("space2: "))
-        browser.press(webdriver.ENTER)
+        self.browser.press(webdriver.TAB)
+        self.assertTrue(self.browser.run(focused).startswith("space0: "))
+        self.browser.press(webdriver.RIGHT, webdriver.RIGHT)
+        self.assertTrue(self.browser.run(focused).startswith("space2: "))
+        self.browser.press(webdriver.ENTER)
         self.shows("#shown", "space2/")
         self.assertEqual(
-            browser.run("return document.activeElement.getAttribute('aria-pressed')"), "true"
+            self.browser.run("return document.activeElement.getAttribute('aria-pressed')"), "true"
         )
-        browser.press(webdriver.END)
-        self.assertTrue(browser.run(focused).startswith("space9: "))
+        self.browser.press(webdriver.END)
+        self.assertTrue(self.browser.run(focused).startswith("space9: "))
         # The focus stays while the order of sizes changes around it.
         documents["allocations"][-1]["bytes"] = 5 << 30
-        browser.until("return document.activeElement.title.startsWith('space9: 5.')")
-        browser.press(webdriver.RIGHT)
-        self.assertTrue(browser.run(focused).startswith("space0: "))
-        browser.press(webdriver.TAB)
-        self.assertEqual(browser.run("return document.activeElement.id"), "all")
+        self.browser.until("return document.activeElement.title.startsWith('space9: 5.')")
+        self.browser.press(webdriver.RIGHT)
+        self.assertTrue(self.browser.run(focused).startswith("space0: "))
+        self.browser.press(webdriver.TAB)
+        self.assertEqual(self.browser.run("return document.activeElement.id"), "all")
 
 
 if __name__ == "__main__":

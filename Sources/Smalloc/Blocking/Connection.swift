@@ -131,8 +131,9 @@ final class Connection: @unchecked Sendable {
             do throws(SmallocError) {
                 return try attempt(body)
             } catch {
-                guard remote == nil, options.reconnects, error.status == .connectionLost,
-                    state.brokeUnsent
+                // What the daemon said as it closed may have been heard, too.
+                guard remote == nil, options.reconnects, state.brokeUnsent,
+                    [.connectionLost, .shuttingDown, .idleTimeout].contains(error.status)
                 else { throw error }
             }
             // The connection had died while it was idle, and nothing of this request was seen.

@@ -15,7 +15,10 @@ extension Request {
         var name = String(decoding: body.prefix(Int(header.nameSize)), as: UTF8.self)
         var fact = operation == .alloc ? sizeText(error.status) : ""
         switch error.status {
-        case .noData where !name.isEmpty && operation != .copy: fact = "no allocation has this name"
+        case .noData where !name.isEmpty && operation != .copy:
+            let isFrozen =
+                operation == .open && OpenFlags(rawValue: header.flags).contains(.awaitFrozen)
+            fact = "no \(isFrozen ? "frozen " : "")allocation has this name"
         case .alreadyExists:
             // What a rename finds taken is its second name.
             if operation == .rename {

@@ -30,6 +30,9 @@ extension Registry {
         let wanted = count == 0 ? Registry.clientsOfPage : min(count, Registry.clientsOfPage)
         let isPrivileged = Registry.isPrivileged(caller.owner)
         let (owner, own) = (caller.owner, caller.record)
+        // Others are told what their last turns came to; this one is in the midst of its own.
+        own?[.requests] = caller.requests
+        own?[.handles] = UInt64(caller.handles.count)
         let now = Clock.now
         var (loop, slot) = (Int(cursor >> 24), Int(cursor & 0xFF_FFFF))
         var (entries, looked) = (UInt64(0), 0)

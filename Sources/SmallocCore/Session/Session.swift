@@ -131,6 +131,7 @@ public struct Session: ~Copyable {
 
     private mutating func detect(_ first: UInt8, _ loop: LoopContext) -> Bool {
         mode = first >= 0x80 ? .frames : .text
+        caller.record?[.mode] = UInt64(mode.rawValue)
         guard first < 0x20, first != 0x0A, first != 0x0D, first != 0x09 else { return true }
         fail(SmallocError(.notSmalloc, .error, "neither a frame nor a line of text"), loop)
         return false

@@ -199,7 +199,8 @@ final class HTTPDocuments {
         json.beginArray("clients")
         for row in found.rows {
             let client = row.status
-            let words = row.software.split(separator: 0x2F, maxSplits: 1)
+            // Clients write a blank or a slash between the two.
+            let words = row.software.split(maxSplits: 1) { $0 == 0x2F || $0 == 0x20 }
             json.beginObject()
             json.member("id", client.id)
             json.member("uid", client.owner.map(UInt64.init))

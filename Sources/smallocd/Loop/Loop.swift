@@ -396,7 +396,6 @@ final class Loop: @unchecked Sendable {
     private func setLeaseTimer() {
         guard let deadline = context.registry.nextLease else { return }
         let now = Clock.now
-        // What is far away is looked at again.
         let left = deadline > now ? min((deadline - now) / 1_000_000 + 1, 3_600_000) : 0
         uv_timer_start(leaseTimer, loopLeasesExpire, left, 0)
     }
@@ -482,10 +481,8 @@ private func loopWaitsExpire(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
 }
 
 private func loopLeasesExpire(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
-    guard let loop = loop(of: handle?.pointee.data) else { return }
-    _ = loop.turnClock.begin()
     // Another thread does it.
-    loop.context.registry.expireLeases()
+    loop(of: handle?.pointee.data)?.context.registry.expireLeases()
 }
 
 private func loopIdle(_ handle: UnsafeMutablePointer<uv_idle_t>?) {

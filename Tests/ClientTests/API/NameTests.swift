@@ -40,26 +40,28 @@ struct NameTests {
     @Test("when the time is up there is no data, and the error says the name")
     func times() async throws {
         let name = SharedDaemon.name()
+        let missing = "\(name): no allocation has this name"
         let tasks = try await SharedDaemon.connectAsync()
         let clock = ContinuousClock()
         let taken = clock.measure {
             let error = failure { () throws(SmallocError) in
                 _ = try smalloc.open(name, timeout: .milliseconds(60))
             }
-            #expect(error?.status == .noData && error?.detail == name)
+            #expect(error?.status == .noData && error?.detail == missing)
         }
         #expect(taken >= .milliseconds(60))
         for timeout in [Duration.zero, .microseconds(1), .seconds(-1)] {
             let error = await failure { () async throws(SmallocError) in
                 _ = try await tasks.open(name, timeout: timeout)
             }
-            #expect(error?.status == .noData && error?.detail == name)
+            #expect(error?.status == .noData && error?.detail == missing)
         }
         let made = try smalloc.alloc(1, named: name)
         let error = failure { () throws(SmallocError) in
             _ = try smalloc.open(name, frozen: true, timeout: .milliseconds(1))
         }
         #expect(error?.status == .noData)
+        #expect(error?.detail == "\(name): no frozen allocation has this name")
         try made.dispose()
         #expect(
             failure { () throws(SmallocError) in _ = try smalloc.open("a b", timeout: nil) }?.status

@@ -63,17 +63,14 @@ struct PublicNamesTests {
         #expect(
             names == [
                 "Smalloc.Address", "Smalloc.AtomicValue", "Smalloc.Batch", "Smalloc.Batch.Replies",
-                "Smalloc.Batch.Ticket", "Smalloc.Bfloat16", "Smalloc.Buffer",
-                "Smalloc.Client", "Smalloc.SlowLog",
+                "Smalloc.Batch.Ticket", "Smalloc.Bfloat16", "Smalloc.Buffer", "Smalloc.Client",
                 "Smalloc.ComplexDouble", "Smalloc.ComplexFloat", "Smalloc.Element",
                 "Smalloc.ElementTypes", "Smalloc.Entry", "Smalloc.ErrorClass", "Smalloc.Event",
-                "Smalloc.Holder",
-                "Smalloc.Lease",
-                "Smalloc.Limits", "Smalloc.Mapping", "Smalloc.Options", "Smalloc.Pages",
-                "Smalloc.Stat",
+                "Smalloc.Holder", "Smalloc.Lease", "Smalloc.Limits", "Smalloc.Mapping",
+                "Smalloc.Options", "Smalloc.Pages", "Smalloc.SlowLog", "Smalloc.Stat",
                 "Smalloc.Stats", "Smalloc.Status", "Smalloc.WaitResult", "Smalloc.Watch",
-                "AsyncSmalloc.Batch",
-                "AsyncSmalloc.Executor", "AsyncSmalloc.Listing", "AsyncSmalloc.Watch",
+                "AsyncSmalloc.Batch", "AsyncSmalloc.Executor", "AsyncSmalloc.Listing",
+                "AsyncSmalloc.Watch",
             ])
     }
 

@@ -52,10 +52,13 @@ struct TidyTests {
         #expect(TidyTests.sources.count > 40)
     }
 
-    @Test("only the daemon knows libuv")
+    @Test("only the daemon knows libuv, and of it only the HTTP listener libmicrohttpd")
     func libuv() {
         for file in TidyTests.sources where imports(file).contains("CLibuv") {
             #expect(file.module == "smallocd", "\(file.path)")
+        }
+        for file in TidyTests.sources where imports(file).contains("CMicroHTTPD") {
+            #expect(file.path.hasPrefix("smallocd/HTTP/"), "\(file.path)")
         }
     }
 

@@ -137,7 +137,7 @@ class ServerTests(unittest.TestCase):
     def test_the_daemon_conforms(self) -> None:
         code, said = conform("server", self.daemon.address)
         self.assertEqual(code, 0, said)
-        self.assertRegex(said, r"^conforms: 9\d\d played, nothing differs\n$")
+        self.assertRegex(said, r"^conforms: \d{3,} played, nothing differs\n$")
         with smalloc.Client(self.daemon.address) as client:
             self.assertEqual(client.stats()["allocations"], 0)
 

@@ -11,6 +11,7 @@ import re
 import struct
 import subprocess
 import sys
+import threading
 import unittest
 from typing import Any, Dict, Iterator, Tuple
 from unittest import mock
@@ -60,6 +61,16 @@ class ReadmeTests(DaemonTestCase):
         names: Dict[str, Any] = {"client": self.client}
         exec(compile(example, "README.md", "exec"), names)
         self.assertEqual((names["seen"], names["flags"][:]), (1, [1, 0]))
+
+    def test_the_example_of_watching(self) -> None:
+        example = block_with("client.watch(", PACKAGE / "README.md")
+        said = io.StringIO()
+        timer = threading.Timer(0.2, self.client.create, ("cam/1", 4))
+        timer.start()
+        with contextlib.redirect_stdout(said):
+            exec(compile(example, "README.md", "exec"), {"client": self.client})
+        timer.join()
+        self.assertIn("# " + said.getvalue().strip(), example)
 
     def test_the_example_of_asyncio(self) -> None:
         example = block_with("async def main(client)", PACKAGE / "README.md")

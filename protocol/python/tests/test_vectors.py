@@ -55,10 +55,10 @@ class VectorTests(unittest.TestCase):
         assert reply is not None, frame["name"]
         expected, data = header_of(frame["fields"]), bytearray.fromhex(frame["hex"])
         got = bytearray(reply.header.encode() + reply.payload)
-        if frame.get("payloadVaries"):
-            got, data = got[:20] + got[24:40], data[:20] + data[24:40]
         for at, size in frame.get("varies", []):
             got[at : at + size] = data[at : at + size]
+        if frame.get("payloadVaries"):
+            got, data = got[:20] + got[24:40], data[:20] + data[24:40]
         self.assertEqual(got.hex(), data.hex(), frame["name"])
         if expected.status:
             error = error_of(reply.header.status, reply.payload.decode())

@@ -46,8 +46,10 @@ from ._errors import (
 )
 from ._info import Limits, Listed, Maps, Stat, StatFlag, Storage
 from ._mapping import Mapping
+from ._monitoring import Cause, Connected, Mode, SlowLog, SlowRequest, Transport
 from ._types import ElementType
 from ._version import __version__
+from ._watching import Event, EventKind, Watch
 
 __all__ = [
     "AlreadyExistsError",
@@ -56,10 +58,14 @@ __all__ = [
     "BusyError",
     "CancelledError",
     "CannotConnectError",
+    "Cause",
     "Client",
     "ClosedError",
+    "Connected",
     "ConnectionLostError",
     "ElementType",
+    "Event",
+    "EventKind",
     "ForkedError",
     "FrozenError",
     "InvalidArgumentError",
@@ -70,11 +76,14 @@ __all__ = [
     "Mapping",
     "Maps",
     "MismatchError",
+    "Mode",
     "NotFoundError",
     "OutOfMemoryError",
     "OutOfRangeError",
     "ProtocolError",
     "ShareLimitError",
+    "SlowLog",
+    "SlowRequest",
     "SmallocError",
     "Stat",
     "StatFlag",
@@ -82,9 +91,11 @@ __all__ = [
     "Storage",
     "TimedOutError",
     "TooLargeError",
+    "Transport",
     "UnknownTypeError",
     "UnsupportedError",
     "WaitResult",
+    "Watch",
     "__version__",
     "aio",
 ]

@@ -12,7 +12,7 @@ from ._cells import AtomicAction, WaitResult, check_waited
 from ._descriptions import Description
 from ._elements import Elements
 from ._errors import ClosedError, ConnectionLostError, ForkedError, InvalidArgumentError
-from ._errors import FrozenError, MismatchError, OutOfRangeError, Status
+from ._errors import FrozenError, MismatchError, Status
 from ._info import Stat
 from ._mapping import Mapping, map_allocation
 from ._shared import shared_client

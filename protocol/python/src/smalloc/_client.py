@@ -7,22 +7,24 @@ in `_array.py`.
 from __future__ import annotations
 
 import contextlib
-import operator
-from typing import Any, Dict, Iterable, Iterator, List, NoReturn, Optional, Sequence, Tuple, Union
+from typing import Any, Iterable, Iterator, List, NoReturn, Optional, Sequence, Tuple
 
 from . import _wire
 from ._address import default_address, parse_address
 from ._allocation import Allocation
+from ._answers import busy_to_freeze, check_shape, size_of, stat_of
 from ._array import Array, opened_array
 from ._buffers import has_shared_huge_pages
 from ._calls import Call, Handle, Outcome
+from ._cells import milliseconds_of
 from ._connection import Connection
 from ._descriptions import Description
-from ._errors import AlreadyExistsError, BusyError, MismatchError, NotFoundError, ShareLimitError
-from ._errors import SmallocError, Status, TooLargeError
+from ._errors import BusyError, MismatchError, NotFoundError, ShareLimitError
+from ._errors import SmallocError, Status
 from ._info import Limits, Listed, Stat, decode_name, whole_length
 from ._mapping import mapping_of
 from ._opening import open_with
+from ._reports import Reports
 from ._shapes import Shape, length_of, shape_of
 from ._transfers import Target, Transfers, encode_name, nonsense, whole
 from ._types import ElementType
@@ -42,7 +44,7 @@ SHARED_SIZE = 65536
 HUGE_SIZE = 2 << 20
 
 
-class Client(Transfers):
+class Client(Transfers, Reports):
     """A connection to smallocd.
 
     Any number of threads may use one client: a lock has their calls follow one another. A process
@@ -141,19 +143,11 @@ class Client(Transfers):
         self._limits = Limits.of(_wire.decode_numbers(reply.payload))
         return self._limits
 
-    def ping(self) -> None:
-        """Ask for a sign of life."""
-        self._connection.call(Request(Operation.PING))
-
-    def stats(self) -> Dict[str, Union[int, str]]:
-        """Give the daemon's counters and limits, spec section 7.15; whole numbers as integers."""
-        return stats_of(self._connection.call(Request(Operation.STATS)))
-
     # Names
 
     def alloc(
         self, length: int, type: Any = "Uint8", name: Optional[str] = None, shareable: bool = False,
-        shape: Optional[Shape] = None, metadata: bytes = b"",
+        shape: Optional[Shape] = None, metadata: bytes = b"", lease: Optional[float] = None,
     ) -> Allocation:  # fmt: skip
         """Allocate `length` elements of `type`, which read as zeros, and open them.
 
@@ -164,37 +158,64 @@ class Client(Transfers):
         length, and `metadata` up to 256 bytes of one's own: the daemon keeps both, and tells them
         to whoever opens it.
 
+        `lease` has it end by itself, under its name, too: with this connection where it is 0, else
+        when no handle and no map of it was open for so many seconds.
+
         Raises InvalidNameError, UnknownTypeError, TooLargeError, AlreadyExistsError, LimitError,
         OutOfMemoryError; UnsupportedError, ShareLimitError with `shareable`; InvalidArgumentError,
         UnsupportedError (see `tells_shapes`) with a shape or metadata.
         """
         element = ElementType.of(type)
         wire_name = b"" if name is None else encode_name(name)
-        size, described = size_of(length, element), Description.of(shape, metadata).check(length)
+        described = Description.of(shape, metadata, lease).check(length)
+        size = size_of(length, element)
         request = _wire.alloc(
-            element.number, size, wire_name, shareable=shareable, description=described.encode()
-        )
+            element.number, size, wire_name, False, shareable, described.encode(),
+            described.lease is not None,
+        )  # fmt: skip
         reply = self._connection.call(request)
         return self._opened(reply, self._handle_of(reply, name), name, element, described)
 
     def create(
         self, name: str, length: int, type: Any = "Uint8", shape: Optional[Shape] = None,
-        metadata: bytes = b"",
+        metadata: bytes = b"", lease: Optional[float] = None,
     ) -> None:  # fmt: skip
         """Allocate under a name, as `alloc` does, without opening it. Raises the same."""
         element = ElementType.of(type)
-        size, described = size_of(length, element), Description.of(shape, metadata).check(length)
+        described = Description.of(shape, metadata, lease).check(length)
+        size = size_of(length, element)
         self._connection.call(
             _wire.alloc(
-                element.number, size, encode_name(name), True, description=described.encode()
-            )
+                element.number, size, encode_name(name), True, False, described.encode(),
+                described.lease is not None,
+            )  # fmt: skip
         )
 
-    def open(self, name: str) -> Allocation:
-        """Open an allocation by its name. Raises InvalidNameError, NotFoundError, LimitError."""
-        reply = self._connection.call(Request(Operation.OPEN, name=encode_name(name)))
+    def open(
+        self, name: str, timeout: Optional[float] = 0.0, frozen: bool = False
+    ) -> Allocation:
+        """Open an allocation by its name; wait for it where there is none.
+
+        `timeout` is in seconds, None is for ever, and 0 does not wait. With `frozen` it has to be
+        frozen, too. However short a name is there, it is not missed; but what was disposed of
+        since then raises NotFoundError with its first use. Threads and Ctrl-C: as Allocation.wait.
+
+        Raises InvalidNameError, NotFoundError (also when the time is up), LimitError,
+        CancelledError where the daemon stops, UnsupportedError.
+        """
+        request = _wire.open_name(encode_name(name), milliseconds_of(timeout), frozen)
+        connection = self._connection
+        reply = connection.wait(request) if request.size else connection.call(request)
         type = ElementType.of_number(reply.header.type)
         return self._opened(reply, self._handle_of(reply, name), name, type)
+
+    def exists(self, name: str) -> bool:
+        """Tell whether there is an allocation of that name. Raises InvalidNameError."""
+        try:
+            self._connection.call(Request(Operation.STAT, name=encode_name(name)))
+        except NotFoundError:
+            return False
+        return True
 
     def dispose(self, target: Target) -> None:
         """Free an allocation, and its name, for all clients.
@@ -283,20 +304,25 @@ class Client(Transfers):
 
     # Arrays
 
-    def array(self, name: str, shape: Shape, dtype: Any, metadata: bytes = b"") -> Array:
+    def array(
+        self, name: str, shape: Shape, dtype: Any, metadata: bytes = b"",
+        lease: Optional[float] = None,
+    ) -> Array:  # fmt: skip
         """Open the array of that name, or make it, of zeros. It is mapped where that can be.
 
-        One that is made gets the metadata; that of one that is opened is not looked at.
+        One that is made gets the metadata and the lease; those of one that is opened are not looked
+        at.
 
         Raises MismatchError where there is an allocation of another type or shape, or of another
         length where it has no shape, and what `alloc`, `open` and Allocation.map raise.
         """
         element, dims, wire_name = ElementType.of(dtype), shape_of(shape), encode_name(name)
-        described = Description.of(self._told(dims), metadata)
+        described = Description.of(self._told(dims), metadata, lease)
         size = size_of(length_of(dims), element)
         make = _wire.alloc(
-            element.number, size, wire_name, False, self.can_map, described.encode()
-        )
+            element.number, size, wire_name, False, self.can_map, described.encode(),
+            lease is not None,
+        )  # fmt: skip
         # Where it can be made it was not there. Its handle is then the first, and else the other's.
         openings = (make, Request(Operation.OPEN, name=wire_name))
         for _ in range(ATTEMPTS):
@@ -440,42 +466,3 @@ class Client(Transfers):
         except FrameError as error:
             raise nonsense(error) from error
         return Allocation(self, handle, name, type, length, description)
-
-
-def size_of(length: int, type: ElementType) -> int:
-    whole = operator.index(length)
-    if not 0 <= whole * type.itemsize <= _wire.U64_MAX:
-        raise TooLargeError(Status.TOO_LARGE, "n > kMaxLength")
-    return whole * type.itemsize
-
-
-def check_shape(
-    found: Optional[Tuple[int, ...]], dims: Tuple[int, ...], name: Optional[str]
-) -> None:
-    """Raise MismatchError where an array has another shape than was asked for."""
-    if found not in (None, dims):
-        raise MismatchError(Status.MISMATCH, "it has shape %s, not %s" % (found, dims), name)
-
-
-def stat_of(reply: Reply) -> Stat:
-    try:
-        return Stat.of(reply)
-    except FrameError as error:
-        raise nonsense(error) from error
-
-
-def busy_to_freeze(error: BusyError) -> BusyError:
-    """Say what may be in the way of a freeze: the daemon can't tell this program from others."""
-    why = "%s; a mapping or a view of this program's own that can be written to counts, too"
-    return BusyError(error.code, why % error.message, error.allocation)
-
-
-def stats_of(reply: Reply) -> Dict[str, Union[int, str]]:
-    """Take the reply to stats."""
-    stats: Dict[str, Union[int, str]] = {}
-    for line in reply.payload.decode("utf-8", "replace").splitlines():
-        key, _, value = line.partition(" ")
-        # A value of thousands of digits is no counter, and slow to take for one.
-        is_whole = value.isascii() and value.isdigit() and len(value) <= 20
-        stats[key] = int(value) if is_whole else value
-    return stats

@@ -183,13 +183,14 @@ class Connection(Session):
                 self._outcomes = []
                 self._is_busy = False
 
-    def wait(self, request: Request, handle: Handle) -> Reply:
+    def wait(self, request: Request, handle: Optional[Handle] = None) -> Reply:
         """Send a request that waits, and sleep until it is over. Raises its error.
 
         Other threads' calls go on meanwhile; the one that has the lock receives for all, and wakes
         those that sleep. An exception in the middle, as an interrupt is, takes the wait back.
         """
-        waiting = Waiting(request, handle.label)
+        label = handle.label if handle else request.name.decode("ascii", "replace")
+        waiting = Waiting(request, label or None)
         try:
             for refused in self.exchange((Call(request, handle, waiting=waiting),)):
                 if isinstance(refused, SmallocError):
@@ -230,6 +231,10 @@ class Connection(Session):
         if self._process == os.getpid() and waiting.cookie in self._waits:
             with contextlib.suppress(SmallocError):
                 self.call(cancel(waiting.cookie))
+        outcome = waiting.outcome
+        if isinstance(outcome, Reply) and outcome.header.handle:
+            # What it has opened is nobody's.
+            self.abandoned.append(outcome.header.handle)
 
     def _lock_here(self) -> threading.RLock:
         """Give the lock. Raises ForkedError in a child, where another thread may have held it."""

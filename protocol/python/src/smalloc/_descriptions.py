@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple, Optional, Sequence, Tuple
 
+from ._cells import milliseconds_of
 from ._errors import InvalidArgumentError, Status
 from ._shapes import Shape, length_of, shape_of
 from ._wire import METADATA_SIZE_MAX, RANK_MAX, U64_MAX, FrameError
@@ -16,13 +17,19 @@ _LEASE = struct.Struct("<QH")
 
 
 class Description(NamedTuple):
-    """`shape` is None where there is none, which is not the same as having one dimension."""
+    """`shape` is None where there is none, which is not the same as having one dimension.
+
+    `lease` is in milliseconds, None where there is none.
+    """
 
     shape: Optional[Tuple[int, ...]] = None
     metadata: bytes = b""
+    lease: Optional[int] = None
 
     @staticmethod
-    def of(shape: Optional[Shape], metadata: bytes) -> Description:
+    def of(
+        shape: Optional[Shape], metadata: bytes, lease: Optional[float] = None
+    ) -> Description:
         """Take what a program describes an allocation by. Raises InvalidArgumentError, TypeError.
         """
         data = bytes(memoryview(metadata))
@@ -30,7 +37,8 @@ class Description(NamedTuple):
             raise InvalidArgumentError(
                 Status.INVALID_ARGUMENT, "metadata has at most %d bytes" % METADATA_SIZE_MAX
             )
-        return Description(None if shape is None else shape_of(shape), data)
+        milliseconds = None if lease is None else milliseconds_of(lease)
+        return Description(None if shape is None else shape_of(shape), data, milliseconds)
 
     def check(self, length: int) -> Description:
         """Give it, for an allocation of `length` elements. Raises InvalidArgumentError."""
@@ -44,15 +52,13 @@ class Description(NamedTuple):
 
     def encode(self) -> bytes:
         """Give what alloc's payload holds behind the name; nothing where there is nothing to say.
-
-        There are no leases yet: their time is 0.
         """
-        if self.shape is None and not self.metadata:
+        if self.shape is None and not self.metadata and not self.lease:
             return b""
         dims = () if self.shape is None else self.shape
         rank = U64_MAX if self.shape is None else len(dims)
         numbers = struct.pack("<%dQ" % (1 + len(dims)), rank, *dims)
-        return numbers + _LEASE.pack(0, len(self.metadata)) + self.metadata
+        return numbers + _LEASE.pack(self.lease or 0, len(self.metadata)) + self.metadata
 
 
 def decode_description(

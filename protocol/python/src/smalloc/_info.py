@@ -55,6 +55,8 @@ class StatFlag(IntFlag):
 
     SHAREABLE = 4
     """It was made to be mapped."""
+    LEASED = 16
+    """It was made with a lease."""
     DESCRIBED = 32
     """It was made with a shape or metadata."""
     FROZEN = 64
@@ -92,6 +94,8 @@ class Stat:
 
     The others are told by daemons with described allocations (feature `types`). `owner` is the
     user that made it, None for one over TCP. `shape` is None where there is none, or not any more.
+    `lease` is in seconds, None where there is none and 0 where it ends with the connection that
+    made it; `lease_left` are the seconds until it ends if it is not used, None without a time.
     What a later daemon tells of `maps` and `storage`, and is not known here, is a bare number.
     """
 
@@ -107,6 +111,8 @@ class Stat:
     owner: Optional[int] = None
     shape: Optional[Tuple[int, ...]] = None
     metadata: bytes = b""
+    lease: Optional[float] = None
+    lease_left: Optional[float] = None
 
     @staticmethod
     def of(reply: Reply) -> Stat:
@@ -123,14 +129,16 @@ class Stat:
             raise FrameError("a reply to stat is of no time") from None
         length = whole_length(header.size, type)
         flags, maps, owner, described = 0, 0, U64_MAX, Description()
+        lease = left = U64_MAX
         if len(numbers) >= 3 + NUMBERS:
-            flags, maps, _, _, owner = numbers[3:8]
+            flags, maps, lease, left, owner = numbers[3:8]
             rest = payload[header.name_size + 8 * (3 + NUMBERS) :]
             described = decode_description(numbers[8:], rest, length if type.is_known else None)
         return Stat(
             name or None, type, length, header.size, created, numbers[1],
             _named(Storage, numbers[2]), StatFlag(flags), _named(Maps, maps),
-            None if owner == U64_MAX else owner, *described,
+            None if owner == U64_MAX else owner, described.shape, described.metadata,
+            _seconds(lease), _seconds(left),
         )  # fmt: skip
 
 
@@ -141,6 +149,10 @@ class Listed(NamedTuple):
     type: ElementType
     length: int
     nbytes: int
+
+
+def _seconds(milliseconds: int) -> Optional[float]:
+    return None if milliseconds == U64_MAX else milliseconds / 1000
 
 
 def _named(kind: Type[_Kind], number: int) -> Union[_Kind, int]:

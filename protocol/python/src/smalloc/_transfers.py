@@ -61,7 +61,9 @@ class Transfers(ABC):
     _limits: Limits
 
     @abstractmethod
-    def open(self, name: str) -> Allocation:
+    def open(
+        self, name: str, timeout: Optional[float] = 0.0, frozen: bool = False
+    ) -> Allocation:
         """Open an allocation by its name."""
 
     @abstractmethod

@@ -224,6 +224,13 @@ def alloc(
     )
 
 
+def open_name(name: bytes, milliseconds: int = 0, frozen: bool = False) -> Request:
+    """Open a name; wait so long for it if there is none, or none that is frozen. U64_MAX: for ever.
+    """
+    flags = OpenFlag.AWAIT_FROZEN if frozen else OpenFlag.AWAIT if milliseconds else 0
+    return Request(Operation.OPEN, flags=flags, name=name, size=milliseconds)
+
+
 def list_names(prefix: bytes, cursor: int, count: int) -> Request:
     """Ask for the page of `list` at `cursor`, of about `count` entries (0: as the daemon likes)."""
     return Request(Operation.LIST, name=prefix, offset=cursor, size=count)

@@ -12,5 +12,6 @@ event loop that it was connected in.
 from ._allocation import Allocation
 from ._array import Array
 from ._client import Client
+from ._watch import Watch
 
-__all__ = ["Allocation", "Array", "Client"]
+__all__ = ["Allocation", "Array", "Client", "Watch"]

@@ -8,23 +8,18 @@ from typing import Union
 
 from .. import _wire
 from .._address import default_address, parse_address
+from .._answers import busy_to_freeze, check_shape, size_of, stat_of, stats_of, told
 from .._buffers import has_shared_huge_pages
 from .._calls import Call, Handle, Outcome
-from .._client import (
-    ATTEMPTS,
-    HUGE_SIZE,
-    SHARED_SIZE,
-    busy_to_freeze,
-    check_shape,
-    size_of,
-    stat_of,
-    stats_of,
-)
+from .._cells import milliseconds_of
+from .._client import ATTEMPTS, HUGE_SIZE, SHARED_SIZE
 from .._descriptions import Description
 from .._errors import AlreadyExistsError, BusyError, ClosedError, MismatchError, NotFoundError
 from .._errors import ShareLimitError, SmallocError, Status
 from .._info import Limits, Listed, Stat, decode_name, whole_length
 from .._mapping import Mapping, mapping_of
+from .._monitoring import Connected, SlowLog, ask_clients, ask_slowlog
+from .._monitoring import decode_clients, decode_slowlog
 from .._shapes import Shape, length_of, shape_of
 from .._transfers import encode_name, nonsense, whole
 from .._types import ElementType
@@ -35,6 +30,7 @@ from ._allocation import Allocation
 from ._array import Array, mapped_array
 from ._connection import Connection, open_connection
 from ._transfers import Target, Transfers
+from ._watch import Watch
 
 
 class Client(Transfers):
@@ -161,11 +157,29 @@ class Client(Transfers):
         """Give the daemon's counters and limits, spec section 7.15; whole numbers as integers."""
         return stats_of(await self.connection.ask(Request(Operation.STATS)))
 
+    async def clients(self) -> List[Connected]:
+        """Tell who is connected, as far as this user may know: its own connections, root all.
+
+        Raises UnsupportedError.
+        """
+        found: List[Connected] = []
+        cursor = 0
+        while True:
+            reply = await self.connection.ask(ask_clients(cursor))
+            found += told(decode_clients, reply)
+            cursor = reply.header.offset
+            if cursor == 0:
+                return found
+
+    async def slowlog(self, count: int = 128) -> SlowLog:
+        """Tell the requests that took longest, `count` at most. Raises UnsupportedError."""
+        return told(decode_slowlog, await self.connection.ask(ask_slowlog(whole(count))))
+
     # Names
 
     async def alloc(
         self, length: int, type: Any = "Uint8", name: Optional[str] = None, shareable: bool = False,
-        shape: Optional[Shape] = None, metadata: bytes = b"",
+        shape: Optional[Shape] = None, metadata: bytes = b"", lease: Optional[float] = None,
     ) -> Allocation:  # fmt: skip
         """Allocate `length` elements of `type`, which read as zeros, and open them.
 
@@ -174,29 +188,57 @@ class Client(Transfers):
         """
         element = ElementType.of(type)
         wire_name = b"" if name is None else encode_name(name)
-        size, described = size_of(length, element), Description.of(shape, metadata).check(length)
+        described = Description.of(shape, metadata, lease).check(length)
+        size = size_of(length, element)
         request = _wire.alloc(
-            element.number, size, wire_name, shareable=shareable, description=described.encode()
-        )
+            element.number, size, wire_name, False, shareable, described.encode(),
+            described.lease is not None,
+        )  # fmt: skip
         return self._opened(await self.connection.ask(request), name, element, described)
 
     async def create(
         self, name: str, length: int, type: Any = "Uint8", shape: Optional[Shape] = None,
-        metadata: bytes = b"",
+        metadata: bytes = b"", lease: Optional[float] = None,
     ) -> None:  # fmt: skip
         """Allocate under a name, as `alloc` does, without opening it. Raises the same."""
         element = ElementType.of(type)
-        size, described = size_of(length, element), Description.of(shape, metadata).check(length)
+        described = Description.of(shape, metadata, lease).check(length)
+        size = size_of(length, element)
         await self.connection.ask(
             _wire.alloc(
-                element.number, size, encode_name(name), True, description=described.encode()
-            )
+                element.number, size, encode_name(name), True, False, described.encode(),
+                described.lease is not None,
+            )  # fmt: skip
         )
 
-    async def open(self, name: str) -> Allocation:
-        """Open an allocation by its name. Raises InvalidNameError, NotFoundError, LimitError."""
-        reply = await self.connection.ask(Request(Operation.OPEN, name=encode_name(name)))
+    async def open(
+        self, name: str, timeout: Optional[float] = 0.0, frozen: bool = False
+    ) -> Allocation:
+        """Open an allocation by its name; wait for it where there is none.
+
+        All is as with smalloc.Client.open. Where the task is cancelled, it waits no more.
+        """
+        request = _wire.open_name(encode_name(name), milliseconds_of(timeout), frozen)
+        connection = self.connection
+        ask = connection.ask_waiting if request.size else connection.ask
+        reply = await ask(request)
         return self._opened(reply, name, ElementType.of_number(reply.header.type))
+
+    async def watch(self, prefix: str = "", cursor: Optional[int] = None) -> Watch:
+        """Watch names: what becomes of them from now on, or from where another watch was.
+
+        All is as with smalloc.Client.watch.
+        """
+        watch = Watch(self.connection, prefix, cursor)
+        return await watch.begin() if cursor is None else watch
+
+    async def exists(self, name: str) -> bool:
+        """Tell whether there is an allocation of that name. Raises InvalidNameError."""
+        try:
+            await self.connection.ask(Request(Operation.STAT, name=encode_name(name)))
+        except NotFoundError:
+            return False
+        return True
 
     async def dispose(self, target: Target) -> None:
         """Free an allocation, and its name, for all clients.
@@ -281,15 +323,21 @@ class Client(Transfers):
 
     # Arrays
 
-    async def array(self, name: str, shape: Shape, dtype: Any, metadata: bytes = b"") -> Array:
+    async def array(
+        self, name: str, shape: Shape, dtype: Any, metadata: bytes = b"",
+        lease: Optional[float] = None,
+    ) -> Array:  # fmt: skip
         """Open the array of that name, or make it, of zeros. It is mapped where that can be.
 
         All is as with smalloc.Client.array.
         """
         element, dims, wire_name = ElementType.of(dtype), shape_of(shape), encode_name(name)
-        described = Description.of(self._told(dims), metadata)
+        described = Description.of(self._told(dims), metadata, lease)
         size = size_of(length_of(dims), element)
-        make = _wire.alloc(element.number, size, wire_name, False, self.can_map, described.encode())
+        make = _wire.alloc(
+            element.number, size, wire_name, False, self.can_map, described.encode(),
+            lease is not None,
+        )  # fmt: skip
         openings = (make, Request(Operation.OPEN, name=wire_name))
         for _ in range(ATTEMPTS):
             try:

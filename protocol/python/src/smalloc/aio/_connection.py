@@ -138,7 +138,7 @@ class Connection(Session):
             raise outcome
         return outcome
 
-    async def ask_waiting(self, request: Request, handle: Handle) -> Reply:
+    async def ask_waiting(self, request: Request, handle: Optional[Handle] = None) -> Reply:
         """Send a request that waits, and await its end. A cancelled task takes it back."""
         asked = self.begin(request, handle, waits=True)
         try:
@@ -300,7 +300,7 @@ class Connection(Session):
         header = Header(REPLY_MAGIC, 1, request.operation, 0, 0, 0, 0, 0, 0, 0, 0, 0)
         return Reply(header, b"")
 
-    def wait(self, request: Request, handle: Handle) -> Reply:
+    def wait(self, request: Request, handle: Optional[Handle] = None) -> Reply:
         """Raise, as `check_live`."""
         self.check_live()
         raise AssertionError

@@ -46,7 +46,9 @@ class Transfers(ABC):
         """The limits that the daemon told last."""
 
     @abstractmethod
-    async def open(self, name: str) -> Allocation:
+    async def open(
+        self, name: str, timeout: Optional[float] = 0.0, frozen: bool = False
+    ) -> Allocation:
         """Open an allocation by its name."""
 
     async def read(self, target: Target, offset: int = 0, size: Optional[int] = None) -> bytes:

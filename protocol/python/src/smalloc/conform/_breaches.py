@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Dict, NamedTuple, Optional, Tuple
 
-from .._wire import PROTOCOL_VERSION, REQUEST_MAGIC, Flag, Header, Operation, RenameFlag
+from .._wire import PROTOCOL_VERSION, REQUEST_MAGIC, Flag, Header, OpenFlag, Operation, RenameFlag
 
 
 class _Shape(NamedTuple):
@@ -20,9 +20,11 @@ _SHAPES: Dict[Operation, _Shape] = {
     Operation.HELLO: _Shape(("payload",)),
     Operation.PING: _Shape(),
     Operation.ALLOC: _Shape(
-        ("type", "size", "payload"), Flag.NO_HANDLE | Flag.SHAREABLE | Flag.DESCRIBED, "prefix"
+        ("type", "size", "payload"),
+        Flag.NO_HANDLE | Flag.SHAREABLE | Flag.LEASED | Flag.DESCRIBED,
+        "prefix",
     ),
-    Operation.OPEN: _Shape((), 0, "name"),
+    Operation.OPEN: _Shape(("size",), OpenFlag.AWAIT | OpenFlag.AWAIT_FROZEN, "name"),
     Operation.CLOSE: _Shape((), 0, "handle"),
     Operation.STAT: _Shape((), 0, "both"),
     Operation.LIST: _Shape(("offset", "size"), 0, "prefix"),
@@ -40,6 +42,9 @@ _SHAPES: Dict[Operation, _Shape] = {
     Operation.WAIT: _Shape(("offset", "size", "payload"), 0, "both"),
     Operation.NOTIFY: _Shape(("offset", "size"), 0, "both"),
     Operation.FREEZE: _Shape((), 0, "both"),
+    Operation.WATCH: _Shape(("offset", "size"), 0, "prefix"),
+    Operation.CLIENTS: _Shape(("offset", "size")),
+    Operation.SLOWLOG: _Shape(("size",)),
 }
 
 
@@ -59,6 +64,8 @@ def breach(header: Header, is_greeted: bool) -> Optional[Tuple[str, str]]:
     except (ValueError, KeyError):
         # What a server does not know may be tried.
         return None
+    if operation is Operation.OPEN and not header.flags and header.size:
+        return "its size is %d, and must be 0 where it does not wait" % header.size, "§ 7.4 open"
     section = "§ 5.1, § 7.%d %s" % (operation, operation.name.lower())
     if header.flags & ~shape.flags:
         return "it has the flags 0x%02X" % header.flags, "§ 8.3, " + section

@@ -20,7 +20,7 @@ from ._findings import Refused, operation_name, shown
 from ._model import GREETING, Model, Session
 
 # Seconds that a driver's answer may take.
-ANSWER_TIMEOUT = 20.0
+ANSWER_TIMEOUT = 40.0
 _SEND_TIMEOUT = 10.0
 # Of what is sent at a time, bytes that are sent one by one where replies are cut, and the seconds
 # between them.
@@ -72,6 +72,8 @@ class Server:
         self._script = Script()
         self._model = Model()
         self._peers: List[_Peer] = []
+        # Those of earlier scenarios. Their sockets are closed by the thread that waits for them.
+        self._ended: List[_Peer] = []
         self._breaches: List[Tuple[str, str, str]] = []
         self._wakes, self._wake = socket.socketpair()
         self._is_closed = False
@@ -81,8 +83,8 @@ class Server:
     def begin(self, script: Script) -> None:
         """Forget everything, end all connections, and behave as `script` says from here on."""
         with self._lock:
-            for peer in list(self._peers):
-                self._end(peer)
+            self._ended += self._peers
+            self._peers = []
             self._script, self._model, self._breaches = script, Model(), []
         self._wake.send(b"\0")
 
@@ -117,6 +119,9 @@ class Server:
             with self._lock:
                 if self._wakes in ready:
                     self._wakes.recv(64)
+                for peer in self._ended:
+                    peer.socket.close()
+                self._ended = []
                 if self._listener in ready:
                     self._accept()
                 for peer in [one for one in self._peers if one.socket in ready]:

@@ -50,7 +50,7 @@ class Drives:
 
     def do_connect(self, address: str) -> None:
         self.do_close()
-        self._client = smalloc.Client(address, timeout=5)
+        self._client = smalloc.Client(address, timeout=15)
 
     def do_close(self) -> None:
         if self._client is not None:
@@ -197,7 +197,7 @@ class AioDrives(Drives):
 
     def do_connect(self, address: str) -> None:
         self.do_close()
-        made = smalloc.aio.Client(address, timeout=5)
+        made = smalloc.aio.Client(address, timeout=15)
         run: Any = Run(self._loop, made)
         run.connect()
         self._client = run

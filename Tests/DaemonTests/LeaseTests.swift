@@ -49,7 +49,7 @@ struct LeaseTests {
         #expect(try eventually { try !isThere(clients[1], "new") })
         #expect(try make(clients[2], "newer", 20) == 0)
         #expect(try eventually { try !isThere(clients[1], "newer") })
-        daemon.stop()
+        _ = daemon.stop()
     }
 
     @Test("a connection's leases end with it: half-closed, killed or quit, in text, too")
@@ -75,7 +75,7 @@ struct LeaseTests {
         #expect(try isThere(watcher, "t"))
         text.close()
         #expect(try eventually { try !isThere(watcher, "t") })
-        daemon.stop()
+        _ = daemon.stop()
     }
 
     @Test("thousands that end at once, by their time or with their connection, let others go on")
@@ -101,6 +101,6 @@ struct LeaseTests {
             #expect(isGone)
             print("thousands of leases of \(time): a client waited for \(longest) s at most")
         }
-        daemon.stop()
+        _ = daemon.stop()
     }
 }

@@ -266,7 +266,8 @@ struct WatchTests {
                 milliseconds: cookie % 2 == 0 ? .max : 1 << 30, on: peer)
         }
         #expect(
-            world.daemon.registry.budget.usedSize >= before + 100 * UInt64(Wait.size(nameSize: 200)))
+            world.daemon.registry.budget.usedSize >= before + 100 * UInt64(Wait.size(nameSize: 200))
+        )
         peer.session.end(world.daemon.loop)
         peer.isClosed = true
         #expect(world.daemon.registry.budget.usedSize == before)

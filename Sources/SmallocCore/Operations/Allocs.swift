@@ -104,7 +104,7 @@ extension Registry {
         }
         do throws(SmallocError) {
             if wantsHandle, let error = caller.handles.reserve(budget) {
-                release(allocation)
+                abandon(allocation)
                 throw error
             }
             if description != nil, let lease = allocation.lease {
@@ -113,30 +113,42 @@ extension Registry {
         } catch {
             return try refuseAlloc(name, size, error, &caller)
         }
-        // Until it is done: a short lease may be over before it has its name.
-        defer { if description != nil, allocation.isLeased { release(allocation) } }
         caller.memoryWaits = 0
         caller.cost += Registry.cost(ofMaking: size.bytes)
         // Under its name any client may dispose of it at once: the handle's reference comes before.
         if wantsHandle { allocation.retain() }
         if name.byteCount > 0 {
-            do throws(SmallocError) {
-                try insert(allocation, name.bytes)
-            } catch {
+            let added = insert(allocation, name.bytes)
+            guard added == .added else {
                 budget.removeAllocation()
                 if wantsHandle { _ = allocation.release() }
-                if description != nil { endLease(allocation) }
-                release(allocation)
-                throw error
+                if description != nil {
+                    endLease(allocation)
+                    named(allocation)
+                }
+                abandon(allocation)
+                throw added == .taken ? .alreadyExists : .outOfMemory
             }
         }
         var handle: UInt32 = 0
         if wantsHandle { handle = caller.handles.open(allocation) }
         reply.opened(handle: handle, type: type, size: size.bytes)
+        if description != nil { named(allocation) }
         return .answered
     }
 
-    /// Begins the lease of an allocation that has no name yet, with a reference more.
+    /// Gives back the memory of what is not made after all.
+    @inline(never)
+    private func abandon(_ allocation: Allocation) { releaseQuietly(allocation) }
+
+    /// Gives back the reference that `begin` has taken: an allocation has its name, or gets none.
+    @inline(never)
+    private func named(_ allocation: Allocation) {
+        if allocation.isLeased { release(allocation) }
+    }
+
+    /// Begins the lease of an allocation that has no name yet, with a reference more: a short one
+    /// may be over before the name is there.
     @inline(never)
     private func begin(
         _ lease: Lease, _ allocation: Allocation, _ caller: inout Caller
@@ -144,7 +156,7 @@ extension Registry {
         do throws(SmallocError) {
             try leases.add(lease, &caller.leases)
         } catch {
-            release(allocation)
+            abandon(allocation)
             throw error
         }
         allocation.retain()

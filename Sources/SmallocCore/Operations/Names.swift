@@ -26,23 +26,26 @@ extension Registry {
     @inline(__always)
     func insert(
         _ allocation: Allocation, _ name: UnsafeRawBufferPointer
-    ) throws(SmallocError) {
+    ) -> NameTable.Added {
         let bucket = bucket(of: name)
         let lock = lock(of: bucket.shard)
         lock.lock()
-        defer {
-            publish(bucket.shard)
-            lock.unlock()
+        let added = shards[bucket.shard].table.add(allocation, name, tag: bucket.tag)
+        if added == .added, events.isKept || shards[bucket.shard].awaits > 0 {
+            tellAdded(allocation, name, bucket.shard)
         }
-        switch shards[bucket.shard].table.add(allocation, name, tag: bucket.tag) {
-        case .added:
-            events.add(.allocated, name)
-            if shards[bucket.shard].awaits > 0 {
-                tellAwaiting(name, bucket.shard, allocation, isFrozen: false)
-            }
-        case .taken: throw .alreadyExists
-        case .noMemory: throw .outOfMemory
-        }
+        publish(bucket.shard)
+        lock.unlock()
+        return added
+    }
+
+    /// Tells those that watch, and those that wait for this name. Under the lock of its shard.
+    @inline(never)
+    private func tellAdded(
+        _ allocation: Allocation, _ name: UnsafeRawBufferPointer, _ shard: Int
+    ) {
+        events.add(.allocated, name)
+        if shards[shard].awaits > 0 { tellAwaiting(name, shard, allocation, isFrozen: false) }
     }
 
     func open<Reply: ReplyWriter & ~Copyable>(

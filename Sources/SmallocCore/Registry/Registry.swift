@@ -181,6 +181,7 @@ public final class Registry: @unchecked Sendable {
     /// Gives a reference back, and the memory with the last one.
     ///
     /// That was a use, which a lease counts from.
+    @inline(__always)
     func release(_ allocation: Allocation) {
         if allocation.isLeased { noteUse(allocation) }
         releaseQuietly(allocation)
@@ -189,7 +190,13 @@ public final class Registry: @unchecked Sendable {
     /// The same of a reference that was no use of it.
     @inline(__always)
     func releaseQuietly(_ allocation: Allocation) {
-        if allocation.release() { budget.unchargeHeap(allocation.destroy(mappings: mappings)) }
+        if allocation.release() { destroy(allocation) }
+    }
+
+    // A call of its own, so that what lets go of an allocation stays small.
+    @inline(never)
+    private func destroy(_ allocation: Allocation) {
+        budget.unchargeHeap(allocation.destroy(mappings: mappings))
     }
 
     // MARK: Ends

@@ -134,6 +134,10 @@ final class EventRing: @unchecked Sendable {
 
     // MARK: Adding
 
+    /// Whether anything has ever watched; any thread, without the lock.
+    @inline(__always)
+    var isKept: Bool { isOn.load(ordering: .relaxed) }
+
     /// Adds what has become of a name, if anything has ever watched.
     ///
     /// Under the lock of the name's shard or of the allocation, so that events come in the order of

@@ -91,8 +91,9 @@ struct Wait: DaemonCommand {
         abstract: "Wait for a notify while an integer is VALUE.",
         discussion: """
             Prints notified, or differs if it is not VALUE, and exits with 0; timeout with 124; \
-            disposed, if the integer is gone, with 4. To be sure of no change that was missed: change it first, and notify then. For \
-            Int32 and Uint32. Ctrl-C ends it, and takes the wait back.
+            disposed, if the integer is gone, with 4. To be sure of no change that was missed: \
+            change it first, and notify then. For Int32 and Uint32. Ctrl-C ends it, and takes the \
+            wait back.
             """)
 
     @OptionGroup var common: CommonOptions

@@ -13,9 +13,9 @@ private let writtenSize = 16 << 20
 ///   - allocation: Written to.
 ///   - start: First element.
 ///   - progress: Told of the text's bytes.
-/// - Throws: `.invalidArgument` for what is no number of the type, with its line; `.outOfRange` when
-///   there are more than the allocation has room for. What was written before stays: 16 MiB of
-///   elements at a time.
+/// - Throws: `.invalidArgument` for what is no number of the type, with its line;
+///   `.outOfRange` when there are more than the allocation has room for. What was written before
+///   stays: 16 MiB of elements at a time.
 func writeNumbers(
     of file: InputFile, skippingLines lines: Int, into allocation: Allocation, at start: Int,
     progress: inout Progress

@@ -5,8 +5,8 @@ import Glibc
 /// A file, or standard output for `-`.
 ///
 /// A regular file, or one that does not exist yet, is written beside its place, and takes it at the
-/// end: whatever ends the command before leaves the old one. Its mode stays, and its owner where the
-/// system allows. Devices, FIFOs and what `/dev/stdout` leads to are written to as they are.
+/// end: whatever ends the command before leaves the old one. Its mode stays, and its owner where
+/// the system allows. Devices, FIFOs and what `/dev/stdout` leads to are written to as they are.
 final class OutputFile {
     /// As it was named, or `standard output`.
     let path: String
@@ -112,8 +112,8 @@ private struct Place {
     var target: String?
     /// What is there; nil: nothing yet.
     var old: stat?
-    /// The descriptor of this process that it is, as `/dev/stdout` is; what was written to it before
-    /// stays.
+    /// The descriptor of this process that it is, as `/dev/stdout` is; what was written to it
+    /// before stays.
     var descriptor: Int32?
 
     init(_ path: String) throws(FileError) {

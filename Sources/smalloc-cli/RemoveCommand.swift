@@ -8,8 +8,8 @@ struct Remove: DaemonCommand {
     static let configuration = CommandConfiguration(
         commandName: "rm", abstract: "Dispose of allocations.",
         discussion: """
-            Who has one open loses it; its name is free at once. With --prefix it asks first, which \
-            needs a terminal, and tells how many they were.
+            Who has one open loses it; its name is free at once. With --prefix it asks first, \
+            which needs a terminal, and tells how many they were.
             """, aliases: ["dispose"])
 
     @OptionGroup var common: CommonOptions

@@ -1,5 +1,5 @@
-// The subcommand that shows the largest or oldest allocations, and the busiest connections, again and
-// again.
+// The subcommand that shows the largest or oldest allocations, and the busiest connections, again
+// and again.
 
 import ArgumentParser
 import Smalloc
@@ -219,7 +219,8 @@ struct TopFigures {
         return [
             "\(printable(address)), process \(number("pid")), "
                 + "up \(humanTime(Double(number("uptime_seconds"))))",
-            "\(number("allocations")) allocations, \(humanSize(used)) of \(humanSize(limit))\(part), "
+            "\(number("allocations")) allocations, "
+                + "\(humanSize(used)) of \(humanSize(limit))\(part), "
                 + "\(number("connections")) connections\(rates)",
         ]
     }

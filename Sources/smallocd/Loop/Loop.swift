@@ -395,8 +395,7 @@ final class Loop: @unchecked Sendable {
 
     private func setLeaseTimer() {
         guard let deadline = context.registry.nextLease else { return }
-        let now = Clock.now
-        let left = deadline > now ? min((deadline - now) / 1_000_000 + 1, 3_600_000) : 0
+        let left = min((deadline - min(Clock.now, deadline)) / 1_000_000, 3_600_000) + 1
         uv_timer_start(leaseTimer, loopLeasesExpire, left, 0)
     }
 

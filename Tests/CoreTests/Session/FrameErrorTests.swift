@@ -97,8 +97,8 @@ struct FrameErrorTests {
             let own: UInt8 =
                 switch operation {
                 case .read, .write, .rename: 1
-                case .alloc: 38
-                case .map: 3
+                case .alloc: 54
+                case .map, .open: 3
                 default: 0
                 }
             for flags in UInt8(1)...0xFF where flags & ~own != 0 {

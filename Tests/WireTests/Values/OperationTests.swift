@@ -19,7 +19,7 @@ struct OperationTests {
         #expect(
             Operation.alloc.flags
                 == AllocFlags.noHandle.rawValue | AllocFlags.shareable.rawValue
-                | AllocFlags.described.rawValue)
+                | AllocFlags.leased.rawValue | AllocFlags.described.rawValue)
         #expect(Operation.map.flags == MapFlags.writable.rawValue | MapFlags.populate.rawValue)
         #expect(Operation.open.flags == OpenFlags.await.rawValue | OpenFlags.awaitFrozen.rawValue)
         #expect(Operation.rename.flags == RenameFlags.replace.rawValue)

@@ -39,7 +39,9 @@ extension Registry {
         return added
     }
 
-    /// Tells those that watch, and those that wait for this name. Under the lock of its shard.
+    /// Tells those that watch, and those that wait for this name.
+    ///
+    /// Under the lock of its shard.
     @inline(never)
     private func tellAdded(
         _ allocation: Allocation, _ name: UnsafeRawBufferPointer, _ shard: Int

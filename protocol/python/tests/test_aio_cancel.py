@@ -161,7 +161,8 @@ class CancelTests(AioTestCase):
             for task in tasks:
                 if not task.cancelled():
                     task.result()
-            del tasks
+            # The last one, too: a cancelled task keeps the frames that it was cancelled in.
+            del task, tasks
             gc.collect()
             await client.ping()
             await client.ping()

@@ -89,7 +89,10 @@ struct Write: DaemonCommand {
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "Name.", completion: .allocation) var name: String
-    @Argument(help: "First element, from 0.", transform: ElementCount.parse) var start: ElementCount
+    @Argument(
+        help: "First element, from 0; a file begins there where none is given.",
+        transform: ElementCount.parse)
+    var start: ElementCount?
     // Without a short form: -i would be the beginning of -Infinity.
     @Option(
         help: ArgumentHelp("Write the bytes of this file; - is standard input.", valueName: "file"),
@@ -124,18 +127,18 @@ struct Write: DaemonCommand {
         guard let path = input ?? from else {
             return try about(name) {
                 let bytes = try elementBytes(values, allocation.type)
-                try bytes.withUnsafeBytes { try allocation.write($0, at: start.value) }
+                try bytes.withUnsafeBytes { try allocation.write($0, at: start?.value ?? 0) }
             }
         }
         let file = try InputFile(path)
         var progress = Progress(name, total: file.remaining, isWanted: !noProgress)
         try about(name) {
             if from == nil {
-                try writeFile(file, into: allocation, at: start.value, progress: &progress)
+                try writeFile(file, into: allocation, at: start?.value ?? 0, progress: &progress)
             } else {
                 try writeNumbers(
-                    of: file, skippingLines: skip?.value ?? 0, into: allocation, at: start.value,
-                    progress: &progress)
+                    of: file, skippingLines: skip?.value ?? 0, into: allocation,
+                    at: start?.value ?? 0, progress: &progress)
             }
         }
     }

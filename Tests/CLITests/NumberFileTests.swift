@@ -27,7 +27,7 @@ struct NumberFileTests {
                 cli rm a b
             done
             cli alloc i 3 int64; printf '9223372036854775807 -9223372036854775808 9007199254740993' > n
-            cli write i 0 --from n; cli read i
+            cli write i --from n; cli read i
             """)
         #expect(output == "9223372036854775807 -9223372036854775808 9007199254740993\n")
     }

@@ -77,6 +77,8 @@ final class InputFile {
     /// - Returns: How many they were, a multiple of 4,096; 0 where no hole begins, or none can be.
     func skipHole(atMost most: Int) -> Int {
         guard mayHaveHoles else { return 0 }
+        let left = TimeLimit.pause()
+        defer { TimeLimit.resume(left) }
         let here = lseek(descriptor, 0, SEEK_CUR)
         var data = lseek(descriptor, here, InputFile.seekData)
         if data < 0 {

@@ -41,8 +41,11 @@ func writeNumbers(
     while true {
         let size = try file.read(into: block)
         do throws(NumberText.Malformed) {
-            try numbers.take(UnsafeRawBufferPointer(rebasing: block[..<size]))
-            if size < block.count { try numbers.end() }
+            // Millions of numbers take their time, too.
+            try TimeLimit.paused { () throws(NumberText.Malformed) in
+                try numbers.take(UnsafeRawBufferPointer(rebasing: block[..<size]))
+                if size < block.count { try numbers.end() }
+            }
         } catch {
             throw SmallocError.invalidArgument(
                 "\(error.reason) (line \(error.line) of \(printable(file.path)))")

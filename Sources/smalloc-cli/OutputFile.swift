@@ -32,12 +32,12 @@ final class OutputFile {
             out = Output.standard
             return
         }
+        // A disk may be slow, and opening a FIFO waits for a program that reads from it.
+        let left = TimeLimit.pause()
+        defer { TimeLimit.resume(left) }
         let place: Place
         do throws(FileError) { place = try Place(path) } catch { throw Failure(path, error) }
         guard let found = place.target else {
-            // Opening a FIFO waits for a program that reads from it.
-            let left = TimeLimit.pause()
-            defer { TimeLimit.resume(left) }
             descriptor =
                 if let own = place.descriptor { fcntl(own, F_DUPFD_CLOEXEC, 3) } else {
                     open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
@@ -67,8 +67,10 @@ final class OutputFile {
 
     deinit {
         guard isOwned else { return }
-        close(descriptor)
-        if let temporary { unlink(temporary) }
+        TimeLimit.paused {
+            close(descriptor)
+            if let temporary { unlink(temporary) }
+        }
         Leftover.none()
     }
 
@@ -86,7 +88,10 @@ final class OutputFile {
     ///
     /// - Throws: `Failure` with the path; what was there is there still.
     func finish() throws(Failure) {
-        do throws(FileError) { try putInPlace() } catch { throw Failure(path, error) }
+        // A slow disk may take longer for it than the daemon took for all the bytes.
+        do throws(FileError) { try TimeLimit.paused(putInPlace) } catch {
+            throw Failure(path, error)
+        }
     }
 
     private func putInPlace() throws(FileError) {

@@ -38,7 +38,8 @@ func readBlocks(
             let part = min(count - done, block.count / elementSize)
             let bytes = UnsafeMutableRawBufferPointer(rebasing: block[..<(part * elementSize)])
             try allocation.read(into: bytes, from: start + done)
-            try body(UnsafeRawBufferPointer(bytes))
+            // Printing millions of numbers takes its time, too.
+            try TimeLimit.paused { try body(UnsafeRawBufferPointer(bytes)) }
             done += part
             TimeLimit.restart()
             progress.update(done * elementSize)

@@ -64,6 +64,15 @@ enum TimeLimit {
         restart()
     }
 
+    /// Does what no daemon is to blame for, with the clock stopped.
+    static func paused<Result, Problem>(
+        _ work: () throws(Problem) -> Result
+    ) throws(Problem) -> Result {
+        let left = pause()
+        defer { resume(left) }
+        return try work()
+    }
+
     /// Stops the clock.
     ///
     /// - Returns: What is left, for `resume`.

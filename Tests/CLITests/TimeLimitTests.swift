@@ -76,6 +76,18 @@ struct TimeLimitTests {
             """)
         #expect(output == "abc\ndef\n1048576\n0\nallocations  3\n")
     }
+
+    @Test("a slow disk does not count", FileFaults.isThere)
+    func slowDisk() throws {
+        let output = try Shell().output(
+            """
+            printf abc | cli put a
+            export LD_PRELOAD='\(FileFaults.library ?? "")' SMALLOC_TEST_SLOW_DISK=1500000
+            cli get a f --timeout 0.7; echo $?; cli read a -o g --timeout 0.7; echo $?
+            cat f g
+            """)
+        #expect(output == "0\n0\nabc97 98 99\n")
+    }
 }
 
 /// A server that greets late, and answers nothing else.

@@ -83,7 +83,8 @@ struct Write: DaemonCommand {
             Infinity, hex:0a0b, base64:Cgs= or text:hello, mixed; or the bytes of a file or a pipe \
             (--input -), of any length; or the numbers in a text (--from -), as read prints them \
             and as tables have them: spaces, lines, commas, semicolons, bars and tabs stand \
-            between them, for complex numbers all but commas. A text that is wrong in its first 16 \
+            between them, for complex numbers all but commas; behind the last number of a line one \
+            may stand if it does in every line. A text that is wrong in its first 16 \
             MiB of elements changes nothing.
             """)
 

@@ -75,8 +75,12 @@ struct NumberText {
     private var line = 1
     /// The number that is being read.
     private var word: [UInt8] = []
-    /// Whether a comma, or its like, was the last thing on the line, or nothing is on it yet.
-    private var isExpecting = true
+    /// Whether the line has one.
+    private var hasNumber = false
+    /// The comma, or its like, that was the last thing on the line; nil: a number was.
+    private var separator: UInt8?
+    /// How the first line that has numbers ends: in a separator, or nil.
+    private var ending: (line: Int, separator: UInt8?)?
 
     /// Bytes of a number at the most.
     private static let wordSizeMax = 1100
@@ -99,31 +103,52 @@ struct NumberText {
             }
             switch byte {
             case UInt8(ascii: "\n"):
-                try endWord()
+                try endLine()
                 nextLine()
             case UInt8(ascii: " "), 0x09, 0x0B...0x0D: try endWord()
             case UInt8(ascii: ",") where isComplex: try add(byte)
             case UInt8(ascii: ","), UInt8(ascii: ";"), UInt8(ascii: "|"):
                 try endWord()
                 // A value that is missing would move all behind it to a wrong place.
-                guard !isExpecting else {
+                guard hasNumber, separator == nil else {
                     throw Malformed(
                         line: line,
                         reason: "a number is missing before \(Character(Unicode.Scalar(byte)))")
                 }
-                isExpecting = true
+                separator = byte
             default: try add(byte)
             }
         }
     }
 
     /// The text ends here.
-    mutating func end() throws(Malformed) { try endWord() }
+    mutating func end() throws(Malformed) { try endLine() }
+
+    /// Some tables have a separator behind each line's last value; of a single line it tells that
+    /// this value is missing.
+    private mutating func endLine() throws(Malformed) {
+        try endWord()
+        guard hasNumber else { return }
+        let first = ending ?? (line, separator)
+        ending = first
+        switch (first.separator, separator) {
+        case (nil, nil), (_?, _?): break
+        case (nil, let last?):
+            throw Malformed(
+                line: line,
+                reason: "a number is missing behind \(Character(Unicode.Scalar(last)))")
+        case (let last?, nil):
+            throw Malformed(
+                line: first.line,
+                reason: "a number is missing behind \(Character(Unicode.Scalar(last))) "
+                    + "as line \(line) does not end so")
+        }
+    }
 
     private mutating func nextLine() {
         line += 1
         if linesToSkip > 0 { linesToSkip -= 1 }
-        isExpecting = true
+        (hasNumber, separator) = (false, nil)
     }
 
     private mutating func add(_ byte: UInt8) throws(Malformed) {
@@ -140,7 +165,7 @@ struct NumberText {
         guard type.store(text: text, at: &element) else { throw malformed() }
         withUnsafeBytes(of: element) { bytes += $0[..<type.size] }
         word.removeAll(keepingCapacity: true)
-        isExpecting = false
+        (hasNumber, separator) = (true, nil)
     }
 
     private func malformed() -> Malformed {

@@ -37,6 +37,7 @@ struct NumberFileTests {
         let shell = try Shell()
         for text in [
             "1,2\\n3,4\\n", "1;2;3;4", "1 2\\t3\\r\\n4", "1 , 2\\n\\n\\n3 ; 4\\n", "1|2|\\n3|4|\\n",
+            "\\n1,2 ,\\n\\n3; 4;", "1;2;3;4;",
             "\\357\\273\\277 1,2,3,4", "\\357\\273\\2771,2,3,4", "  1\\v2\\f3 4  ",
         ] {
             let output = try shell.output(
@@ -60,6 +61,12 @@ struct NumberFileTests {
             ("1,2\\n3,x\\n", "", 2, "a: TypeError: no Int64: x (line 2 of f)"),
             ("1,,2", "", 2, "a: TypeError: a number is missing before , (line 1 of f)"),
             ("1\\n ;2", "", 2, "a: TypeError: a number is missing before ; (line 2 of f)"),
+            (
+                "h\\n1,2,\\n\\n3,4", "--skip 1", 2,
+                "a: TypeError: a number is missing behind , as line 4 does not end so (line 2 of f)"
+            ),
+            ("1,2\\n3,", "", 2, "a: TypeError: a number is missing behind , (line 2 of f)"),
+            ("1\\n2 ; \\n3", "", 2, "a: TypeError: a number is missing behind ; (line 2 of f)"),
             (
                 "h\\n9223372036854775808", "--skip 1", 2,
                 "no Int64: 9223372036854775808 (line 2 of f)"
@@ -85,7 +92,7 @@ struct NumberFileTests {
 
     @Test("however a text is cut into pieces, the same numbers come of it")
     func pieces() throws {
-        let text = Array("\u{FEFF}skipped,1\n1, -2;3\n\n4 | 5,\n+6.5e1 NaN".utf8)
+        let text = Array("\u{FEFF}skipped,1\n1, -2;3\n\n4 | 5\n+6.5e1 NaN".utf8)
         for size in 1...text.count {
             var numbers = NumberText(.double, skippingLines: 1)
             for first in stride(from: 0, to: text.count, by: size) {

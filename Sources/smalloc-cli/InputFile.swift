@@ -80,15 +80,17 @@ final class InputFile {
         let left = TimeLimit.pause()
         defer { TimeLimit.resume(left) }
         let here = lseek(descriptor, 0, SEEK_CUR)
+        // Asked for before the search: what is appended meanwhile is no part of the hole.
+        var status = stat()
+        let isKnown = fstat(descriptor, &status) == 0
         var data = lseek(descriptor, here, InputFile.seekData)
         if data < 0 {
-            var status = stat()
-            guard here >= 0, errno == ENXIO, fstat(descriptor, &status) == 0 else {
+            guard here >= 0, errno == ENXIO, isKnown else {
                 // A file system that does not know holes.
                 mayHaveHoles = false
                 return 0
             }
-            // Nothing but a hole to the end.
+            // Nothing but a hole to the end that it had.
             data = status.st_size
         }
         let size = min(max(0, Int(data - here)), most) & ~4095

@@ -53,6 +53,19 @@ struct TransferTests {
         #expect(output == "length   130000000\n")
     }
 
+    @Test(
+        "what a file gets behind a hole, while the hole is looked at, is no hole",
+        FileFaults.isThere)
+    func growingHole() throws {
+        let output = try Shell().output(
+            """
+            truncate -s 1M f
+            LD_PRELOAD='\(FileFaults.library ?? "")' SMALLOC_TEST_GROWING=f '\(tool)' put a f
+            cli cat a | cmp - f; cli cat a | tr -d '\\0' | wc -c; cli ls a
+            """)
+        #expect(output == "65536\na\tUint8\t1114112\t1114112\n")
+    }
+
     @Test("a little from a pipe goes where only little may be allocated")
     func little() throws {
         let shell = try Shell(["--memory-max", "1M"])

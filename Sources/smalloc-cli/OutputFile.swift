@@ -5,8 +5,8 @@ import Glibc
 /// A file, or standard output for `-`.
 ///
 /// A regular file, or one that does not exist yet, is written beside its place, and takes it at the
-/// end: whatever ends the command before leaves the old one. Its mode stays, and its owner where
-/// the system allows. Devices, FIFOs and what `/dev/stdout` leads to are written to as they are.
+/// end: whatever ends the command before leaves the old one. Its mode stays, and its owner and group
+/// where the system allows. Devices, FIFOs and what `/dev/stdout` leads to are written to as they are.
 final class OutputFile {
     /// As it was named, or `standard output`.
     let path: String
@@ -55,9 +55,7 @@ final class OutputFile {
         (descriptor, temporary, target) = (made.descriptor, made.name, found)
         out = Output(descriptor: descriptor)
         if let old = place.old {
-            // Who it is of comes first: the system takes some bits of the mode away with it.
-            _ = fchown(descriptor, old.st_uid, old.st_gid)
-            _ = fchmod(descriptor, old.st_mode & 0o7777)
+            take(descriptor, ownerAndModeOf: old)
         } else if made.name != nil {
             let mask = umask(0)
             umask(mask)
@@ -109,6 +107,21 @@ final class OutputFile {
         temporary = nil
         self.target = nil
     }
+}
+
+/// Makes a file belong to whom another one does, as far as the system allows, with its mode.
+private func take(_ descriptor: Int32, ownerAndModeOf old: stat) {
+    // First, as the system takes some bits of the mode away with it.
+    if fchown(descriptor, old.st_uid, old.st_gid) != 0 {
+        // Who can't give it to that owner may still be in that group.
+        _ = fchown(descriptor, uid_t.max, old.st_gid)
+    }
+    var mode = old.st_mode & 0o7777
+    var made = stat()
+    // Nobody is to run it by the rights of others than before.
+    if fstat(descriptor, &made) != 0 || made.st_uid != old.st_uid { mode &= ~S_ISUID }
+    if made.st_gid != old.st_gid { mode &= ~S_ISGID }
+    _ = fchmod(descriptor, mode)
 }
 
 /// Where a file is to be, behind all links.

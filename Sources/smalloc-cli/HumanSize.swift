@@ -17,6 +17,8 @@ func humanSize(_ size: some BinaryInteger) -> String {
 
 /// A number with so many digits after the point.
 func decimal(_ value: Double, _ digits: Int) -> String {
+    // What no whole number holds, or not exactly; it may come from a daemon that is none.
+    guard abs(value) < 1e12 else { return "\(value)" }
     let scale = [1.0, 10, 100, 1000][min(digits, 3)]
     let whole = Int((value * scale).rounded())
     guard digits > 0 else { return String(whole) }

@@ -67,7 +67,7 @@ struct Remove: DaemonCommand {
             do throws(SmallocError) {
                 try daemon.dispose(named: entry.name)
                 count += 1
-                size += entry.size
+                size = size.addedClamped(entry.size)
             } catch {
                 // Another client was quicker.
                 if error.status != .noData { throw Failure(entry.name, error) }

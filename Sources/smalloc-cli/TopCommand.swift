@@ -210,7 +210,7 @@ struct TopFigures {
                 now < before ? 0 : Double(now - before) / seconds
             }
             func size(_ key: String) -> String {
-                humanSize(Int(rate(number(key), earlier.number(key))))
+                humanSize(Int(min(rate(number(key), earlier.number(key)), 1e18)))
             }
             rates =
                 ", \(decimal(rate(requests, earlier.requests), 0)) requests/s, "

@@ -48,6 +48,14 @@ struct OverviewTests {
         }
     }
 
+    @Test("a number from a daemon is printed however large it is")
+    func large() {
+        #expect(decimal(1e300, 0) == "1e+300")
+        #expect(decimal(Double(UInt64.max), 3) == "1.8446744073709552e+19")
+        #expect(timestamp(.max).hasSuffix("Z"))
+        #expect(humanSize(UInt64.max) == "16 EiB")
+    }
+
     @Test("top shows the largest or the oldest as plain text where there is no terminal")
     func top() throws {
         let shell = try Shell()

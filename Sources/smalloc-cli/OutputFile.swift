@@ -6,7 +6,8 @@ import Glibc
 ///
 /// A regular file, or one that does not exist yet, is written beside its place, and takes it at the
 /// end: whatever ends the command before leaves the old one. Its mode stays, and its owner and group
-/// where the system allows. Devices, FIFOs and what `/dev/stdout` leads to are written to as they are.
+/// where the system allows. Devices, FIFOs, what `/dev/stdout` leads to, and files that nothing can
+/// take the place of are written to as they are.
 final class OutputFile {
     /// As it was named, or `standard output`.
     let path: String
@@ -40,7 +41,7 @@ final class OutputFile {
         guard let found = place.target else {
             descriptor =
                 if let own = place.descriptor { fcntl(own, F_DUPFD_CLOEXEC, 3) } else {
-                    open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
+                    open(path, O_WRONLY | O_TRUNC | O_CLOEXEC)
                 }
             guard descriptor >= 0 else {
                 throw Failure(path, FileError(call: "open", number: errno))
@@ -159,7 +160,7 @@ private struct Place {
                 guard faccessat(AT_FDCWD, target, W_OK, AT_EACCESS) == 0 else {
                     throw FileError(call: "open", number: errno)
                 }
-                (self.target, old) = (target, status)
+                if canReplace(target, status) { (self.target, old) = (target, status) }
                 return
             case S_IFLNK:
                 let link = try read(link: target)
@@ -168,6 +169,36 @@ private struct Place {
             }
         }
         throw FileError(call: "open", number: ELOOP)
+    }
+
+    /// Whether another file can take the place of one: else that would be told when all bytes have
+    /// come.
+    private func canReplace(_ path: String, _ status: stat) -> Bool {
+        let parent = folder(of: path)
+        var around = Glibc.stat()
+        guard faccessat(AT_FDCWD, parent, W_OK | X_OK, AT_EACCESS) == 0, stat(parent, &around) == 0
+        else { return false }
+        // In a folder as /tmp a file goes only by its owner, or the folder's.
+        let mayRemove = [0, status.st_uid, around.st_uid].contains(geteuid())
+        guard around.st_mode & S_ISVTX == 0 || mayRemove else { return false }
+        return mount(of: path) == mount(of: parent)
+    }
+
+    /// The number of the mount that a file is in; nil where the system does not tell.
+    private func mount(of path: String) -> Int? {
+        // `O_PATH`, which needs a macro of the C library's.
+        let file = open(path, 0o10_000_000 | O_CLOEXEC)
+        guard file >= 0 else { return nil }
+        defer { close(file) }
+        let info = open("/proc/self/fdinfo/\(file)", O_RDONLY | O_CLOEXEC)
+        guard info >= 0 else { return nil }
+        defer { close(info) }
+        var bytes = [UInt8](repeating: 0, count: 1024)
+        let count = Glibc.read(info, &bytes, bytes.count)
+        guard count > 0 else { return nil }
+        let lines = String(decoding: bytes[..<count], as: UTF8.self).split(separator: "\n")
+        let words = lines.map { $0.split { $0.isWhitespace } }
+        return words.first { $0.first == "mnt_id:" }?.last.flatMap { Int($0) }
     }
 
     private func read(link path: String) throws(FileError) -> String {

@@ -52,20 +52,20 @@ struct List: DaemonCommand {
         let table = (Output.standard.isTerminal || human) && !common.json
         var isFirst = true
         if unsorted {
-            var pages = try daemon.pages(prefix)
-            while let page = pages.next() {
-                for line in try lines(try page.get(), daemon) {
+            try forEachPage(prefix, daemon) { page in
+                for line in try lines(page, daemon) {
                     try tell(line, isFirst: isFirst)
                     isFirst = false
                 }
-                TimeLimit.restart()
             }
         } else {
-            let lines = order(try lines(try daemon.list(prefix), daemon))
+            var found: [Line] = []
+            try forEachPage(prefix, daemon) { found += try lines($0, daemon) }
+            found = order(found)
             if table {
-                try tell(table: lines)
+                try tell(table: found)
             } else {
-                for line in lines {
+                for line in found {
                     try tell(line, isFirst: isFirst)
                     isFirst = false
                 }
@@ -148,6 +148,24 @@ struct List: DaemonCommand {
             tableText(
                 [titles] + rows, right: titles.map { ["LENGTH", "SIZE", "AGE"].contains($0) }))
     }
+}
+
+/// Calls with each page of a listing; the time limit begins anew with each.
+func forEachPage(
+    _ prefix: String, _ daemon: Smalloc, _ body: ([Smalloc.Entry]) throws -> Void
+) throws {
+    var pages = try daemon.pages(prefix)
+    while let page = pages.next() {
+        try body(try page.get())
+        TimeLimit.restart()
+    }
+}
+
+/// All allocations whose names begin so, in the daemon's order.
+func allEntries(_ prefix: String, _ daemon: Smalloc) throws -> [Smalloc.Entry] {
+    var entries: [Smalloc.Entry] = []
+    try forEachPage(prefix, daemon) { entries += $0 }
+    return entries
 }
 
 /// How long ago an allocation was made, by the clocks of both machines.

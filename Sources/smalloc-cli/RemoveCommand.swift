@@ -51,7 +51,7 @@ struct Remove: DaemonCommand {
 
     private func removeAll(_ prefix: String, _ daemon: Smalloc) throws {
         let entries = try about(prefix) {
-            try daemon.list(prefix).sorted { $0.name < $1.name }
+            try allEntries(prefix, daemon).sorted { $0.name < $1.name }
         }
         guard force || !entries.isEmpty else {
             let text = "no allocation's name begins so"
@@ -63,7 +63,8 @@ struct Remove: DaemonCommand {
         }
         var (count, size) = (0, 0)
         defer { try? tell(count, size) }
-        for entry in entries {
+        for (index, entry) in entries.enumerated() {
+            if index % 1000 == 0 { TimeLimit.restart() }
             do throws(SmallocError) {
                 try daemon.dispose(named: entry.name)
                 count += 1

@@ -23,8 +23,9 @@ struct SmallocCLI: ParsableCommand {
 
             --timeout is one limit for all that the daemon keeps a command waiting for: \
             connecting, its greeting, its answers. It begins anew with each 16 MiB of a transfer, \
-            each page of ls --unsorted and each round of ping, stats and top. Waiting for files, \
-            pipes and keys does not count, nor what wait, await and watch wait for.
+            each page of a listing, each 1000 names of rm --prefix and each round of ping, stats \
+            and top. Waiting for files, pipes and keys does not count, nor what wait, await and \
+            watch wait for.
 
             Exit codes:
               0   done

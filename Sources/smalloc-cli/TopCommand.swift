@@ -141,8 +141,7 @@ struct Top: DaemonCommand {
     private func best(_ most: Int, _ daemon: Smalloc) throws -> [TopAllocation] {
         var best: [TopAllocation] = []
         var largest: [Smalloc.Entry] = []
-        var pages = try daemon.pages(prefix)
-        while let page = try pages.next()?.get() {
+        try forEachPage(prefix, daemon) { page in
             if sort == .age {
                 best += try asked(page, daemon)
                 best.sort { left, right in

@@ -27,6 +27,20 @@ struct RemovingTests {
                 """)
     }
 
+    @Test("each thousand of many has the time limit to itself", FileFaults.isThere)
+    func many() throws {
+        let shell = try Shell()
+        let client = try shell.daemon.text()
+        for number in 0..<4000 { #expect(try client.ask("alloc n/\(number) 1") == "OK") }
+        let result = try shell.run(
+            """
+            export LD_PRELOAD='\(FileFaults.library ?? "")' SMALLOC_TEST_SLOW_SEND=1000
+            cli rm --prefix n/ -f --timeout 3
+            """)
+        #expect(result.output == "disposed of 4000 allocations, 3.9 KiB (4000 bytes)\n")
+        #expect(result.errors.isEmpty && result.code == 0, "\(result)")
+    }
+
     @Test(
         "without a terminal to ask at nothing goes, nor by an empty prefix",
         arguments: [

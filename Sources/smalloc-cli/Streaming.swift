@@ -198,25 +198,20 @@ private struct Upload {
     ) throws {
         guard needed > capacity || allocation == nil else { return }
         let unit = form.type.size
-        var wanted = form.size ?? needed
+        // From the largest on; the last one is needed, what is more may be refused.
+        var sizes = [form.size ?? needed]
         if form.size == nil, !isLast {
             if let following {
                 // Of what grows while it is read, more each time.
-                wanted = max(capacity / 2 + capacity, needed.addedClamped(following))
+                let all = needed.addedClamped(following)
+                sizes = capacity / 2 + capacity > all ? [capacity / 2 + capacity, all] : [all]
             } else {
-                wanted = min(needed.multipliedClamped(by: 2), daemon.kMaxLength)
+                // Nobody knows whether so many come.
+                sizes = [min(needed.multipliedClamped(by: 2), daemon.kMaxLength), needed]
             }
-            wanted = max(needed, wanted / unit * unit)
+            sizes = sizes.map { max(needed, $0 / unit * unit) }
         }
-        let larger: Allocation
-        do throws(SmallocError) {
-            larger = try make(wanted)
-        } catch {
-            // Nobody knows whether so many come.
-            guard wanted > needed, following == nil else { throw error }
-            wanted = needed
-            larger = try make(wanted)
-        }
+        let (larger, size) = try make(oneOf: sizes)
         if let allocation {
             for part in written {
                 try daemon.copyOnto(
@@ -225,7 +220,16 @@ private struct Upload {
             }
             try allocation.dispose()
         }
-        (allocation, capacity) = (larger, wanted)
+        (allocation, capacity) = (larger, size)
+    }
+
+    /// An allocation of the first of some sizes that is not refused, and that size.
+    private func make(oneOf sizes: [Int]) throws(SmallocError) -> (Allocation, Int) {
+        for size in sizes.dropLast() {
+            if let made = try? make(size) { return (made, size) }
+        }
+        let last = sizes[sizes.count - 1]
+        return (try make(last), last)
     }
 
     private func make(_ size: Int) throws(SmallocError) -> Allocation {

@@ -136,6 +136,7 @@ private struct Place {
     var descriptor: Int32?
 
     init(_ path: String) throws(FileError) {
+        guard !path.isEmpty else { throw FileError(call: "open", number: ENOENT) }
         var target = path
         // As many as the system follows.
         for _ in 0..<40 {
@@ -278,7 +279,9 @@ private func name(_ descriptor: Int32, beside path: String) throws(FileError) ->
 private func temporaryName(beside path: String) -> String {
     let name = path.split(separator: "/").last.map(String.init) ?? ""
     let mark = String(UInt32.random(in: .min ... .max), radix: 36)
-    return "\(folder(of: path))/.\(name.prefix(100)).\(mark)"
+    // A name's bytes are limited in number.
+    let start = String(decoding: name.utf8.prefix(100), as: UTF8.self)
+    return "\(folder(of: path))/.\(start).\(mark)"
 }
 
 /// The file that is to be removed if a signal ends the tool before it is whole.

@@ -82,4 +82,19 @@ struct InPlaceTests {
             """)
         #expect(output == "0\nabc 1\n")
     }
+
+    @Test("a path that there can't be is refused before anything is moved")
+    func paths() throws {
+        let shell = try Shell()
+        // Each sign is four bytes: a name of 248, which leaves little for one beside it.
+        let long = String(repeating: "\u{1F600}", count: 62)
+        let result = try shell.run(
+            """
+            cli alloc a 3; cli get a ''; echo $?; cli read a -o ''; echo $?
+            cli get a \(long); echo $?; stat -c %s \(long)
+            """)
+        #expect(result.output == "74\n74\n0\n3\n")
+        let line = "smalloc-cli: : can't open: No such file or directory\n"
+        #expect(result.errors == line + line)
+    }
 }

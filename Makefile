@@ -220,22 +220,22 @@ define fresh-release
 	fi
 endef
 
+# What names places is made to name those that it is installed for.
+PLACED = sed -e 's|/usr/local/bin/|$(PREFIX)/bin/|g' -e 's|/etc/smallocd/|$(SYSCONFDIR)/smallocd/|g'
+
 install: ## Install under PREFIX (/usr/local), with units, manuals, completions; honours DESTDIR
 	@$(fresh-release)
-	root="$(DESTDIR)$(PREFIX)"; share="$$root/share"; \
+	root="$(DESTDIR)$(PREFIX)"; share="$$root/share"; config="$(DESTDIR)$(SYSCONFDIR)/smallocd"; \
+	place() { install -d "$${2%/*}"; $(PLACED) "$$1" > "$$2"; chmod 0644 "$$2"; }; \
 	for tool in $(TOOLS); do install -s -D -m 0755 "$(BIN)/$$tool" "$$root/bin/$$tool"; done; \
 	for unit in $(UNITS); do \
-	    install -d "$$root/lib/systemd/system"; \
-	    sed 's|/usr/local/bin/|$(PREFIX)/bin/|' "deploy/$$unit" \
-	        > "$$root/lib/systemd/system/$$unit"; \
-	    chmod 0644 "$$root/lib/systemd/system/$$unit"; \
+	    place "deploy/$$unit" "$$root/lib/systemd/system/$$unit"; \
 	done; \
 	install -D -m 0644 deploy/sysusers.conf "$$root/lib/sysusers.d/smallocd.conf"; \
 	install -D -m 0644 deploy/tmpfiles.conf "$$root/lib/tmpfiles.d/smallocd.conf"; \
-	[ -e "$(DESTDIR)$(SYSCONFDIR)/smallocd/smallocd.yaml" ] || \
-	    install -D -m 0644 deploy/smallocd.yaml "$(DESTDIR)$(SYSCONFDIR)/smallocd/smallocd.yaml"; \
+	[ -e "$$config/smallocd.yaml" ] || place deploy/smallocd.yaml "$$config/smallocd.yaml"; \
 	for page in $(MANUALS); do \
-	    install -D -m 0644 "$$page" "$$share/man/man$${page##*.}/$${page##*/}"; \
+	    place "$$page" "$$share/man/man$${page##*.}/$${page##*/}"; \
 	done; \
 	install -d "$$share/bash-completion/completions" "$$share/zsh/site-functions" \
 	    "$$share/fish/vendor_completions.d"; \
@@ -258,7 +258,9 @@ uninstall: ## Remove what install put there, but a configuration that was change
 	for unit in $(UNITS); do rm -f "$$root/lib/systemd/system/$$unit"; done; \
 	rm -f "$$root/lib/sysusers.d/smallocd.conf" "$$root/lib/tmpfiles.d/smallocd.conf"; \
 	for page in $(MANUALS); do rm -f "$$share/man/man$${page##*.}/$${page##*/}"; done; \
-	if cmp -s deploy/smallocd.yaml "$$config/smallocd.yaml"; then rm "$$config/smallocd.yaml"; fi; \
+	if $(PLACED) deploy/smallocd.yaml | cmp -s - "$$config/smallocd.yaml"; then \
+	    rm "$$config/smallocd.yaml"; \
+	fi; \
 	if [ -e "$$config/smallocd.yaml" ]; then \
 	    echo "make: $$config/smallocd.yaml was changed, and stays"; \
 	fi; \

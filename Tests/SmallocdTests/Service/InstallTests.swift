@@ -35,13 +35,13 @@ struct InstallTests {
         }
 
         /// Runs make, which has to succeed.
-        func make(_ target: String) throws -> String {
+        func make(_ target: String, _ variables: [String] = []) throws -> String {
             let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
             let result = try Spawn.run(
                 [
                     "/usr/bin/env", "make", "-s", "-C", ProjectFolder.root.path, target,
                     "DESTDIR=\(root)", "BIN=\(folder.path)/bin",
-                ],
+                ] + variables,
                 environment: ["PATH": "\(folder.path)/path:\(path)"], seconds: 100)
             let made = try #require(result, "make \(target) did not end in time")
             try #require(made.code == 0, "\(made.output)")
@@ -121,5 +121,38 @@ struct InstallTests {
         let output = try place.make("uninstall")
         #expect(output.contains("smallocd.yaml was changed, and stays"))
         #expect(place.content() == ["etc/", "etc/smallocd/", "etc/smallocd/smallocd.yaml"])
+    }
+
+    @Test(
+        "what is installed elsewhere names the places that it has been given",
+        .enabled(if: hasTools, "there is no make, or no python3"))
+    func elsewhere() throws {
+        let place = try Place()
+        let places = ["PREFIX=/opt/x", "SYSCONFDIR=/opt/x/etc"]
+        _ = try place.make("install", places)
+        #expect(place.content().contains("opt/x/etc/smallocd/smallocd.yaml"))
+        let unit = try String(
+            contentsOfFile: place.root + "/opt/x/lib/systemd/system/smallocd.service",
+            encoding: .utf8)
+        let command = "/opt/x/bin/smallocd --config /opt/x/etc/smallocd/smallocd.yaml"
+        #expect(unit.contains("\nExecStart=\(command)\n"))
+        // Nothing that people read leads to a file that is not there.
+        for path in place.content() {
+            let text = try? String(contentsOfFile: place.root + "/" + path, encoding: .utf8)
+            let named = text?.replacing("/opt/x/etc/smallocd", with: "")
+            #expect(named?.contains("/etc/smallocd/") != true, "\(path)")
+        }
+        _ = try place.make("uninstall", places)
+        #expect(place.content() == [])
+    }
+
+    @Test("packages are built into no folder that has something else in it")
+    func packages() throws {
+        let place = try Place()
+        let own = place.folder.write("mine\n", to: "root/own")
+        let script = ProjectFolder.root.path + "/deploy/build-deb"
+        let run = try Spawn.run([script, place.folder.path + "/bin", place.root])
+        #expect(run?.code == 1)
+        #expect(try String(contentsOfFile: own, encoding: .utf8) == "mine\n")
     }
 }

@@ -196,7 +196,14 @@ class Connection(Session):
             moved = len(request.data or b"") + len(request.into or b"")
             while begun and (size + moved > _DATA_UNDER_WAY or len(begun) >= _CALLS_UNDER_WAY):
                 size -= await take()
-            begun.append((self.begin(request, call.handle, call.dest), moved))
+            try:
+                asked = self.begin(request, call.handle, call.dest)
+            except SmallocError:
+                # Another task has closed the handle. What has left still moves memory.
+                while begun:
+                    await take()
+                raise
+            begun.append((asked, moved))
             size += moved
         while begun:
             await take()
@@ -228,6 +235,8 @@ class Connection(Session):
     ) -> Asked:  # fmt: skip
         """Have a request sent; give what its outcome will be in.
 
+        The handle `closing`, which is `handle`, is closed at once, and open again on an error.
+
         Raises ForkedError, ClosedError, ConnectionLostError, RuntimeError in another loop.
         """
         self._check_here()
@@ -240,13 +249,16 @@ class Connection(Session):
         label = handle.label if handle else request.name.decode("ascii", "replace")
         future: asyncio.Future[Outcome] = self._loop.create_future()
         number = handle.number if handle else 0
-        asked = Asked(request, label or None, number, future, closing)
+        asked = Asked(request, label or None, handle, future, closing.number if closing else 0)
         self._enter(asked, number, dest.number if dest else 0, waits)
+        if closing is not None:
+            # From here on: the daemon may give the number again before this reply has come.
+            closing.number = 0
         return asked
 
     def _post(self, request: Request, handle: int = 0) -> None:
         """Have a request sent whose outcome nobody awaits."""
-        self._enter(Asked(request, None, handle, None), handle)
+        self._enter(Asked(request, None, None, None), handle)
 
     def _close_abandoned(self) -> None:
         while self.abandoned:
@@ -398,10 +410,11 @@ class Connection(Session):
             self._end(refusal_of(self._refusal, str(self.address)))
 
     def _accept(self, asked: Asked, outcome: Outcome) -> None:
-        reply = outcome if isinstance(outcome, Reply) else None
-        if asked.closing is not None and reply is not None and asked.closing.number:
-            self.handles.closed(asked.closing.number)
-            asked.closing.number = 0
+        if asked.closes:
+            if isinstance(outcome, Reply):
+                self.handles.closed(asked.closes)
+            elif asked.handle is not None:
+                asked.handle.number = asked.closes
         if not tell(asked, outcome) and asked.future is not None:
             self._drop(asked, outcome)
 
@@ -410,15 +423,17 @@ class Connection(Session):
 
         What it opened is nobody's, and what woke it is for another one that waits.
         """
-        request = asked.request
+        request, handle = asked.request, asked.handle
         self._close_opened(outcome)
         if (
             request.operation is Operation.WAIT
             and isinstance(outcome, Reply)
             and outcome.header.size == WaitResult.NOTIFIED.value
             and self._ended is None
+            and handle is not None
+            and handle.number
         ):
-            self._post(notify(request.offset, 1), asked.handle)
+            self._post(notify(request.offset, 1), handle.number)
 
     def _close_opened(self, outcome: Outcome) -> None:
         if isinstance(outcome, Reply) and outcome.header.handle and self._ended is None:

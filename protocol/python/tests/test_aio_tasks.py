@@ -1,0 +1,97 @@
+"""smalloc.aio and tasks that use the same objects in the same turn."""
+
+import asyncio
+import unittest
+
+import smalloc
+from smalloc import aio
+
+from test_aio import AioTestCase
+
+
+class CloseTests(AioTestCase):
+    def test_what_follows_a_close_does_not_reach_another_allocation(self) -> None:
+        """The daemon gives the number again to what is opened behind it."""
+
+        async def test(client: aio.Client) -> None:
+            await client.create("other", 4, "Int32")
+            for end in (aio.Allocation.close, aio.Allocation.dispose):
+                a = await client.alloc(4, "Int32")
+                _, other, wrote, again = await asyncio.gather(
+                    end(a), client.open("other"), a.set(0, 77), a.close(), return_exceptions=True
+                )
+                self.assertIsInstance(wrote, smalloc.ClosedError)
+                self.assertIsNone(again)
+                assert isinstance(other, aio.Allocation)
+                self.assertEqual(await other.get(0), 0)
+                await other.close()
+
+        self.run_with(test)
+
+    def test_a_close_is_idempotent_across_tasks(self) -> None:
+        async def test(client: aio.Client) -> None:
+            a = await client.alloc(4)
+            await asyncio.gather(a.close(), a.close(), a.close())
+            b = await client.alloc(4)
+            await asyncio.gather(b.dispose(), b.close())
+            self.assertTrue(a.is_closed and b.is_closed)
+            self.assertEqual((await client.stats())["allocations"], 0)
+
+        self.run_with(test)
+
+    def test_a_dispose_that_fails_leaves_the_handle_open(self) -> None:
+        async def test(client: aio.Client) -> None:
+            a = await client.alloc(4, name="a")
+            self.client.dispose("a")
+            with self.assertRaises(smalloc.NotFoundError):
+                await a.dispose()
+            self.assertFalse(a.is_closed)
+            # The number is not given again before this.
+            await client.create("b", 4)
+            b = await client.open("b")
+            await a.close()
+            self.assertEqual(await b.get(0), 0)
+
+        self.run_with(test)
+
+    def test_a_wake_up_is_not_passed_on_to_another_allocation(self) -> None:
+        async def test(client: aio.Client) -> None:
+            a = await client.alloc(1, "Int32", "a")
+            other = await client.alloc(1, "Int32", "other")
+            waiting, theirs = (asyncio.ensure_future(one.wait(0, 0)) for one in (a, other))
+            await client.ping()
+            # The reply is in the socket, and this loop has not seen it.
+            self.assertEqual(self.client.open("a").notify(0, 1), 1)
+            waiting.cancel()
+            await asyncio.gather(a.close(), client.open("other"))
+            for _ in range(3):
+                await client.ping()
+            self.assertFalse(theirs.done())
+            self.assertEqual(await other.notify(0), 1)
+            await theirs
+            self.assertTrue(waiting.cancelled())
+
+        self.run_with(test)
+
+    def test_memory_is_not_touched_any_more_when_a_close_was_faster(self) -> None:
+        async def test(client: aio.Client) -> None:
+            size = 32 << 20
+            a = await client.alloc(size, name="a")
+            await a.fill(7)
+            for turns in (1, 3, 5):
+                b, data = await client.open("a"), bytearray(size)
+                reading = asyncio.ensure_future(client.read_into(b, data))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                closing = asyncio.ensure_future(b.close())
+                with self.assertRaises(smalloc.ClosedError):
+                    await reading
+                data[:] = bytes(size)
+                await closing
+                self.assertEqual(data.count(7), 0)
+
+        self.run_with(test)
+
+
+if __name__ == "__main__":
+    unittest.main()

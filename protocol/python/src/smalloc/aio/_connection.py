@@ -355,6 +355,10 @@ class Connection(Session):
             self._end(why)
         except SmallocError as error:
             self._end(error)
+        except BaseException as error:
+            # No memory, or an interrupt: what has come is gone, and no task would hear of it.
+            self._end(self._lost("a reply was interrupted by %s" % type(error).__name__))
+            raise
 
     def _receive(self) -> bool:
         """Receive once; tell whether there may be more."""

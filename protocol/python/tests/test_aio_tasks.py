@@ -7,6 +7,7 @@ import smalloc
 from smalloc import aio
 
 from test_aio import AioTestCase
+from test_mapping import within
 
 
 class CloseTests(AioTestCase):
@@ -91,6 +92,67 @@ class CloseTests(AioTestCase):
                 self.assertEqual(data.count(7), 0)
 
         self.run_with(test)
+
+
+class ConnectTests(AioTestCase):
+    def test_all_that_connect_wait_for_the_greeting(self) -> None:
+        async def connected(client: aio.Client) -> int:
+            await client.connect()
+            return client.limits.atomic_size_max
+
+        async def test() -> None:
+            client = aio.Client(self.daemon.address)
+            told = await asyncio.gather(*(connected(client) for _ in range(3)))
+            self.assertEqual(set(told), {self.client.limits.atomic_size_max})
+            self.assertTrue(client.can_map)
+            await client.close()
+            self.assertTrue(within(2, lambda: len(self.client.clients()) == 1))
+
+        asyncio.run(test())
+
+    def test_one_that_is_cancelled_leaves_it_to_the_others(self) -> None:
+        async def test() -> None:
+            for turns in range(8):
+                client = aio.Client(self.daemon.address)
+                tasks = [asyncio.ensure_future(client.connect()) for _ in range(3)]
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                tasks[0].cancel()
+                await asyncio.gather(tasks[0], return_exceptions=True)
+                self.assertEqual(await asyncio.gather(*tasks[1:]), [client, client])
+                await client.ping()
+                await client.close()
+            self.assertTrue(within(2, lambda: len(self.client.clients()) == 1))
+
+        asyncio.run(test())
+
+    def test_all_are_told_why_there_is_none(self) -> None:
+        async def test() -> None:
+            client = aio.Client("unix:/nowhere")
+            found = await asyncio.gather(
+                *(client.connect() for _ in range(3)), return_exceptions=True
+            )
+            self.assertEqual({type(one) for one in found}, {smalloc.CannotConnectError})
+
+        asyncio.run(test())
+
+    def test_a_close_ends_what_connects(self) -> None:
+        async def test() -> None:
+            for turns in range(6):
+                client = aio.Client(self.daemon.address)
+                tasks = [asyncio.ensure_future(client.connect()) for _ in range(2)]
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                await client.close()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                if turns:
+                    self.assertFalse(client.is_live, turns)
+                else:
+                    # It was no connection yet, and there is none to be closed.
+                    await client.close()
+            self.assertTrue(within(2, lambda: len(self.client.clients()) == 1))
+
+        asyncio.run(test())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import Any, AsyncIterator, Dict, Iterable, List, NoReturn, Optional, Sequence, Tuple
 from typing import Union
@@ -66,28 +67,50 @@ class Client(Transfers):
         self._wants_mapping = mapping
         self._limits = Limits()
         self._connection: Optional[Connection] = None
+        # While a task connects: what the others that want to are told, and what is being greeted.
+        self._connecting: Optional[asyncio.Future[Optional[SmallocError]]] = None
+        self._greeting: Optional[Connection] = None
 
     # The connection
 
     async def connect(self) -> Client:
-        """Connect, and say hello; again does nothing.
+        """Connect, and say hello; again does nothing. Tasks that do it together share one.
 
-        Raises CannotConnectError, ConnectionLostError, UnsupportedError.
+        Raises CannotConnectError, ConnectionLostError, UnsupportedError; ClosedError where another
+        task closes the client meanwhile.
         """
-        if self._connection is None:
+        while self._connection is None:
+            if self._connecting is None:
+                await self._connect()
+                continue
+            # It is another task's. Where that one is cancelled, this one connects.
+            error = await asyncio.shield(self._connecting)
+            if error is not None:
+                raise type(error)(error.code, error.message)
+        return self
+
+    async def _connect(self) -> None:
+        told: asyncio.Future[Optional[SmallocError]] = asyncio.get_running_loop().create_future()
+        error: Optional[SmallocError] = None
+        self._connecting = told
+        try:
             found = await open_connection(self._where, self._connect_timeout, self._timeout)
-            if self._connection is not None:
-                # Another task was faster.
-                found.close()
-                return self
-            self._connection = found
             try:
-                await self.hello()
+                self._greeting = None if told.done() else found
+                limits = None if told.done() else await self._greet(found)
+                if limits is None or told.done():
+                    raise ClosedError(Status.CLOSED, "the client is closed")
             except BaseException:
                 found.close()
-                self._connection = None
                 raise
-        return self
+            self._connection, self._limits = found, limits
+        except SmallocError as caught:
+            error = caught
+            raise
+        finally:
+            self._connecting = self._greeting = None
+            if not (told.done() or told.get_loop().is_closed()):
+                told.set_result(error)
 
     @property
     def connection(self) -> Connection:
@@ -129,6 +152,10 @@ class Client(Transfers):
         """
         if self._connection is not None:
             self._connection.close()
+        if self._greeting is not None:
+            self._greeting.close()
+        if self._connecting is not None and not self._connecting.done():
+            self._connecting.set_result(ClosedError(Status.CLOSED, "the client is closed"))
 
     async def __aenter__(self) -> Client:
         return await self.connect()
@@ -144,10 +171,14 @@ class Client(Transfers):
 
     async def hello(self) -> Limits:
         """Ask for the limits anew."""
-        software = "smalloc-python-aio/" + __version__
-        reply = await self.connection.ask(_wire.hello(software.encode("ascii")))
-        self._limits = Limits.of(_wire.decode_numbers(reply.payload))
+        self._limits = await self._greet(self.connection)
         return self._limits
+
+    @staticmethod
+    async def _greet(connection: Connection) -> Limits:
+        software = "smalloc-python-aio/" + __version__
+        reply = await connection.ask(_wire.hello(software.encode("ascii")))
+        return Limits.of(_wire.decode_numbers(reply.payload))
 
     async def ping(self) -> None:
         """Ask for a sign of life."""

@@ -2,12 +2,15 @@
 
 import asyncio
 import unittest
+from typing import Any
 
 import smalloc
-from smalloc import aio
+from smalloc import WaitResult, aio
+from smalloc._state import WAITERS
 
 from test_aio import AioTestCase
 from test_mapping import within
+from test_waits import Waiter
 
 
 class CloseTests(AioTestCase):
@@ -153,6 +156,59 @@ class ConnectTests(AioTestCase):
             self.assertTrue(within(2, lambda: len(self.client.clients()) == 1))
 
         asyncio.run(test())
+
+
+class ThreadTests(AioTestCase):
+    def test_a_notify_in_mapped_memory_from_another_thread(self) -> None:
+        """It wakes requests that wait as well, of which only the loop can tell the daemon."""
+
+        async def test(client: aio.Client) -> None:
+            a = await client.alloc(1, "Int32", "a", shareable=True)
+            mapping = await a.map()
+            loop = asyncio.get_running_loop()
+
+            async def ping() -> None:
+                mapping.notify(0)
+
+            for notify in (lambda: mapping.notify(0), lambda: asyncio.run(ping())):
+                waiting = asyncio.ensure_future(a.wait(0, 0))
+                await client.ping()
+                await loop.run_in_executor(None, notify)
+                self.assertIs(await asyncio.wait_for(waiting, 5), WaitResult.NOTIFIED)
+            waiting = asyncio.ensure_future(a.wait(0, 0))
+            await client.ping()
+            # One that can't be woken is no wake-up that is lost without a word.
+            await a.close()
+            with self.assertRaises(smalloc.ClosedError):
+                await loop.run_in_executor(None, mapping.notify, 0)
+            self.client.open("a").notify(0)
+            self.assertIs(await waiting, WaitResult.NOTIFIED)
+
+        self.run_with(test)
+
+    def test_a_notify_when_the_loop_is_closed(self) -> None:
+        """It is told that requests which wait are not woken."""
+
+        async def begin() -> Any:
+            client = await aio.Client(self.daemon.address).connect()
+            a = await client.alloc(1, "Int32", "a", shareable=True)
+            return client, await a.map(), a
+
+        loop = asyncio.new_event_loop()
+        client, mapping, a = loop.run_until_complete(begin())
+        waiter = Waiter(self.client.open("a"), 0, 0, 20)
+        self.assertTrue(within(5, lambda: mapping._flags & WAITERS))
+        # Between two runs of the loop.
+        mapping.notify(0)
+        loop.run_until_complete(client.ping())
+        self.assertEqual(waiter.ended(), (WaitResult.NOTIFIED, None))
+        waiter = Waiter(self.client.open("a"), 0, 0, 20)
+        self.assertTrue(within(5, lambda: mapping._flags & WAITERS))
+        loop.close()
+        with self.assertRaises(smalloc.ClosedError):
+            mapping.notify(0)
+        self.client.open("a").notify(0)
+        self.assertEqual(waiter.ended(), (WaitResult.NOTIFIED, None))
 
 
 if __name__ == "__main__":

@@ -302,10 +302,12 @@ class Connection(Session):
                 sent = self._socket.sendmsg(self._buffers())
             except (BlockingIOError, InterruptedError):
                 return
-            except OSError:
+            except (BrokenPipeError, ConnectionResetError):
                 # The daemon has closed. What it said before that is still to be received.
                 self._drop_unsent()
                 return
+            except OSError as error:
+                raise self._lost(str(error)) from error
             self._sent(sent)
 
     def _wait(self) -> bool:

@@ -350,9 +350,12 @@ class Connection(Session):
                     self._is_stalled = True
                     self._loop.add_writer(self._socket, weakly(self, "_flush"))
                 return
-            except OSError:
+            except (BrokenPipeError, ConnectionResetError):
                 # The daemon has closed. What it said before that is still to be received.
                 self._drop_unsent()
+            except OSError as error:
+                self._end(self._lost(str(error)))
+                return
         if self._is_stalled:
             self._is_stalled = False
             self._loop.remove_writer(self._socket)

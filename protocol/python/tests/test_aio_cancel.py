@@ -135,6 +135,37 @@ class CancelTests(AioTestCase):
 
         self.run_with(test)
 
+    def test_a_freeze(self) -> None:
+        """An array that was not frozen can be written to as before, however often it is cancelled.
+        """
+
+        async def test(client: aio.Client) -> None:
+            array = await client.array("a", 4, "int32")
+            busy = self.client.open("a").map()
+            for turns in range(20):
+                for again in range(4):
+                    task = asyncio.ensure_future(array.freeze())
+                    await spin(turns)
+                    for _ in range(again):
+                        task.cancel()
+                        await spin(1)
+                    with self.assertRaises((asyncio.CancelledError, smalloc.BusyError)):
+                        await task
+                    array[0] = turns
+            del busy, task
+            gc.collect()
+            for turns in range(20):
+                array = await client.array("b%d" % turns, 4, "int32")
+                task = asyncio.ensure_future(array.freeze())
+                await spin(turns)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                await client.ping()
+                assert array.mapping is not None
+                self.assertNotEqual(array.mapping.writable, array.frozen)
+
+        self.run_with(test)
+
     @seeded
     def test_many_at_random(self, random: Random) -> None:
         async def one(client: aio.Client, a: aio.Allocation) -> None:

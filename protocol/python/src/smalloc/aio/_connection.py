@@ -22,7 +22,7 @@ from .._session import Session
 from .._wire import REPLY_MAGIC, FrameError, Header, Operation, Reply, Request
 from ._asked import Asked, tell
 from ._connecting import connect
-from ._loop import close_socket, running_loop, weakly
+from ._loop import close_socket, running_loop, settled, weakly
 
 # So much of one caller's data is under way at a time, in bytes and requests.
 _DATA_UNDER_WAY = 12 << 20
@@ -130,7 +130,7 @@ class Connection(Session):
         if request.data is None and request.into is None:
             outcome = await self._outcome(asked)
         else:
-            outcome = await self._settled(asked.future)
+            outcome = await settled(asked.future)
         if isinstance(outcome, SmallocError):
             raise outcome
         return outcome
@@ -155,7 +155,7 @@ class Connection(Session):
         # The task that asks tells, where a loop is closed with both.
         setattr(task, "_log_destroy_pending", False)
         try:
-            outcomes: List[Outcome] = await self._settled(task, state)
+            outcomes: List[Outcome] = await settled(task, state)
             return outcomes
         except asyncio.CancelledError:
             if task.done() and not task.cancelled() and task.exception() is None:
@@ -205,26 +205,6 @@ class Connection(Session):
         while begun:
             await take()
         return outcomes
-
-    async def _settled(
-        self, awaited: Any, is_cancelled: Optional[List[bool]] = None
-    ) -> Any:
-        """Await what goes on when this task is cancelled; that is told when it has ended."""
-        told = False
-        while True:
-            try:
-                result = await asyncio.shield(awaited)
-                break
-            except asyncio.CancelledError:
-                if awaited.cancelled():
-                    raise
-                # The reply is near, or the connection's end: `timeout` bounds it.
-                told = True
-                if is_cancelled is not None:
-                    is_cancelled[0] = True
-        if told:
-            raise asyncio.CancelledError
-        return result
 
     def begin(
         self, request: Request, handle: Optional[Handle] = None, dest: Optional[Handle] = None,

@@ -43,7 +43,7 @@ class Client(Transfers):
     a client of its own, offsets and sizes are bytes, lengths, starts and counts are elements.
 
     A task that is cancelled leaves the client usable. Its request, if it has left, is carried out
-    all the same; a wait is taken back; what it would have opened is closed.
+    all the same: what it gives a name stays. A wait is taken back; what would be opened is closed.
     """
 
     def __init__(
@@ -372,7 +372,7 @@ class Client(Transfers):
         openings = (make, Request(Operation.OPEN, name=wire_name))
         for _ in range(ATTEMPTS):
             try:
-                found, is_new = await self._open_with(openings, name, tells_shape=True)
+                found, is_new = await self._open_with(openings, name, True, described)
                 if found.type is not element:
                     await found.close()
                     why = "it is of %s, not %s" % (found.type.name, element.name)
@@ -450,9 +450,13 @@ class Client(Transfers):
         return shape if self.tells_shapes else None
 
     async def _open_with(
-        self, openings: Sequence[Request], name: str, tells_shape: bool
-    ) -> Tuple[Allocation, bool]:
+        self, openings: Sequence[Request], name: str, tells_shape: bool,
+        described: Optional[Description] = None,
+    ) -> Tuple[Allocation, bool]:  # fmt: skip
         """Open it by the first request that does, and ask for its shape; tell whether it is new.
+
+        What is new is `described`, which is not asked for: a task that is cancelled then would
+        leave it.
 
         Raises the error of the first where none does; but where that is that there is an
         allocation of the name, the last one's.
@@ -470,9 +474,12 @@ class Client(Transfers):
                 error = outcomes[-1]
             assert isinstance(error, SmallocError)
             raise error
-        if tells_shape and self.tells_shapes:
+        is_new = isinstance(outcomes[0], Reply) and openings[0].operation is Operation.ALLOC
+        if is_new and described is not None:
+            found.describe(described)
+        elif tells_shape and self.tells_shapes:
             await found.stat()
-        return found, isinstance(outcomes[0], Reply) and openings[0].operation is Operation.ALLOC
+        return found, is_new
 
     def _opened(
         self, reply: Reply, name: Optional[str], type: ElementType,

@@ -116,7 +116,7 @@ struct Write: DaemonCommand {
 
     func validate() throws {
         guard [!values.isEmpty, input != nil, from != nil].count(where: { $0 }) == 1 else {
-            throw ValidationError("either values, or --input, or --from is needed")
+            throw ValidationError("one of values, --input and --from is needed, and no more")
         }
         if let skip, from == nil || skip.isClamped {
             throw ValidationError("--skip takes 0 or more lines of --from")

@@ -39,7 +39,7 @@ struct Watch: DaemonCommand {
     func run(_ daemon: Smalloc) throws {
         let (prefix, count, json) = (prefix, count ?? .max, common.json)
         let time = seconds.map { Duration.nanoseconds(Int64($0 * 1e9)) }
-        let failure = try about(prefix) {
+        let failure = try about(prefix.isEmpty ? "watch" : prefix) {
             // On a connection for tasks: an interrupt takes the request back.
             try Interrupt.cancelling { () async throws(SmallocError) in
                 let tasks = try await AsyncSmalloc(address: daemon.address, options: daemon.options)

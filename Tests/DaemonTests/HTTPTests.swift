@@ -144,7 +144,7 @@ import TestSupport
         // One that goes on byte by byte never ends its request.
         let start = Date()
         var answered = false
-        while Date().timeIntervalSince(start) < 60, !answered {
+        while Date().timeIntervalSince(start) < 5, !answered {
             for socket in silent.prefix(30) { _ = try? socket.send([0x41]) }
             let late = try? http.connect(seconds: 1)
             try? late?.send(HTTPDaemon.request("/healthz", ["Host: a", "Connection: close"]))

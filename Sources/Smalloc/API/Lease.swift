@@ -23,7 +23,8 @@ extension Smalloc.Lease {
     var milliseconds: UInt64 {
         switch self {
         case .connection: 0
-        case .idle(let time): max(1, Request.milliseconds(time))
+        // The largest number would mean that there is none.
+        case .idle(let time): min(max(1, Request.milliseconds(time)), .max - 1)
         }
     }
 

@@ -351,8 +351,8 @@ struct Allocation: Equatable {
         references.pointee.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0
     }
 
-    /// Users at this moment.
-    var referenceCount: UInt64 { UInt64(references.pointee.load(ordering: .relaxed)) }
+    /// Users at this moment, with all that those did which are none any more.
+    var referenceCount: UInt64 { UInt64(references.pointee.load(ordering: .acquiring)) }
 
     /// Whether the caller's reference is the only one, and nothing that others did is to come.
     @inline(__always)

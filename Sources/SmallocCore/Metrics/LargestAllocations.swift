@@ -133,7 +133,7 @@ public final class AllocationTable {
             name: UnsafeRawBufferPointer(
                 start: names + Int(slot.nameIndex) * AllocationTable.nameRoom,
                 count: Int(slot.nameSize)),
-            size: slot.size, type: slot.type, age: now &- slot.created,
+            size: slot.size, type: slot.type, age: now > slot.created ? now - slot.created : 0,
             owner: slot.owner == Session.noOwner ? nil : slot.owner)
     }
 }

@@ -169,7 +169,7 @@ extension Registry {
         allocation.retain()
         lock.unlock()
         wait(for: allocation)
-        release(allocation)
+        releaseQuietly(allocation)
     }
 
     /// Waits until another thread has done what it does under the allocation's lock.
@@ -318,7 +318,7 @@ extension Registry {
             first.unlock()
             wait(for: allocation)
             wait(for: other)
-            release(other)
+            releaseQuietly(other)
             return false
         }
         defer {

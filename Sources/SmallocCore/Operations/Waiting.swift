@@ -211,6 +211,8 @@ extension Registry {
     func end(_ wait: Wait, _ result: Wait.End) -> Bool {
         if wait.isForName { return endAwaiting(wait, result) }
         if wait.isWatch {
+            // It may have ended, and wait for its turn to be answered.
+            guard wait.fields.pointee.isQueued else { return false }
             wait.fields.pointee.isQueued = false
             wait.fields.pointee.loop._withUnsafeGuaranteedRef { $0.removeWatch(wait) }
             wait.end(result)

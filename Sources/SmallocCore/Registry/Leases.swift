@@ -3,8 +3,8 @@
 //
 // A use of an allocation that ends notes the moment, and nothing else: no heap changes, no timer is
 // set. When a lease's moment comes, it is looked at, and put off if it was used meanwhile. So a
-// lease costs one look in its time at most, and one a second while it is in use and its time is
-// shorter.
+// lease costs one look in its time at most; and one a second while it is in use and its time is
+// shorter, or while it is mapped, which only the kernel can tell.
 
 internal import SmallocSystem
 internal import SmallocWire

@@ -343,7 +343,7 @@ public final class Registry: @unchecked Sendable {
     // MARK: Time
 
     /// Seconds since the registry's birth, by the monotonic clock.
-    var age: UInt32 {
+    public var age: UInt32 {
         UInt32(truncatingIfNeeded: (Clock.coarse &- birthMonotonic) / Registry.second)
     }
 

@@ -173,7 +173,10 @@ public final class LoopWaits: @unchecked Sendable {
 
     /// A request begins to watch, and has looked at all events so far.
     func insertWatch(_ wait: Wait) {
+        // Those before it may have events to look at yet: the loop does, and must not sleep.
+        let mustLook = isBehind
         watches.append(wait)
+        guard !mustLook else { return }
         // Between its look and this one may have come.
         if !registry.events.sleep(self, until: wait.fields.pointee.number) { wake() }
     }

@@ -29,7 +29,7 @@ struct LoopWatches: ~Copyable {
         wait.place(.cell).pointee = Wait.Place()
     }
 
-    /// Traps where one has looked further than one behind it.
+    /// Traps where one has looked further than one behind it; the first may be in the middle.
     ///
     /// - Returns: How many there are.
     func checkInvariants() -> Int {
@@ -40,7 +40,8 @@ struct LoopWatches: ~Copyable {
             next = wait.place(.cell).pointee.next
             precondition(next.map { $0.place(.cell).pointee.previous == wait } ?? (last == wait))
             precondition(
-                next.map { $0.fields.pointee.number >= wait.fields.pointee.number } ?? true)
+                wait == first
+                    || next.map { $0.fields.pointee.number >= wait.fields.pointee.number } ?? true)
             count += 1
         }
         return count

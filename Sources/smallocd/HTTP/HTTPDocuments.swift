@@ -101,7 +101,7 @@ final class HTTPDocuments {
     }
 
     private func appendFigures(_ json: inout JSONText) {
-        json.member("uptime", Double(Clock.coarseWallTime / 1_000_000_000 - startedAt))
+        json.member("uptime", Double(registry.age))
         let memory = registry.memory
         json.beginObject("memory")
         json.member("limit", limits.memorySizeMax)

@@ -15,6 +15,9 @@ import Synchronization
 final class HTTPServer: @unchecked Sendable {
     /// Connections at once; more wait to be accepted.
     static let connectionsMax = 64
+    /// Of these, those that may be there before the one which has been silent longest is ended: so
+    /// clients that are slow on purpose keep no other from an answer.
+    private static let crowd = 48
     /// Descriptors that it takes: those, its listening socket with the lock of its file, a wake-up,
     /// and what a document reads.
     static let descriptorsMax = connectionsMax + 6
@@ -106,6 +109,13 @@ final class HTTPServer: @unchecked Sendable {
         open.withLock { open in
             open.removeAll { $0.descriptor == descriptor }
             guard !isOver else { return }
+            if open.count >= HTTPServer.crowd,
+                let oldest = open.indices.min(by: { open[$0].deadline < open[$1].deadline })
+            {
+                // Closed by its own thread, as in `expire`. It is the first to go once.
+                shutdown(open[oldest].descriptor, Int32(SHUT_RDWR))
+                open[oldest].deadline = .max
+            }
             open.append(
                 Open(descriptor: descriptor, deadline: Clock.now + HTTPServer.requestTime))
         }

@@ -49,7 +49,7 @@ struct LeaseTests {
         let name = SharedDaemon.name()
         let times: [(Duration, Smalloc.Lease?)] = [
             (.microseconds(3_600_000_001), .idle(.milliseconds(3_600_001))),
-            (.seconds(Int64.max), nil),
+            (.seconds(Int64.max), .idle(.milliseconds(Int64.max))),
         ]
         for (time, told) in times {
             try smalloc.create(name, 1, lease: .idle(time))

@@ -1,5 +1,6 @@
 // watch: what it tells, when it is answered, and what is given back.
 
+import SmallocSystem
 import SmallocWire
 import Testing
 import TestSupport
@@ -83,6 +84,48 @@ struct WatchTests {
             daemon.loop.waits.deadlines.checkInvariants()
             #expect(daemon.loop.waits.deadlines.count == 0)
         }
+    }
+
+    @Test("a watch that has ended and can't be answered yet is not ended again by its time")
+    func endedOnce() {
+        for closes in [false, true] {
+            let world = World()
+            var peer: TestPeer? = world.daemon.greeted()
+            world.other.call(.alloc, flags: 2, type: 2, name: "big", size: 4 << 20)
+            world.watch(1, "a/", milliseconds: 2000, on: peer)
+            world.watch(2, "z/", milliseconds: 1_000_000, on: peer)
+            // Its reply stands in the way.
+            peer?.moves = false
+            peer?.feed(frame(.read, cookie: 3, name: "big", size: 4 << 20))
+            world.other.call(.alloc, flags: 2, type: 2, name: "a/1", size: 8)
+            world.daemon.tellWaits()
+            while !world.daemon.loop.waits.expire(now: Clock.now + 3_000_000_000) {}
+            #expect(world.daemon.loop.waits.watches.checkInvariants() == 1)
+            world.daemon.tellWaits()
+            if !closes {
+                peer?.moves = true
+                peer?.run()
+                world.daemon.tellWaits()
+                let told = replies(in: peer?.output ?? []) ?? []
+                #expect(told.map(\.header.cookie) == [3, 1])
+                peer?.output = []
+                world.other.call(.alloc, flags: 2, type: 2, name: "z/1", size: 8)
+                #expect(world.told(peer) == ["2 allocated z/1"])
+            }
+            peer = nil
+            world.checkEmpty()
+        }
+    }
+
+    @Test("a watch that begins behind an event keeps no other from being told of it")
+    func behind() {
+        let world = World()
+        world.watch(1, "a/")
+        #expect(world.told() == [])
+        world.other.feed(
+            frame(.alloc, flags: 2, type: 2, cookie: 2, name: "a/1", size: 8)
+                + frame(.watch, cookie: 3, name: "b/", size: .max))
+        #expect(world.told() == ["1 allocated a/1"])
     }
 
     @Test("each change of a name is an event, and nothing else is")

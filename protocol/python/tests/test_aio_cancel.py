@@ -7,6 +7,7 @@ import os
 import unittest
 from random import Random
 from typing import Any, List
+from unittest import mock
 
 import smalloc
 from smalloc import WaitResult, aio
@@ -132,6 +133,62 @@ class CancelTests(AioTestCase):
                 first.cancel()
                 self.assertIs(await asyncio.wait_for(second, 5), WaitResult.NOTIFIED)
                 self.assertTrue(first.cancelled())
+
+        self.run_with(test)
+
+    def test_an_array_that_is_made(self) -> None:
+        """Once the daemon has told of it, it goes with the task that it was made for."""
+
+        async def test(client: aio.Client) -> None:
+            heard, kept = 0, client.connection.ask
+
+            async def ask(request: Any, *arguments: Any, **words: Any) -> Any:
+                nonlocal heard
+                heard += 1
+                if heard == which:
+                    task.cancel()
+                return await kept(request, *arguments, **words)
+
+            # The requests that follow the one that makes it.
+            for which in (1, 2):
+                with mock.patch.object(client.connection, "ask", ask):
+                    heard = 0
+                    task = asyncio.ensure_future(client.array("a", (2, 2), "int32"))
+                    await asyncio.gather(task, return_exceptions=True)
+                self.assertEqual(task.cancelled(), not await client.exists("a"))
+                self.assertTrue(task.cancelled() or which == 2)
+            self.assertEqual(task.result().allocation.shape, (2, 2))
+
+        self.run_with(test)
+
+    def test_a_freeze(self) -> None:
+        """An array that was not frozen can be written to as before, however often it is cancelled.
+        """
+
+        async def test(client: aio.Client) -> None:
+            array = await client.array("a", 4, "int32")
+            busy = self.client.open("a").map()
+            for turns in range(20):
+                for again in range(4):
+                    task = asyncio.ensure_future(array.freeze())
+                    await spin(turns)
+                    for _ in range(again):
+                        task.cancel()
+                        await spin(1)
+                    with self.assertRaises((asyncio.CancelledError, smalloc.BusyError)):
+                        await task
+                    array[0] = turns
+            del busy, task
+            gc.collect()
+            for turns in range(20):
+                array = await client.array("b%d" % turns, 4, "int32")
+                task = asyncio.ensure_future(array.freeze())
+                await spin(turns)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                await client.ping()
+                assert array.mapping is not None
+                self.assertNotEqual(array.mapping.writable, array.frozen)
 
         self.run_with(test)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -14,6 +15,7 @@ import threading
 import unittest
 import warnings
 from typing import Any, Awaitable, Callable, List, Optional
+from unittest import mock
 
 import smalloc
 from smalloc import WaitResult, aio
@@ -82,6 +84,29 @@ class EndTests(AioTestCase):
 
         self.ends(close, smalloc.ClosedError)
         self.client.dispose("m")
+
+    def test_a_reply_that_can_not_be_taken(self) -> None:
+        """It ends the connection, and its own task is told, too."""
+
+        def refuse(*_: Any) -> Any:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        def fail(*_: Any) -> Any:
+            raise MemoryError
+
+        async def test(client: aio.Client) -> None:
+            a = await client.alloc(1, "Int32", shareable=True)
+            asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+            calls = (a.map(), client.ping(), a.wait(0, 0))
+            with mock.patch("smalloc." + where, what):
+                for one in [asyncio.ensure_future(call) for call in calls]:
+                    with self.assertRaises(smalloc.ConnectionLostError):
+                        await asyncio.wait_for(one, 5)
+            self.assertFalse(client.is_live)
+
+        for where, what in (("_state.map_file", refuse), ("_session.Session._match", fail)):
+            with self.subTest(where):
+                self.run_with(test)
 
     def test_a_client_that_is_not_connected(self) -> None:
         async def test() -> None:

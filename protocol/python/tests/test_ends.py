@@ -1,9 +1,12 @@
 """How connections end: daemons that die or refuse, forks, interrupts, handles."""
 
+import asyncio
+import errno
 import gc
 import os
 import pickle
 import signal
+import socket
 import threading
 import time
 import unittest
@@ -13,7 +16,7 @@ import weakref
 from typing import Any, Callable, List
 
 import smalloc
-from smalloc import _shared, _wire
+from smalloc import _shared, _wire, aio
 from smalloc._connection import Connection
 from smalloc._wire import Operation
 
@@ -55,6 +58,33 @@ class DeathTests(unittest.TestCase):
         client.close()
         with self.assertRaises(smalloc.ConnectionLostError):
             smalloc.Client(daemon.address)
+
+    def test_what_can_not_be_sent_ends_the_connection(self) -> None:
+        """The rest of a frame is not left out: the daemon would take the next for it."""
+        send, sent = socket.socket.sendmsg, [0]
+
+        def refuse(self: socket.socket, buffers: List[memoryview]) -> int:
+            sent[0] += 1
+            if sent[0] == 1:
+                return send(self, [buffers[0][:20]])
+            raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+
+        async def ping() -> None:
+            async with aio.Client(daemon.address, timeout=2) as client:
+                with unittest.mock.patch("socket.socket.sendmsg", refuse):
+                    await client.ping()
+
+        def ping_blocking() -> None:
+            with smalloc.Client(daemon.address, timeout=2) as client:
+                with unittest.mock.patch("socket.socket.sendmsg", refuse):
+                    client.ping()
+
+        daemon = self.started()
+        for call in (ping_blocking, lambda: asyncio.run(ping())):
+            sent[0] = 0
+            with self.assertRaises(smalloc.ConnectionLostError) as caught:
+                call()
+            self.assertIn(os.strerror(errno.ENOBUFS), str(caught.exception))
 
     def test_a_lost_connection_keeps_nothing_of_the_call_that_found_out(self) -> None:
         class Buffer(bytearray):

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import threading
 import time
 import unittest
@@ -11,8 +12,10 @@ from typing import Any, List, Optional
 
 import smalloc
 from smalloc import aio
+from smalloc._wire import Header, Operation
 
 from support import Daemon, DaemonTestCase
+from test_hostile import HostileTestCase
 from test_mapping import within
 
 
@@ -157,6 +160,50 @@ class OpenTests(DaemonTestCase):
                 self.assertTrue(within(2, lambda: self.other.stat("a").handles == 0))
 
         asyncio.run(test())
+
+
+class LateTests(HostileTestCase):
+    def test_what_a_wait_opens_after_its_cancel_is_closed(self) -> None:
+        """The reply may be on its way as the daemon answers that there is no such wait."""
+
+        class Interrupt(BaseException):
+            pass
+
+        def interrupt(*_: Any) -> None:
+            raise Interrupt
+
+        taken_back = threading.Event()
+        heard: List[Header] = []
+
+        def answer(connection: socket.socket) -> None:
+            self.greet(connection)
+            opened = self.request(connection)
+            # It has sent the request, and sleeps by then.
+            time.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            header = self.request(connection)
+            assert header.operation == Operation.CANCEL
+            connection.sendall(self.reply(header))
+            assert taken_back.wait(5)
+            connection.sendall(self.reply(opened, handle=9, type=5, size=16))
+            for _ in range(3):
+                heard.append(self.request(connection))
+                connection.sendall(self.reply(heard[-1]))
+            connection.recv(1)
+
+        kept = signal.signal(signal.SIGUSR1, interrupt)
+        self.addCleanup(signal.signal, signal.SIGUSR1, kept)
+        client = self.client_of(self.served(answer), timeout=5)
+        with self.assertRaises(Interrupt):
+            client.open("a", 60)
+        taken_back.set()
+        # The reply comes before that to one of these.
+        for _ in range(2):
+            client.ping()
+        self.assertEqual(
+            [(one.operation, one.handle) for one in heard if one.operation != Operation.PING],
+            [(Operation.CLOSE, 9)],
+        )
 
 
 if __name__ == "__main__":

@@ -71,15 +71,17 @@ class Waiting(Pending):
     """A request that waits, and the thread that sleeps until it is over.
 
     The thread polls `woken`, the end of a pipe, beside the connection's socket, since another
-    thread may receive its reply. All but the polling is done under the connection's lock.
+    thread may receive its reply. All but the polling is done under the connection's lock. One that
+    is given up has no thread any more, and may still have a reply.
     """
 
-    __slots__ = ("outcome", "woken", "_waker")
+    __slots__ = ("outcome", "is_given_up", "woken", "_waker")
 
     def __init__(self, request: Request, label: Optional[str]) -> None:
         """Raises LimitError where this process may open no more descriptors."""
         super().__init__(-1, request, label)
         self.outcome: Optional[Outcome] = None
+        self.is_given_up = False
         try:
             woken, waker = os.pipe()
         except OSError as error:

@@ -228,12 +228,21 @@ class Connection(Session):
                     raise type(self._ended)(self._ended.code, self._ended.message)
 
     def _take_back(self, waiting: Waiting) -> None:
-        if self._process == os.getpid() and waiting.cookie in self._waits:
+        if self._process != os.getpid():
+            return
+        with self._lock:
+            waiting.is_given_up = True
+            self._close_opened(waiting)
+            is_under_way = waiting.cookie in self._waits
+        if is_under_way:
+            # Its reply comes before that to this or after it.
             with contextlib.suppress(SmallocError):
                 self.call(cancel(waiting.cookie))
+
+    def _close_opened(self, waiting: Waiting) -> None:
+        """Have closed what a wait has opened that was given up: it is nobody's."""
         outcome = waiting.outcome
         if isinstance(outcome, Reply) and outcome.header.handle:
-            # What it has opened is nobody's.
             self.abandoned.append(outcome.header.handle)
 
     def _lock_here(self) -> threading.RLock:
@@ -293,10 +302,12 @@ class Connection(Session):
                 sent = self._socket.sendmsg(self._buffers())
             except (BlockingIOError, InterruptedError):
                 return
-            except OSError:
+            except (BrokenPipeError, ConnectionResetError):
                 # The daemon has closed. What it said before that is still to be received.
                 self._drop_unsent()
                 return
+            except OSError as error:
+                raise self._lost(str(error)) from error
             self._sent(sent)
 
     def _wait(self) -> bool:
@@ -345,6 +356,8 @@ class Connection(Session):
         if isinstance(pending, Waiting):
             pending.outcome = outcome
             pending.wake()
+            if pending.is_given_up:
+                self._close_opened(pending)
         elif pending.index >= 0:
             self._outcomes[pending.index] = outcome
 

@@ -123,14 +123,15 @@ class Session:
                 raise error
         if pending is None:
             raise FrameError("a reply came twice")
+        if header.operation == Operation.MAP:
+            # What this raises ends the connection, and the request is still one of those told so.
+            if error is None:
+                reply = self.descriptors.take(reply)
+            self.descriptors.settle()
         self._pendings.pop(header.cookie, None)
         self._waits.pop(header.cookie, None)
         if header.handle and error is None:
             self.handles.opened(header.handle)
-        if header.operation == Operation.MAP:
-            if error is None:
-                reply = self.descriptors.take(reply)
-            self.descriptors.settle()
         return pending, reply if error is None else error
 
     # Ends

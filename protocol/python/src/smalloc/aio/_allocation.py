@@ -216,7 +216,8 @@ class Allocation(Elements):
         """Map its memory, for reading only where `writable` is False.
 
         The Mapping is memory, and takes no await; but its waits, and what it would have to ask the
-        daemon for, raise UnsupportedError: await those of this object.
+        daemon for, raise UnsupportedError: await those of this object. Its `notify` does not, and
+        is for any thread.
 
         Raises UnsupportedError over TCP and with an older daemon; NotFoundError; OutOfMemoryError,
         ShareLimitError; FrozenError with `writable`; BusyError while it is being frozen.
@@ -254,6 +255,10 @@ class Allocation(Elements):
         """Take what the daemon has told about it; for Client."""
         self._name, self._length = stat.name, min(self._length, stat.length)
         self._description = Description(stat.shape, stat.metadata)
+
+    def describe(self, description: Description) -> None:
+        """Take what it was made with; for Client."""
+        self._description = description
 
     async def truncate(self, length: int) -> None:
         """Make it shorter, for all clients: `length` elements are left. Raises OutOfRangeError."""

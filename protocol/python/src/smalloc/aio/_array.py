@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import Any, NoReturn, Optional, Union
 
@@ -11,6 +12,7 @@ from .._index import Selection, select
 from .._mapping import Mapping
 from .._shapes import Shape
 from ._allocation import Allocation
+from ._loop import settled
 
 _NO_MEMORY = "the array is reached over a socket: await its read and write"
 
@@ -117,10 +119,15 @@ class Array(BlockingArray):
         self._mapping = await allocation.map(writable=False)
         try:
             await allocation.freeze()
-        except SmallocError:
-            with contextlib.suppress(SmallocError):
-                self._mapping = await allocation.map()
+        except (SmallocError, asyncio.CancelledError):
+            # The freeze of a task that is cancelled is carried out, or not: what comes behind it
+            # finds out, and is not cancelled itself.
+            await settled(asyncio.ensure_future(self._map_again()))
             raise
+
+    async def _map_again(self) -> None:
+        with contextlib.suppress(SmallocError):
+            self._mapping = await self.allocation.map()
 
     async def close(self) -> None:  # type: ignore[override]
         """Close the allocation's handle; what is mapped stays. Idempotent."""

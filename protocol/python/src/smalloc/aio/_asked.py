@@ -12,21 +12,21 @@ from .._wire import Request
 class Asked(Pending):
     """A request that a task awaits, or that nobody does any more.
 
-    `handle` is the number that it goes by, `closing` the handle that it closes where it succeeds.
+    `handle` is what it goes by. `closes` is that one's number where the request closes it, else 0.
     The future's result is what came of it, also where that is an error: nobody is told then of an
     error that nobody asks for.
     """
 
-    __slots__ = ("future", "handle", "closing")
+    __slots__ = ("future", "handle", "closes")
 
     def __init__(
-        self, request: Request, label: Optional[str], handle: int,
-        future: Optional[asyncio.Future[Outcome]], closing: Optional[Handle] = None,
+        self, request: Request, label: Optional[str], handle: Optional[Handle],
+        future: Optional[asyncio.Future[Outcome]], closes: int = 0,
     ) -> None:  # fmt: skip
         super().__init__(-1, request, label)
         self.future = future
         self.handle = handle
-        self.closing = closing
+        self.closes = closes
 
 
 def tell(asked: Asked, outcome: Outcome) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import Any, AsyncIterator, Dict, Iterable, List, NoReturn, Optional, Sequence, Tuple
 from typing import Union
@@ -42,7 +43,7 @@ class Client(Transfers):
     a client of its own, offsets and sizes are bytes, lengths, starts and counts are elements.
 
     A task that is cancelled leaves the client usable. Its request, if it has left, is carried out
-    all the same; a wait is taken back; what it would have opened is closed.
+    all the same: what it gives a name stays. A wait is taken back; what would be opened is closed.
     """
 
     def __init__(
@@ -66,28 +67,50 @@ class Client(Transfers):
         self._wants_mapping = mapping
         self._limits = Limits()
         self._connection: Optional[Connection] = None
+        # While a task connects: what the others that want to are told, and what is being greeted.
+        self._connecting: Optional[asyncio.Future[Optional[SmallocError]]] = None
+        self._greeting: Optional[Connection] = None
 
     # The connection
 
     async def connect(self) -> Client:
-        """Connect, and say hello; again does nothing.
+        """Connect, and say hello; again does nothing. Tasks that do it together share one.
 
-        Raises CannotConnectError, ConnectionLostError, UnsupportedError.
+        Raises CannotConnectError, ConnectionLostError, UnsupportedError; ClosedError where another
+        task closes the client meanwhile.
         """
-        if self._connection is None:
+        while self._connection is None:
+            if self._connecting is None:
+                await self._connect()
+                continue
+            # It is another task's. Where that one is cancelled, this one connects.
+            error = await asyncio.shield(self._connecting)
+            if error is not None:
+                raise type(error)(error.code, error.message)
+        return self
+
+    async def _connect(self) -> None:
+        told: asyncio.Future[Optional[SmallocError]] = asyncio.get_running_loop().create_future()
+        error: Optional[SmallocError] = None
+        self._connecting = told
+        try:
             found = await open_connection(self._where, self._connect_timeout, self._timeout)
-            if self._connection is not None:
-                # Another task was faster.
-                found.close()
-                return self
-            self._connection = found
             try:
-                await self.hello()
+                self._greeting = None if told.done() else found
+                limits = None if told.done() else await self._greet(found)
+                if limits is None or told.done():
+                    raise ClosedError(Status.CLOSED, "the client is closed")
             except BaseException:
                 found.close()
-                self._connection = None
                 raise
-        return self
+            self._connection, self._limits = found, limits
+        except SmallocError as caught:
+            error = caught
+            raise
+        finally:
+            self._connecting = self._greeting = None
+            if not (told.done() or told.get_loop().is_closed()):
+                told.set_result(error)
 
     @property
     def connection(self) -> Connection:
@@ -129,6 +152,10 @@ class Client(Transfers):
         """
         if self._connection is not None:
             self._connection.close()
+        if self._greeting is not None:
+            self._greeting.close()
+        if self._connecting is not None and not self._connecting.done():
+            self._connecting.set_result(ClosedError(Status.CLOSED, "the client is closed"))
 
     async def __aenter__(self) -> Client:
         return await self.connect()
@@ -144,10 +171,14 @@ class Client(Transfers):
 
     async def hello(self) -> Limits:
         """Ask for the limits anew."""
-        software = "smalloc-python-aio/" + __version__
-        reply = await self.connection.ask(_wire.hello(software.encode("ascii")))
-        self._limits = Limits.of(_wire.decode_numbers(reply.payload))
+        self._limits = await self._greet(self.connection)
         return self._limits
+
+    @staticmethod
+    async def _greet(connection: Connection) -> Limits:
+        software = "smalloc-python-aio/" + __version__
+        reply = await connection.ask(_wire.hello(software.encode("ascii")))
+        return Limits.of(_wire.decode_numbers(reply.payload))
 
     async def ping(self) -> None:
         """Ask for a sign of life."""
@@ -341,7 +372,7 @@ class Client(Transfers):
         openings = (make, Request(Operation.OPEN, name=wire_name))
         for _ in range(ATTEMPTS):
             try:
-                found, is_new = await self._open_with(openings, name, tells_shape=True)
+                found, is_new = await self._open_with(openings, name, True, described)
                 if found.type is not element:
                     await found.close()
                     why = "it is of %s, not %s" % (found.type.name, element.name)
@@ -419,9 +450,13 @@ class Client(Transfers):
         return shape if self.tells_shapes else None
 
     async def _open_with(
-        self, openings: Sequence[Request], name: str, tells_shape: bool
-    ) -> Tuple[Allocation, bool]:
+        self, openings: Sequence[Request], name: str, tells_shape: bool,
+        described: Optional[Description] = None,
+    ) -> Tuple[Allocation, bool]:  # fmt: skip
         """Open it by the first request that does, and ask for its shape; tell whether it is new.
+
+        What is new is `described`, which is not asked for: a task that is cancelled then would
+        leave it.
 
         Raises the error of the first where none does; but where that is that there is an
         allocation of the name, the last one's.
@@ -439,9 +474,12 @@ class Client(Transfers):
                 error = outcomes[-1]
             assert isinstance(error, SmallocError)
             raise error
-        if tells_shape and self.tells_shapes:
+        is_new = isinstance(outcomes[0], Reply) and openings[0].operation is Operation.ALLOC
+        if is_new and described is not None:
+            found.describe(described)
+        elif tells_shape and self.tells_shapes:
             await found.stat()
-        return found, isinstance(outcomes[0], Reply) and openings[0].operation is Operation.ALLOC
+        return found, is_new
 
     def _opened(
         self, reply: Reply, name: Optional[str], type: ElementType,

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import weakref
 from collections import deque
-from typing import Any, Callable, Deque, Iterable, List, Optional, Set
+from typing import Any, Deque, Iterable, List, Optional, Set
 
 from .._address import Address
 from .._calls import Call, Handle, Outcome
@@ -23,6 +22,7 @@ from .._session import Session
 from .._wire import REPLY_MAGIC, FrameError, Header, Operation, Reply, Request
 from ._asked import Asked, tell
 from ._connecting import connect
+from ._loop import close_socket, running_loop, settled, weakly
 
 # So much of one caller's data is under way at a time, in bytes and requests.
 _DATA_UNDER_WAY = 12 << 20
@@ -31,6 +31,7 @@ _CALLS_UNDER_WAY = 512
 _RECEIVES = 16
 _REFUSAL_SIZE_MAX = 4096
 _REFUSAL_TIMEOUT = 1.0
+_HANDLE_CLOSED = "the allocation's handle is closed"
 
 
 class Connection(Session):
@@ -54,7 +55,7 @@ class Connection(Session):
         self._alive = 0.0
         # A connection that nobody has any more is collected, and closes: the loop must not be
         # what keeps it.
-        self._loop.add_reader(found, _weakly(self, "_readable"))
+        self._loop.add_reader(found, weakly(self, "_readable"))
         register(self)
 
     def __del__(self) -> None:
@@ -107,15 +108,11 @@ class Connection(Session):
         if self._process != os.getpid() or loop.is_closed() or found.fileno() < 0:
             found.close()
             return
-        try:
-            here = asyncio.get_running_loop() is loop
-        except RuntimeError:
-            here = False
-        if here:
-            _close(loop, found)
+        if running_loop() is loop:
+            close_socket(loop, found)
         else:
             # By the collector, in another thread or between two runs of the loop.
-            loop.call_soon_threadsafe(_close, loop, found)
+            loop.call_soon_threadsafe(close_socket, loop, found)
 
     # Requests
 
@@ -133,7 +130,7 @@ class Connection(Session):
         if request.data is None and request.into is None:
             outcome = await self._outcome(asked)
         else:
-            outcome = await self._settled(asked.future)
+            outcome = await settled(asked.future)
         if isinstance(outcome, SmallocError):
             raise outcome
         return outcome
@@ -158,7 +155,7 @@ class Connection(Session):
         # The task that asks tells, where a loop is closed with both.
         setattr(task, "_log_destroy_pending", False)
         try:
-            outcomes: List[Outcome] = await self._settled(task, state)
+            outcomes: List[Outcome] = await settled(task, state)
             return outcomes
         except asyncio.CancelledError:
             if task.done() and not task.cancelled() and task.exception() is None:
@@ -196,31 +193,18 @@ class Connection(Session):
             moved = len(request.data or b"") + len(request.into or b"")
             while begun and (size + moved > _DATA_UNDER_WAY or len(begun) >= _CALLS_UNDER_WAY):
                 size -= await take()
-            begun.append((self.begin(request, call.handle, call.dest), moved))
+            try:
+                asked = self.begin(request, call.handle, call.dest)
+            except SmallocError:
+                # Another task has closed the handle. What has left still moves memory.
+                while begun:
+                    await take()
+                raise
+            begun.append((asked, moved))
             size += moved
         while begun:
             await take()
         return outcomes
-
-    async def _settled(
-        self, awaited: Any, is_cancelled: Optional[List[bool]] = None
-    ) -> Any:
-        """Await what goes on when this task is cancelled; that is told when it has ended."""
-        told = False
-        while True:
-            try:
-                result = await asyncio.shield(awaited)
-                break
-            except asyncio.CancelledError:
-                if awaited.cancelled():
-                    raise
-                # The reply is near, or the connection's end: `timeout` bounds it.
-                told = True
-                if is_cancelled is not None:
-                    is_cancelled[0] = True
-        if told:
-            raise asyncio.CancelledError
-        return result
 
     def begin(
         self, request: Request, handle: Optional[Handle] = None, dest: Optional[Handle] = None,
@@ -228,25 +212,29 @@ class Connection(Session):
     ) -> Asked:  # fmt: skip
         """Have a request sent; give what its outcome will be in.
 
+        The handle `closing`, which is `handle`, is closed at once, and open again on an error.
+
         Raises ForkedError, ClosedError, ConnectionLostError, RuntimeError in another loop.
         """
         self._check_here()
         self._check_ended()
         for one in (handle, dest):
             if one is not None and one.number == 0:
-                why = "the allocation's handle is closed"
-                raise ClosedError(Status.CLOSED, why, one.label)
+                raise ClosedError(Status.CLOSED, _HANDLE_CLOSED, one.label)
         self._close_abandoned()
         label = handle.label if handle else request.name.decode("ascii", "replace")
         future: asyncio.Future[Outcome] = self._loop.create_future()
         number = handle.number if handle else 0
-        asked = Asked(request, label or None, number, future, closing)
+        asked = Asked(request, label or None, handle, future, closing.number if closing else 0)
         self._enter(asked, number, dest.number if dest else 0, waits)
+        if closing is not None:
+            # From here on: the daemon may give the number again before this reply has come.
+            closing.number = 0
         return asked
 
     def _post(self, request: Request, handle: int = 0) -> None:
         """Have a request sent whose outcome nobody awaits."""
-        self._enter(Asked(request, None, handle, None), handle)
+        self._enter(Asked(request, None, None, None), handle)
 
     def _close_abandoned(self) -> None:
         while self.abandoned:
@@ -259,21 +247,24 @@ class Connection(Session):
             self._alive = self._loop.time()
         self._start(asked, handle, dest, waits)
         if self.timeout is not None and self._timer is None:
-            self._timer = self._loop.call_later(self.timeout, _weakly(self, "_look"))
+            self._timer = self._loop.call_later(self.timeout, weakly(self, "_look"))
         # What tasks ask for in the same turn of the loop leaves together.
         if not (self._is_flush_due or self._is_stalled):
             self._is_flush_due = True
-            self._loop.call_soon(_weakly(self, "_flush"))
+            self._loop.call_soon(weakly(self, "_flush"))
 
     def _check_here(self) -> None:
+        self._check_process()
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("the client belongs to another event loop; make a new one here")
+
+    def _check_process(self) -> None:
         if self._process != os.getpid():
             raise ForkedError(
                 Status.FORKED,
                 "the connection belongs to process %d, from which this one was forked; "
                 "make a new Client here" % self._process,
             )
-        if asyncio.get_running_loop() is not self._loop:
-            raise RuntimeError("the client belongs to another event loop; make a new one here")
 
     # What mappings ask
 
@@ -287,18 +278,31 @@ class Connection(Session):
     def call(
         self, request: Request, handle: Optional[Handle] = None, dest: Optional[Handle] = None
     ) -> Reply:
-        """Have a notify sent, which nobody needs to wait for. Raises for all else."""
+        """Have a notify sent, by any thread: nobody needs to wait for it. Raises for all else."""
         if request.operation is not Operation.NOTIFY or handle is None:
             raise UnsupportedError(
                 Status.UNKNOWN_OPERATION,
                 "this takes a request here; await the Allocation's own method",
             )
-        self._check_here()
+        self._check_process()
         self._check_ended()
-        if handle.number:
-            self._post(request, handle.number)
+        if handle.number == 0:
+            raise ClosedError(Status.CLOSED, _HANDLE_CLOSED, handle.label)
+        if running_loop() is self._loop:
+            self._notify(request, handle)
+        else:
+            # Memory is every thread's, so this is one that works in it.
+            try:
+                self._loop.call_soon_threadsafe(self._notify, request, handle)
+            except RuntimeError:
+                why = "the event loop of the client is closed"
+                raise ClosedError(Status.CLOSED, why, handle.label) from None
         header = Header(REPLY_MAGIC, 1, request.operation, 0, 0, 0, 0, 0, 0, 0, 0, 0)
         return Reply(header, b"")
+
+    def _notify(self, request: Request, handle: Handle) -> None:
+        if self._ended is None and handle.number:
+            self._post(request, handle.number)
 
     def wait(self, request: Request, handle: Optional[Handle] = None) -> Reply:
         """Raise, as `check_live`."""
@@ -324,11 +328,14 @@ class Connection(Session):
             except (BlockingIOError, InterruptedError):
                 if not self._is_stalled:
                     self._is_stalled = True
-                    self._loop.add_writer(self._socket, _weakly(self, "_flush"))
+                    self._loop.add_writer(self._socket, weakly(self, "_flush"))
                 return
-            except OSError:
+            except (BrokenPipeError, ConnectionResetError):
                 # The daemon has closed. What it said before that is still to be received.
                 self._drop_unsent()
+            except OSError as error:
+                self._end(self._lost(str(error)))
+                return
         if self._is_stalled:
             self._is_stalled = False
             self._loop.remove_writer(self._socket)
@@ -343,6 +350,10 @@ class Connection(Session):
             self._end(why)
         except SmallocError as error:
             self._end(error)
+        except BaseException as error:
+            # No memory, or an interrupt: what has come is gone, and no task would hear of it.
+            self._end(self._lost("a reply was interrupted by %s" % type(error).__name__))
+            raise
 
     def _receive(self) -> bool:
         """Receive once; tell whether there may be more."""
@@ -372,7 +383,7 @@ class Connection(Session):
                 raise
             # A daemon that refuses a connection says why in a line of text; spec section 4.2.
             self._refusal = self._reader.begun
-            self._loop.call_later(_REFUSAL_TIMEOUT, _weakly(self, "_end_refusal"))
+            self._loop.call_later(_REFUSAL_TIMEOUT, weakly(self, "_end_refusal"))
             return self._hear_refusal(is_new=True)
         return count == size
 
@@ -398,10 +409,11 @@ class Connection(Session):
             self._end(refusal_of(self._refusal, str(self.address)))
 
     def _accept(self, asked: Asked, outcome: Outcome) -> None:
-        reply = outcome if isinstance(outcome, Reply) else None
-        if asked.closing is not None and reply is not None and asked.closing.number:
-            self.handles.closed(asked.closing.number)
-            asked.closing.number = 0
+        if asked.closes:
+            if isinstance(outcome, Reply):
+                self.handles.closed(asked.closes)
+            elif asked.handle is not None:
+                asked.handle.number = asked.closes
         if not tell(asked, outcome) and asked.future is not None:
             self._drop(asked, outcome)
 
@@ -410,15 +422,17 @@ class Connection(Session):
 
         What it opened is nobody's, and what woke it is for another one that waits.
         """
-        request = asked.request
+        request, handle = asked.request, asked.handle
         self._close_opened(outcome)
         if (
             request.operation is Operation.WAIT
             and isinstance(outcome, Reply)
             and outcome.header.size == WaitResult.NOTIFIED.value
             and self._ended is None
+            and handle is not None
+            and handle.number
         ):
-            self._post(notify(request.offset, 1), asked.handle)
+            self._post(notify(request.offset, 1), handle.number)
 
     def _close_opened(self, outcome: Outcome) -> None:
         if isinstance(outcome, Reply) and outcome.header.handle and self._ended is None:
@@ -449,7 +463,7 @@ class Connection(Session):
             self._alive, left = self._loop.time(), self.timeout
             self._post(Request(Operation.PING))
         if self._timer is None:
-            self._timer = self._loop.call_later(left, _weakly(self, "_look"))
+            self._timer = self._loop.call_later(left, weakly(self, "_look"))
 
 
 _open_sockets: Set[socket.socket] = set()
@@ -460,22 +474,3 @@ async def open_connection(
 ) -> Connection:
     """Connect. Raises CannotConnectError."""
     return Connection(address, await connect(address, connect_timeout), timeout)
-
-
-def _weakly(connection: Connection, name: str) -> Callable[[], None]:
-    """Give what calls a method of a connection as long as that is there."""
-    found = weakref.ref(connection)
-
-    def call() -> None:
-        alive = found()
-        if alive is not None:
-            getattr(alive, name)()
-
-    return call
-
-
-def _close(loop: asyncio.AbstractEventLoop, found: socket.socket) -> None:
-    if found.fileno() >= 0:
-        loop.remove_reader(found)
-        loop.remove_writer(found)
-        found.close()

@@ -77,7 +77,8 @@ struct Get: DaemonCommand {
             A file that is there is replaced when all bytes have come, and keeps its mode; before, \
             it stays as it is, whatever happens. One that can't be replaced, as its folder takes \
             no new file or it is a mount point, is written to where it is. Long runs of zeros \
-            become holes. As FILE.npy, or with --format npy, it is a file of numpy's, with type and shape.
+            become holes. As FILE.npy, or with --format npy, it is a file of numpy's, with type \
+            and shape.
             """)
 
     @OptionGroup var common: CommonOptions

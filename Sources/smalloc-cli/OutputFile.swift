@@ -6,8 +6,8 @@ import Glibc
 ///
 /// A regular file, or one that does not exist yet, is written beside its place, and takes it at the
 /// end: whatever ends the command before leaves the old one. Its mode stays, and its owner and
-/// group where the system allows. Devices, FIFOs, what `/dev/stdout` leads to, and files that nothing can
-/// take the place of are written to as they are.
+/// group where the system allows. Devices, FIFOs, what `/dev/stdout` leads to, and files that
+/// nothing can take the place of are written to as they are.
 final class OutputFile {
     /// As it was named, or `standard output`.
     let path: String

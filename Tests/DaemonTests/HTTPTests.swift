@@ -136,7 +136,8 @@ import TestSupport
         defer { http.end() }
         let before = try http.daemon.figures().descriptors
         let silent = try (0..<100).map { _ in try http.connect() }
-        for socket in silent { try socket.send(Array("GET /metrics HT".utf8)) }
+        // Those that came first may have been ended for the last ones.
+        for socket in silent { _ = try? socket.send(Array("GET /metrics HT".utf8)) }
         usleep(300_000)
         #expect(try http.daemon.figures().descriptors <= before + 66)
         // The data is served meanwhile.
@@ -144,7 +145,7 @@ import TestSupport
         // One that goes on byte by byte never ends its request.
         let start = Date()
         var answered = false
-        while Date().timeIntervalSince(start) < 5, !answered {
+        while Date().timeIntervalSince(start) < 8, !answered {
             for socket in silent.prefix(30) { _ = try? socket.send([0x41]) }
             let late = try? http.connect(seconds: 1)
             try? late?.send(HTTPDaemon.request("/healthz", ["Host: a", "Connection: close"]))

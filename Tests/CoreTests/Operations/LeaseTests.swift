@@ -135,6 +135,24 @@ struct LeaseTests {
         checkEmpty()
     }
 
+    @Test("what is used between the look at its lease and its end stays")
+    func lateUse() throws {
+        let registry = daemon.registry
+        #expect(peer.lease("a", 2000) == .ok)
+        let found = try #require(Array("a".utf8).withUnsafeBytes { registry.find($0) })
+        clock.advance(milliseconds: 2000)
+        let handle = peer.call(.open, name: "a").header.handle
+        #expect(!registry.disposeNow(found, ifUnusedAt: clock.now))
+        // Its end is a use, too.
+        peer.call(.close, handle: handle)
+        #expect(!registry.disposeNow(found, ifUnusedAt: clock.now))
+        clock.advance(milliseconds: 2000)
+        #expect(registry.disposeNow(found, ifUnusedAt: clock.now))
+        registry.releaseQuietly(found)
+        #expect(!peer.isThere("a"))
+        checkEmpty()
+    }
+
     @Test("an open handle keeps it, and its time begins when the last one closes")
     func handles() {
         let other = daemon.greeted()

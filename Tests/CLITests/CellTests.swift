@@ -105,7 +105,10 @@ struct CellTests {
         let output = try shell.output(
             """
             cli alloc f 1 uint32
-            timeout --preserve-status -s INT 0.7 '\(tool)' wait f 0 0; echo $?
+            env --default-signal=INT '\(tool)' wait f 0 0 &
+            waiting=$!
+            until cli stats requests_wait | grep -q 'requests_wait *1'; do sleep 0.02; done
+            kill -INT $waiting; wait $waiting; echo $?
             cli stats requests_cancel | tail -n 1 | tr -s ' '
             cli stat f | grep handles
             cli notify f 0
